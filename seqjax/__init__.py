@@ -1,0 +1,36 @@
+"""seqjax: sequence models in JAX and Flax, and what they could learn at best.
+
+The package reads as chapters, and a chapter imports only from those before it:
+
+    data        what goes in                      train       one step, many steps, many runs as one program
+    theory      what could be learned at best     evaluate    a metric over a data set
+    tasks       input-output relations            runs        run folders, command line, progress
+    models      what is learned                   checkpoint  saved and verified state
+    losses, metrics                               plot        arrays in, figures out
+
+Importing seqjax loads none of them: `from seqjax import models` does, and `seqjax.models` does on first use.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+__all__ = [
+    "checkpoint",
+    "data",
+    "evaluate",
+    "losses",
+    "metrics",
+    "models",
+    "plot",
+    "runs",
+    "tasks",
+    "theory",
+    "train",
+    "types",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return import_module(f"seqjax.{name}")
+    raise AttributeError(f"module 'seqjax' has no attribute {name!r}")

@@ -1,0 +1,84 @@
+"""The axis legend, the batch every task gives, and the protocols the chapters meet through.
+
+Axes, written in full in every annotation:
+
+    batch     independent examples            features  width of a representation
+    time      steps of one sequence           targets   width of what is predicted
+    inputs    width of what is observed       heads, head_dim   attention
+    rows      examples of a whole data set    runs      models trained side by side by `train.sweep`
+
+`mask` is Bool[batch time]: True where a step is real, always a prefix (right padding); None means that every step is.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from jaxtyping import Array, Bool, Float, Key, Scalar
+
+Params = Any
+"""A pytree of arrays: what `module.init` returns and optax updates."""
+
+Carry = Any
+"""A pytree of arrays: the memory of a causal model between two calls of `extend`."""
+
+Metrics = dict[str, Scalar]
+
+
+class Batch(NamedTuple):
+    """Sequences with what is to be predicted at each step.
+
+    Attributes:
+        mask: which steps are real; models read it. None: all of them.
+        weight: what each step counts in the loss: 0 in a washout or in padding. None: 1 everywhere.
+    """
+
+    inputs: Float[Array, "batch time inputs"]
+    targets: Float[Array, "batch time targets"]
+    mask: Bool[Array, "batch time"] | None = None
+    weight: Float[Array, "batch time"] | None = None
+
+
+class Task(Protocol):
+    """A frozen dataclass of hyper-parameters that makes its own data."""
+
+    def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
+        """Draw fresh examples; pure, jittable, the same bits for the same key."""
+        ...
+
+
+class Backbone(Protocol):
+    """A sequence architecture: `(batch, time, inputs) -> (batch, time, features)`."""
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "batch time features"]: ...
+
+
+class CausalBackbone(Backbone, Protocol):
+    """A backbone that can also be fed a piece at a time; `__call__` is `extend` from `start`."""
+
+    def start(self, batch: int, inputs: int, length: int) -> Carry:
+        """Empty memory for sequences of at most `length` steps."""
+        ...
+
+    def extend(
+        self,
+        carry: Carry,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> tuple[Carry, Float[Array, "batch time features"]]:
+        """Read any number of further steps: a prompt, a chunk, one."""
+        ...
+
+
+LossFn = Callable[[Params, Batch, Key[Array, ""]], tuple[Scalar, Metrics]]
+"""`(params, batch, key) -> (scalar, metrics)`: where a task meets a model; a closure written in the experiment."""
+
+StepFn = Callable[[Carry, Array], tuple[Carry, Array]]
+"""`(carry, input of one step) -> (carry, output of that step)`: all that decoding knows of a model."""
