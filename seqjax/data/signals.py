@@ -1,0 +1,81 @@
+"""Random scalar inputs whose statistics are known exactly: white noise and a Gaussian process."""
+
+import functools
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float64, Key
+
+
+@runtime_checkable
+class Signal(Protocol):
+    """A zero-mean stationary Gaussian input; hashable, so that a task can hold it as a static field."""
+
+    def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:
+        """Covariance of any `length` consecutive steps."""
+        ...
+
+    def sample(self, key: Key[Array, ""], batch_size: int, length: int) -> Float[Array, "batch time"]:
+        """Draw independent sequences of `length` steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class WhiteNoise:
+    """Independent standard normal steps: no step tells anything about another, so memory cannot be faked."""
+
+    def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:
+        """The identity."""
+        return np.eye(length)
+
+    def sample(self, key: Key[Array, ""], batch_size: int, length: int) -> Float[Array, "batch time"]:
+        """Draw independent sequences of `length` steps."""
+        return jax.random.normal(key, (batch_size, length))
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """Smooth input of unit variance: covariance exp(-(t - s)^2 / (2 length_scale^2)) + jitter [t = s].
+
+    Its past can be extrapolated from its present, so it hides whether a model remembers, and how well
+    depends on the jitter: state both numbers beside every result.
+
+    Attributes:
+        length_scale: in steps, > 0.
+        jitter: variance of the white noise on top, >= 0; part of the signal, also in `covariance`.
+    """
+
+    length_scale: float = 10.0
+    jitter: float = 1e-10
+
+    def __post_init__(self) -> None:
+        if not self.length_scale > 0:
+            raise ValueError(f"length_scale must be > 0, got {self.length_scale}")
+        if not self.jitter >= 0:
+            raise ValueError(f"jitter must be >= 0, got {self.jitter}")
+
+    def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:
+        """Covariance of any `length` consecutive steps, jitter included."""
+        step = np.arange(length)
+        lag = (step[:, None] - step[None, :]) / self.length_scale
+        return np.exp(-(lag**2) / 2) + self.jitter * np.eye(length)
+
+    def sample(self, key: Key[Array, ""], batch_size: int, length: int) -> Float[Array, "batch time"]:
+        """Draw independent sequences of `length` steps."""
+        noise = jax.random.normal(key, (batch_size, length))
+        # The highest precision: the 10-bit products of some accelerators would add noise far above the jitter.
+        return jnp.matmul(noise, jnp.asarray(_root(self, length)), precision=jax.lax.Precision.HIGHEST)
+
+
+@functools.lru_cache(maxsize=32)
+def _root(process: GaussianProcess, length: int) -> Float64[np.ndarray, "source time"]:
+    """A matrix R with R'R = covariance.
+
+    Factored on the host in float64: the smallest eigenvalues are round-off in float32, and by `eigh`, not Cholesky,
+    because without jitter some of them come out slightly negative; those are zero.
+    """
+    values, vectors = np.linalg.eigh(process.covariance(length))
+    return np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T

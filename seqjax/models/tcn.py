@@ -1,0 +1,101 @@
+"""The dilated temporal convolutional network."""
+
+import jax
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from seqjax.models.layers import CausalConv, Taps, zero_padding
+
+
+class TCN(nn.Module):
+    """Temporal convolutional network (Bai, Kolter & Koltun 2018, arXiv:1803.01271, fig. 1).
+
+    One residual block per dilation: two causal convolutions, each followed by relu and dropout, and a shortcut (a 1x1
+    projection where the widths differ), relu over their sum.
+
+    Attributes:
+        features: channels of every block and of the output.
+        kernel_size: taps per convolution.
+        dilations: one block per entry; doubling gives exponential reach.
+        dropout: share of activations dropped in training.
+        weight_norm: as in the paper; see `CausalConv`.
+    """
+
+    features: int
+    kernel_size: int = 3
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dropout: float = 0.0
+    weight_norm: bool = False
+
+    def __post_init__(self):
+        if self.kernel_size < 1:
+            raise ValueError(f"kernel_size must be >= 1, got {self.kernel_size}")
+        if not self.dilations or min(self.dilations) < 1:
+            raise ValueError(f"dilations must be one or more numbers >= 1, got {self.dilations}")
+        super().__post_init__()
+
+    @property
+    def receptive_field(self) -> int:
+        """Time steps that reach one output: 1 + 2 (kernel_size - 1) sum(dilations)."""
+        return 1 + 2 * (self.kernel_size - 1) * sum(self.dilations)
+
+    def _conv(self, dilation: int, name: str | None = None) -> CausalConv:
+        return CausalConv(self.features, self.kernel_size, dilation, self.weight_norm, name=name, parent=None)
+
+    def start(self, batch: int, inputs: int, length: int) -> tuple[tuple[Taps, Taps], ...]:
+        """Empty buffers, two a block; their size does not depend on `length`."""
+        widths = (inputs, *(self.features for _ in self.dilations[1:]))
+        return tuple(
+            (self._conv(d).start(batch, width), self._conv(d).start(batch, self.features))
+            for d, width in zip(self.dilations, widths, strict=True)
+        )
+
+    @nn.compact
+    def extend(
+        self,
+        carry: tuple[tuple[Taps, Taps], ...],
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> tuple[tuple[tuple[Taps, Taps], ...], Float[Array, "batch time features"]]:
+        """Read further steps; `kernel_size` products per convolution for a single one."""
+        left = []
+        for dilation, (first, second) in zip(self.dilations, carry, strict=True):
+            block = Block(self.features, self.kernel_size, dilation, self.dropout, self.weight_norm)
+            buffers, x = block((first, second), x, mask=mask, train=train)
+            left.append(buffers)
+        return tuple(left), zero_padding(x, mask)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "batch time features"]:
+        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
+
+
+class Block(nn.Module):
+    """Two causal convolutions and a shortcut."""
+
+    features: int
+    kernel_size: int
+    dilation: int
+    dropout: float
+    weight_norm: bool
+
+    @nn.compact
+    def __call__(
+        self, buffers: tuple[Taps, Taps], x: Array, *, mask: Array | None, train: bool
+    ) -> tuple[tuple[Taps, Taps], Array]:
+        y, left = x, []
+        for taps in buffers:
+            conv = CausalConv(self.features, self.kernel_size, self.dilation, self.weight_norm)
+            taps, y = conv.extend(taps, y, mask=mask)
+            y = nn.Dropout(self.dropout)(jax.nn.relu(y), deterministic=not train)
+            left.append(taps)
+        if x.shape[-1] != self.features:
+            x = nn.Dense(self.features, name="shortcut")(x)
+        return (left[0], left[1]), jax.nn.relu(x + y)

@@ -1,0 +1,233 @@
+"""The Transformer over one sequence: causal with a key/value cache, or reading both ways."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from seqjax.models.attention import dot_attention
+from seqjax.models.layers import zero_padding
+
+
+class Positions(nn.Module):
+    """No positions: what a subclass overrides to say where in its sequence a step stands."""
+
+    def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
+        """What is added to the embedded input."""
+        return x
+
+    def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
+        """What is done to queries and keys."""
+        return heads
+
+
+class Sinusoid(Positions):
+    """Sines and cosines of geometric wavelengths, added to the input (arXiv:1706.03762, sec. 3.5)."""
+
+    longest: float = 10_000.0
+
+    def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
+        angle = _angles(index, x.shape[-1], self.longest)
+        return x + jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)[..., : x.shape[-1]]
+
+
+class Learned(Positions):
+    """A trained vector for each of `length` positions; longer sequences are an error."""
+
+    length: int = 512
+
+    @nn.compact
+    def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
+        if x.shape[1] > self.length:
+            raise ValueError(f"learned positions hold {self.length} steps, got {x.shape[1]}")
+        table = self.param("table", nn.initializers.normal(0.02), (self.length, x.shape[-1]))
+        # Filling with NaN: a position past the table, which only a streaming caller can reach, must not go unnoticed.
+        return x + jnp.take(table, index, axis=0, mode="fill")
+
+
+class Rotary(Positions):
+    """Queries and keys rotated by position: scores depend on distance (Su et al. 2021, arXiv:2104.09864)."""
+
+    longest: float = 10_000.0
+
+    def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
+        angle = _angles(index, heads.shape[-1], self.longest)[:, :, None, :]
+        first, second = jnp.split(heads, 2, axis=-1)
+        sin, cos = jnp.sin(angle), jnp.cos(angle)
+        return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+
+
+def _angles(index: Int[Array, "batch time"], width: int, longest: float) -> Float[Array, "batch time half"]:
+    half = (width + 1) // 2
+    frequency = longest ** (-jnp.arange(half) / half)
+    return index[..., None].astype(jnp.float32) * frequency[None, None, :]
+
+
+class Cache(NamedTuple):
+    """What a causal Transformer remembers.
+
+    Attributes:
+        keys, values: one array a layer; slots past `used` are empty.
+        real: which slots hold a real step; padding takes a slot but is never seen.
+        used: slots filled so far, the same for all rows.
+    """
+
+    keys: tuple[Float[Array, "batch length heads head_dim"], ...]
+    values: tuple[Float[Array, "batch length heads head_dim"], ...]
+    real: Bool[Array, "batch length"]
+    used: Int[Array, ""]
+
+
+class Transformer(nn.Module):
+    """Stack of self-attention and feed-forward blocks (Vaswani et al. 2017, arXiv:1706.03762).
+
+    Attributes:
+        features: width of every block and of the output.
+        heads: attention heads; they divide `features`.
+        layers: blocks.
+        expansion: width of the feed-forward layer in units of `features`.
+        causal: whether a step sees only itself and the past; otherwise both ways, without streaming.
+        pre_norm: normalise before each sublayer and once at the end (Xiong et al. 2020, arXiv:2002.04745), otherwise
+            after each residual sum, as in the paper.
+        positions: a class of this module, or a partial of one: Sinusoid, Learned, Rotary, or Positions for none.
+        activation: of the feed-forward layer.
+        dropout: share of each sublayer's output dropped in training.
+    """
+
+    features: int
+    heads: int = 4
+    layers: int = 2
+    expansion: int = 4
+    causal: bool = True
+    pre_norm: bool = True
+    positions: Callable[..., Positions] = Sinusoid
+    activation: Callable[[Array], Array] = nn.gelu
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if self.heads < 1 or self.features % self.heads:
+            raise ValueError(f"heads must divide features, got {self.heads} heads and {self.features} features")
+        super().__post_init__()
+
+    def start(self, batch: int, inputs: int, length: int) -> Cache:
+        """An empty cache of `length` slots."""
+        shape = (batch, length, self.heads, self.features // self.heads)
+        empty = tuple(jnp.zeros(shape) for _ in range(self.layers))
+        return Cache(empty, empty, jnp.zeros((batch, length), bool), jnp.zeros((), jnp.int32))
+
+    def extend(
+        self,
+        carry: Cache,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> tuple[Cache, Float[Array, "batch time features"]]:
+        """Read further steps.
+
+        Raises:
+            ValueError: the model is not causal, or the cache is too short. Inside jit, where the number of used slots
+                is not known, outputs past the cache's end are NaN: check the length before the loop.
+        """
+        if not self.causal:
+            raise ValueError("only a causal Transformer can be extended: this one has causal=False")
+        _check_room(carry, x.shape[1])
+        return self._read(carry, x, mask, train)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "batch time features"]:
+        return self._read(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask, train)[1]
+
+    @nn.compact
+    def _read(self, cache: Cache, x: Array, mask: Array | None, train: bool) -> tuple[Cache, Array]:
+        batch, time, _ = x.shape
+        length = cache.real.shape[1]
+        real_now = jnp.ones((batch, time), bool) if mask is None else mask
+        real = _write(cache.real, real_now, cache.used)
+        # A step's position counts the real steps before it, so that padding between two chunks moves nothing.
+        index = cache.real.sum(axis=1)[:, None] + jnp.cumsum(real_now, axis=1) - real_now
+        seen = real[:, None, :]
+        if self.causal:
+            slot = cache.used + jnp.arange(time)
+            seen = seen & (jnp.arange(length)[None, :] <= slot[:, None])[None]
+
+        positions = self.positions()
+        x = positions.embed(nn.Dense(self.features, name="embed")(x), index)
+        keys, values = [], []
+        for layer in range(self.layers):
+            block = Block(self.heads, self.expansion, self.pre_norm, self.activation, self.dropout)
+            old = cache.keys[layer], cache.values[layer], cache.used
+            (key, value), x = block(old, x, seen, positions, index, train=train)
+            keys.append(key)
+            values.append(value)
+        if self.pre_norm:
+            x = nn.LayerNorm(name="final_norm")(x)
+        x = jnp.where(cache.used + time > length, jnp.nan, x)
+        return Cache(tuple(keys), tuple(values), real, cache.used + time), zero_padding(x, mask)
+
+
+class Block(nn.Module):
+    """Attention over the cache, then a feed-forward layer, each with its residual sum and norm."""
+
+    heads: int
+    expansion: int
+    pre_norm: bool
+    activation: Callable[[Array], Array]
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self,
+        old: tuple[Array, Array, Array],
+        x: Float[Array, "batch time features"],
+        seen: Bool[Array, "batch time length"],
+        positions: Positions,
+        index: Int[Array, "batch time"],
+        *,
+        train: bool,
+    ) -> tuple[tuple[Array, Array], Float[Array, "batch time features"]]:
+        features = x.shape[-1]
+        old_keys, old_values, used = old
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+
+        y = nn.LayerNorm(name="attention_norm")(x) if self.pre_norm else x
+        heads = nn.DenseGeneral((3, self.heads, features // self.heads), name="query_key_value")(y)
+        query, key, value = (heads[:, :, part] for part in range(3))
+        keys = _write(old_keys, positions.rotate(key, index), used)
+        values = _write(old_values, value, used)
+        y, _ = dot_attention(positions.rotate(query, index), keys, values, mask=seen)
+        x = x + drop(nn.DenseGeneral(features, axis=(-2, -1), name="attention_out")(y))
+        if not self.pre_norm:
+            x = nn.LayerNorm(name="attention_norm")(x)
+
+        y = nn.LayerNorm(name="feed_forward_norm")(x) if self.pre_norm else x
+        y = self.activation(nn.Dense(self.expansion * features, name="feed_forward_in")(y))
+        x = x + drop(nn.Dense(features, name="feed_forward_out")(y))
+        if not self.pre_norm:
+            x = nn.LayerNorm(name="feed_forward_norm")(x)
+        return (keys, values), x
+
+
+def _write(slots: Array, new: Array, used: Array) -> Array:
+    """`new` in the slots from `used` on; all of them at once where it fills the cache, as in a whole-sequence call."""
+    if new.shape[1] == slots.shape[1]:
+        return new
+    return jax.lax.dynamic_update_slice_in_dim(slots, new, used, axis=1)
+
+
+def _check_room(cache: Cache, steps: int) -> None:
+    length = cache.real.shape[1]
+    try:
+        used = int(cache.used)
+    except jax.errors.ConcretizationTypeError:
+        used = 0
+    if used + steps > length:
+        raise ValueError(f"the cache holds {length} steps: {used} are used and {steps} more were given")
