@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
             saved = _manifest(folder, other)
             if all(saved[name] == record[name] for name in ("step", "config", "fingerprint")):
                 return
-            raise ValueError(f"{_path(folder, other)} exists and is good; cannot save another step {step}")
+            raise ValueError(f"cannot save step {step}: {_path(folder, other)} exists, differs and is good")
         complete.remove(other)
     # Orbax refuses arrays without elements; their shape says everything about them.
     arrays = {path: value for path, leaf in leaves.items() if (value := _value(leaf)).size}
@@ -119,7 +119,7 @@ def restore(
     config: Mapping[str, Any] | None = None,
     *,
     step: int | None = None,
-    ignore: Iterable[str] = (),
+    ignore: Collection[str] = (),
 ) -> Restored:
     """The newest good state (or that of `step`), equal to the one saved to the last bit.
 
@@ -179,7 +179,7 @@ def _read(target: Path, record: dict[str, Any], like: State) -> State:
     def leaf(path: str, template: Any) -> Any:
         value = arrays[path] if template.size else np.zeros(template.shape, template.dtype)
         if path in record["keys"]:
-            value = jax.random.wrap_key_data(value, impl=record["keys"][path])
+            value = jax.random.wrap_key_data(jnp.asarray(value), impl=record["keys"][path])
         if isinstance(template, np.ndarray | np.generic):
             return value
         # An array that was free to move (uncommitted) stays so, or the resumed run could not be spread over devices.
