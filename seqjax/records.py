@@ -1,0 +1,212 @@
+"""Run folders: one configuration's numbers, history, state and provenance on disk, written so that a kill loses nothing.
+
+    results/<experiment>/<knobs>-<hash>/    complete, renamed into place
+        config.json  result.json  history.csv  provenance.json  arrays.npz  parameters.npz  checkpoint/
+    results/<experiment>/<knobs>-<hash>.partial/    begun, to be resumed
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+
+
+def write_text(path: Path, text: str) -> None:
+    """All of it or nothing, whenever the process dies."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As `write_text`; a NaN is an error, since JSON has none."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def run_name(config: Any, defaults: Any) -> str:
+    """Readable knobs, those that differ from the defaults, and eight digits of the whole configuration's hash."""
+    fields = dataclasses.asdict(config)
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
+    changed = [f"{name}={value}" for name, value in fields.items() if value != getattr(defaults, name)]
+    readable = "".join(c if c.isalnum() or c in "=.-_" else "_" for c in "-".join(changed))[:80]
+    return f"{readable or 'default'}-{digest}"
+
+
+class Record:
+    """The folder of one run, from its first step to its numbers.
+
+    Attributes:
+        config: the experiment's frozen dataclass.
+        folder: where the complete run stands.
+        work: where it stands while it is unfinished.
+    """
+
+    def __init__(self, config: Any, folder: Path):
+        self.config = config
+        self.folder = folder
+        self.work = folder.with_name(folder.name + ".partial")
+        self.history: list[Row] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run is finished; then nothing needs to be trained."""
+        return (self.folder / "result.json").exists()
+
+    @property
+    def result(self) -> Row:
+        """The numbers `finish` was given."""
+        return json.loads((self.folder / "result.json").read_text())
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays `finish` was given."""
+        return _load_arrays(self.folder / "arrays.npz")
+
+    @property
+    def provenance(self) -> Row:
+        """Versions, commit, machine, command and cost."""
+        return json.loads((self.folder / "provenance.json").read_text())
+
+    def begin(self, *, resume: bool) -> None:
+        """Make the working folder; what an earlier, unfinished run left is kept only to be resumed.
+
+        Raises:
+            ValueError: it holds another configuration; names every field that differs.
+        """
+        if not resume:
+            shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+        path, config = self.work / "config.json", dataclasses.asdict(self.config)
+        if path.exists():
+            from seqjax.checkpoint import difference
+
+            if found := difference(json.loads(path.read_text()), config):
+                raise ValueError("\n  ".join([f"{self.work} holds another configuration:", *found]))
+        write_json(path, config)
+
+    def write_history(self, *, until: int | None = None) -> None:
+        """Write the whole history; rows after step `until` are dropped: they are about to be trained again."""
+        if until is not None:
+            self.history = [row for row in self.history if row["step"] <= until]
+        text = io.StringIO()
+        if self.history:
+            writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.history)
+        write_text(self.work / "history.csv", text.getvalue())
+
+    def finish(self, result: Mapping[str, Any], **arrays: np.ndarray) -> None:
+        """Write the numbers and put the folder in its place.
+
+        Args:
+            result: `parameters`, the metric under its own name, `low`, `high`, `floor`, …: a row of the figure's table.
+            arrays: what the figure draws beyond that.
+        """
+        np.savez_compressed(self.work / "arrays.npz", allow_pickle=False, **arrays)
+        write_json(self.work / "result.json", dict(result))
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.work.rename(self.folder)
+
+
+class Run:
+    """A finished run, read back."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.config: Row = json.loads((folder / "config.json").read_text())
+        self.result: Row = json.loads((folder / "result.json").read_text())
+        self.arrays = _load_arrays(folder / "arrays.npz")
+        self.history = read_history(folder / "history.csv")
+
+    def params(self, seed: int = 0) -> Any:
+        """The trained parameters of one of the run's seeds, as `module.apply` takes them."""
+        from flax.traverse_util import unflatten_dict
+
+        flat = _load_arrays(self.folder / "parameters.npz")
+        return unflatten_dict({name: value[seed] for name, value in flat.items()}, sep="/")
+
+
+def load(folder: str | Path) -> Run:
+    """Configuration, numbers, history and parameters of a finished run.
+
+    Raises:
+        FileNotFoundError: there is no finished run in this folder.
+    """
+    if not (Path(folder) / "result.json").is_file():
+        raise FileNotFoundError(f"no finished run in {folder}: expected a folder with result.json")
+    return Run(Path(folder))
+
+
+def save_parameters(path: Path, params: Any) -> None:
+    """A flat archive, one array a parameter, named by its path."""
+    from flax.traverse_util import flatten_dict
+
+    flat: dict[str, Any] = flatten_dict(params, sep="/")
+    np.savez(path, allow_pickle=False, **{name: np.asarray(value) for name, value in flat.items()})
+
+
+def read_history(path: Path) -> list[Row]:
+    """Rows of numbers; `step` and `seed` are whole."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {name: int(value) if name in ("step", "seed") else float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def provenance(seconds: float) -> Row:
+    """What it took and what it ran on: enough to say why two runs differ."""
+    import jax
+
+    device = jax.devices()[0]
+    packages = ("seqjax", "jax", "jaxlib", "flax", "optax", "numpy", "diffrax", "orbax-checkpoint")
+    return {
+        "seconds": round(seconds, 1),
+        "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
+        "commit": commit(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def commit() -> str:
+    """The commit this source tree stands at, "-dirty" behind it if it was changed, or "unknown" outside git."""
+    root = Path(__file__).parent.parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
