@@ -1,5 +1,8 @@
 """Numbers that judge predictions, in float64 on the host."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -50,3 +53,17 @@ def _steps(predictions, targets, weight):
         raise ValueError("weight must be >= 0 and not 0 everywhere")
     counted = weight > 0
     return predictions[counted], targets[counted], weight[counted]
+
+
+class Band(NamedTuple):
+    """A metric over seeds: its median and its range."""
+
+    median: float
+    low: float
+    high: float
+
+
+def band(values: Sequence[float]) -> Band:
+    """Median, smallest and largest: with three to five seeds the honest band is the range."""
+    array = np.asarray(values, np.float64)
+    return Band(float(np.median(array)), float(array.min()), float(array.max()))

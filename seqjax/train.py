@@ -1,7 +1,7 @@
 """Training as pure functions: one step, many steps in one compiled call, many whole runs as one program."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def make_step(
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, batch, loss_key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": value, **metrics, "skipped": opt_state.notfinite_count}
+        metrics = {"loss": value, **metrics, "skipped": cast(optax.ApplyIfFiniteState, opt_state).notfinite_count}
         return TrainState(params, opt_state, state.step + 1, state.key), metrics
 
     return step
@@ -72,8 +72,7 @@ def scan(
 
         state, metrics = jax.lax.scan(body, state, length=steps)
         return state, {
-            name: jnp.max(value) if name == "skipped" else jnp.mean(value, axis=0)
-            for name, value in metrics.items()
+            name: jnp.max(value) if name == "skipped" else jnp.mean(value, axis=0) for name, value in metrics.items()
         }
 
     return advance

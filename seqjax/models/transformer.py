@@ -54,6 +54,8 @@ class Rotary(Positions):
     longest: float = 10_000.0
 
     def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
+        if heads.shape[-1] % 2:
+            raise ValueError(f"rotary positions turn pairs: features / heads must be even, got {heads.shape[-1]}")
         angle = _angles(index, heads.shape[-1], self.longest)[:, :, None, :]
         first, second = jnp.split(heads, 2, axis=-1)
         sin, cos = jnp.sin(angle), jnp.cos(angle)

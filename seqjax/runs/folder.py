@@ -1,8 +1,8 @@
-"""Run folders: one configuration's numbers, history, state and provenance on disk, written so that a kill loses nothing.
+"""Run folders: one configuration's numbers, history, state and provenance on disk; a kill loses nothing.
 
-    results/<experiment>/<knobs>-<hash>/    complete, renamed into place
-        config.json  result.json  history.csv  provenance.json  arrays.npz  parameters.npz  checkpoint/
-    results/<experiment>/<knobs>-<hash>.partial/    begun, to be resumed
+results/<experiment>/<knobs>-<hash>/    complete, renamed into place
+    config.json  result.json  history.csv  provenance.json  arrays.npz  parameters.npz  checkpoint/
+results/<experiment>/<knobs>-<hash>.partial/    begun, to be resumed
 """
 
 import csv
@@ -16,10 +16,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,14 @@ def run_name(config: Any, defaults: Any) -> str:
     return f"{readable or 'default'}-{digest}"
 
 
+class Clock(NamedTuple):
+    """Seconds spent before, when counting began, and how many runs share the time since."""
+
+    before: float
+    since: float
+    runs: int
+
+
 class Record:
     """The folder of one run, from its first step to its numbers.
 
@@ -57,13 +65,16 @@ class Record:
         config: the experiment's frozen dataclass.
         folder: where the complete run stands.
         work: where it stands while it is unfinished.
+        history: one row for each seed and each report of its training.
     """
 
-    def __init__(self, config: Any, folder: Path):
+    def __init__(self, config: Any, folder: Path, session: Any = None):
         self.config = config
         self.folder = folder
         self.work = folder.with_name(folder.name + ".partial")
+        self.session = session
         self.history: list[Row] = []
+        self._clock = Clock(0.0, time.monotonic(), 1)
 
     @property
     def complete(self) -> bool:
@@ -85,6 +96,15 @@ class Record:
         """Versions, commit, machine, command and cost."""
         return json.loads((self.folder / "provenance.json").read_text())
 
+    def start_clock(self, runs: int) -> None:
+        """From now on one part in `runs` of the time is this run's cost, on top of what earlier tries took."""
+        spent = self.work / "seconds.json"
+        self._clock = Clock(json.loads(spent.read_text()) if spent.exists() else 0.0, time.monotonic(), runs)
+
+    def seconds(self) -> float:
+        """What the run has cost so far, all tries together."""
+        return self._clock.before + (time.monotonic() - self._clock.since) / self._clock.runs
+
     def begin(self, *, resume: bool) -> None:
         """Make the working folder; what an earlier, unfinished run left is kept only to be resumed.
 
@@ -102,10 +122,9 @@ class Record:
                 raise ValueError("\n  ".join([f"{self.work} holds another configuration:", *found]))
         write_json(path, config)
 
-    def write_history(self, *, until: int | None = None) -> None:
-        """Write the whole history; rows after step `until` are dropped: they are about to be trained again."""
-        if until is not None:
-            self.history = [row for row in self.history if row["step"] <= until]
+    def write_history(self) -> None:
+        """Write the whole history and the cost so far."""
+        write_json(self.work / "seconds.json", self.seconds())
         text = io.StringIO()
         if self.history:
             writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
@@ -121,6 +140,8 @@ class Record:
             arrays: what the figure draws beyond that.
         """
         np.savez_compressed(self.work / "arrays.npz", allow_pickle=False, **arrays)
+        write_json(self.work / "provenance.json", provenance(self.seconds()))
+        (self.work / "seconds.json").unlink(missing_ok=True)
         write_json(self.work / "result.json", dict(result))
         if self.folder.exists():
             shutil.rmtree(self.folder)
@@ -191,9 +212,21 @@ def provenance(seconds: float) -> Row:
     }
 
 
+def provenance_summary(records: Sequence[Record]) -> Row:
+    """What a whole figure cost and was made with; what differed between its runs is listed once for each."""
+
+    def united(name: str) -> Any:
+        found = list(dict.fromkeys(json.dumps(record.provenance[name]) for record in records))
+        return json.loads(found[0]) if len(found) == 1 else [json.loads(value) for value in found]
+
+    seconds = sum(record.provenance["seconds"] for record in records)
+    cost = {"seconds": round(seconds, 1), "device": united("device")}
+    return {"cost": cost, "versions": united("versions"), "commit": united("commit")}
+
+
 def commit() -> str:
     """The commit this source tree stands at, "-dirty" behind it if it was changed, or "unknown" outside git."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],

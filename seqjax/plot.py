@@ -1,0 +1,71 @@
+"""Arrays in, axes out: curves with bands, floors and baselines that stay apart in grey."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+STYLES = (
+    {"color": "#0072b2", "marker": "o", "linestyle": "-"},
+    {"color": "#d55e00", "marker": "s", "linestyle": "--"},
+    {"color": "#009e73", "marker": "^", "linestyle": "-."},
+    {"color": "#cc79a7", "marker": "D", "linestyle": ":"},
+    {"color": "#56380d", "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    {"color": "#e69f00", "marker": "P", "linestyle": (0, (1, 1))},
+    {"color": "#56b4e9", "marker": "X", "linestyle": (0, (8, 2))},
+)
+"""Colour (Okabe & Ito's, safe for the colour-blind), marker and dash: any one of the three tells the curves apart."""
+
+
+def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 4.2) -> tuple[Figure, np.ndarray]:
+    """A figure of `rows` x `columns` axes, without a window; sizes in inches.
+
+    Returns:
+        The figure, and its axes as an array of that shape.
+    """
+    made = Figure(figsize=(width, height), layout="constrained")
+    axes = made.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(True, which="major", linewidth=0.4, color="0.85")
+        ax.set_axisbelow(True)
+    return made, axes
+
+
+def curve(
+    ax: Axes,
+    x: Sequence[float],
+    median: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    *,
+    label: str,
+    style: int,
+    markers: bool = True,
+) -> None:
+    """A line through the medians with the band of the seeds behind it."""
+    look = dict(STYLES[style % len(STYLES)])
+    if not markers:
+        look["marker"] = ""
+    ax.plot(x, median, label=label, markersize=4.5, linewidth=1.4, **look)
+    ax.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def floor(ax: Axes, x: Sequence[float], bound: Sequence[float], *, label: str, style: int) -> None:
+    """A hatched region that no model of the class named may enter. Call it after the limits of y are set."""
+    look = STYLES[style % len(STYLES)]
+    bottom = ax.get_ylim()[0]
+    reached = np.maximum(np.asarray(bound, float), bottom)
+    with mpl.rc_context({"hatch.linewidth": 0.5}):
+        ax.fill_between(
+            x, bottom, reached, facecolor="none", edgecolor=look["color"], hatch="///" if style % 2 else "\\\\\\",
+            linewidth=0, alpha=0.55, label=label,
+        )  # fmt: skip
+    ax.plot(x, reached, color=look["color"], linewidth=1.0)
+
+
+def baseline(ax: Axes, x: Sequence[float], y: Sequence[float], *, label: str) -> None:
+    """A thin black line for what needs no training."""
+    ax.plot(x, y, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label=label)

@@ -1,0 +1,159 @@
+"""The command line of an experiment: which runs are missing, train them, draw the figure, print the table."""
+
+import ast
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from seqjax.runs import process
+from seqjax.runs.folder import Record, Row, provenance_summary, run_name, write_json
+from seqjax.runs.progress import Report
+from seqjax.runs.training import Session
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Scale = Literal["smoke", "laptop", "gpu"]
+
+
+def main(
+    config_type: type,
+    configs: Callable[[Scale], list],
+    measure: Callable[[list, list[Record]], None],
+    draw: Callable[[list[Record]], "Figure"],
+) -> None:
+    """Run an experiment from the command line.
+
+    Args:
+        config_type: a flat frozen dataclass; each of its fields becomes an option that holds for every run.
+        configs: what the figure needs at a scale.
+        measure: trains a group of equal static shapes as one program and finishes its records; never plots.
+        draw: a figure from finished records; never trains.
+    """
+    sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw)))
+
+
+def traced(default: Any) -> Any:
+    """A field that may differ within a group: to the compiled program its value is data, not shape."""
+    return dataclasses.field(default=default, metadata={"traced": True})
+
+
+def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable) -> None:
+    script = Path(sys.argv[0])
+    header = read_header(script)
+    options, changes = _arguments(config_type, script.stem, header)
+    chosen = list(dict.fromkeys(dataclasses.replace(config, **changes) for config in configs(options.scale)))
+    home = options.out / script.stem
+    process.require_writable(home)
+    records = [Record(config, home / run_name(config, config_type())) for config in chosen]
+    if not options.draw:
+        with process.lock(home / ".lock"):
+            _train(records, measure, options)
+    finished = [record for record in records if record.complete]
+    if not finished:
+        raise ValueError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
+    whole = options.out == Path("results") and not changes and options.scale != "smoke"
+    _publish(script.stem, options.scale, finished, draw, script.parent / "figures" if whole else home)
+    print(f"\nWhat to try next\n  {header['Next']}")
+
+
+def _train(records: list[Record], measure: Callable, options: Any) -> None:
+    pending = [record for record in records if options.overwrite or not record.complete]
+    if len(pending) < len(records):
+        print(f"{len(records) - len(pending)} of {len(records)} runs were finished before", file=sys.stderr)
+    if not pending:
+        return
+    session = Session(Report(len(pending)))
+    for record in pending:
+        record.begin(resume=options.resume)
+        record.session = session
+    process.prepare_process()
+    with process.signals_into(session.signals), session.report:
+        for group in _groups(pending):
+            for record in group:
+                record.start_clock(len(group))
+            measure([record.config for record in group], group)
+            session.report.finish(len(group))
+
+
+def _groups(records: list[Record]) -> list[list[Record]]:
+    """Records whose configurations differ in traced fields alone: each group is one compiled program."""
+    groups: dict[tuple, list[Record]] = {}
+    for record in records:
+        fields = dataclasses.fields(record.config)
+        shape = tuple(getattr(record.config, f.name) for f in fields if not f.metadata.get("traced"))
+        groups.setdefault(shape, []).append(record)
+    return list(groups.values())
+
+
+def _publish(name: str, scale: Scale, records: list[Record], draw: Callable, folder: Path) -> None:
+    """The picture, the numbers in it beside it, and the same numbers as a table on standard output."""
+    rows = [dataclasses.asdict(record.config) | record.result for record in records]
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = draw(records)
+    figure.savefig(folder / f"{name}.png", dpi=150)
+    write_json(
+        folder / f"{name}.json", {"experiment": name, "scale": scale, "rows": rows} | provenance_summary(records)
+    )
+    _print_table(rows)
+    print(f"\nfigure {folder / name}.png, numbers beside it in {name}.json, runs in {records[0].folder.parent}")
+
+
+def _print_table(rows: list[Row]) -> None:
+    """Columns whose value never changes are left out: they are in the JSON."""
+    from rich.console import Console
+    from rich.table import Table
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    varying = [name for name in names if len(rows) == 1 or len({str(row.get(name)) for row in rows}) > 1]
+    table = Table(*varying, box=None)
+    for row in rows:
+        values = [row.get(name, "") for name in varying]
+        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in values])
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def read_header(script: Path) -> dict[str, str]:
+    """The fields of an experiment's docstring: `Question`, `Expect`, `Cost`, …, and its first line as `Title`."""
+    lines = (ast.get_docstring(ast.parse(script.read_text())) or "").splitlines()
+    header, field = {"Title": lines[0] if lines else ""}, ""
+    for line in lines[1:]:
+        if line[:1].strip():
+            field, _, line = line.partition(" ")
+            header[field] = line.strip()
+        elif field and line.strip():
+            header[field] += "\n  " + line.strip()
+    return header
+
+
+def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[Any, dict[str, Any]]:
+    """The options, and the fields of the configuration that were named: they hold for every run of the experiment."""
+
+    def option(kind: Any, text: str, default: Any) -> tuple:
+        return Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default)
+
+    options = {
+        "scale": option(Scale, "smoke: seconds; laptop: minutes on two cores; gpu: the full size", "laptop"),
+        "out": option(Path, "where the run folders go", Path("results")),
+        "draw": option(bool, "only draw what is finished", False),
+        "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
+        "overwrite": option(bool, "also do finished runs again", False),
+    }
+    fields = {
+        field.name: option(
+            tyro.conf.OmitArgPrefixes[field.type] | None, "for every run, instead of the scale's own value", None
+        )
+        for field in dataclasses.fields(config_type)
+    }
+    arguments = dataclasses.make_dataclass(
+        "Arguments", [(key, kind, default) for key, (kind, default) in (options | fields).items()]
+    )
+    description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in header.items())
+    given = tyro.cli(arguments, prog=f"python experiments/{name}.py", description=description)
+    return given, {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
+
+

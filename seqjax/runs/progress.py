@@ -1,0 +1,82 @@
+"""Progress of long work: live bars with rate and time left in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Report:
+    """Tells a person how far the runs are; on standard error, so that standard output holds results only.
+
+    Attributes:
+        every: seconds between two plain lines.
+    """
+
+    every = 10.0
+
+    def __init__(self, total: int):
+        self.total = total
+        self.started = self.printed = time.monotonic()
+        self.finished = 0
+        self.console = Console(stderr=True, highlight=False)
+        self.bars: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            )
+            self.bars = Progress(*columns, console=self.console)
+            self.bars.start()
+            self.overall = self.bars.add_task("all runs", total=self.total, rate="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bars:
+            self.bars.stop()
+
+    def begin(self, name: str, done: int, steps: int) -> None:
+        """A run, or a group of runs trained as one program, starts at step `done` of `steps`; now it compiles."""
+        self.name, self.steps = name, steps
+        self.since, self.first = time.monotonic(), done
+        if self.bars:
+            self.current = self.bars.add_task(name, total=steps, completed=done, rate="compiling")
+        else:
+            self._line(f"{name}: compiling")
+
+    def update(self, done: int, text: str) -> None:
+        """`done` steps are behind the current run; `text` says how it does."""
+        rate = (done - self.first) / max(time.monotonic() - self.since, 1e-9)
+        if self.bars:
+            self.bars.update(self.current, completed=done, rate=f"{rate:.0f} steps/s  {text}")
+        elif time.monotonic() - self.printed > self.every or done == self.steps:
+            left = (self.steps - done) / max(rate, 1e-9)
+            progress = f"step {done}/{self.steps}  {rate:.0f} steps/s  {left:.0f} s left"
+            self._line(f"{self.name}: {progress}  {text}")
+
+    def end(self) -> None:
+        """The current runs are trained."""
+        if self.bars:
+            self.bars.remove_task(self.current)
+
+    def finish(self, runs: int) -> None:
+        """`runs` more runs are measured and on disk."""
+        self.finished += runs
+        if self.bars:
+            self.bars.update(self.overall, completed=self.finished)
+
+    def _line(self, text: str) -> None:
+        self.printed = time.monotonic()
+        elapsed = self.printed - self.started
+        left = f", {elapsed / self.finished * (self.total - self.finished):.0f} s left" if self.finished else ""
+        print(f"[{self.finished}/{self.total} runs, {elapsed:.0f} s{left}] {text}", file=sys.stderr, flush=True)
