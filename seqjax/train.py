@@ -121,14 +121,17 @@ def sweep(
         All runs' first state, and the function that advances it, to be given to `train.run`.
     """
 
-    def first(key: Key[Array, ""], setting: PyTree) -> TrainState:
+    def first(run: tuple[Key[Array, ""], PyTree]) -> TrainState:
+        key, setting = run
         init_key, train_key = jax.random.split(key)
         return init(initialise(init_key), optimizer(setting), train_key)
 
     def advance_one(state: TrainState, setting: PyTree) -> tuple[TrainState, Metrics]:
         return scan(loss, optimizer(setting), lambda key, step: sample(key, step, setting), steps)(state)
 
-    state = jax.jit(jax.vmap(first))(keys, settings)
+    # One after the other, not vmapped: on CPU, two batched QR factorisations (orthogonal initialisers) at a time wait for
+    # each other's threads for ever where there are two cores (jaxlib 0.10.2, `ParallelBatchMap`).
+    state = jax.jit(lambda *runs: jax.lax.map(first, runs))(keys, settings)
     return state, lambda state: jax.vmap(advance_one)(state, settings)
 
 

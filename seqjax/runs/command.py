@@ -155,5 +155,3 @@ def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[An
     description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in header.items())
     given = tyro.cli(arguments, prog=f"python experiments/{name}.py", description=description)
     return given, {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
-
-

@@ -1,4 +1,4 @@
-"""What a script's process owes its user: one lock a folder, signals that save, exit codes that say whose fault it was."""
+"""What a script owes its user: one process a folder, signals that save, exit codes that say whose fault it was."""
 
 import ctypes
 import os
@@ -80,7 +80,7 @@ def signals_into(received: list[int]) -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Settings of a script's own process, never of an import: keep memory for the next step, programs for the next start."""
+    """Settings of a script, never of an import: keep memory for the next step, compiled programs for the next start."""
     with suppress(OSError, AttributeError):
         # XLA on CPU gives memory back after every step and faults it in again; glibc can be told to keep it.
         libc = ctypes.CDLL("libc.so.6")

@@ -122,5 +122,3 @@ def _common_name(records: Sequence[Record]) -> str:
     shared = {k: v for k, v in configs[0].items() if all(c[k] == v for c in configs) and v != defaults[k]}
     name = " ".join(f"{key}={value}" for key, value in shared.items()) or "default"
     return name if len(records) == 1 else f"{name} ({len(records)} runs)"
-
-
