@@ -95,7 +95,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program; validation and test sequences are fresh ones."""
     import jax
     import jax.numpy as jnp
-    import optax
 
     from seqjax import evaluate, losses, metrics, tasks, train
 
@@ -105,11 +104,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     def loss(params, batch, key):
         return losses.squared_error(model.apply(params, batch.inputs), batch.targets), {}
 
-    def optimizer(rate):
-        shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, config.steps // 20, config.steps)
-        descend = optax.scale_by_learning_rate(lambda step: rate * shape(step))
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), descend)
-
     def sample(key, step, rate):
         return task.sample(jax.random.fold_in(key, step), config.batch_size)
 
@@ -118,7 +112,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     state, advance = train.sweep(
         lambda key: model.init(key, jnp.zeros((1, config.length, 1))),
         loss,
-        optimizer,
+        lambda rate: train.adam(rate, config.steps),
         sample,
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=jnp.repeat(jnp.array(rates), config.seeds),

@@ -53,6 +53,23 @@ def curve(
     ax.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
 
 
+def points(
+    ax: Axes,
+    x: Sequence[float],
+    median: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    *,
+    label: str,
+    style: int,
+) -> None:
+    """Medians that no line joins, each with a bar over the seeds' range."""
+    look = STYLES[style % len(STYLES)]
+    below, above = np.subtract(median, low), np.subtract(high, median)
+    marks = {"color": look["color"], "marker": look["marker"], "markersize": 5.5}
+    ax.errorbar(x, median, [below, above], label=label, linestyle="", elinewidth=1.2, capsize=2.5, **marks)
+
+
 def floor(ax: Axes, x: Sequence[float], bound: Sequence[float], *, label: str, style: int) -> None:
     """A hatched region that no model of the class named may enter. Call it after the limits of y are set."""
     look = STYLES[style % len(STYLES)]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree, Scalar
 
 from seqjax.types import Batch, LossFn, Metrics, Params
 
@@ -129,10 +129,21 @@ def sweep(
     def advance_one(state: TrainState, setting: PyTree) -> tuple[TrainState, Metrics]:
         return scan(loss, optimizer(setting), lambda key, step: sample(key, step, setting), steps)(state)
 
-    # One after the other, not vmapped: on CPU, two batched QR factorisations (orthogonal initialisers) at a time wait for
-    # each other's threads for ever where there are two cores (jaxlib 0.10.2, `ParallelBatchMap`).
+    # One after the other, not vmapped: two batched QR factorisations (orthogonal initialisers) at a time wait for each
+    # other's threads for ever on a CPU of two cores (jaxlib 0.10.2, `ParallelBatchMap`).
     state = jax.jit(lambda *runs: jax.lax.map(first, runs))(keys, settings)
     return state, lambda state: jax.vmap(advance_one)(state, settings)
+
+
+def adam(learning_rate: Scalar | float, steps: int) -> optax.GradientTransformation:
+    """Adam as all experiments here use it: norms clipped at 1, linear warm-up over 5 % of `steps`, half a cosine to 0.
+
+    Args:
+        learning_rate: at its peak; may be traced, so that a sweep can hold several.
+    """
+    shape = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(1, steps // 20), steps)
+    descend = optax.scale_by_learning_rate(lambda step: learning_rate * shape(step))
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), descend)
 
 
 def _skip_nonfinite(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -1,7 +1,6 @@
 """Batches of a data set held in memory: which rows make a batch is a pure function of key and step."""
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 

@@ -168,7 +168,8 @@ class Recurrent(nn.Module):
         train: bool = False,
     ) -> tuple[tuple[State, ...], Float[Array, "batch time features"]]:
         """Read further steps from any state, a trained or a given one too; padding leaves the state as it is."""
-        left = []
+        # Padding may hold anything, and a NaN that no output shows would still reach the kernels' gradients.
+        left, x = [], zero_padding(x, mask)
         for depth, state in enumerate(carry):
             if depth:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
@@ -221,7 +222,7 @@ class Bidirectional(nn.Module):
         train: bool = False,
     ) -> tuple[tuple[tuple[State, State], ...], Float[Array, "batch time features"]]:
         """Read a whole sequence; the final forward state has seen its end, the backward one its beginning."""
-        left = []
+        left, x = [], zero_padding(x, mask)  # as in `Recurrent`
         for depth, (forward, backward) in enumerate(carry):
             if depth:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)

@@ -60,7 +60,8 @@ class TCN(nn.Module):
         train: bool = False,
     ) -> tuple[tuple[tuple[Taps, Taps], ...], Float[Array, "batch time features"]]:
         """Read further steps; `kernel_size` products per convolution for a single one."""
-        left = []
+        # Padding may hold anything, and a NaN that no output shows would still reach the kernels' gradients.
+        left, x = [], zero_padding(x, mask)
         for dilation, (first, second) in zip(self.dilations, carry, strict=True):
             block = Block(self.features, self.kernel_size, dilation, self.dropout, self.weight_norm)
             buffers, x = block((first, second), x, mask=mask, train=train)

@@ -156,13 +156,14 @@ class Transformer(nn.Module):
         real = _write(cache.real, real_now, cache.used)
         # A step's position counts the real steps before it, so that padding between two chunks moves nothing.
         index = cache.real.sum(axis=1)[:, None] + jnp.cumsum(real_now, axis=1) - real_now
-        seen = real[:, None, :]
+        seen = jnp.broadcast_to(real[:, None, :], (batch, time, length))
         if self.causal:
             slot = cache.used + jnp.arange(time)
             seen = seen & (jnp.arange(length)[None, :] <= slot[:, None])[None]
 
         positions = self.positions()
-        x = positions.embed(nn.Dense(self.features, name="embed")(x), index)
+        # Padding may hold anything: a weight of 0 does not silence a NaN among the values.
+        x = positions.embed(nn.Dense(self.features, name="embed")(zero_padding(x, mask)), index)
         keys, values = [], []
         for layer in range(self.layers):
             block = Block(self.heads, self.expansion, self.pre_norm, self.activation, self.dropout)

@@ -114,7 +114,10 @@ def _print_table(rows: list[Row]) -> None:
     for row in rows:
         values = [row.get(name, "") for name in varying]
         table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in values])
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    with console.capture() as text:  # rich itself would exit with 1 when nobody reads
+        console.print(table)
+    print(text.get(), end="")
 
 
 def read_header(script: Path) -> dict[str, str]:

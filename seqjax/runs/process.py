@@ -89,6 +89,8 @@ def prepare_process() -> None:
             libc.mallopt(option, value)
     import jax
 
+    # Filtered tracebacks end in our own code wherever JAX raised, and `exit_code` could not tell whose error it is.
+    jax.config.update("jax_traceback_filtering", "off")
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "seqjax"))
@@ -123,12 +125,12 @@ def exit_code(run: Callable[[], None]) -> int:
 
 
 def _is_ours(error: ValueError) -> bool:
-    """Whether seqjax or an experiment refused a value; an error raised deeper, in a library, is a bug to be seen."""
+    """Whether seqjax or the experiment refused a value; an error raised deeper, in a library, is a bug to be seen."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
-    root = Path(__file__).parents[2]
-    return trace is not None and Path(trace.tb_frame.f_code.co_filename).is_relative_to(root)
+    file = Path(trace.tb_frame.f_code.co_filename) if trace else Path()
+    return file.is_relative_to(Path(__file__).parents[1]) or file.parent == Path(sys.argv[0]).resolve().parent
 
 
 def _fail(code: int, message: str) -> int:

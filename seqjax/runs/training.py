@@ -1,9 +1,12 @@
 """Training that can be killed and resumed: all runs of a group as one program, each saved in its own folder."""
 
 import dataclasses
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqjax.runs.folder import Record, read_history, save_parameters
@@ -53,8 +56,10 @@ def fit(records: Sequence[Record], state: "TrainState", advance: "Advance", step
         session.report.update(done, "loss " + " ".join(f"{loss:.2g}" for loss in values["loss"][:3]))
         for run, skipped in enumerate(values["skipped"]):
             if skipped >= SKIPPED_AT_MOST:
-                seed = run % (len(values["skipped"]) // len(records))
-                raise Diverged(f"{name}, seed {seed}: {skipped:.0f} updates in a row not finite at step {done}")
+                seeds = len(values["skipped"]) // len(records)
+                seed = run % seeds
+                which = _common_name([records[run // seeds]])
+                raise Diverged(f"{which}, seed {seed}: {skipped:.0f} updates in a row not finite at step {done}")
         if session.signals or done == steps or time.monotonic() - saved > SAVE_EVERY:
             _save(records, state, done)
             saved = time.monotonic()
@@ -71,22 +76,39 @@ def _restored(records: Sequence[Record], state: "TrainState") -> "TrainState":
 
     from seqjax import checkpoint
 
-    folders = [record.work / "checkpoint" for record in records]
-    common = set.intersection(*(set(checkpoint.steps(folder)) for folder in folders))
-    good = [step for step in sorted(common) if not any(checkpoint.verify(folder, step) for folder in folders)]
-    if not good:
-        for folder in folders:
-            if checkpoint.steps(folder):
-                # Warns file by file, and is an error: never silently a random initialisation.
-                checkpoint.restore(folder, _part(state, 0, len(records)))
+    def restore(index: int, step: int | None = None) -> checkpoint.Restored:
+        # Warns of what is damaged, and is an error if all is: never silently a random initialisation.
+        record, like = records[index], _part(state, index, len(records))
+        return checkpoint.restore(record.work / "checkpoint", like, dataclasses.asdict(record.config), step=step)
+
+    newest: list[checkpoint.Restored] = []
+    for index in range(len(records)):
+        with suppress(FileNotFoundError):
+            newest.append(restore(index))
+    # A kill between the saves of two records leaves the first of them ahead: the others cannot follow, so it goes back.
+    step = min(found.step for found in newest) if len(newest) == len(records) else 0
+    if step:
+        newest = [found if found.step == step else restore(index, step) for index, found in enumerate(newest)]
+    for record in records:
+        _forget_after(record.work / "checkpoint", step)
+    if not step:
         return state
-    parts = []
-    for index, (record, folder) in enumerate(zip(records, folders, strict=True)):
-        like = _part(state, index, len(records))
-        parts.append(checkpoint.restore(folder, like, dataclasses.asdict(record.config), step=good[-1]).state)
-        record.history = [row for row in read_history(record.work / "history.csv") if row["step"] <= good[-1]]
-    print(f"resumed {_common_name(records)} at step {good[-1]}", file=sys.stderr)
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    for record in records:
+        record.history = [row for row in read_history(record.work / "history.csv") if row["step"] <= step]
+    print(f"resumed {_common_name(records)} at step {step}", file=sys.stderr)
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[found.state for found in newest])
+
+
+def _forget_after(folder: Path, step: int) -> None:
+    """Delete the checkpoints that training falls back behind, lest they be taken for its own later."""
+    from seqjax import checkpoint
+
+    later = [other for other in checkpoint.steps(folder) if other > step]
+    if later:
+        (folder / checkpoint.NEWEST).unlink(missing_ok=True)
+    for other in later:
+        (folder / f"{other:08d}" / checkpoint.MANIFEST).unlink()  # first, lest a half deleted step look complete
+        shutil.rmtree(folder / f"{other:08d}")
 
 
 def _save(records: Sequence[Record], state: "TrainState", step: int) -> None:

@@ -140,10 +140,10 @@ def test_convergence_order(x64):
         return np.array([np.abs(each.integrate(forcing, y, z).slow - exact).max() for each in tasks])
 
     for solver, order, expected in (
-        (diffrax.Euler(), 1, [1.8e-2, 8.8e-3, 4.4e-3, 2.2e-3]),
-        (RK4(), 4, [1.2e-7, 7.6e-9, 4.7e-10, 2.9e-11]),
+        (diffrax.Euler(), 1, [8.8e-3, 4.4e-3]),
+        (RK4(), 4, [7.6e-9, 4.7e-10]),
     ):
-        found = errors(solver, (5, 10, 20, 40))
+        found = errors(solver, (10, 20))
         np.testing.assert_allclose(np.log2(found[:-1] / found[1:]), order, atol=0.1)
         assert np.all(np.abs(np.log(found / expected)) < np.log(3)), found
 
@@ -162,7 +162,7 @@ def test_whole_path_equals_dop853(x64, key, ring):
 
 
 def test_float32_is_close_to_float64(x64):
-    """Round-off for 30 samples; later the odd row strays, because unequal z_j are unstable where y leaves LZ8's interval."""
+    """Round-off for 30 samples; later the odd row strays, for y leaves the interval of LZ8 and the z_j part."""
     task = Lorenz96(K=4, J=10)
     arguments = start(task, 16, 128)
     double = task.integrate(*arguments)
@@ -258,7 +258,7 @@ def test_one_slow_variable_is_linear_once_synchronised(x64, key):
 
 def test_batch(key):
     task = Lorenz96(K=3, amplitude=2.0, mean=1.5, length=20, washout=5, burn_in=3.0, target_scale=0.5)
-    path, batch = task.solve(key, 6), jax.jit(lambda key: task.sample(key, 6))(key)
+    path, batch = jax.jit(lambda key: (task.solve(key, 6), task.sample(key, 6)))(key)
     np.testing.assert_allclose(batch.inputs, (path.forcing - 1.5) / 2, atol=1e-6)
     np.testing.assert_allclose(batch.targets, path.slow / 0.5, atol=1e-4)
     assert batch.targets.shape == (6, 20, 3)
@@ -269,7 +269,8 @@ def test_batch(key):
 
 def test_keys(key):
     task = Lorenz96(K=2, length=8, washout=0, burn_in=1.0)
-    first, again, other = (task.sample(k, 16) for k in (key, key, jax.random.key(1)))
+    sample = jax.jit(lambda key: task.sample(key, 16))
+    first, again, other = sample(key), sample(key), sample(jax.random.key(1))
     assert all(jax.tree.leaves(jax.tree.map(jnp.array_equal, first, again)))
     rows = np.concatenate([first.inputs, other.inputs]).reshape(32, -1)
     assert len(np.unique(rows, axis=0)) == 32
@@ -292,8 +293,9 @@ def test_shortest(key):
 
 def test_scale(key):
     task = Lorenz96(K=2, length=64, mean=1.0, target_scale=3.0).calibrated(key, rows=64)
-    targets = task.draw(jax.random.key(1), 64).batch.targets
-    assert float(targets[:, 32:].std()) == pytest.approx(1, rel=0.1)
+    drawn = task.draw(jax.random.key(1), 64)
+    assert float(drawn.batch.targets[:, 32:].std()) == pytest.approx(1, rel=0.1)
+    assert drawn.redrawn == 0
 
 
 # One Tsit5 step per sample is too long for strong forcings: about a third of these rows end in infinity.
@@ -301,7 +303,7 @@ FRAGILE = Lorenz96(K=2, amplitude=12.0, substeps=1, length=16, washout=4, burn_i
 
 
 def test_blown_up_rows_count_nothing_and_harm_nobody(key):
-    path, batch = FRAGILE.solve(key, 64), FRAGILE.sample(key, 64)
+    path, batch = jax.jit(lambda key: (FRAGILE.solve(key, 64), FRAGILE.sample(key, 64)))(key)
     ok = np.asarray(path.ok)
     assert 0 < ok.sum() < 64
     assert np.array_equal(ok, np.isfinite(path.slow).all((1, 2)) & np.isfinite(path.fast).all((1, 2, 3)))
@@ -331,10 +333,6 @@ def test_hopeless_rows_are_an_error(key):
         replace(FRAGILE, amplitude=1e6).draw(key, 8, attempts=2)
     with pytest.raises(ValueError, match="attempts must be >= 1, got 0"):
         FRAGILE.draw(key, 8, attempts=0)
-
-
-def test_nothing_is_drawn_again_without_need(key):
-    assert Lorenz96(K=2, length=40).draw(key, 5).redrawn == 0
 
 
 @pytest.mark.parametrize(

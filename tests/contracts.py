@@ -1,0 +1,190 @@
+"""What every sequence architecture must pass; `contracts.is_causal(model, key)` in a test is all that is needed.
+
+Each function draws its own parameters and inputs. Sequences of one step are among them: there, code that takes a
+shortcut for a single step, or squeezes an axis, goes wrong.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from seqjax.models import Regressor
+
+BATCH, INPUTS = 3, 2
+CLOSE: Any = {"rtol": 1e-4, "atol": 2e-5}
+"""Where the same sum is taken in another order."""
+
+
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+"""Most of the time below is the compiler's: ask for little."""
+
+
+def preserves_time(model, key):
+    """(batch, time, inputs) -> (batch, time, features), however short; also in training."""
+    features = model.targets if isinstance(model, Regressor) else model.features
+    params = parameters(model, key)
+    for time in (1, 2, 7):
+        for train in (False, True):
+            apply = functools.partial(model.apply, train=train, rngs={"dropout": key})
+            assert jax.eval_shape(apply, params, inputs(key, time)).shape == (BATCH, time, features)
+
+
+def is_causal(model, key, *, reach=None):
+    """y[t] depends on no x[s] with s > t, and on each of the last `reach` steps (None: on the whole past)."""
+    for time in (1, 7):
+        distance = np.arange(time)[:, None] - np.arange(time)[None, :]
+        expected = (distance >= 0) & (distance < (reach or time))
+        np.testing.assert_array_equal(influence(model, key, time) > 0, expected)
+
+
+def sees_both_ways(model, key):
+    """Each output depends on each input."""
+    for time in (1, 7):
+        assert (influence(model, key, time) > 0).all()
+
+
+def influence(model, key, time):
+    """The largest |d y[t] / d x[s]|, as a matrix over t and s: exactly zero where no path leads."""
+    params = parameters(model, key)
+    jacobian = jax.jacfwd(lambda row: model.apply(params, row[None])[0])
+    return np.abs(compiled(jax.vmap(jacobian))(inputs(key, time))).max(axis=(0, 2, 4))
+
+
+def rows_are_independent(model, key):
+    """Permuted rows give permuted outputs, and another row's inputs change nothing (seeds.md D1: a batch axis read
+    as time)."""
+    params, order = parameters(model, key), np.array([2, 0, 1])
+    for time in (1, 7):
+        x = inputs(key, time)
+        y = forward(model)(params, x)
+        np.testing.assert_allclose(forward(model)(params, x[order]), y[order], **CLOSE)
+        other = forward(model)(params, x.at[0].set(100.0))
+        np.testing.assert_array_equal(other[1:], y[1:])
+        assert not np.array_equal(other[0], y[0])
+
+
+def ignores_padding(model, key):
+    """What stands in the padding changes nothing, NaN and infinity included, nor does more of it; gradients too.
+
+    Outputs there are zero, except for the constant that a head's bias adds. One row of three has no real step.
+    """
+    params = parameters(model, key)
+    for time in (1, 7):
+        x, lengths = inputs(key, time), np.array([0, (time + 1) // 2, time])
+        mask = upto(lengths, time)
+        y = forward(model)(params, x, mask=mask)
+        assert np.unique(y[~mask], axis=0).shape[0] == 1
+        if not isinstance(model, Regressor):
+            np.testing.assert_array_equal(y[~mask], 0)
+        for garbage in (1e30, np.inf, np.nan):
+            dirty = jnp.where(mask[..., None], x, garbage)
+            np.testing.assert_array_equal(forward(model)(params, dirty, mask=mask), y)
+
+        np.testing.assert_allclose(y[2], forward(model)(params, x)[2], **CLOSE)
+        alone = forward(model)(params, x[1:2, : lengths[1]])
+        np.testing.assert_allclose(y[1, : lengths[1]], alone[0], **CLOSE)
+        longer = jnp.pad(x, ((0, 0), (0, 2), (0, 0)), constant_values=np.nan)
+        padded = forward(model)(params, longer, mask=upto(lengths, time + 2))
+        np.testing.assert_allclose(padded[:, :time], y, **CLOSE)
+
+        @compiled
+        @jax.grad
+        def gradient(variables, mask=mask):
+            y = model.apply(variables["params"], variables["x"], mask=mask)
+            return jnp.sum(jnp.where(mask[..., None], y, 0.0) ** 2)
+
+        clean = gradient({"params": params, "x": x})
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))
+        np.testing.assert_array_equal(clean["x"][~mask], 0)
+        jax.tree.map(np.testing.assert_array_equal, gradient({"params": params, "x": dirty}), clean)
+
+
+def streams(model, key):
+    """Chunks of any sizes, single steps, padded chunks, a scan: all equal the whole-sequence call."""
+    time = 7
+    params, x = parameters(model, key), inputs(key, time)
+    whole = forward(model)(params, x)
+    every, start = jnp.ones((BATCH, time), bool), model.start(BATCH, INPUTS, time)
+    extend = compiled(functools.partial(model.apply, method="extend"))
+
+    for sizes in [(7,), (1,) * 7, (3, 1, 3), (1, 3, 3)]:
+        carry, pieces, done = start, [], 0
+        for size in sizes:
+            now = slice(done, done + size)
+            carry, y = extend(params, carry, x[:, now], mask=every[:, now])
+            pieces.append(y)
+            done += size
+        np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, **CLOSE)
+
+    @compiled
+    def one_by_one(carry):
+        def step(carry, now):
+            carry, y = model.apply(params, carry, now[:, None], method="extend")
+            return carry, y[:, 0]
+
+        return jax.lax.scan(step, carry, x.swapaxes(0, 1))[1].swapaxes(0, 1)
+
+    np.testing.assert_allclose(one_by_one(start), whole, **CLOSE)
+
+    # Rows of 6, 3 and 5 steps, read as padded chunks; between real steps the carry must not feel the padding.
+    carry, read, pieces = start, np.zeros(BATCH, int), [[] for _ in range(BATCH)]
+    for size, counts in [(3, (3, 1, 0)), (3, (2, 2, 3)), (1, (1, 0, 1)), (1, (0, 0, 1))]:
+        mask, chunk = upto(counts, size), np.full((BATCH, size, INPUTS), np.nan, np.float32)
+        for row, count in enumerate(counts):
+            chunk[row, :count] = x[row, read[row] : read[row] + count]
+        if carry is start:
+            carry = model.start(BATCH, INPUTS, 8)
+        carry, y = extend(params, carry, chunk, mask=mask)
+        for row, count in enumerate(counts):
+            pieces[row].append(y[row, :count])
+        read += counts
+    for row, parts in enumerate(pieces):
+        np.testing.assert_allclose(np.concatenate(parts), whole[row, : read[row]], **CLOSE)
+
+
+def learns(model, key):
+    """Overfits one batch: say the input of the step before."""
+    model = model if isinstance(model, Regressor) else Regressor(model)
+    x = jax.random.normal(key, (2, 4, INPUTS))
+    y = jnp.pad(x[:, :-1, :1], ((0, 0), (1, 0), (0, 0)))
+    optimizer = optax.adam(2e-2)
+
+    @compiled
+    def train(key):
+        def step(state, _):
+            params, opt_state = state
+            loss, gradient = jax.value_and_grad(lambda params: jnp.mean((model.apply(params, x) - y) ** 2))(params)
+            updates, opt_state = optimizer.update(gradient, opt_state)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        params = model.init(key, x)
+        return jax.lax.scan(step, (params, optimizer.init(params)), length=300)[1]
+
+    losses = train(key)
+    assert losses[-1] < 0.02 * losses[0], (losses[0], losses[-1])
+
+
+def parameters(model, key, width=INPUTS):
+    """Random numbers in every parameter: biases that start at zero would hide what they do."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    shapes = jax.eval_shape(model.init, key, jnp.zeros((1, 1, width)))
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.5, size=leaf.shape), leaf.dtype), shapes)
+
+
+def inputs(key, time, width=INPUTS):
+    return jax.random.normal(key, (BATCH, time, width))
+
+
+def upto(lengths, time):
+    """The mask of rows of these lengths."""
+    return jnp.asarray(np.arange(time)[None, :] < np.asarray(lengths)[:, None])
+
+
+@functools.cache
+def forward(model):
+    """`model.apply`, compiled once a shape for all contracts: most of their time is the compiler's."""
+    return compiled(model.apply)

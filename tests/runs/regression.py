@@ -1,0 +1,137 @@
+"""Which line runs through the noise? A tiny experiment, so that the life of one costs seconds.
+
+Question  Do weights come back that white noise was multiplied with?
+Expect    The error falls.
+Cost      a second
+Run       python regression.py
+Next      python regression.py --features 8
+"""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from seqjax import runs
+from seqjax.runs import training
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Config:
+    """`heads` other than 0 puts a Transformer before the line; `fault` is what goes wrong on the way."""
+
+    features: int = 4
+    heads: int = 0
+    steps: int = 100
+    seeds: int = 2
+    learning_rate: float = runs.traced(0.05)
+    fault: Literal["none", "nan", "library"] = "none"
+
+
+STEPS_PER_CALL = 5
+NAN_FROM = 30
+"""From this step on seed 1 sees NaN, if that is the fault."""
+
+WEIGHTS = (1.0, -2.0, 0.5, 3.0)
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Two that differ in a traced field: one program."""
+    steps = {"smoke": 20, "laptop": 100, "gpu": 4000}[scale]
+    return [Config(learning_rate=rate, steps=steps) for rate in (0.05, 0.2)]
+
+
+def build(config: Config) -> "nn.Module":
+    """A line, or a line behind a Transformer."""
+    from flax import linen as nn
+
+    from seqjax import models
+
+    if config.heads:
+        return models.Regressor(models.Transformer(config.features, heads=config.heads))
+    return nn.Dense(1)
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """The error on fresh noise, and the predictions for it."""
+    import jax
+    import numpy as np
+
+    from seqjax import metrics
+
+    if group[0].fault == "library":
+        jax.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))
+    state = runs.fit(records, *program(group), group[0].steps)
+    inputs, targets = sample(jax.random.key(1), group[0], 64)
+    outputs = jax.vmap(build(group[0]).apply, in_axes=(0, None))(state.params, inputs)
+    for index, record in enumerate(records):
+        seeds = slice(index * record.config.seeds, (index + 1) * record.config.seeds)
+        error = metrics.band(((outputs[seeds] - targets) ** 2).mean(axis=(1, 2, 3)))
+        row = {"parameters": group[0].features + 1, "mse": error.median, "low": error.low, "high": error.high}
+        record.finish(row, inputs=np.asarray(inputs), outputs=np.asarray(outputs[seeds]))
+
+
+def program(group: list[Config]):
+    """The first state of a group, and what trains it for a few steps."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from seqjax import losses, train, types
+
+    config, model = group[0], build(group[0])
+
+    def loss(params, batch, key):
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets), {}
+
+    def noise(key, step, setting):
+        inputs, targets = sample(jax.random.fold_in(key, step), config, 8)
+        return types.Batch(jnp.where(step < setting["nan_from"], inputs, jnp.nan), targets)
+
+    nan_from = [NAN_FROM if config.fault == "nan" and seed == 1 else 2**30 for seed in range(config.seeds)]
+    state, advance = train.sweep(
+        lambda key: model.init(key, jnp.zeros((1, 5, config.features))),
+        loss,
+        lambda setting: optax.adam(setting["rate"]),
+        noise,
+        keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
+        settings={
+            "rate": jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
+            "nan_from": jnp.tile(jnp.array(nan_from), len(group)),
+        },
+        steps=STEPS_PER_CALL,
+    )
+
+    def training_program(state):
+        return advance(state)
+
+    return state, training_program
+
+
+def sample(key, config: Config, rows: int):
+    """White noise, and a weighted sum of its channels."""
+    import jax
+    import jax.numpy as jnp
+
+    inputs = jax.random.normal(key, (rows, 5, config.features))
+    weights = jnp.resize(jnp.array(WEIGHTS), config.features)
+    return inputs, (inputs @ weights)[..., None]
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """Error against learning rate."""
+    from seqjax import plot
+
+    figure, axes = plot.figure()
+    rates, rows = [record.config.learning_rate for record in records], [record.result for record in records]
+    columns = ([row[name] for row in rows] for name in ("mse", "low", "high"))
+    plot.curve(axes[0, 0], rates, *columns, label="line", style=0)
+    return figure
+
+
+if __name__ == "__main__":
+    training.SAVE_EVERY = float(os.environ.get("SAVE_EVERY", "30"))
+    runs.main(Config, configs, measure, draw)
