@@ -2,10 +2,10 @@
 
 Paper     Li, Han, E & Li 2021, arXiv:2009.07799; Jiang, Li & Li 2021, arXiv:2107.09355; seed S4
 Figure    experiments/figures/convolution_memory.png
-Question  y(t) = sum_s rho(s) x(t - s) on white noise: how far does each architecture get with exponential memory, with a
-          power law, and with seed S4's bump, next to linear filters of 1, 4 and 16 taps?
-Expect    Every target is linear, so a filter as long as the memory is exact; short filters keep the error of the taps
-          they lack. Power-law memory is not hard in itself: networks get below the 16-tap filter.
+Question  y(t) = sum_s rho(s) x(t - s) on white noise: how far does each architecture get with exponential memory,
+          with a power law, and with seed S4's bump, next to linear filters of 1, 4 and 16 taps?
+Expect    Every target is linear, so a filter as long as the memory is exact; short filters keep the error of the
+          taps they lack. Power-law memory is not hard in itself: networks get below the 16-tap filter.
 Fair      Equal parameters (within 5 %) and steps; targets are scaled to variance 1, so 1 is the zero predictor. One
           learning rate per architecture, the best of 1e-3, 3e-3, 1e-2, 3e-2 by validation error on the power law:
           experiments/learning_rates.py, whose table stands in figures/learning_rates.json.

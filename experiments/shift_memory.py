@@ -151,29 +151,33 @@ def _require_above(floor: float, errors) -> None:
 
 
 def draw(records: list[runs.Record]) -> "Figure":
-    """Error against delay: bands are the range over seeds, hatched is out of reach for linear RNNs."""
-    from seqjax import plot
+    """Error against delay: bands are the range over seeds; hatched is out of reach for linear RNNs."""
+    from seqjax import plot, tasks
 
-    figure, axes = plot.figure(width=8.0)
+    figure, axes = plot.figure(width=8.5)
     ax = axes[0, 0]
-    rows = [{"model": r.config.model, "delay": r.config.delay, "length": r.config.length} | r.result for r in records]
+    rows = [{"model": record.config.model, "delay": record.config.delay} | record.result for record in records]
     delays = sorted({row["delay"] for row in rows})
-    ax.set(xscale="log", yscale="log", xlabel="delay k (time steps)", ylabel="mean squared error (input variance 1)")
-    ax.set_xticks(delays, [f"{k}\nof {rows[0]['length']}" if False else str(k) for k in delays], minor=False)
+    ax.set(xscale="log", yscale="log", ylim=(1e-6, 2))
+    ax.set(xlabel="delay k (time steps)", ylabel="mean squared error (input variance 1)")
+    ax.set_xticks(delays, [str(delay) for delay in delays])
+    ax.minorticks_off()
+    every = range(delays[0], delays[-1] + 1)
     for style, model in enumerate(get_args(Model)):
         line = sorted((row for row in rows if row["model"] == model), key=lambda row: row["delay"])
-        if line:
-            columns = {name: [row[name] for row in line] for name in ("delay", "mse", "low", "high")}
-            label = f"{model.replace('_', ' of order ')} ({line[0]['parameters']:,} parameters)"
-            plot.curve(ax, columns["delay"], columns["mse"], columns["low"], columns["high"], label=label, style=style)
-    for style, model in enumerate(get_args(Model)):
-        line = sorted((r for r in rows if r["model"] == model and "floor" in r), key=lambda row: row["delay"])
-        if line:
-            bound = [row["floor"] for row in line]
-            plot.floor(ax, [row["delay"] for row in line], bound, label=f"floor, {model}", style=style)
-    plot.baseline(
-        ax, delays, [next(r["zero_predictor"] for r in rows if r["delay"] == k) for k in delays], label="zero predictor"
-    )
+        if not line:
+            continue
+        name = model.replace("linear_", "linear RNN of order ")
+        columns = [[row[column] for row in line] for column in ("delay", "mse", "low", "high")]
+        # Linear RNNs are not joined: between two delays their error follows the floor, not a straight line.
+        show = plot.points if "floor" in line[0] else plot.curve
+        show(ax, *columns, label=f"{name} ({line[0]['parameters']:,} parameters)", style=style)
+        if "floor" in line[0]:
+            order = int(model.removeprefix("linear_"))
+            bound = [tasks.Shift(delay, Config(delay=delay).length).floor(order) for delay in every]
+            plot.floor(ax, every, bound, label=f"out of reach for {name}", style=style)
+    zero = [tasks.Shift(delay, Config(delay=delay).length).zero_loss() for delay in every]
+    plot.baseline(ax, every, zero, label="zero predictor")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 

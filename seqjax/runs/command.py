@@ -2,10 +2,11 @@
 
 import ast
 import dataclasses
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tyro
 
@@ -46,7 +47,13 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     script = Path(sys.argv[0])
     header = read_header(script)
     options, changes = _arguments(config_type, script.stem, header)
-    chosen = list(dict.fromkeys(dataclasses.replace(config, **changes) for config in configs(options.scale)))
+    chosen = list(
+        dict.fromkeys(
+            dataclasses.replace(config, **dict(zip(changes, values, strict=True)))
+            for config in configs(options.scale)
+            for values in itertools.product(*changes.values())
+        )
+    )
     home = options.out / script.stem
     process.require_writable(home)
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
@@ -133,8 +140,8 @@ def read_header(script: Path) -> dict[str, str]:
     return header
 
 
-def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[Any, dict[str, Any]]:
-    """The options, and the fields of the configuration that were named: they hold for every run of the experiment."""
+def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[Any, dict[str, tuple]]:
+    """The options, and the fields of the configuration that were named, each with the values it is to take."""
 
     def option(kind: Any, text: str, default: Any) -> tuple:
         return Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default)
@@ -146,10 +153,9 @@ def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[An
         "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
         "overwrite": option(bool, "also do finished runs again", False),
     }
+    kinds = get_type_hints(config_type)
     fields = {
-        field.name: option(
-            tyro.conf.OmitArgPrefixes[field.type] | None, "for every run, instead of the scale's own value", None
-        )
+        field.name: option(tuple[kinds[field.name], ...], "one or more values instead of the scale's own", ())
         for field in dataclasses.fields(config_type)
     }
     arguments = dataclasses.make_dataclass(
@@ -157,4 +163,4 @@ def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[An
     )
     description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in header.items())
     given = tyro.cli(arguments, prog=f"python experiments/{name}.py", description=description)
-    return given, {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
+    return given, {key: getattr(given, key) for key in fields if getattr(given, key)}

@@ -16,7 +16,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,11 +30,22 @@ Row = dict[str, Any]
 def write_text(path: Path, text: str) -> None:
     """All of it or nothing, whenever the process dies."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with _naming(path), temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Of a full disk the system itself does not say where."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -139,7 +151,8 @@ class Record:
             result: `parameters`, the metric under its own name, `low`, `high`, `floor`, …: a row of the figure's table.
             arrays: what the figure draws beyond that.
         """
-        np.savez_compressed(self.work / "arrays.npz", allow_pickle=False, **arrays)
+        with _naming(self.work / "arrays.npz"):
+            np.savez_compressed(self.work / "arrays.npz", allow_pickle=False, **arrays)
         write_json(self.work / "provenance.json", provenance(self.seconds()))
         (self.work / "seconds.json").unlink(missing_ok=True)
         write_json(self.work / "result.json", dict(result))
@@ -182,7 +195,8 @@ def save_parameters(path: Path, params: Any) -> None:
     from flax.traverse_util import flatten_dict
 
     flat: dict[str, Any] = flatten_dict(params, sep="/")
-    np.savez(path, allow_pickle=False, **{name: np.asarray(value) for name, value in flat.items()})
+    with _naming(path):
+        np.savez(path, allow_pickle=False, **{name: np.asarray(value) for name, value in flat.items()})
 
 
 def read_history(path: Path) -> list[Row]:

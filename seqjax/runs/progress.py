@@ -3,7 +3,6 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,7 +24,7 @@ class Report:
         self.console = Console(stderr=True, highlight=False)
         self.bars: Progress | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Report":
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
