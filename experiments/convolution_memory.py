@@ -208,12 +208,13 @@ def draw(records: list[runs.Record]) -> "Figure":
         values = {key: [record.result[key] for record in row] for key in ("mse", "low", "high")}
         label = f"{row[0].config.model} ({row[0].result['parameters']:,} parameters)"
         plot.points(right, places, values["mse"], values["low"], values["high"], label=label, style=style)
-    for row, dashes in zip([r for r in rows if r not in networks], ("-", "--", ":"), strict=False):
-        for index, record in enumerate(row):
-            x, y = kernels.index(record.config.filter), record.result["mse"]
-            label = f"linear filter, {record.config.model.removeprefix('fir_')} taps" if index == 0 else None
-            right.plot([x - 0.42, x + 0.42], [y, y], color="black", linewidth=0.9, linestyle=dashes, label=label)
-    right.set(yscale="log", ylabel="mean squared error (target variance 1)", xlabel="memory of the target")
+    for row, dashes in zip((row for row in rows if row not in networks), ("-", "--", ":"), strict=False):
+        label = f"linear filter, {row[0].config.model.removeprefix('fir_')} taps"
+        errors = [record.result["mse"] for record in row]
+        plot.levels(right, [kernels.index(r.config.filter) for r in row], errors, label=label, linestyle=dashes)
+    right.set(
+        yscale="log", ylim=(1e-6, 2), ylabel="mean squared error (target variance 1)", xlabel="memory of the target"
+    )
     right.set_xticks(range(len(kernels)), kernels)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return figure

@@ -70,6 +70,15 @@ def points(
     ax.errorbar(x, median, [below, above], label=label, linestyle="", elinewidth=1.2, capsize=2.5, **marks)
 
 
+def levels(ax: Axes, x: Sequence[float], y: Sequence[float], *, label: str, linestyle: str) -> None:
+    """A short black line at each place of a categorical axis, for what needs no training."""
+    for index, (place, height) in enumerate(zip(x, y, strict=True)):
+        name = label if index == 0 else None
+        ax.plot(
+            [place - 0.42, place + 0.42], [height] * 2, color="black", linewidth=0.9, linestyle=linestyle, label=name
+        )
+
+
 def floor(ax: Axes, x: Sequence[float], bound: Sequence[float], *, label: str, style: int) -> None:
     """A hatched region that no model of the class named may enter. Call it after the limits of y are set."""
     look = STYLES[style % len(STYLES)]

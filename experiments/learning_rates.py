@@ -1,0 +1,106 @@
+"""Which learning rate does each architecture want?
+
+Figure    experiments/figures/learning_rates.png
+Question  Comparisons are fair only if every architecture has its own best learning rate, chosen from one grid with one
+          budget. Which one is it, and how much does a wrong one cost?
+Expect    Recurrent networks and TCNs take ten times the rate of a Transformer; the experiments' constants are the
+          winners of this table, which a test checks.
+Cost      see the figure's JSON
+Run       python experiments/learning_rates.py
+Next      python experiments/shift_memory.py --learning-rate 0.0003 0.1 --model gru --seeds 1 --out results/my_rates
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from seqjax.runs import read_header
+from seqjax.runs.folder import write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GRID = (1e-3, 3e-3, 1e-2, 3e-2)
+
+SEARCHES = {
+    "shift_memory": ["--delay", "8"],
+    "convolution_memory": ["--filter", "power law"],
+    "lorenz96_response": ["--K", "4", "--amplitude", "4.0", "--steps", "1000"],
+}
+"""Where each experiment's rates are compared: its own command line, with one seed and every rate of the grid."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the runs go, and whether only the figure is drawn again."""
+
+    out: Annotated[Path, tyro.conf.arg(help="where the run folders go")] = Path("results/learning_rates")
+    draw: Annotated[bool, tyro.conf.arg(help="only draw what is finished")] = False
+
+
+def search(experiment: str, out: Path, *, only_draw: bool) -> dict:
+    """Run one experiment over the grid; what is finished is not done again."""
+    script = Path(__file__).with_name(f"{experiment}.py")
+    command = [sys.executable, str(script), *SEARCHES[experiment], "--seeds", "1", "--out", str(out)]
+    command += ["--learning-rate", *map(str, GRID), *(["--draw"] if only_draw else [])]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads((out / experiment / f"{experiment}.json").read_text())
+
+
+def table(numbers: dict) -> list[dict]:
+    """One row for each architecture that is trained and each rate, with its error on validation sequences."""
+    rows = []
+    for row in numbers["rows"]:
+        if row["learning_rate"] and not row["model"].startswith("fir"):
+            columns = ("model", "learning_rate", "parameters", "validation_mse")
+            rows.append({"experiment": numbers["experiment"]} | {name: row[name] for name in columns})
+    return rows
+
+
+def best(rows: list[dict], experiment: str) -> dict[str, float]:
+    """The winning rate of every architecture of an experiment."""
+    ordered = sorted((row for row in rows if row["experiment"] == experiment), key=lambda row: -row["validation_mse"])
+    return {row["model"]: row["learning_rate"] for row in ordered}
+
+
+def draw(rows: list[dict]) -> "Figure":
+    """Validation error against learning rate, one panel for each experiment."""
+    from seqjax import plot
+
+    figure, axes = plot.figure(1, len(SEARCHES), width=10.0, height=3.6)
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    for ax, experiment in zip(axes[0], SEARCHES, strict=True):
+        for style, model in enumerate(models):
+            line = [row for row in rows if (row["experiment"], row["model"]) == (experiment, model)]
+            if line:
+                rates, errors = [row["learning_rate"] for row in line], [row["validation_mse"] for row in line]
+                plot.curve(ax, rates, errors, errors, errors, label=model.replace("_", " "), style=style)
+        ax.set(xscale="log", yscale="log", title=experiment.replace("_", " "), xlabel="peak learning rate of Adam")
+    axes[0, 0].set_ylabel("validation error (mean squared)")
+    handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def main() -> None:
+    """Search, draw, and print the winners."""
+    header = "\n\n".join(f"{field}: {text}" for field, text in read_header(Path(__file__)).items())
+    options = tyro.cli(Options, prog="python experiments/learning_rates.py", description=header)
+    found = [search(experiment, options.out, only_draw=options.draw) for experiment in SEARCHES]
+    rows = [row for numbers in found for row in table(numbers)]
+    folder = Path(__file__).parent / "figures"
+    draw(rows).savefig(folder / "learning_rates.png", dpi=150)
+    cost = {"seconds": sum(n["cost"]["seconds"] for n in found), "device": found[0]["cost"]["device"]}
+    summary = {"experiment": "learning_rates", "scale": "laptop", "rows": rows, "cost": cost}
+    write_json(folder / "learning_rates.json", summary | {name: found[0][name] for name in ("versions", "commit")})
+    for experiment in SEARCHES:
+        print(experiment, best(rows, experiment))
+
+
+if __name__ == "__main__":
+    main()

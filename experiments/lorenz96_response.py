@@ -1,0 +1,237 @@
+"""How far can each architecture follow a system that only its forcing drives?
+
+Paper     Lorenz 1996, Predictability: a problem partly solved; seed S4
+Figure    experiments/figures/lorenz96_response.png
+Question  From the forcing F_k(t) alone, predict the slow variables y_k(t) of two-level Lorenz96, whose fast variables
+          stay hidden. Does a network see more than the best linear filter does?
+Expect    K = 1: the map is linear up to the spread of the fast variables, and a filter of 64 taps explains all but
+          1e-4 of the variance: no network is needed. K = 4, amplitude 4: linear filters stop near R2 .55, while GRU
+          and TCN pass .9. Two solutions from different starts under one forcing never quite meet there, which keeps
+          about .02 of the variance out of reach for everybody.
+Fair      Equal parameters (within 5 %), steps and data; one learning rate per architecture, the best of 1e-3, 3e-3,
+          1e-2, 3e-2 by validation error on K = 4, amplitude 4: experiments/learning_rates.py.
+Differs   from seed S4: integrated by a solver of order 5 with the forcing's jumps on its steps, fresh initial states,
+          fixed scales, a washout, and linear filters beside every number (eps .5, burn-in 20 time units, washout 32).
+Cost      30 min on two CPU cores
+Run       python experiments/lorenz96_response.py
+Next      python experiments/lorenz96_response.py --K 8 --amplitude 4 --model gru --steps 8000
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, assert_never, get_args
+
+from seqjax import runs
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from matplotlib.figure import Figure
+
+    from seqjax.tasks import Lorenz96
+    from seqjax.types import Batch
+
+Model = Literal["fir_32", "fir_64", "rnn", "gru", "lstm", "tcn", "transformer"]
+
+LEARNING_RATE = {"rnn": 3e-3, "gru": 1e-2, "lstm": 1e-2, "tcn": 1e-2, "transformer": 3e-3}
+"""Chosen by experiments/learning_rates.py."""
+
+RUNGS = ((1, 1.0), (4, 1.0), (8, 1.0), (4, 4.0))
+"""K and amplitude of the forcing, from linear to hard."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One architecture on one rung. A learning rate of 0 stands for the architecture's own."""
+
+    model: Model = "gru"
+    K: int = 4
+    amplitude: float = 4.0
+    rows: int = 24_576
+    steps: int = 4_000
+    batch_size: int = 64
+    learning_rate: float = runs.traced(0.0)
+    seeds: int = 3
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Every architecture on every rung; the linear and nearly linear rungs need fewer steps."""
+    if scale == "smoke":
+        return [Config(model=m, K=4, amplitude=4.0, rows=256, steps=20, seeds=2) for m in get_args(Model)]
+    rows, seeds = {"laptop": (24_576, 3), "gpu": (262_144, 5)}[scale]
+
+    def steps(amplitude: float) -> int:
+        return 50_000 if scale == "gpu" else 4_000 if amplitude > 1 else 1_000
+
+    return [
+        Config(model=m, K=K, amplitude=a, rows=rows, steps=steps(a), seeds=seeds)
+        for K, a in RUNGS
+        for m in get_args(Model)
+    ]
+
+
+def build(config: Config) -> "nn.Module":
+    """All networks have 29,000 parameters, give or take 2.5 %, at K = 4."""
+    from seqjax import models
+
+    match config.model:
+        case "fir_32" | "fir_64":
+            raise ValueError(
+                f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
+            )
+        case "rnn":
+            backbone = models.Recurrent(166, models.RNN)
+        case "gru":
+            backbone = models.Recurrent(95, models.GRU)
+        case "lstm":
+            backbone = models.Recurrent(82, models.LSTM)
+        case "tcn":
+            backbone = models.TCN(32, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
+        case "transformer":
+            backbone = models.Transformer(42, heads=3, layers=2, expansion=2, positions=models.Rotary)
+        case _:
+            assert_never(config.model)
+    return models.Regressor(backbone, targets=config.K)
+
+
+class Data(NamedTuple):
+    """The task with its fixed scale, and three sets of trajectories that share none."""
+
+    task: "Lorenz96"
+    train: "Batch"
+    validation: "Batch"
+    test: "Batch"
+
+
+@functools.lru_cache(maxsize=1)
+def data(K: int, amplitude: float, rows: int) -> Data:
+    """Drawn once for all architectures of a rung."""
+    import jax
+
+    from seqjax import tasks
+
+    scale_key, train_key, validation_key, test_key = jax.random.split(jax.random.key(K), 4)
+    task = tasks.Lorenz96(K=K, amplitude=amplitude).calibrated(scale_key)
+    held_out = min(rows, 512)
+    return Data(
+        task,
+        task.draw(train_key, rows).batch,
+        task.draw(validation_key, held_out).batch,
+        task.draw(test_key, held_out).batch,
+    )
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """Fit the linear filters in closed form; train seeds and learning rates of a network as one program."""
+    from seqjax import metrics
+
+    config = group[0]
+    drawn = data(config.K, config.amplitude, config.rows)
+    predict, parameters = (_fit if config.model.startswith("fir") else _train)(group, records, drawn)
+    validation, test = predict(drawn.validation), predict(drawn.test)
+    for index, record in enumerate(records):
+        scores = [metrics.r2(found, drawn.test.targets, drawn.test.weight) for found in test[index]]
+        errors = [metrics.mse(found, drawn.validation.targets, drawn.validation.weight) for found in validation[index]]
+        score = metrics.band(scores)
+        row = {
+            "parameters": parameters,
+            "validation_mse": metrics.band(errors).median,
+            "r2": score.median,
+            "low": score.low,
+            "high": score.high,
+        }
+        record.finish(row, test_r2=scores, targets=drawn.test.targets[:4], predictions=test[index][0][:4])
+
+
+def _train(group, records, drawn):
+    import jax
+    import jax.numpy as jnp
+
+    from seqjax import evaluate, losses, train
+    from seqjax.data.batching import epoch_rows
+
+    config, model = group[0], build(group[0])
+
+    def loss(params, batch, key):
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets, batch.weight), {}
+
+    def sample(key, step, rate):
+        chosen = epoch_rows(key, step, config.rows, config.batch_size)
+        return jax.tree.map(lambda array: array[chosen], drawn.train)
+
+    rates = [c.learning_rate or LEARNING_RATE[c.model] for c in group]
+    state, advance = train.sweep(
+        lambda key: model.init(key, drawn.train.inputs[:1]),
+        loss,
+        lambda rate: train.adam(rate, config.steps),
+        sample,
+        keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
+        settings=jnp.repeat(jnp.array(rates), config.seeds),
+        steps=config.steps // 20,
+    )
+    state = runs.fit(records, state, advance, config.steps)
+
+    def predict(batch):
+        found = evaluate.predict(model.apply, state.params, batch.inputs)
+        return found.reshape(len(group), config.seeds, *found.shape[1:])
+
+    return predict, sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
+
+
+def _fit(group, records, drawn):
+    import numpy as np
+
+    from seqjax.theory import fits
+
+    # Filters of a few hundred numbers are determined to more digits than are printed by a part of the rows.
+    window, rows = int(group[0].model.removeprefix("fir_")), slice(4096)
+    train = drawn.train
+    filters = fits.fir(train.inputs[rows], train.targets[rows], window, train.weight[rows])
+    return lambda batch: np.stack([filters.predict(batch.inputs)[None]] * len(group)), filters.filter.size + group[0].K
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """Left: what is left unexplained on each rung. Right: predicted against true curves on the hardest."""
+    from seqjax import plot
+
+    figure, axes = plot.figure(1, 2, width=11.0, height=4.4)
+    left, right = axes[0]
+    rungs = list(dict.fromkeys((record.config.K, record.config.amplitude) for record in records))
+    networks = [m for m in get_args(Model) if not m.startswith("fir") and any(r.config.model == m for r in records)]
+    for style, model in enumerate(networks):
+        row = [record for record in records if record.config.model == model]
+        offset = (style - (len(networks) - 1) / 2) * 0.13
+        places = [rungs.index((record.config.K, record.config.amplitude)) + offset for record in row]
+        left_over = [[1 - record.result[name] for record in row] for name in ("r2", "high", "low")]
+        plot.points(left, places, *left_over, label=f"{model} ({row[0].result['parameters']:,})", style=style)
+    for model, dashes in (("fir_32", "--"), ("fir_64", "-")):
+        label = f"linear filter, {model.removeprefix('fir_')} taps"
+        for record in records:
+            if record.config.model == model:
+                place, y = rungs.index((record.config.K, record.config.amplitude)), 1 - record.result["r2"]
+                left.plot(
+                    [place - 0.4, place + 0.4], [y, y], color="black", linestyle=dashes, linewidth=0.9, label=label
+                )
+                label = None
+    left.set(yscale="log", ylabel="unexplained share of the variance, 1 - R²", xlabel="slow variables and forcing")
+    left.set_xticks(range(len(rungs)), [f"K = {K}\namplitude {amplitude:g}" for K, amplitude in rungs])
+    handles, labels = left.get_legend_handles_labels()
+
+    hardest = [record for record in records if (record.config.K, record.config.amplitude) == rungs[-1]]
+    time = [0.1 * (step + 1) for step in range(hardest[0].arrays["targets"].shape[1])]
+    right.plot(time, hardest[0].arrays["targets"][0, :, 0], color="black", linewidth=2.2, label="truth")
+    for style, model in enumerate(networks):
+        if model in ("gru", "tcn"):
+            found = next(record for record in hardest if record.config.model == model).arrays["predictions"][0, :, 0]
+            plot.curve(right, time, found, found, found, label=model, style=style, markers=False)
+    linear = next(record for record in hardest if record.config.model.startswith("fir")).arrays["predictions"][0, :, 0]
+    right.plot(time, linear, color="0.6", linewidth=1.0, label="linear filter")
+    right.axvspan(0, 3.2, color="0.9", linewidth=0)
+    right.annotate("washout", (1.6, right.get_ylim()[1]), ha="center", va="top", fontsize=8, color="0.35")
+    right.set(xlabel="time (units of the slow equation)", ylabel="y₁ (standard deviations)", xlim=(0, time[-1]))
+    right.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8, title="parameters in brackets")
+    return figure
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)
