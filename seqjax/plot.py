@@ -1,13 +1,16 @@
 """Arrays in, axes out: curves with bands, floors and baselines that stay apart in grey."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-STYLES = (
+Numbers = Sequence[float | int] | np.ndarray
+
+STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072b2", "marker": "o", "linestyle": "-"},
     {"color": "#d55e00", "marker": "s", "linestyle": "--"},
     {"color": "#009e73", "marker": "^", "linestyle": "-."},
@@ -36,10 +39,10 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float
 
 def curve(
     ax: Axes,
-    x: Sequence[float],
-    median: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
+    x: Numbers,
+    median: Numbers,
+    low: Numbers,
+    high: Numbers,
     *,
     label: str,
     style: int,
@@ -55,10 +58,10 @@ def curve(
 
 def points(
     ax: Axes,
-    x: Sequence[float],
-    median: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
+    x: Numbers,
+    median: Numbers,
+    low: Numbers,
+    high: Numbers,
     *,
     label: str,
     style: int,
@@ -70,7 +73,7 @@ def points(
     ax.errorbar(x, median, [below, above], label=label, linestyle="", elinewidth=1.2, capsize=2.5, **marks)
 
 
-def levels(ax: Axes, x: Sequence[float], y: Sequence[float], *, label: str, linestyle: str) -> None:
+def levels(ax: Axes, x: Numbers, y: Numbers, *, label: str, linestyle: str) -> None:
     """A short black line at each place of a categorical axis, for what needs no training."""
     for index, (place, height) in enumerate(zip(x, y, strict=True)):
         name = label if index == 0 else None
@@ -79,7 +82,7 @@ def levels(ax: Axes, x: Sequence[float], y: Sequence[float], *, label: str, line
         )
 
 
-def floor(ax: Axes, x: Sequence[float], bound: Sequence[float], *, label: str, style: int) -> None:
+def floor(ax: Axes, x: Numbers, bound: Numbers, *, label: str, style: int) -> None:
     """A hatched region that no model of the class named may enter. Call it after the limits of y are set."""
     look = STYLES[style % len(STYLES)]
     bottom = ax.get_ylim()[0]
@@ -92,6 +95,6 @@ def floor(ax: Axes, x: Sequence[float], bound: Sequence[float], *, label: str, s
     ax.plot(x, reached, color=look["color"], linewidth=1.0)
 
 
-def baseline(ax: Axes, x: Sequence[float], y: Sequence[float], *, label: str) -> None:
+def baseline(ax: Axes, x: Numbers, y: Numbers, *, label: str) -> None:
     """A thin black line for what needs no training."""
     ax.plot(x, y, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label=label)

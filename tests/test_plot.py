@@ -1,0 +1,55 @@
+"""Figures: what is drawn is what was given, and curves stay apart without colour."""
+
+import numpy as np
+
+from seqjax import plot
+
+
+def test_curves_stay_apart_in_grey():
+    looks = {(str(style["linestyle"]), style["marker"]) for style in plot.STYLES}
+    assert len(looks) == len(plot.STYLES)
+
+
+def test_a_curve_draws_its_median_inside_its_band():
+    figure, axes = plot.figure()
+    ax = axes[0, 0]
+    plot.curve(ax, [1, 2, 4], [0.5, 0.4, 0.3], [0.4, 0.3, 0.2], [0.6, 0.5, 0.45], label="gru", style=1)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.5, 0.4, 0.3])
+    band = np.asarray(ax.collections[0].get_paths()[0].vertices)
+    assert band[:, 1].min() == 0.2
+    assert band[:, 1].max() == 0.6
+    assert [text.get_text() for text in ax.legend().get_texts()] == ["gru"]
+
+
+def test_points_carry_the_range_over_seeds():
+    _, axes = plot.figure()
+    ax = axes[0, 0]
+    plot.points(ax, [0, 1], [2.0, 3.0], [1.5, 2.0], [4.0, 3.5], label="tcn", style=0)
+    (container,) = ax.containers
+    (bars,) = container.lines[2]
+    np.testing.assert_allclose([bar[:, 1] for bar in bars.get_segments()], [[1.5, 4.0], [2.0, 3.5]])
+
+
+def test_a_floor_fills_from_the_bottom_of_the_axes_and_a_zero_floor_fills_nothing():
+    _, axes = plot.figure()
+    ax = axes[0, 0]
+    ax.set(yscale="log", ylim=(1e-4, 1))
+    plot.floor(ax, [1, 2, 3], [0.0, 0.1, 0.2], label="out of reach", style=0)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1e-4, 0.1, 0.2])
+    assert ax.collections[0].get_hatch()
+
+
+def test_levels_are_named_once():
+    _, axes = plot.figure()
+    ax = axes[0, 0]
+    plot.levels(ax, [0, 1, 2], [0.3, 0.2, 0.1], label="linear filter", linestyle="--")
+    assert [line.get_ydata()[0] for line in ax.lines] == [0.3, 0.2, 0.1]
+    assert ax.get_legend_handles_labels()[1] == ["linear filter"]
+
+
+def test_a_figure_is_written_without_a_window(tmp_path):
+    figure, axes = plot.figure(2, 3)
+    assert axes.shape == (2, 3)
+    plot.baseline(axes[0, 0], [0, 1], [1, 1], label="zero predictor")
+    figure.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
