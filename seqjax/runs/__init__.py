@@ -5,7 +5,7 @@ modules are imported here, and experiments import the heavy ones inside their fu
 """
 
 from seqjax.runs.command import Scale, main, read_header, traced
-from seqjax.runs.folder import Record, Run, load
+from seqjax.runs.folder import Record, Run, finished, load
 from seqjax.runs.training import fit
 
-__all__ = ["Record", "Run", "Scale", "fit", "load", "main", "read_header", "traced"]
+__all__ = ["Record", "Run", "Scale", "finished", "fit", "load", "main", "read_header", "traced"]

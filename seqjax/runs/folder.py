@@ -173,10 +173,11 @@ class Run:
 
     def params(self, seed: int = 0) -> Any:
         """The trained parameters of one of the run's seeds, as `module.apply` takes them."""
+        import jax.numpy as jnp
         from flax.traverse_util import unflatten_dict
 
         flat = _load_arrays(self.folder / "parameters.npz")
-        return unflatten_dict({name: value[seed] for name, value in flat.items()}, sep="/")
+        return unflatten_dict({name: jnp.asarray(value[seed]) for name, value in flat.items()}, sep="/")
 
 
 def load(folder: str | Path) -> Run:
@@ -188,6 +189,14 @@ def load(folder: str | Path) -> Run:
     if not (Path(folder) / "result.json").is_file():
         raise FileNotFoundError(f"no finished run in {folder}: expected a folder with result.json")
     return Run(Path(folder))
+
+
+def finished(folder: str | Path, **knobs: Any) -> Iterator[Path]:
+    """The finished runs below an experiment's folder whose configuration has these values, as paths to `load`."""
+    for path in sorted(Path(folder).glob("*/result.json")):
+        config = json.loads((path.parent / "config.json").read_text())
+        if all(name in config and config[name] == value for name, value in knobs.items()):
+            yield path.parent
 
 
 def save_parameters(path: Path, params: Any) -> None:

@@ -1,0 +1,293 @@
+"""The report on all experiments: what it runs, what it survives, and that it is one page that loads nothing."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PNG = b"\x89PNG\r\n\x1a\n not a real picture"
+VOID = {"meta", "img"}
+
+EXPERIMENT = '''"""Is a < b & "c"?
+
+Figure    experiments/figures/{name}.png
+Question  Does <b>anything</b>
+          happen?
+Expect    error < 1 <script>alert(1)</script>
+Fair      Equal steps.
+Cost      1 s
+Run       python experiments/{name}.py
+Next      python experiments/{name}.py --scale gpu
+"""
+import argparse, json, pathlib, sys, time
+class Config: pass
+parser = argparse.ArgumentParser()
+parser.add_argument("--scale", default="laptop")
+parser.add_argument("--out", default="results")
+options = parser.parse_args()
+{body}
+done = pathlib.Path(options.out, "{name}", "run")
+print("skipped" if done.exists() else "trained", "{name}", options.scale, flush=True)
+done.parent.mkdir(parents=True, exist_ok=True)
+done.touch()
+whole = options.out == "results" and options.scale != "smoke"
+home = pathlib.Path(__file__).parent / "figures" if whole else done.parent
+home.mkdir(exist_ok=True)
+(home / "{name}.png").write_bytes({png!r})
+errors = {{"<rnn>": .1234567, "m": 1.0}}
+rows = [dict(model=m, steps=20, parameters=7050, mse=e, low=e / 2, high=e * 2) for m, e in errors.items()]
+rows[0]["floor"] = .1
+numbers = dict(experiment="{name}", scale=options.scale, rows=rows, cost=dict(seconds=90.0, device="2 CPU cores"))
+numbers |= dict(versions=[dict(jax="0.10.2"), dict(jax="0.10.3")], commit="abc<def")
+(home / "{name}.json").write_text(json.dumps(numbers))
+'''
+
+WITHOUT_SCALE = '''"""A search.
+
+Run       python experiments/search.py
+"""
+import sys
+print("searched", sys.argv[1:])
+'''
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, all text, and whether the tags are nested as they should be."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(path.read_text())
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        assert len(dict(attrs)) == len(attrs)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def values(self, attribute: str) -> list[str]:
+        return [attributes[attribute] or "" for _, attributes in self.tags if attribute in attributes]
+
+
+class Lab:
+    """A folder `experiments` with reproduce.py and experiments that take no time."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "experiments").mkdir()
+        shutil.copy(ROOT / "experiments" / "reproduce.py", folder / "experiments")
+
+    def add(self, name: str, body: str = "") -> None:
+        self.script(name).write_text(EXPERIMENT.format(name=name, body=body, png=PNG))
+
+    def script(self, name: str) -> Path:
+        return self.folder / "experiments" / f"{name}.py"
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, str(self.script("reproduce")), *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        child = self.start(*arguments)
+        out, err = child.communicate(timeout=60)
+        return child.returncode, out, err
+
+    def page(self, out: str = "results") -> Page:
+        return Page(self.folder / out / "report.html")
+
+
+@pytest.fixture
+def lab(tmp_path) -> Lab:
+    return Lab(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """Three experiments at the default scale: one that works, one that fails, one without a scale."""
+    lab = Lab(tmp_path_factory.mktemp("first"))
+    lab.add("good")
+    lab.add("diverges", "sys.exit(4)")
+    lab.script("search").write_text(WITHOUT_SCALE)
+    return lab, lab.run()
+
+
+def test_goes_on_after_a_failure_and_ends_with_its_code(first):
+    _, (code, out, err) = first
+    assert code == 4
+    assert re.findall(r"^\[\d/3\] .*$", err, re.MULTILINE) == [
+        "[1/3] python experiments/diverges.py",
+        "[2/3] python experiments/good.py",
+        "[3/3] python experiments/search.py",
+    ]
+    assert "trained good laptop\n" in out
+    assert "searched []\n" in out
+    assert re.search(r"^diverges +failed \(exit 4\)\ngood +finished\nsearch +missing\n", out, re.MULTILINE)
+    assert out.endswith("\nreport results/report.html\n")
+
+
+def test_report_is_one_sound_page_that_loads_nothing(first):
+    page = first[0].page()
+    assert page.open == []
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "iframe", "object", "base", "form"}
+    assert [source for source in page.values("src") if not source.startswith("data:image/png;base64,")] == []
+    assert base64.b64decode(page.values("src")[0].partition(",")[2]) == PNG
+    assert {href for href in page.values("href") if href[0] != "#"} == set()
+    assert {href[1:] for href in page.values("href")} <= set(page.values("id"))
+    assert len(set(page.values("id"))) == len(page.values("id"))
+    text = (first[0].folder / "results" / "report.html").read_text()
+    assert not re.search(r"url\(|@import|https?:", text)
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_report_tells_all_of_an_experiment_and_escapes_it(first):
+    page = first[0].page()
+    text = (first[0].folder / "results" / "report.html").read_text()
+    assert "<b>" not in text
+    assert "<rnn>" not in text
+    for told in (
+        'Is a < b & "c"?',
+        "Does <b>anything</b> happen?",
+        "error < 1 <script>alert(1)</script>",
+        "Equal steps.",
+        "90.0 s on 2 CPU cores",
+        "jax 0.10.2; jax 0.10.3",
+        "abc<def",
+        "good: finished, 1.5 min",
+        "diverges: failed (exit 4)",
+        "python experiments/good.py",
+        "Scale laptop: ",
+    ):
+        assert told in page.text, told
+    assert page.values("alt") == ['Is a < b & "c"?']
+
+
+def test_table_has_the_band_the_floor_and_the_ratio(first):
+    page = first[0].page()
+    assert "In all rows: steps 20, parameters 7,050." in page.text
+    for line in ("modelmse [low, high]floormse / floor", "<rnn>0.1235 [0.06173, 0.2469]0.11.235", "m1 [0.5, 2]"):
+        assert f"\n{line}\n" in page.text, line
+    assert page.values("scope") == ["col"] * 4 + ["row"] * 2
+    numbers = [attributes.get("class") for tag, attributes in page.tags if tag == "td"]
+    assert numbers == ["number"] * 6
+
+
+def test_a_missing_figure_is_said(first):
+    page = first[0].page()
+    figures = first[0].folder / "experiments" / "figures"
+    for name in ("diverges", "search"):
+        assert f"There is no figure: {figures / name}.png does not exist." in page.text
+        assert f"There are no numbers: {figures / name}.json does not exist or is damaged." in page.text
+    assert "search: missing" in page.text
+
+
+def test_a_second_run_skips_and_draw_runs_nothing(lab):
+    lab.add("good")
+    lab.add("other")
+    report = lab.folder / "new" / "out" / "report.html"
+    options = ("--scale", "smoke", "--out", "new/out")
+    code, out, _ = lab.run(*options)
+    assert (code, out.count("trained"), out.count("skipped")) == (0, 2, 0)
+    text = report.read_text()
+    assert "python experiments/good.py --scale smoke --out new/out" in text
+    assert not (lab.folder / "experiments" / "figures").exists()
+    assert not (lab.folder / "results").exists()
+
+    code, out, _ = lab.run(*options)
+    assert (code, out.count("trained"), out.count("skipped")) == (0, 0, 2)
+    assert report.read_text() == text
+
+    report.unlink()
+    lab.add("good", "sys.exit(1)")
+    code, out, err = lab.run(*options, "--draw")
+    assert (code, err) == (0, "")
+    assert "skipped" not in out
+    assert report.read_text() == text
+
+
+def test_only_what_is_asked_for_and_smoke_leaves_out_what_has_no_scale(lab):
+    lab.add("good")
+    lab.add("other")
+    lab.script("search").write_text(WITHOUT_SCALE)
+    code, out, _ = lab.run("--scale", "smoke", "--only", "good", "search")
+    assert code == 0
+    assert "searched" not in out
+    assert lab.page().values("href") == ["#good"]
+    assert "Left out, for they have no such scale: search." in lab.page().text
+
+    code, out, err = lab.run("--only", "god", "--out", "nowhere")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: only must name experiments of ")
+    assert err.endswith("(good, other, search), got 'god'\n")
+    assert not (lab.folder / "nowhere").exists()
+
+
+def test_figures_of_another_scale_or_an_earlier_run_are_called_so(lab):
+    figures = lab.folder / "experiments" / "figures"
+    figures.mkdir()
+    lab.add("good", "sys.exit(3)")
+    (figures / "good.png").write_bytes(PNG)
+    numbers = {"scale": "gpu", "rows": [{"model": "rnn", "validation_mse": 0.5}], "commit": "abc"}
+    (figures / "good.json").write_text(json.dumps(numbers))
+    lab.script("search").write_text(WITHOUT_SCALE)
+    (figures / "search.json").write_text('{"scale": "lap')
+    code, out, _ = lab.run("--out", "elsewhere", "--only", "search")
+    assert code == 0
+    assert f"searched ['--out', '{Path('elsewhere', 'search')}']" in out
+    assert f"{figures / 'search.json'} does not exist or is damaged." in lab.page("elsewhere").text
+
+    assert lab.run("--only", "good")[0] == 3
+    text = lab.page().text
+    assert "What is shown here is of an earlier run." in text
+    assert "The numbers are of scale gpu." in text
+    assert "not measured" in text
+
+
+def test_a_file_in_place_of_the_folder_is_exit_5(lab):
+    lab.add("good")
+    (lab.folder / "taken").write_text("a file")
+    code, out, err = lab.run("--out", "taken")
+    assert (code, out) == (5, "")
+    assert err == "error: [Errno 17] File exists: 'taken'\n"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_the_experiment_and_ends_both(lab, signum):
+    lab.add("other")
+    wait = "import signal\nfor s in (2, 15): signal.signal(s, lambda *_: sys.exit(pathlib.Path('saved').touch()))\n"
+    lab.add("good", wait + "pathlib.Path('began').touch()\ntime.sleep(30)")
+    child = lab.start()
+    while child.poll() is None and not (lab.folder / "began").exists():
+        time.sleep(0.02)
+    child.send_signal(signum)
+    out, err = child.communicate(timeout=20)
+    assert child.returncode == 128 + signum
+    assert (lab.folder / "saved").exists()
+    assert out == ""
+    assert err.endswith("stopped; the state is saved: the same command goes on from it\n")
+    assert not (lab.folder / "results" / "report.html").exists()

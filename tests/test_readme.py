@@ -1,0 +1,52 @@
+"""What the README tells a newcomer to type works as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like a fresh clone's top, but whose results nobody misses."""
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_training_example_learns(workplace: Path):
+    names: dict = {}
+    exec(examples()[0], names)
+    assert names["metrics"]["loss"] < 0.1 * names["task"].zero_loss()
+
+
+def test_the_loading_example_finds_what_an_experiment_trained(workplace: Path):
+    script = ["experiments/shift_memory.py", "--model", "tcn", "--delay", "8", "--steps", "20", "--seeds", "1"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(workplace)}
+    subprocess.run([sys.executable, *script], check=True, cwd=workplace, env=environment, capture_output=True)
+    names: dict = {}
+    exec(examples()[1], names)
+    whole = names["model"].apply(names["params"], names["jnp"].array([[[1.0], [-1.0], [0.5]]]))
+    assert float(names["y"][0, 0, 0]) == pytest.approx(float(whole[0, 2, 0]), abs=1e-6)
+
+
+def test_the_commands_name_files_that_exist():
+    paths = re.findall(r"\]\(([\w./]+)\)", README) + re.findall(r"bin/python (experiments/\w+\.py)", README)
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_every_experiment_has_its_row():
+    for script in (ROOT / "experiments").glob("*.py"):
+        assert f"(experiments/{script.name})" in README
