@@ -63,7 +63,7 @@ class Band(NamedTuple):
     high: float
 
 
-def band(values: Sequence[float]) -> Band:
+def band(values: Sequence[float] | Float[np.ndarray, " seeds"]) -> Band:
     """Median, smallest and largest: with three to five seeds the honest band is the range."""
     array = np.asarray(values, np.float64)
     return Band(float(np.median(array)), float(array.min()), float(array.max()))

@@ -63,7 +63,8 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     finished = [record for record in records if record.complete]
     if not finished:
         raise ValueError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
-    whole = options.out == Path("results") and not changes and options.scale != "smoke"
+    # The committed figure is only ever replaced by one of the whole experiment, at a scale that means something.
+    whole = options.out == Path("results") and not changes and finished == records and options.scale != "smoke"
     _publish(script.stem, options.scale, finished, draw, script.parent / "figures" if whole else home)
     print(f"\nWhat to try next\n  {header['Next']}")
 
@@ -85,6 +86,8 @@ def _train(records: list[Record], measure: Callable, options: Any) -> None:
                 record.start_clock(len(group))
             measure([record.config for record in group], group)
             session.report.finish(len(group))
+            if session.signals:  # one that came while this group was measured
+                raise process.Stopped(session.signals[0])
 
 
 def _groups(records: list[Record]) -> list[list[Record]]:
@@ -99,27 +102,26 @@ def _groups(records: list[Record]) -> list[list[Record]]:
 
 def _publish(name: str, scale: Scale, records: list[Record], draw: Callable, folder: Path) -> None:
     """The picture, the numbers in it beside it, and the same numbers as a table on standard output."""
-    rows = [dataclasses.asdict(record.config) | record.result for record in records]
+    configs, results = [dataclasses.asdict(record.config) for record in records], [r.result for r in records]
     folder.mkdir(parents=True, exist_ok=True)
     figure = draw(records)
     figure.savefig(folder / f"{name}.png", dpi=150)
-    write_json(
-        folder / f"{name}.json", {"experiment": name, "scale": scale, "rows": rows} | provenance_summary(records)
-    )
-    _print_table(rows)
+    rows = [config | result for config, result in zip(configs, results, strict=True)]
+    numbers = {"experiment": name, "scale": scale, "rows": rows} | provenance_summary(records)
+    write_json(folder / f"{name}.json", numbers)
+    same = {knob for knob, value in configs[0].items() if all(config[knob] == value for config in configs)}
+    _print_table([{name: value for name, value in row.items() if name not in same} for row in rows])
     print(f"\nfigure {folder / name}.png, numbers beside it in {name}.json, runs in {records[0].folder.parent}")
 
 
 def _print_table(rows: list[Row]) -> None:
-    """Columns whose value never changes are left out: they are in the JSON."""
     from rich.console import Console
     from rich.table import Table
 
     names = list(dict.fromkeys(name for row in rows for name in row))
-    varying = [name for name in names if len(rows) == 1 or len({str(row.get(name)) for row in rows}) > 1]
-    table = Table(*varying, box=None)
+    table = Table(*names, box=None)
     for row in rows:
-        values = [row.get(name, "") for name in varying]
+        values = [row.get(name, "") for name in names]
         table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in values])
     console = Console(width=None if sys.stdout.isatty() else 200)
     with console.capture() as text:  # rich itself would exit with 1 when nobody reads
@@ -153,9 +155,9 @@ def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[An
         "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
         "overwrite": option(bool, "also do finished runs again", False),
     }
-    kinds = get_type_hints(config_type)
+    kinds, text = get_type_hints(config_type), "one or more values instead of the scale's own"
     fields = {
-        field.name: option(tuple[kinds[field.name], ...], "one or more values instead of the scale's own", ())
+        field.name: option(tuple[kinds[field.name], ...] | None, text, None)
         for field in dataclasses.fields(config_type)
     }
     arguments = dataclasses.make_dataclass(
@@ -163,4 +165,8 @@ def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[An
     )
     description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in header.items())
     given = tyro.cli(arguments, prog=f"python experiments/{name}.py", description=description)
-    return given, {key: getattr(given, key) for key in fields if getattr(given, key)}
+    changes = {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
+    for key, values in changes.items():
+        if not values:
+            raise ValueError(f"--{key.replace('_', '-')} must be given one or more values, got none")
+    return given, changes

@@ -9,7 +9,7 @@ Next      python regression.py --features 8
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from seqjax import runs
 from seqjax.runs import training
@@ -28,7 +28,7 @@ class Config:
     steps: int = 100
     seeds: int = 2
     learning_rate: float = runs.traced(0.05)
-    fault: Literal["none", "nan", "library"] = "none"
+    fault: Literal["none", "nan", "refused", "library"] = "none"
 
 
 STEPS_PER_CALL = 5
@@ -60,18 +60,21 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import jax
     import numpy as np
 
-    from seqjax import metrics
+    from seqjax import evaluate, metrics
 
+    if group[0].fault == "refused":
+        raise ValueError("this experiment refuses a fault of 'refused'")
     if group[0].fault == "library":
         jax.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))
     state = runs.fit(records, *program(group), group[0].steps)
-    inputs, targets = sample(jax.random.key(1), group[0], 64)
-    outputs = jax.vmap(build(group[0]).apply, in_axes=(0, None))(state.params, inputs)
+    inputs, targets = map(np.asarray, sample(jax.random.key(1), group[0], 64))
+    apply: Any = build(group[0]).apply
+    outputs = evaluate.predict(apply, state.params, inputs)
     for index, record in enumerate(records):
         seeds = slice(index * record.config.seeds, (index + 1) * record.config.seeds)
-        error = metrics.band(((outputs[seeds] - targets) ** 2).mean(axis=(1, 2, 3)))
+        error = metrics.band(((outputs[seeds] - targets[None]) ** 2).mean(axis=(1, 2, 3)).tolist())
         row = {"parameters": group[0].features + 1, "mse": error.median, "low": error.low, "high": error.high}
-        record.finish(row, inputs=np.asarray(inputs), outputs=np.asarray(outputs[seeds]))
+        record.finish(row, inputs=inputs, outputs=outputs[seeds])
 
 
 def program(group: list[Config]):
@@ -83,9 +86,10 @@ def program(group: list[Config]):
     from seqjax import losses, train, types
 
     config, model = group[0], build(group[0])
+    apply: Any = model.apply
 
     def loss(params, batch, key):
-        return losses.squared_error(model.apply(params, batch.inputs), batch.targets), {}
+        return losses.squared_error(apply(params, batch.inputs), batch.targets), {}
 
     def noise(key, step, setting):
         inputs, targets = sample(jax.random.fold_in(key, step), config, 8)
@@ -117,7 +121,7 @@ def sample(key, config: Config, rows: int):
     import jax.numpy as jnp
 
     inputs = jax.random.normal(key, (rows, 5, config.features))
-    weights = jnp.resize(jnp.array(WEIGHTS), config.features)
+    weights = jnp.resize(jnp.array(WEIGHTS), (config.features,))
     return inputs, (inputs @ weights)[..., None]
 
 

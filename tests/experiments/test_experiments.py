@@ -1,0 +1,82 @@
+"""Every experiment starts, explains itself, runs to the end at its smallest, and has its figure committed."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqjax import runs
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
+HEAVY = {"jax", "flax", "matplotlib", "optax", "orbax", "diffrax"}
+
+
+def has_config(script: Path) -> bool:
+    return any(isinstance(node, ast.ClassDef) and node.name == "Config" for node in ast.parse(script.read_text()).body)
+
+
+EXPERIMENTS = [script for script in SCRIPTS if has_config(script)]
+
+
+def run(script: Path, *arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *options, str(script), *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_there_are_experiments():
+    assert ROOT / "experiments" / "shift_memory.py" in EXPERIMENTS
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_help_answers_before_anything_heavy_is_imported(script, tmp_path):
+    done = run(script, "--help", cwd=tmp_path, options=("-X", "importtime"))
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
+    imported = {name.partition(".")[0] for name in re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE)}
+    assert "tyro" in imported
+    assert not imported & HEAVY
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda script: script.stem)
+def test_header_says_what_is_asked_and_what_to_expect(script):
+    header = runs.read_header(script)
+    for field in ("Title", "Question", "Expect", "Cost", "Run", "Next", "Figure"):
+        assert header.get(field), field
+    assert header["Run"] == f"python experiments/{script.name}"
+    assert header["Figure"] == f"experiments/figures/{script.stem}.png"
+    assert header["Next"].startswith(f"python experiments/{script.name} --")
+
+
+@pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda script: script.stem)
+def test_figure_is_committed_with_its_numbers(script):
+    figures = script.parent / "figures"
+    assert (figures / f"{script.stem}.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((figures / f"{script.stem}.json").read_text())
+    assert list(numbers) == ["experiment", "scale", "rows", "cost", "versions", "commit"]
+    assert numbers["experiment"] == script.stem
+    assert numbers["scale"] != "smoke"
+    assert all({"parameters", "low", "high"} <= row.keys() for row in numbers["rows"])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda script: script.stem)
+def test_smoke(script, tmp_path):
+    done = run(script, "--scale", "smoke", "--out", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    home = tmp_path / script.stem
+    assert (home / f"{script.stem}.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((home / f"{script.stem}.json").read_text())
+    assert numbers["rows"]
+    for row in numbers["rows"]:
+        assert row["low"] <= row["high"]
+    assert len(list(home.glob("*/result.json"))) == len(numbers["rows"])
+    assert not list(home.glob("*.partial"))
+    assert "What to try next" in done.stdout

@@ -1,0 +1,188 @@
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from seqjax.models import Learned, Positions, Rotary, Sinusoid, Transformer
+from tests import contracts
+
+POSITIONS = {"sinusoid": Sinusoid, "learned": partial(Learned, length=9), "rotary": Rotary, "none": Positions}
+CAUSAL = [
+    pytest.param(Transformer(4, 2, layers=1), id="sinusoid, pre-norm"),
+    pytest.param(Transformer(4, 2, layers=1, pre_norm=False), id="sinusoid, post-norm"),
+    pytest.param(Transformer(4, 2, layers=1, pre_norm=False, positions=POSITIONS["learned"]), id="learned, post-norm"),
+    pytest.param(Transformer(4, 2, layers=2, positions=Rotary), id="rotary, pre-norm, two layers"),
+    pytest.param(Transformer(4, 2, layers=1, positions=Positions), id="no positions"),
+]
+BOTH_WAYS = [
+    pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="pre-norm"),
+    pytest.param(Transformer(4, heads=1, layers=1, causal=False, pre_norm=False, positions=Rotary), id="post-norm"),
+]
+
+
+@pytest.mark.parametrize("model", CAUSAL)
+def test_contract(model, key):
+    contracts.preserves_time(model, key)
+    contracts.is_causal(model, key)
+    contracts.rows_are_independent(model, key)
+    contracts.ignores_padding(model, key)
+    contracts.streams(model, key)
+
+
+@pytest.mark.parametrize("model", BOTH_WAYS)
+def test_contract_both_ways(model, key):
+    contracts.preserves_time(model, key)
+    contracts.sees_both_ways(model, key)
+    contracts.rows_are_independent(model, key)
+    contracts.ignores_padding(model, key)
+
+
+@pytest.mark.parametrize(
+    "model", [Transformer(8, 2, 1), Transformer(8, 2, 1, pre_norm=False), Transformer(8, 2, 1, causal=False)]
+)
+def test_learns(model, key):
+    contracts.learns(model, key)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_equals_flax(pre_norm, causal, key):
+    """One block, written with `nn.MultiHeadDotProductAttention` and the same weights."""
+    model = Transformer(6, heads=3, layers=1, causal=causal, pre_norm=pre_norm, positions=Positions)
+    params, x, mask = contracts.parameters(model, key), contracts.inputs(key, 5), contracts.upto([5, 5, 3], 5)
+    ours = params["params"]
+    block = ours["Block_0"]
+
+    def norm(name, y, where=block):
+        return nn.LayerNorm().apply({"params": where[name]}, y)
+
+    def dense(name, y, where=block):
+        return y @ where[name]["kernel"] + where[name]["bias"].reshape(1, 1, -1)
+
+    def attention(y):
+        joint = block["query_key_value"]
+        theirs = {
+            part: {"kernel": joint["kernel"][:, n], "bias": joint["bias"][n]}
+            for n, part in enumerate(["query", "key", "value"])
+        }
+        seen = nn.make_attention_mask(jnp.ones_like(mask), mask, dtype=bool)
+        seen = nn.combine_masks(seen, nn.make_causal_mask(mask, dtype=bool) if causal else None)
+        module = nn.MultiHeadDotProductAttention(num_heads=3)
+        return module.apply({"params": {**theirs, "out": block["attention_out"]}}, y, mask=seen)
+
+    def feed_forward(y):
+        return dense("feed_forward_out", nn.gelu(dense("feed_forward_in", y)))
+
+    y: Any = dense("embed", x, ours)
+    if pre_norm:
+        y = y + attention(norm("attention_norm", y))
+        y = y + feed_forward(norm("feed_forward_norm", y))
+        y = norm("final_norm", y, ours)
+    else:
+        y = norm("attention_norm", y + attention(y))
+        y = norm("feed_forward_norm", y + feed_forward(y))
+    np.testing.assert_allclose(contracts.forward(model)(params, x, mask=mask)[mask], y[mask], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("features", [1, 5, 6])
+def test_sinusoid(features):
+    """Sine and cosine of index / longest^(i / half), the sines first."""
+    index, x = np.array([[0, 1, 7]]), np.ones((1, 3, features), np.float32)
+    y: Any = Sinusoid(longest=100.0).apply({}, jnp.asarray(x), jnp.asarray(index), method="embed")
+    half = -(-features // 2)
+    for channel in range(features):
+        wave, i = (np.sin, channel) if channel < half else (np.cos, channel - half)
+        np.testing.assert_allclose(y[0, :, channel], 1 + wave(index[0] / 100 ** (i / half)), rtol=1e-5, atol=1e-6)
+
+
+def test_rotary_scores_depend_on_distance_only(key):
+    query, keys = jax.random.normal(key, (2, 1, 1, 1, 8))
+
+    def score(target, source):
+        def turned(heads, index) -> Any:
+            return Rotary().apply({}, heads, jnp.array([[index]]), method="rotate")
+
+        return jnp.vdot(turned(query, target), turned(keys, source))
+
+    np.testing.assert_allclose(score(0, 0), jnp.vdot(query, keys), rtol=1e-5)
+    np.testing.assert_allclose([score(3, 1), score(10, 8), score(102, 100)], score(2, 0), rtol=1e-4)
+    assert abs(score(3, 0) - score(2, 0)) > 0.01
+
+
+class LateRotary(Rotary):
+    def rotate(self, heads, index):
+        return super().rotate(heads, index + 100)
+
+
+def test_a_rotary_transformer_does_not_feel_when_it_starts(key):
+    x = contracts.inputs(key, 5)
+    now, late = (Transformer(4, heads=2, layers=1, positions=positions) for positions in (Rotary, LateRotary))
+    params = contracts.parameters(now, key)
+    y = contracts.forward(now)(params, x)
+    np.testing.assert_allclose(contracts.forward(late)(params, x), y, rtol=1e-3, atol=1e-4)
+
+
+def test_positions_tell_orders_apart_only_where_there_are_some(key):
+    """Without positions, what a step reads back to front is the same; with them it is not."""
+    x = contracts.inputs(key, 5)
+    turned = jnp.concatenate([x[:, 3::-1], x[:, 4:]], axis=1)
+    for name, positions in POSITIONS.items():
+        model = Transformer(4, heads=2, layers=1, positions=positions)
+        params = contracts.parameters(model, key)
+        y, z = (contracts.forward(model)(params, order)[:, 4] for order in (x, turned))
+        same = np.allclose(y, z, atol=1e-5)
+        assert same == (name == "none"), name
+
+
+def test_more_steps_than_the_cache_holds(key):
+    """An error where the number of used slots is known; inside jit NaN, never a silently overwritten slot."""
+    model = Transformer(4, heads=2, layers=1)
+    params, x = contracts.parameters(model, key), contracts.inputs(key, 4)
+    with pytest.raises(ValueError, match="the cache holds 3 steps: 0 are used and 4 more were given"):
+        model.apply(params, model.start(3, 2, 3), x, method="extend")
+    full = model.start(3, 2, 3)._replace(used=jnp.int32(3))
+    with pytest.raises(ValueError, match="the cache holds 3 steps: 3 are used and 1 more were given"):
+        model.apply(params, full, x[:, 3:], method="extend")
+
+    carry, y = model.start(3, 2, 3), []
+    for time in range(4):
+        carry, now = contracts.extend(model)(params, carry, x[:, time : time + 1])
+        y.append(now)
+    np.testing.assert_array_equal(np.isnan(y).all(axis=(1, 2, 3)), [False, False, False, True])
+    assert np.isfinite(y[:3]).all()
+
+
+def test_more_steps_than_there_are_learned_positions(key):
+    model = Transformer(4, heads=2, layers=1, positions=partial(Learned, length=3))
+    params, x = contracts.parameters(model, key), contracts.inputs(key, 4)
+    with pytest.raises(ValueError, match="learned positions hold 3 steps, got 4"):
+        model.apply(params, x)
+    carry, y = model.start(3, 2, 8), []
+    for time in range(4):
+        carry, now = contracts.extend(model)(params, carry, x[:, time : time + 1])
+        y.append(now)
+    np.testing.assert_array_equal(np.isnan(y).all(axis=(1, 2, 3)), [False, False, False, True])
+    assert np.isfinite(y[:3]).all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"features": 6, "heads": 4}, "heads must divide features, got 4 heads and 6 features"),
+        ({"features": 6, "heads": 0}, "heads must divide features, got 0 heads and 6 features"),
+        ({"features": 6, "heads": 2, "positions": Rotary}, "features / heads must be even, got 3"),
+    ],
+)
+def test_wrong_fields_are_refused(fields, message, key):
+    with pytest.raises(ValueError, match=message):
+        Transformer(**fields).init(key, jnp.zeros((1, 1, 2)))
+
+
+def test_only_a_causal_transformer_streams(key):
+    model = Transformer(4, causal=False)
+    with pytest.raises(ValueError, match="only a causal Transformer can be extended: this one has causal=False"):
+        model.init(key, model.start(1, 2, 3), jnp.zeros((1, 1, 2)), method="extend")

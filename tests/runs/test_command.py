@@ -1,0 +1,240 @@
+"""The command line of an experiment: what it accepts, what it does again, what it prints and leaves behind."""
+
+import json
+import re
+
+import pytest
+
+from seqjax import runs
+from seqjax.runs import folder, training
+from seqjax.runs.progress import Report
+from tests.runs.conftest import ROOT, Lab, program
+from tests.runs.regression import Config
+
+PREDICT = """
+import sys, numpy, regression
+from seqjax import runs
+run = runs.load(sys.argv[1])
+model = regression.build(regression.Config(**run.config))
+for seed in range(run.config["seeds"]):
+    outputs = model.apply(run.params(seed), run.arrays["inputs"])
+    numpy.testing.assert_allclose(outputs, run.arrays["outputs"][seed], rtol=1e-5, atol=1e-6)
+    assert numpy.ptp(outputs) > 0
+"""
+
+
+def modules_imported(err: str) -> set[str]:
+    """Those that `-X importtime` lists."""
+    return set(re.findall(r"^import time: .*\| +([\w.]+)$", err, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole experiment at the default scale, in a process without a terminal."""
+    lab = Lab(tmp_path_factory.mktemp("finished"))
+    return lab, lab.run()
+
+
+def test_without_a_terminal_the_table_is_on_stdout_and_plain_lines_on_stderr(finished):
+    lab, (code, out, err) = finished
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0].split() == ["learning_rate", "mse", "low", "high"]
+    assert [line.split()[0] for line in lines[1:3]] == ["0.05", "0.2"]
+    assert f"\nfigure {lab.folder}/figures/regression.png, numbers beside it in regression.json" in out
+    assert out.endswith("What to try next\n  python regression.py --features 8\n")
+    assert re.fullmatch(r"\[0/2 runs, \d+ s\] default \(2 runs\): compiling", err.splitlines()[0])
+    assert re.search(
+        r"^\[0/2 runs, \d+ s\] .*: step 100/100  \d+ steps/s  0 s left  loss [\d.e+-]+ ", err, re.MULTILINE
+    )
+    assert "\x1b" not in out + err
+    assert "\r" not in out + err
+
+
+def test_the_figure_and_its_numbers_stand_beside_the_script(finished):
+    lab, _ = finished
+    assert (lab.folder / "figures" / "regression.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((lab.folder / "figures" / "regression.json").read_text())
+    assert list(numbers) == ["experiment", "scale", "rows", "cost", "versions", "commit"]
+    assert (numbers["experiment"], numbers["scale"]) == ("regression", "laptop")
+    assert set(numbers["cost"]) == {"seconds", "device"}
+    fields = ["features", "heads", "steps", "seeds", "learning_rate", "fault"]
+    for row, rate in zip(numbers["rows"], (0.05, 0.2), strict=True):
+        assert list(row) == [*fields, "parameters", "mse", "low", "high"]
+        assert row["learning_rate"] == rate
+        assert row["low"] <= row["mse"] <= row["high"]
+
+
+def test_a_new_process_predicts_what_was_recorded(finished):
+    lab, _ = finished
+    assert len(lab.finished()) == 2
+    (lab.folder / "predict.py").write_text(PREDICT)
+    for run in lab.finished():
+        lab.script, script = lab.folder / "predict.py", lab.script
+        code, _, err = lab.run(str(run))
+        lab.script = script
+        assert code == 0, err
+
+
+def test_history_has_a_row_for_each_call_and_seed(finished):
+    lab, _ = finished
+    for path in lab.finished():
+        history = runs.load(path).history
+        assert [(row["step"], row["seed"]) for row in history] == [(s, k) for s in range(5, 101, 5) for k in (0, 1)]
+        assert history[-1]["loss"] < history[0]["loss"]
+        assert {row["skipped"] for row in history} == {0}
+
+
+def test_nobody_reads_the_table(finished):
+    lab, _ = finished
+    child = lab.start("--draw")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert child.stderr.read() == ""
+    assert child.wait() == 0
+
+
+def test_finished_runs_are_skipped_overwritten_or_only_drawn(here, tmp_path, monkeypatch):
+    smoke = ("--scale", "smoke")
+    code, _, err = here("--draw", *smoke)
+    assert code == 2
+    assert err == "error: nothing to draw: no run of this configuration is finished; without --draw they are trained\n"
+    code, first, err = here(*smoke)
+    assert code == 0
+    assert "compiling" in err
+    dated = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    assert len(dated) == 2
+
+    code, again, err = here(*smoke)
+    assert (code, err) == (0, "2 of 2 runs were finished before\n")
+    assert again == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")} == dated
+
+    (tmp_path / "results" / "regression" / "regression.png").unlink()
+    code, drawn, err = here(*smoke, "--draw")
+    assert (code, drawn, err) == (0, first, "")
+    assert (tmp_path / "results" / "regression" / "regression.png").exists()
+    assert not (tmp_path / "figures").exists()  # a smoke test is no figure to commit
+
+    code, redone, err = here(*smoke, "--overwrite")
+    assert (code, redone) == (0, first)
+    assert "finished before" not in err
+    assert all(path.stat().st_mtime_ns > before for path, before in dated.items())
+
+
+def test_a_field_named_holds_for_every_run_and_duplicates_collapse(here, tmp_path):
+    code, out, err = here("--scale", "smoke", "--learning-rate", "0.1", "0.3", "--seeds", "1", "--out", "elsewhere")
+    assert code == 0, err
+    numbers = json.loads((tmp_path / "elsewhere" / "regression" / "regression.json").read_text())
+    told = [(row["learning_rate"], row["seeds"], row["steps"]) for row in numbers["rows"]]
+    assert told == [(0.1, 1, 20), (0.3, 1, 20)]
+    assert len(list((tmp_path / "elsewhere").rglob("result.json"))) == 2
+    assert "elsewhere/regression/regression.png" in out
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "figures").exists()  # not what the figure to commit shows
+
+
+@pytest.mark.parametrize(("flag", "resumed"), [((), True), (("--no-resume",), False)])
+def test_an_interrupted_run_goes_on_unless_it_is_to_start_again(here, tmp_path, flag, resumed):
+    config = Config(steps=20, learning_rate=0.1)
+    work = tmp_path / "results" / "regression" / (folder.run_name(config, Config()) + ".partial")
+    record = runs.Record(config, work.with_name(work.name.removesuffix(".partial")), training.Session(Report(1)))
+    record.begin(resume=True)
+    training.fit([record], *program([config]), 10)
+    code, _, err = here("--scale", "smoke", "--learning-rate", "0.1", *flag)
+    assert code == 0
+    assert ("resumed steps=20 learning_rate=0.1 at step 10" in err) == resumed
+    history = runs.load(record.folder).history
+    assert [(row["step"], row["seed"]) for row in history] == [(s, k) for s in (5, 10, 15, 20) for k in (0, 1)]
+
+
+def test_an_edited_configuration_is_exit_2_with_the_difference(here, tmp_path):
+    config = Config(steps=20, learning_rate=0.1)
+    work = tmp_path / "results" / "regression" / (folder.run_name(config, Config()) + ".partial")
+    work.mkdir(parents=True)
+    (work / "config.json").write_text(json.dumps({"steps": 30, "learning_rate": 0.1}))
+    code, _, err = here("--scale", "smoke", "--learning-rate", "0.1")
+    assert code == 2
+    assert err.startswith(f"error: {work.relative_to(tmp_path)} holds another configuration:\n")
+    assert "  steps: saved 30, asked 20\n" in err
+    assert "  seeds: saved nothing, asked 2\n" in err
+    assert "learning_rate" not in err.partition("\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--unknown", "1"), "--unknown"),
+        (("--features", "many"), "--features"),
+        (("--learning-rate", "fast"), "--learning-rate"),
+        (("--fault", "other"), "--fault"),
+        (("--scale", "huge"), "--scale"),
+    ],
+)
+def test_a_wrong_option_is_exit_2_and_makes_no_folder(here, tmp_path, arguments, named):
+    code, out, err = here(*arguments)
+    assert code == 2
+    assert named in err
+    assert not out
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--features", "5", "--heads", "2"), "error: heads must divide features, got 2 heads and 5 features"),
+        (("--fault", "refused"), "error: this experiment refuses a fault of 'refused'"),
+    ],
+)
+def test_a_value_that_is_refused_is_exit_2_and_one_line(lab, arguments, message):
+    code, out, err = lab.run(*arguments, "--scale", "smoke")
+    assert (code, out) == (2, "")
+    assert [line for line in err.splitlines() if "compiling" not in line] == [message]
+
+
+def test_shift_memory_refuses_a_negative_delay(lab):
+    lab.script = ROOT / "experiments" / "shift_memory.py"
+    code, out, err = lab.run("--delay", "-1", "--model", "tcn", "--out", str(lab.folder))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "-1" in err
+    assert err.count("\n") == 1
+
+
+def test_a_value_error_of_a_library_keeps_its_traceback(lab):
+    code, _, err = lab.run("--fault", "library", "--scale", "smoke")
+    assert code == 1
+    assert err.startswith("Traceback (most recent call last)")
+    assert "jax.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))" in err
+    assert "ValueError: vmap got inconsistent sizes" in err
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below", "/proc/nowhere"])
+def test_a_folder_that_cannot_be_written_is_found_before_jax_is_imported(lab, out):
+    (lab.folder / "taken").write_text("a file")
+    code, stdout, err = lab.run("--out", out, options=("-X", "importtime"))
+    assert (code, stdout) == (5, "")
+    assert out in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("error: [Errno")
+    assert "seqjax.runs.command" in modules_imported(err)
+    assert not modules_imported(err) & {"jax", "flax", "matplotlib", "orbax"}
+    assert (lab.folder / "taken").read_text() == "a file"
+
+
+def test_help_tells_what_the_experiment_is_for(lab):
+    code, out, _ = lab.run("--help")
+    assert code == 0
+    assert "Which line runs through the noise?" in out
+    for name in ("Question", "Expect", "Cost", "Run", "Next"):
+        assert f"{name}: " in out
+    for option in ("--scale", "--out", "--draw", "--resume", "--overwrite", "--features", "--learning-rate"):
+        assert option in out
+
+
+def test_header_fields_go_on_over_indented_lines(tmp_path):
+    script = tmp_path / "x.py"
+    script.write_text('"""Title.\n\nPaper     one,\n          two\n\nNext      run\n"""\nimport nothing\n')
+    assert runs.read_header(script) == {"Title": "Title.", "Paper": "one,\n  two", "Next": "run"}
+    script.write_text("x = 1\n")
+    assert runs.read_header(script) == {"Title": ""}

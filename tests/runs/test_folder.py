@@ -1,0 +1,168 @@
+"""What stands in a run folder, and how it gets there."""
+
+import dataclasses
+import errno
+import json
+import os
+import re
+import string
+
+import numpy as np
+import pytest
+
+from seqjax import runs
+from seqjax.runs import folder
+from tests.runs.regression import Config
+
+ROW = {"parameters": 5, "mse": 0.25, "low": 0.2, "high": 0.3}
+
+
+@pytest.fixture
+def record(tmp_path) -> runs.Record:
+    made = runs.Record(Config(), tmp_path / "run")
+    made.begin(resume=True)
+    return made
+
+
+@pytest.mark.parametrize("broken", ["os.fsync", "os.replace"])
+def test_text_is_written_whole_or_not_at_all(tmp_path, monkeypatch, broken):
+    path = tmp_path / "file.txt"
+    folder.write_text(path, "old\n")
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, broken.removeprefix("os."), die)
+        with pytest.raises(KeyboardInterrupt):
+            folder.write_text(path, "new\n")
+    assert path.read_text() == "old\n"
+    folder.write_text(path, "ψ\n")
+    assert path.read_bytes() == "ψ\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_reported_with_the_path(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left.*history.csv"):
+        folder.write_text(tmp_path / "history.csv", "")
+
+
+def test_nan_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        folder.write_json(tmp_path / "result.json", {"mse": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_names_are_readable_stable_and_different():
+    assert folder.run_name(Config(), Config()) == "default-" + folder.run_name(Config(), Config())[-8:]
+    # Pinned: a name that changes would orphan every run on disk.
+    assert folder.run_name(Config(steps=50, learning_rate=1e-4), Config()) == "steps=50-learning_rate=0.0001-9eef7f7b"
+    configs = [Config(), Config(seeds=3), Config(seeds=4), Config(learning_rate=0.1), Config(fault="nan")]
+    assert len({folder.run_name(config, Config()) for config in configs}) == len(configs)
+    # The hash is of the whole configuration, whatever the defaults are at the time.
+    assert folder.run_name(Config(), Config(seeds=9)) == f"seeds=2-{folder.run_name(Config(), Config())[-8:]}"
+
+
+def test_run_names_hold_no_odd_characters_and_are_short():
+    @dataclasses.dataclass(frozen=True)
+    class Odd:
+        text: str = ""
+        other: tuple[float, ...] = ()
+
+    names = [
+        folder.run_name(Odd(text), Odd()) for text in ("../../x", "a b/c:d*?\n", "é" * 5, "long" * 100, "LONG" * 100)
+    ]
+    names.append(folder.run_name(Odd(other=(0.1, 2e-5)), Odd()))
+    for name in names:
+        assert re.fullmatch(r"text=[\w.=-]+|other=[\w.=-]+", name)
+        assert set(name) <= {*string.ascii_letters, *string.digits, *"._=-é"}
+        assert len(name) <= 89
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Config)])
+def test_a_folder_with_another_configuration_is_refused_field_by_field(record, field):
+    saved = dataclasses.asdict(Config())
+    (record.work / "config.json").write_text(json.dumps(saved | {field: "edited"}))
+    message = f'{record.work} holds another configuration:\n  {field}: saved "edited", asked {json.dumps(saved[field])}'
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        record.begin(resume=True)
+    assert json.loads((record.work / "config.json").read_text())[field] == "edited"
+    record.begin(resume=False)
+    assert json.loads((record.work / "config.json").read_text()) == saved
+
+
+def test_starting_again_leaves_nothing_of_the_first_try(record):
+    (record.work / "checkpoint").mkdir()
+    record.begin(resume=True)
+    assert (record.work / "checkpoint").exists()
+    record.begin(resume=False)
+    assert [path.name for path in record.work.iterdir()] == ["config.json"]
+
+
+def test_history_comes_back_as_it_was(record):
+    record.history = [
+        {"step": step, "seed": seed, "loss": (step + seed) / 3, "skipped": 0.0} for step in (1, 2) for seed in (0, 1)
+    ]
+    record.write_history()
+    back = folder.read_history(record.work / "history.csv")
+    assert back == record.history
+    assert all(type(row["step"]) is int and type(row["seed"]) is int for row in back)
+    assert folder.read_history(record.work / "none.csv") == []
+
+
+def test_a_finished_run_is_renamed_into_place_and_read_back(record):
+    record.history = [{"step": 1, "seed": 0, "loss": 0.5}]
+    record.write_history()
+    folder.save_parameters(record.work / "parameters.npz", {"params": {"kernel": np.arange(6.0).reshape(2, 3)}})
+    assert not record.complete
+    record.finish(ROW, outputs=np.ones(3))
+    assert record.complete
+    assert not record.work.exists()
+    run = runs.load(record.folder)
+    assert Config(**run.config) == Config()
+    assert run.result == record.result == ROW
+    assert run.history == record.history
+    np.testing.assert_array_equal(run.arrays["outputs"], np.ones(3))
+    np.testing.assert_array_equal(run.params(1)["params"]["kernel"], [3.0, 4.0, 5.0])
+    assert set(record.provenance) == {"seconds", "device", "versions", "commit", "command", "date"}
+    assert {"python", "jax", "flax", "seqjax"} <= set(record.provenance["versions"])
+
+
+def test_finishing_again_replaces_the_first(record):
+    record.write_history()
+    record.finish(ROW, old=np.ones(1))
+    record.begin(resume=True)
+    record.finish(ROW | {"mse": 0.5}, new=np.ones(1))
+    assert record.result["mse"] == 0.5
+    assert set(record.arrays) == {"new"}
+
+
+def test_there_is_no_run_without_a_result(record, tmp_path):
+    for path in (record.work, record.folder, tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"no finished run in {path}: expected a folder with result.json"):
+            runs.load(path)
+
+
+def test_the_cost_of_all_tries_is_added_up(record, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
+    record.start_clock(2)
+    now[0] += 10
+    assert record.seconds() == 5
+    record.write_history()
+    again = runs.Record(Config(), record.folder)
+    now[0] += 1000
+    again.start_clock(1)
+    now[0] += 3
+    assert again.seconds() == 8
+
+
+def test_the_commit_is_that_of_this_tree(monkeypatch):
+    assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", folder.commit())
+    monkeypatch.setenv("PATH", "")
+    assert folder.commit() == "unknown"

@@ -1,0 +1,31 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import evaluate
+
+
+def apply(params, x):
+    return jnp.cumsum(x, axis=1) * params["scale"]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 7])
+def test_every_row_once_in_order_for_each_run(rows, key):
+    """Chunks of four: fewer rows than that, just as many, and a remainder."""
+    x, shapes = np.asarray(jax.random.normal(key, (rows, 3, 2))), []
+
+    def watched(params, x):
+        shapes.append(x.shape)
+        return apply(params, x)
+
+    y = evaluate.predict(watched, {"scale": jnp.array([1.0, -2.0])}, x, batch_size=4)
+    np.testing.assert_allclose(y, np.stack([np.cumsum(x, axis=1), -2 * np.cumsum(x, axis=1)]), rtol=1e-6)
+    assert shapes == [(min(rows, 4), 3, 2)], "one compiled shape"
+
+
+def test_chunks_do_not_show(key):
+    params, x = {"scale": jnp.ones(1)}, jax.random.normal(key, (10, 3, 2))
+    whole = evaluate.predict(apply, params, x)
+    for batch_size in (1, 3, 10, 99):
+        np.testing.assert_array_equal(evaluate.predict(apply, params, x, batch_size=batch_size), whole)

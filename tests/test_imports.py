@@ -1,0 +1,204 @@
+"""Who may import whom: design.md section 2, read off the source by `ast`."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Chapter: the chapters that it may import from. Of its own chapter only where a folder is named; without cycles there.
+LEARNING = "types losses metrics"
+EVERYTHING = "types data losses metrics theory tasks models train evaluate plot"
+MAY_IMPORT = {
+    "types": "",
+    # floor 1
+    "data": "types data",
+    "losses": "types",
+    "metrics": "types",
+    "theory": "types theory",
+    # floor 2: tasks and models do not know each other
+    "tasks": "types data theory tasks",
+    "models": "types models",
+    # floor 3: neither tasks nor models
+    "train": LEARNING,
+    "evaluate": LEARNING,
+    "plot": "",
+    # floor 4
+    "checkpoint": EVERYTHING,
+    "runs": f"{EVERYTHING} checkpoint runs",
+}
+
+# Inside models, where each file stands: it imports from smaller numbers only.
+MODEL_FLOORS = {"layers": 0, "attention": 0, "recurrent": 1, "tcn": 1, "transformer": 1, "heads": 2, "__init__": 3}
+
+# Package: where it may be imported; in brackets, where for the type checker only.
+HOMES = {
+    "flax.linen": "seqjax/models experiments",
+    "flax.nnx": "",
+    "diffrax": "seqjax/tasks/lorenz96.py",
+    "matplotlib": "seqjax/plot.py [seqjax/runs] [experiments]",
+}
+
+NEVER = ("jax._src", "pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
+
+
+class Import(NamedTuple):
+    """One imported name, in full: `from a import b` is `a.b`."""
+
+    path: str
+    name: str
+    typing_only: bool
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    where = path.relative_to(ROOT).as_posix()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
+        for child in branch.body
+        for node in ast.walk(child)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(where, alias.name, node in guarded) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{where}:{node.lineno}: relative import"
+            yield from (Import(where, f"{node.module}.{alias.name}", node in guarded) for alias in node.names)
+
+
+PACKAGE = [found for path in sorted((ROOT / "seqjax").rglob("*.py")) for found in imports_of(path)]
+EXPERIMENTS = [found for path in sorted((ROOT / "experiments").rglob("*.py")) for found in imports_of(path)]
+TESTS = [found for path in sorted((ROOT / "tests").rglob("*.py")) for found in imports_of(path)]
+
+
+def module_of(name: str) -> str:
+    """What of a name is a file or a folder here: seqjax.data.signals.Signal -> seqjax/data/signals."""
+    parts = name.split(".")
+    while parts and not ((ROOT / "/".join(parts)).is_dir() or (ROOT / "/".join(parts)).with_suffix(".py").exists()):
+        parts.pop()
+    return "/".join(parts)
+
+
+def chapter(path: str) -> str:
+    return Path(path).with_suffix("").parts[1]
+
+
+def inside(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def names(found: list[Import]) -> list[str]:
+    return [f"{one.path}: {one.name}" for one in found]
+
+
+INNER = [found for found in PACKAGE if inside(found.name, "seqjax")]
+
+
+def test_every_chapter_has_its_place():
+    chapters = {chapter(str(path.relative_to(ROOT))) for path in (ROOT / "seqjax").rglob("*.py")}
+    assert chapters - {"__init__"} == set(MAY_IMPORT)
+    files = {path.stem for path in (ROOT / "seqjax/models").glob("*.py")}
+    assert files == set(MODEL_FLOORS)
+
+
+def test_chapters_import_from_those_before_them():
+    assert len(INNER) > 30, "the imports were read"
+    wrong = [
+        one
+        for one in INNER
+        if module_of(one.name) == "seqjax" or chapter(module_of(one.name)) not in MAY_IMPORT[chapter(one.path)].split()
+    ]
+    assert names(wrong) == []
+
+
+def test_models_stand_on_each_other_in_order():
+    floors = [
+        (one, MODEL_FLOORS[Path(one.path).stem], MODEL_FLOORS[Path(module_of(one.name)).stem])
+        for one in INNER
+        if chapter(one.path) == chapter(module_of(one.name)) == "models"
+    ]
+    assert floors
+    assert names([one for one, above, below in floors if below >= above]) == []
+
+
+def test_no_import_goes_round_in_a_circle():
+    graph: dict[str, set[str]] = {}
+    for one in INNER:
+        graph.setdefault(one.path.removesuffix(".py"), set()).add(module_of(one.name))
+    TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_packages_are_imported_at_home_only(package):
+    homes = HOMES[package].split()
+    wrong = [
+        one
+        for one in PACKAGE + EXPERIMENTS
+        if inside(one.name, package)
+        and not any(one.path.startswith(home) for home in homes)
+        and not (one.typing_only and any(one.path.startswith(home[1:-1]) for home in homes if home[0] == "["))
+    ]
+    assert names(wrong) == []
+
+
+def test_experiments_do_not_know_each_other():
+    others = {path.stem for path in (ROOT / "experiments").rglob("*.py")} | {"experiments"}
+    assert len(others) > 1
+    assert names([one for one in EXPERIMENTS if one.name.split(".")[0] in others]) == []
+
+
+def test_what_nobody_imports():
+    everything = PACKAGE + EXPERIMENTS + TESTS
+    assert names([one for one in everything if any(inside(one.name, package) for package in NEVER)]) == []
+
+
+def test_no_private_jax_and_no_pickle_through_numpy():
+    for path in [*(ROOT / "seqjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Attribute) and node.attr == "_src"), f"{path}:{node.lineno}"
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert ast.unparse(node.value) == "False", f"{path}:{node.value.lineno}"
+
+
+def run(script: str, **environment: str) -> str:
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_seqjax_loads_nothing_and_reads_no_environment():
+    script = """
+import os, sys
+class Closed(dict):
+    def refuse(self, *_):
+        raise AssertionError("the environment was read")
+    __getitem__ = get = __contains__ = __iter__ = keys = items = refuse
+os.environ = Closed()
+os.getenv = os.environ.refuse
+import seqjax
+print(*sorted({"jax", "numpy", "flax", "matplotlib", "diffrax"} & set(sys.modules)))
+"""
+    assert run(script).strip() == ""
+
+
+def test_importing_every_chapter_touches_no_device():
+    """On a platform that does not exist, whatever asks for a device fails."""
+    chapters = ", ".join(sorted(MAY_IMPORT))
+    script = f"""
+from seqjax import {chapters}
+import jax
+try:
+    jax.devices()
+except RuntimeError:
+    print("no device")
+"""
+    assert run(script, JAX_PLATFORMS="nowhere").strip() == "no device"

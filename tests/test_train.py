@@ -1,0 +1,226 @@
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from seqjax import train
+from seqjax.types import Batch
+
+TRUTH = jnp.array([[1.0], [-2.0]])
+
+
+def initialise(key):
+    return {"kernel": jax.random.normal(key, (2, 1)), "bias": jnp.zeros((1,))}
+
+
+def loss(params, batch, key):
+    """A noisy linear regression: the noise stands for dropout."""
+    noise = jax.random.normal(key, (2, 1))
+    error = batch.inputs @ (params["kernel"] + 0.1 * noise) + params["bias"].reshape(1, 1, 1) - batch.targets
+    return jnp.mean(error**2), {"noise": noise[0, 0]}
+
+
+def sample(key, step):
+    x = jax.random.normal(jax.random.fold_in(key, step), (4, 3, 2))
+    return Batch(inputs=x, targets=x @ TRUTH)
+
+
+def bad_at(*steps):
+    """`sample`, with a NaN or an infinity in the batches of these steps."""
+
+    def sampled(key, step):
+        batch = sample(key, step)
+        bad = jnp.any(step == jnp.array(steps))
+        garbage = jnp.where(step % 2, jnp.inf, jnp.nan)
+        return batch._replace(targets=batch.targets.at[0, 0, 0].set(jnp.where(bad, garbage, batch.targets[0, 0, 0])))
+
+    return sampled
+
+
+ADAM = optax.adam(0.1)
+
+
+@pytest.fixture
+def state(key):
+    return train.init(initialise(key), ADAM, key)
+
+
+def copied(state):
+    """`train.run` takes over the memory of what it is given."""
+    return jax.tree.map(jnp.copy, state)
+
+
+def assert_bitwise(first, second):
+    def bits(leaf):
+        return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
+
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(bits(a), bits(b)), first, second)
+
+
+def test_step_equals_optax_by_hand(state):
+    step, batch = jax.jit(train.make_step(loss, ADAM)), sample(jax.random.key(7), 0)
+    params, opt_state = state.params, ADAM.init(state.params)
+    _, loss_key = jax.random.split(state.key)
+    for number in range(3):
+        key = jax.random.fold_in(loss_key, number)
+        (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
+        updates, opt_state = ADAM.update(gradient, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        state, metrics = step(state, batch)
+        assert state.step == number + 1
+        np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
+        jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-5), state.params, params)
+
+
+def test_scan_is_single_steps_bitwise(state):
+    fused, metrics = jax.jit(train.scan(loss, ADAM, sample, 5))(state)
+    step, values = jax.jit(train.make_step(loss, ADAM)), []
+    data_key, _ = jax.random.split(state.key)
+    for _ in range(5):
+        state, now = step(state, sample(data_key, state.step))
+        values.append(now)
+    assert_bitwise(fused, state)
+    np.testing.assert_allclose(metrics["loss"], np.mean([now["loss"] for now in values]), rtol=1e-6)
+    np.testing.assert_allclose(metrics["noise"], np.mean([now["noise"] for now in values]), rtol=1e-5)
+
+
+def test_randomness_of_a_step_is_its_own(state):
+    """Noise differs from step to step, is the same whenever that step is done, and shares no key with the data."""
+    step, batch = jax.jit(train.make_step(loss, ADAM)), sample(jax.random.key(7), 0)
+    noise = [step(state._replace(step=jnp.int32(number)), batch)[1]["noise"] for number in (0, 1, 2, 1)]
+    assert len({float(value) for value in noise}) == 3
+    data_key, loss_key = jax.random.split(state.key)
+    from_loss, from_data = (jax.random.normal(jax.random.fold_in(k, 1), (2, 1))[0, 0] for k in (loss_key, data_key))
+    assert noise[1] == noise[3] == from_loss != from_data
+
+
+def test_bad_updates_are_skipped_and_counted(state):
+    advance = jax.jit(train.scan(loss, ADAM, bad_at(2, 3, 5), 1))
+    skipped, losses = [], []
+    for number in range(7):
+        before = state
+        state, metrics = advance(state)
+        skipped.append(int(metrics["skipped"]))
+        losses.append(float(metrics["loss"]))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+        if number in (2, 3, 5):
+            assert_bitwise(state.params, before.params)
+            assert_bitwise(state.opt_state.inner_state, before.opt_state.inner_state)
+        else:
+            assert not np.array_equal(state.params["kernel"], before.params["kernel"])
+    assert skipped == [0, 0, 1, 2, 0, 1, 0]
+    assert np.isfinite(losses).tolist() == [True, True, False, False, True, False, True]
+
+
+def test_scan_tells_the_most_updates_skipped_in_a_row(state):
+    _, metrics = jax.jit(train.scan(loss, ADAM, bad_at(2, 3, 5), 7))(state)
+    assert metrics["skipped"] == 2
+
+
+def test_run_gives_every_state_and_learns(state):
+    states = [(int(now.step), metrics) for now, metrics in train.run(train.scan(loss, ADAM, sample, 50), state, 200)]
+    assert [step for step, _ in states] == [50, 100, 150, 200]
+    assert states[-1][1]["loss"] < 0.1 * states[0][1]["loss"]
+
+
+def test_run_resumes_bitwise(state):
+    advance = train.scan(loss, ADAM, sample, 3)
+    states = [copied(now) for now, _ in train.run(advance, copied(state), 12)]
+    *_, (resumed, _) = train.run(advance, copied(states[1]), 12)
+    assert_bitwise(resumed, states[-1])
+    assert list(train.run(advance, states[-1], 12)) == []
+
+
+def test_run_refuses_to_overshoot(state):
+    runs = train.run(train.scan(loss, ADAM, sample, 3), state, 4)
+    next(runs)
+    with pytest.raises(ValueError, match="steps per call must divide the steps left: asked for 4, reached 6"):
+        next(runs)
+
+
+class Settings(NamedTuple):
+    learning_rate: jax.Array
+    scale: jax.Array
+
+
+def optimizer(settings):
+    return optax.adam(settings.learning_rate)
+
+
+def scaled(key, step, settings):
+    batch = sample(key, step)
+    return batch._replace(targets=settings.scale * batch.targets)
+
+
+def settings_of(runs):
+    return Settings(jnp.linspace(0.01, 0.3, runs), jnp.linspace(1.0, 2.0, runs))
+
+
+def sweep(keys):
+    return train.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings_of(len(keys)), steps=4)
+
+
+def test_each_run_of_a_sweep_equals_that_run_alone(key):
+    keys = jax.random.split(key, 3)
+    state, advance = sweep(keys)
+    together, metrics = jax.jit(advance)(state)
+
+    @jax.jit
+    def alone(key, setting):
+        init_key, train_key = jax.random.split(key)
+        first = train.init(initialise(init_key), optimizer(setting), train_key)
+        advance = train.scan(loss, optimizer(setting), lambda key, step: scaled(key, step, setting), 4)
+        return first.params, *advance(first)
+
+    for run, setting in enumerate(zip(*settings_of(3), strict=True)):
+        first, last, expected = alone(keys[run], Settings(*setting))
+        pairs = [(state.params, first), (together.params, last.params), (metrics, expected)]
+        for ours, theirs in pairs:
+            for leaf, expected_leaf in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+                np.testing.assert_allclose(leaf[run], expected_leaf, rtol=1e-4, atol=1e-7)
+
+
+def test_settings_of_a_sweep_are_each_run_s_own(key):
+    """Equal keys: the same start, data and noise; only the settings differ. Adam's first step is the learning rate."""
+    keys = jnp.stack([key, key])
+    settings = Settings(jnp.array([0.01, 0.2]), jnp.ones(2))
+    state, advance = train.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings, steps=1)
+    first, second = np.asarray(state.params["kernel"])
+    np.testing.assert_array_equal(first, second)
+    moved = np.abs(np.asarray(jax.jit(advance)(state)[0].params["kernel"]) - first)
+    np.testing.assert_allclose(moved[0], 0.01, rtol=1e-3)
+    np.testing.assert_allclose(moved[1], 0.2, rtol=1e-3)
+
+
+@contextmanager
+def compilations():
+    """Names of what the compiler was called for."""
+    seen = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(kwargs.get("fun_name", ""))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_sweep_compiles_once_for_all_runs_and_calls(key):
+    counts = []
+    for runs in (2, 6):
+        state, advance = sweep(jax.random.split(key, runs))
+        calls = train.run(advance, state, 20)
+        with compilations() as first:
+            next(calls)
+        with compilations() as later:
+            assert len(list(calls)) == 4
+        assert later == []
+        counts.append(len(first))
+    assert counts[0] == counts[1] > 0
