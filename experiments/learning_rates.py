@@ -30,7 +30,7 @@ GRID = (1e-3, 3e-3, 1e-2, 3e-2)
 SEARCHES = {
     "shift_memory": ["--delay", "8"],
     "convolution_memory": ["--filter", "power law"],
-    "lorenz96_response": ["--K", "4", "--amplitude", "4.0", "--steps", "1000"],
+    "lorenz96_response": ["--K", "4", "--amplitude", "4.0", "--rows", "32768", "--steps", "500"],
 }
 """Where each experiment's rates are compared: its own command line, with one seed and every rate of the grid."""
 

@@ -82,7 +82,7 @@ def levels(ax: Axes, x: Numbers, y: Numbers, *, label: str, linestyle: str) -> N
         )
 
 
-def floor(ax: Axes, x: Numbers, bound: Numbers, *, label: str, style: int) -> None:
+def floor(ax: Axes, x: Numbers, bound: Numbers, *, label: str | None, style: int) -> None:
     """A hatched region that no model of the class named may enter. Call it after the limits of y are set."""
     look = STYLES[style % len(STYLES)]
     bottom = ax.get_ylim()[0]

@@ -60,10 +60,11 @@ def rows_are_independent(model, key):
     as time)."""
     params, order = parameters(model, key), np.array([2, 0, 1])
     for time in (1, 7):
-        x = inputs(key, time)
-        y = forward(model)(params, x)
+        x = np.array(inputs(key, time))
+        y = np.asarray(forward(model)(params, x))
         np.testing.assert_allclose(forward(model)(params, x[order]), y[order], **CLOSE)
-        other = forward(model)(params, x.at[0].set(100.0))
+        x[0] = 100.0
+        other = np.asarray(forward(model)(params, x))
         np.testing.assert_array_equal(other[1:], y[1:])
         assert not np.array_equal(other[0], y[0])
 
@@ -75,36 +76,36 @@ def ignores_padding(model, key):
     """
     params = parameters(model, key)
     for time, lengths in [(1, (0, 1, 1)), (7, (0, 4, 7)), (7, (0, 4, 4))]:
-        x, mask = inputs(key, time), upto(lengths, time)
-        y = forward(model)(params, x, mask=mask)
+        x, mask = np.asarray(inputs(key, time)), np.asarray(upto(lengths, time))
+        y = np.asarray(forward(model)(params, x, mask=mask))
         np.testing.assert_array_equal(y[~mask], y[:1, 0].repeat((~mask).sum(), axis=0))
         if not isinstance(model, Regressor):
             np.testing.assert_array_equal(y[0], 0)
         for garbage in (1e30, np.inf, np.nan):
-            dirty = jnp.where(mask[..., None], x, garbage)
+            dirty = np.where(mask[..., None], x, np.float32(garbage))
             np.testing.assert_array_equal(forward(model)(params, dirty, mask=mask), y)
         for row, length in enumerate(lengths[1:], start=1):
-            unpadded = forward(model)(params, x[:, :length])
+            unpadded = np.asarray(forward(model)(params, x[:, :length]))
             np.testing.assert_allclose(y[row, :length], unpadded[row], **CLOSE)
 
     @compiled
     @jax.grad
     def gradient(variables):
-        y: Any = model.apply(variables["params"], variables["x"], mask=mask)
-        return jnp.sum(jnp.where(mask[..., None], y, 0.0) ** 2)
+        y: Any = model.apply(variables["params"], variables["x"], mask=jnp.asarray(mask))
+        return jnp.sum(jnp.where(jnp.asarray(mask)[..., None], y, 0.0) ** 2)
 
     clean = gradient({"params": params, "x": x})
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))
-    np.testing.assert_array_equal(clean["x"][~mask], 0)
+    np.testing.assert_array_equal(np.asarray(clean["x"])[~mask], 0)
     jax.tree.map(np.testing.assert_array_equal, gradient({"params": params, "x": dirty}), clean)
 
 
 def streams(model, key):
     """Chunks of any sizes, single steps, padded chunks, a scan: all equal the whole-sequence call."""
     time = 7
-    params, x = parameters(model, key), inputs(key, time)
-    whole = forward(model)(params, x)
-    every, start = jnp.ones((BATCH, time), bool), model.start(BATCH, INPUTS, 8)
+    params, x = parameters(model, key), np.asarray(inputs(key, time))
+    whole = np.asarray(forward(model)(params, x))
+    every, start = np.ones((BATCH, time), bool), model.start(BATCH, INPUTS, 8)
 
     for sizes in [(1,) * 7, (3, 1, 3), (1, 3, 3)]:
         carry, pieces, done = start, [], 0
@@ -116,14 +117,14 @@ def streams(model, key):
         np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, **CLOSE)
 
     @compiled
-    def one_by_one(carry):
+    def one_by_one(carry, x):
         def step(carry, now):
             carry, y = model.apply(params, carry, now[:, None], method="extend")
             return carry, y[:, 0]
 
         return jax.lax.scan(step, carry, x.swapaxes(0, 1))[1].swapaxes(0, 1)
 
-    np.testing.assert_allclose(one_by_one(start), whole, **CLOSE)
+    np.testing.assert_allclose(one_by_one(start, x), whole, **CLOSE)
 
     # Rows of 7, 3 and 5 steps in padded chunks: between real steps the carry must not feel the padding.
     carry, read, pieces = start, np.zeros(BATCH, int), [[] for _ in range(BATCH)]
@@ -131,9 +132,9 @@ def streams(model, key):
         mask, chunk = upto(counts, size), np.full((BATCH, size, INPUTS), np.nan, np.float32)
         for row, count in enumerate(counts):
             chunk[row, :count] = x[row, read[row] : read[row] + count]
-        carry, y = extend(model)(params, carry, jnp.asarray(chunk), mask=mask)
+        carry, y = extend(model)(params, carry, chunk, mask=mask)
         for row, count in enumerate(counts):
-            pieces[row].append(y[row, :count])
+            pieces[row].append(np.asarray(y)[row, :count])
         read += counts
     for row, parts in enumerate(pieces):
         np.testing.assert_allclose(np.concatenate(parts), whole[row, : read[row]], **CLOSE)
@@ -142,8 +143,8 @@ def streams(model, key):
 def learns(backbone, key):
     """Overfits one batch: say the input of the step before."""
     model: Any = Regressor(backbone)
-    x = jax.random.normal(key, (2, 4, INPUTS))
-    y = jnp.pad(x[:, :-1, :1], ((0, 0), (1, 0), (0, 0)))
+    x = inputs(key, 4, rows=2)
+    y = jnp.asarray(np.pad(np.asarray(x)[:, :-1, :1], ((0, 0), (1, 0), (0, 0))))
     optimizer = optax.adam(2e-2)
 
     @compiled
@@ -162,13 +163,18 @@ def learns(backbone, key):
 
 def parameters(model, key, width=INPUTS) -> Any:
     """Random numbers in every parameter: biases that start at zero would hide what they do."""
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    rng = _numpy(key)
     shapes = jax.eval_shape(model.init, key, jnp.zeros((1, 1, width)))
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.5, size=leaf.shape), leaf.dtype), shapes)
 
 
 def inputs(key, time, width=INPUTS, rows=BATCH):
-    return jax.random.normal(key, (rows, time, width))
+    return jnp.asarray(_numpy(key).normal(size=(rows, time, width)), jnp.float32)
+
+
+def _numpy(key):
+    """NumPy's random numbers and arrays where it can be: JAX would compile each small operation for each shape."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def upto(lengths, time):

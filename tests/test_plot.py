@@ -11,7 +11,7 @@ def test_curves_stay_apart_in_grey():
 
 
 def test_a_curve_draws_its_median_inside_its_band():
-    figure, axes = plot.figure()
+    _, axes = plot.figure()
     ax = axes[0, 0]
     plot.curve(ax, [1, 2, 4], [0.5, 0.4, 0.3], [0.4, 0.3, 0.2], [0.6, 0.5, 0.45], label="gru", style=1)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.5, 0.4, 0.3])

@@ -69,6 +69,30 @@ class GaussianProcess:
         # The highest precision: the 10-bit products of some accelerators would add noise far above the jitter.
         return jnp.matmul(noise, jnp.asarray(_root(self, length)), precision=jax.lax.Precision.HIGHEST)
 
+    def twins(
+        self, key: Key[Array, ""], batch_size: int, past: int, length: int
+    ) -> tuple[Float64[np.ndarray, "batch time"], Float64[np.ndarray, "batch time"]]:
+        """Pairs of sequences that share their last `length` steps, and whose `past` steps before are independent.
+
+        Given the shared window, that is: a second sample is corrected by what the difference between the windows says
+        about the past (Matheron's rule), which is exact. On the host in float64, since a smooth window determines
+        much of its past through directions of a variance far below float32's round-off.
+        """
+        noise = np.asarray(jax.random.normal(key, (2, batch_size, past + length)), np.float64)
+        first, second = noise @ _root(self, past + length)
+        second[:, :past] += (first[:, past:] - second[:, past:]) @ _hindcast(self, past, length)
+        second[:, past:] = first[:, past:]
+        return first, second
+
+
+@functools.lru_cache(maxsize=32)
+def _hindcast(process: GaussianProcess, past: int, length: int) -> Float64[np.ndarray, "time past"]:
+    """The best linear estimate of the past from the window that follows it, without directions that are round-off."""
+    covariance = process.covariance(past + length)
+    values, vectors = np.linalg.eigh(covariance[past:, past:])
+    kept = values > 1e-13 * values[-1]
+    return (vectors[:, kept] / values[kept]) @ (vectors[:, kept].T @ covariance[past:, :past])
+
 
 @functools.lru_cache(maxsize=32)
 def _root(process: GaussianProcess, length: int) -> Float64[np.ndarray, "source time"]:

@@ -50,6 +50,13 @@ def canonical_ring(fast: Float[Array, "fast slow batch"]) -> Float[Array, "neigh
     return jnp.concatenate([before, fast, after])
 
 
+class Irreducible(NamedTuple):
+    """A Monte Carlo estimate, without bias, of an error that no model can go below."""
+
+    error: float
+    standard_error: float
+
+
 @dataclass(frozen=True)
 class Lorenz96:
     """Predict the slow variables y_k of a Lorenz96 system from its forcing F_k.
@@ -194,15 +201,28 @@ class Lorenz96:
         """
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
             raise ValueError("jax_enable_x64 must be on for this dtype, got float64 without it")
-        forcing_key, slow_key, fast_key = jax.random.split(key, 3)
-        settling = round(self.burn_in / self.sample_step)
-        process = GaussianProcess(self.length_scale / self.sample_step, jitter=0.0)
-        noise = process.sample(forcing_key, batch_size * self.K, settling + self.length).astype(self.dtype)
-        noise = jnp.transpose(noise.reshape(batch_size, self.K, -1), (0, 2, 1))
+        forcing_key, state_key = jax.random.split(key)
+        noise = self._process.sample(forcing_key, batch_size * self.K, self._settling + self.length)
+        return self._respond(state_key, noise)
+
+    @property
+    def _process(self) -> GaussianProcess:
+        return GaussianProcess(self.length_scale / self.sample_step, jitter=0.0)
+
+    @property
+    def _settling(self) -> int:
+        """Samples of the burn-in."""
+        return round(self.burn_in / self.sample_step)
+
+    def _respond(self, key: Key[Array, ""], noise: Float[Array | np.ndarray, "series time"]) -> Trajectories:
+        """Integrate from random states under K series of standard noise a row; the burn-in is cut off."""
+        slow_key, fast_key = jax.random.split(key)
+        batch_size, start = len(noise) // self.K, self._settling
+        noise = jnp.transpose(noise.astype(self.dtype).reshape(batch_size, self.K, -1), (0, 2, 1))
         slow = jax.random.normal(slow_key, (batch_size, self.K), self.dtype)
         fast = jax.random.normal(fast_key, (batch_size, self.K, self.J), self.dtype)
         forcing, slow, fast, ok = self.integrate(self.mean + self.amplitude * noise, slow, fast)
-        return Trajectories(forcing[:, settling:], slow[:, settling:], fast[:, settling:], ok)
+        return Trajectories(forcing[:, start:], slow[:, start:], fast[:, start:], ok)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh examples; a row that blew up is all zeros and has weight 0 (`draw` replaces such rows)."""
@@ -251,3 +271,33 @@ class Lorenz96:
         """The same task with `target_scale` fixed at the stationary standard deviation of y."""
         batch = dataclasses.replace(self, target_scale=1.0).draw(key, rows).batch
         return dataclasses.replace(self, target_scale=float(batch.targets[:, self.washout :].std()))
+
+    def irreducible(self, key: Key[Array, ""], rows: int = 1024, *, chunk: int = 256) -> Irreducible:
+        """Squared error, after the washout and in units of the targets, of the best of all models of the forcing.
+
+        What came before its first sample no model can know. Two solutions under the same forcing from there on, whose
+        pasts are drawn independently from what may have come before, and their initial states too, differ by just
+        that: half their mean squared distance is the variance of y given the whole window, hence a floor, and a
+        causal model, which sees only a part of it, lies higher still. Rows that blew up are left out.
+
+        Raises:
+            ValueError: rows or chunk < 2.
+        """
+        if min(rows, chunk) < 2:
+            raise ValueError(f"rows and chunk must be >= 2, got {rows} and {chunk}")
+        size = min(rows, chunk)
+
+        @jax.jit
+        def half_distance(first_key, second_key, noise, other):
+            first, second = self._respond(first_key, noise), self._respond(second_key, other)
+            apart = ((first.slow - second.slow)[:, self.washout :] / self.target_scale) ** 2 / 2
+            return apart.mean(axis=(1, 2)), first.ok & second.ok
+
+        errors = []
+        for piece in range(-(-rows // size)):
+            forcing_key, *state_keys = jax.random.split(jax.random.fold_in(key, piece), 3)
+            twins = self._process.twins(forcing_key, size * self.K, self._settling, self.length)
+            error, ok = half_distance(*state_keys, *twins)
+            errors.append(np.asarray(error, np.float64)[np.asarray(ok)])
+        errors = np.concatenate(errors)
+        return Irreducible(float(errors.mean()), float(errors.std(ddof=1) / len(errors) ** 0.5))

@@ -57,3 +57,17 @@ def test_signals_are_static(signal):
 def test_wrong_fields_are_refused(field, message):
     with pytest.raises(ValueError, match=message):
         GaussianProcess(**field)
+
+
+def test_twins_share_their_window_and_nothing_else_that_it_leaves_open(key):
+    """Both have the process's covariance; far from the window their pasts are independent, beside it almost equal."""
+    process, past, length, rows = GaussianProcess(5.0), 30, 20, 20_000
+    first, second = process.twins(key, rows, past, length)
+    np.testing.assert_array_equal(first[:, past:], second[:, past:])
+    expected = process.covariance(past + length)
+    standard_error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / rows)
+    for whole in (first, second):
+        assert np.abs((whole.T @ whole / rows - expected) / standard_error).max() < 5
+    apart = ((first - second) ** 2).mean(axis=0)
+    assert apart[0] == pytest.approx(2, rel=0.1)
+    assert apart[past - 1] < 1e-3

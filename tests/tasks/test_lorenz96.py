@@ -361,3 +361,32 @@ def test_rules(name, value, rule):
 def test_float64_needs_x64(key):
     with pytest.raises(ValueError, match="jax_enable_x64 must be on"):
         Lorenz96(dtype="float64").sample(key, 1)
+
+
+def test_irreducible_error_is_the_variance_given_the_window(x64, key):
+    """K = 1 with equal z is linear, so that Gaussian conditioning on the window's forcing gives the floor exactly."""
+
+    def together(fast):
+        return jnp.broadcast_to(fast[:1], (len(fast) + 3, *fast.shape[1:]))  # every z_j feels only itself: no spread
+
+    length, washout = 12, 3
+    task = Lorenz96(length=length, washout=washout, ring=together, dtype=jnp.float64, substeps=2)
+    lags = 200 + length
+    kernel, _ = linear(0.5, lags)
+    covariance = GaussianProcess(10.0, jitter=0.0).covariance(lags)
+    past, window = covariance[:200, :200], covariance[200:, 200:]
+    cross = covariance[:200, 200:]
+    given = past - cross @ np.linalg.pinv(window, rcond=1e-13, hermitian=True) @ cross.T
+    weights = np.stack([kernel[t + 1 : t + 201][::-1] for t in range(washout, length)])
+    expected = np.einsum("ts,sr,tr->t", weights, given, weights).mean()
+    found = task.irreducible(key, 2048, chunk=1024)
+    assert abs(found.error - expected) < 4 * found.standard_error
+    assert found.standard_error < 0.1 * expected
+
+
+def test_hard_rung_has_a_ceiling(key):
+    """K = 4 at amplitude 4 does not forget: some 7 % of the variance is out of reach, at amplitude 1 nothing is."""
+    hard = Lorenz96(K=4, amplitude=4.0).calibrated(key).irreducible(key, 256)
+    easy = Lorenz96(K=4).calibrated(key).irreducible(key, 256)
+    assert 0.05 < hard.error < 0.1
+    assert easy.error < 1e-5
