@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Model = Literal["fir_1", "fir_4", "fir_16", "rnn", "gru", "lstm", "tcn", "transformer"]
 
-LEARNING_RATE = {"rnn": 3e-3, "gru": 1e-2, "lstm": 1e-2, "tcn": 1e-2, "transformer": 3e-3}
+LEARNING_RATE = {"rnn": 0.003, "gru": 0.03, "lstm": 0.03, "tcn": 0.03, "transformer": 0.03}
 """Chosen by experiments/learning_rates.py."""
 
 LENGTH = 100

@@ -11,6 +11,7 @@ Next      python experiments/shift_memory.py --learning-rate 0.0003 0.1 --model 
 """
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ GRID = (1e-3, 3e-3, 1e-2, 3e-2)
 SEARCHES = {
     "shift_memory": ["--delay", "8"],
     "convolution_memory": ["--filter", "power law"],
-    "lorenz96_response": ["--K", "4", "--amplitude", "4.0", "--rows", "32768", "--steps", "500"],
+    "lorenz96_response": ["--K", "4", "--amplitude", "4.0", "--rows", "32768", "--steps", "200"],
 }
 """Where each experiment's rates are compared: its own command line, with one seed and every rate of the grid."""
 
@@ -48,7 +49,8 @@ def search(experiment: str, out: Path, *, only_draw: bool) -> dict:
     script = Path(__file__).with_name(f"{experiment}.py")
     command = [sys.executable, str(script), *SEARCHES[experiment], "--seeds", "1", "--out", str(out)]
     command += ["--learning-rate", *map(str, GRID), *(["--draw"] if only_draw else [])]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+        sys.exit(code)
     return json.loads((out / experiment / f"{experiment}.json").read_text())
 
 
@@ -91,9 +93,12 @@ def main() -> None:
     """Search, draw, and print the winners."""
     header = "\n\n".join(f"{field}: {text}" for field, text in read_header(Path(__file__)).items())
     options = tyro.cli(Options, prog="python experiments/learning_rates.py", description=header)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the experiment that runs: it saves, and its code is ours
     found = [search(experiment, options.out, only_draw=options.draw) for experiment in SEARCHES]
     rows = [row for numbers in found for row in table(numbers)]
-    folder = Path(__file__).parent / "figures"
+    folder = Path(__file__).parent / "figures" if options.out == Options.out else options.out
     draw(rows).savefig(folder / "learning_rates.png", dpi=150)
     cost = {"seconds": sum(n["cost"]["seconds"] for n in found), "device": found[0]["cost"]["device"]}
     summary = {"experiment": "learning_rates", "scale": "laptop", "rows": rows, "cost": cost}

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 Model = Literal["linear_4", "linear_16", "rnn", "gru", "lstm", "tcn", "transformer"]
 
-LEARNING_RATE: dict[str, float] = {
-    "linear_4": 1e-2,
-    "linear_16": 1e-2,
-    "rnn": 1e-2,
-    "gru": 1e-2,
-    "lstm": 3e-2,
-    "tcn": 1e-2,
-    "transformer": 3e-3,
+LEARNING_RATE = {
+    "linear_4": 0.03,
+    "linear_16": 0.03,
+    "rnn": 0.01,
+    "gru": 0.03,
+    "lstm": 0.03,
+    "tcn": 0.03,
+    "transformer": 0.01,
 }
 """Chosen by experiments/learning_rates.py."""
 

@@ -56,7 +56,7 @@ def influence(model, key, time):
 
 
 def rows_are_independent(model, key):
-    """Permuted rows give permuted outputs, and another row's inputs change nothing (seeds.md D1: a batch axis read
+    """Permuted rows give permuted outputs, and another row's inputs change nothing (D1: a batch axis read
     as time)."""
     params, order = parameters(model, key), np.array([2, 0, 1])
     for time in (1, 7):

@@ -1,4 +1,4 @@
-"""Who may import whom: design.md section 2, read off the source by `ast`."""
+"""Who may import whom: read off the source by `ast`."""
 
 import ast
 import subprocess

@@ -14,8 +14,8 @@ def shift(delay: int, length: int, order: int) -> float:
     matrix G_ij = e_{i+j}/sqrt(k+1) that cost is at least (1 - k/T) |G|^2, and the Hankel matrix of any m states, of
     any W, stable or not, has rank m, while that of the shift has k+1 singular values of one size (Eckart-Young).
 
-    Source: theory.md B3 and the rule for sequence-averaged loss in 2.1; for an infinite past the same number
-    follows from the memory capacities of a linear state (arXiv:2305.01457).
+    Source: Eckart & Young 1936 on a weighted Hankel matrix; for an infinite past the same number follows from the
+    memory capacities of a linear state (Jaeger 2001; arXiv:2305.01457).
 
     Raises:
         ValueError: length < 2 delay + 1. All lags of G must lie in the window: in a shorter one an unstable W fakes
@@ -39,7 +39,7 @@ def memoryless(covariance: Float64[np.ndarray, "time time"], delay: int) -> floa
     Idea: a step drawn at random has, given x_t, the target 0 with probability 1 - q, and otherwise a Gaussian of
     mean r x_t; that conditional mean, q r x_t, is the best of all functions, linear or not.
 
-    Source: theory.md 2.5. Valid for a zero-mean stationary Gaussian signal and any window length.
+    Valid for a zero-mean stationary Gaussian signal and any window length.
 
     Args:
         covariance: of the T steps of a sequence, as `Signal.covariance(length)` gives it.
@@ -64,7 +64,7 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
 
     Idea: the conditional mean is the best estimator of all, linear or not, and for a Gaussian it is linear.
 
-    Source: theory.md 2.5. Valid for a zero-mean stationary Gaussian signal; zero once window > delay. For a smooth
+    Valid for a zero-mean stationary Gaussian signal; zero once window > delay. For a smooth
     signal the number is set by the jitter of the covariance; far below a jitter of 1e-10 it is round-off.
 
     Args:

@@ -57,7 +57,7 @@ def fir(
 ) -> FIR:
     """The best linear filter over the last `window` inputs plus a constant: weighted least squares in float64.
 
-    The baseline that tells a nonlinear task from a linear one (theory.md LZ3, LZ9). The design matrix is reduced a
+    The baseline that tells a nonlinear task from a linear one. The design matrix is reduced a
     block of rows at a time to the triangle of its QR factorisation, so memory does not grow with the number of rows,
     and the triangle is solved by a singular value decomposition that drops directions below round-off. The normal
     equations would square the condition number: with smooth inputs, whose Gram matrix is singular to float64,

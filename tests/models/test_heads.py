@@ -39,7 +39,7 @@ def test_contract_both_ways(key):
 
 @pytest.mark.parametrize("backbone", [*CAUSAL, *BOTH_WAYS], ids=name)
 def test_a_linear_readout_of_the_backbone(backbone, key):
-    """No activation on top: tanh over unbounded targets was seeds.md D4."""
+    """No activation on top: tanh over unbounded targets was D4."""
     model, x = Regressor(backbone, targets=3), contracts.inputs(key, 4)
     params = contracts.parameters(model, key)["params"]
     features = contracts.forward(backbone)({"params": params["backbone"]}, x)
@@ -85,7 +85,7 @@ def test_dropout_drops_in_training_only(build, key):
 
 
 def test_a_linen_module_becomes_an_nnx_module(key):
-    """design.md, section 9: the way out stays open."""
+    """The way to NNX stays open."""
     linen, x = Regressor(Recurrent(4, GRU)), contracts.inputs(key, 4)
     module = nnx.bridge.lazy_init(nnx.bridge.ToNNX(linen, rngs=nnx.Rngs(0)), x)
     params = {"params": nnx.to_pure_dict(nnx.state(module, nnx.Param))}

@@ -58,7 +58,7 @@ def test_the_ring_after_many_steps(kernel_size, dilation, key):
 
 
 def test_weight_norm_changes_nothing_at_the_start(key):
-    """seeds.md D10: the gain starts as the length of the kernel, so what was drawn is what is trained."""
+    """D10: the gain starts as the length of the kernel, so what was drawn is what is trained."""
     x, y = contracts.inputs(key, 6), []
     for weight_norm in (False, True):
         conv = CausalConv(3, 2, weight_norm=weight_norm)

@@ -161,7 +161,7 @@ def linear_rnn(order, W, U, c) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_delay_line_is_the_shift(delay, key):
-    """theory.md I1: the floor 0 at order delay + 1 is reached by weights that are known."""
+    """I1: the floor 0 at order delay + 1 is reached by weights that are known."""
     model, params = linear_rnn(delay + 1, *fits.delay_line(delay + 1))
     x = contracts.inputs(key, 8, 1)
     expected = np.pad(x, ((0, 0), (delay, 0), (0, 0)))[:, :8]
@@ -169,7 +169,7 @@ def test_a_delay_line_is_the_shift(delay, key):
 
 
 def test_jacobian_of_a_linear_network_is_its_memory_kernel(key):
-    """theory.md I5: d y[t] / d x[s] = c' W^(t-s) U."""
+    """I5: d y[t] / d x[s] = c' W^(t-s) U."""
     rng = np.random.default_rng(0)
     W, U, c = rng.normal(size=(5, 5)) / 3, rng.normal(size=5), rng.normal(size=5)
     model, params = linear_rnn(5, W, U, c)

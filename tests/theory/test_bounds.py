@@ -8,7 +8,7 @@ from seqjax.theory import bounds, fits
 
 
 def loss(W, U, c, delay, length) -> float:
-    """Exact error of a linear RNN on the shift, averaged over the steps (theory.md L2)."""
+    """Exact error of a linear RNN on the shift, averaged over the steps (L2)."""
     error, state = 0.0, U
     for lag in range(length):
         error += (1 - lag / length) * (float(lag == delay) - c @ state) ** 2
