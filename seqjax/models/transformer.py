@@ -154,8 +154,10 @@ class Transformer(nn.Module):
         length = cache.real.shape[1]
         real_now = jnp.ones((batch, time), bool) if mask is None else mask
         real = _write(cache.real, real_now, cache.used)
-        # A step's position counts the real steps before it, so that padding between two chunks moves nothing.
+        # A step's position counts the real steps before it, so that padding between two chunks moves nothing. Padding
+        # itself takes position 0: past the end of a learned table it would be NaN, and so would the gradients.
         index = cache.real.sum(axis=1)[:, None] + jnp.cumsum(real_now, axis=1) - real_now
+        index = jnp.where(real_now, index, 0)
         seen = jnp.broadcast_to(real[:, None, :], (batch, time, length))
         if self.causal:
             slot = cache.used + jnp.arange(time)

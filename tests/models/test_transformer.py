@@ -187,3 +187,17 @@ def test_only_a_causal_transformer_streams(key):
     model = Transformer(4, causal=False)
     with pytest.raises(ValueError, match="only a causal Transformer can be extended: this one has causal=False"):
         model.init(key, model.start(1, 2, 3), jnp.zeros((1, 1, 2)), method="extend")
+
+
+def test_padding_after_a_full_learned_table_harms_no_gradient(key):
+    """A row that has used every position may still be padded while its neighbours go on."""
+    model = Transformer(4, heads=2, layers=1, positions=partial(Learned, length=3))
+    x = jax.random.normal(key, (1, 3, 2))
+    params = model.init(key, x)
+
+    def total(params):
+        carry, _ = model.apply(params, model.start(1, 2, 4), x, method="extend")
+        return model.apply(params, carry, x[:, :1], mask=jnp.array([[False]]), method="extend")[1].sum()
+
+    for leaf in jax.tree.leaves(jax.grad(total)(params)):
+        assert jnp.isfinite(leaf).all()
