@@ -3,8 +3,8 @@
 Figure    experiments/figures/learning_rates.png
 Question  Comparisons are fair only if every architecture has its own best learning rate, chosen from one grid with one
           budget. Which one is it, and how much does a wrong one cost?
-Expect    Recurrent networks and TCNs take ten times the rate of a Transformer; the experiments' constants are the
-          winners of this table, which a test checks.
+Expect    Gated networks and TCNs take the largest rates, and a plain RNN breaks first. The constants in the
+          experiments are the winners of this table, which a test checks.
 Cost      see the figure's JSON
 Run       python experiments/learning_rates.py
 Next      python experiments/shift_memory.py --learning-rate 0.0003 0.1 --model gru --seeds 1 --out results/my_rates

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Model = Literal["fir_32", "fir_64", "rnn", "gru", "lstm", "tcn", "transformer"]
 
-LEARNING_RATE = {"rnn": 3e-3, "gru": 1e-2, "lstm": 1e-2, "tcn": 1e-2, "transformer": 3e-3}
+LEARNING_RATE = {"rnn": 0.01, "gru": 0.03, "lstm": 0.03, "tcn": 0.01, "transformer": 0.03}
 """Chosen by experiments/learning_rates.py."""
 
 RUNGS = ((1, 1.0), (4, 1.0), (8, 1.0), (4, 4.0))
@@ -47,7 +47,7 @@ class Config:
     K: int = 4
     amplitude: float = 4.0
     rows: int = 32_768
-    steps: int = 6_000
+    steps: int = 4_000
     batch_size: int = 32
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
@@ -60,7 +60,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     rows, seeds = {"laptop": (32_768, 3), "gpu": (262_144, 5)}[scale]
 
     def steps(amplitude: float) -> int:
-        return 50_000 if scale == "gpu" else 6_000 if amplitude > 1 else 600
+        return 50_000 if scale == "gpu" else 4_000 if amplitude > 1 else 400
 
     return [
         Config(model=m, K=K, amplitude=a, rows=rows, steps=steps(a), seeds=seeds)
