@@ -135,7 +135,7 @@ def _train(group, records, kernels, train_key):
     }
 
     def loss(params, batch, key):
-        return losses.squared_error(model.apply(params, batch.inputs), batch.targets), {}
+        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
 
     def batch_of(key, rows, kernel):
         x = WhiteNoise().sample(key, rows, LENGTH)

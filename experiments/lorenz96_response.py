@@ -122,6 +122,8 @@ def data(K: int, amplitude: float, rows: int) -> Data:
 
 def measure(group: list[Config], records: list[runs.Record]) -> None:
     """Fit the linear filters in closed form; train seeds and learning rates of a network as one program."""
+    import numpy as np
+
     from seqjax import metrics
 
     config = group[0]
@@ -141,7 +143,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
             "ceiling": 1 - drawn.floor.error,
         }
         _require_below(drawn.floor, test[index], drawn.test)
-        record.finish(row, test_r2=scores, targets=drawn.test.targets[:4], predictions=test[index][0][:4])
+        shown = {"targets": np.asarray(drawn.test.targets[:4]), "predictions": test[index][0][:4]}
+        record.finish(row, test_r2=np.array(scores), **shown)
 
 
 def _train(group, records, drawn):
@@ -154,7 +157,7 @@ def _train(group, records, drawn):
     config, model = group[0], build(group[0])
 
     def loss(params, batch, key):
-        return losses.squared_error(model.apply(params, batch.inputs), batch.targets, batch.weight), {}
+        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets, batch.weight), {}
 
     def sample(key, step, rate):
         chosen = epoch_rows(key, step, config.rows, config.batch_size)

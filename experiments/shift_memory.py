@@ -105,7 +105,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     task, model = tasks.Shift(config.delay, config.length), build(config)
 
     def loss(params, batch, key):
-        return losses.squared_error(model.apply(params, batch.inputs), batch.targets), {}
+        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
 
     def sample(key, step, rate):
         return task.sample(jax.random.fold_in(key, step), config.batch_size)

@@ -1,6 +1,7 @@
 """Predictions and errors over a whole data set, for all runs of a sweep at once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ from seqjax.types import Params
 
 
 def predict(
-    apply: Callable[[Params, Array], Array],
+    apply: Callable[..., Any],
     params: Params,
     inputs: Float[Array | np.ndarray, "rows time inputs"],
     *,
