@@ -47,7 +47,7 @@ class Config:
     K: int = 4
     amplitude: float = 4.0
     rows: int = 32_768
-    steps: int = 4_000
+    steps: int = 3_000
     batch_size: int = 32
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
@@ -57,14 +57,10 @@ def configs(scale: runs.Scale) -> list[Config]:
     """Every architecture on every rung; the linear and nearly linear rungs need fewer steps."""
     if scale == "smoke":
         return [Config(model=m, K=4, amplitude=4.0, rows=256, steps=20, seeds=2) for m in get_args(Model)]
-    rows, seeds = {"laptop": (32_768, 3), "gpu": (262_144, 5)}[scale]
-
-    def steps(amplitude: float) -> int:
-        return 50_000 if scale == "gpu" else 4_000 if amplitude > 1 else 400
-
+    seeds, rows, easy, hard = {"laptop": (3, 32_768, 400, 3_000), "gpu": (5, 262_144, 10_000, 50_000)}[scale]
     return [
-        Config(model=m, K=K, amplitude=a, rows=rows, steps=steps(a), seeds=seeds)
-        for K, a in RUNGS
+        Config(model=m, K=K, amplitude=amplitude, rows=rows, steps=easy if amplitude == 1 else hard, seeds=seeds)
+        for K, amplitude in RUNGS
         for m in get_args(Model)
     ]
 
