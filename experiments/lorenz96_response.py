@@ -56,7 +56,7 @@ class Config:
 def configs(scale: runs.Scale) -> list[Config]:
     """Every architecture on every rung; the linear and nearly linear rungs need fewer steps."""
     if scale == "smoke":
-        return [Config(model=m, K=4, amplitude=4.0, rows=256, steps=20, seeds=2) for m in get_args(Model)]
+        return [Config(model=m, K=1, amplitude=1.0, rows=256, steps=20, seeds=2) for m in get_args(Model)]
     seeds, rows, easy, hard = {"laptop": (3, 32_768, 400, 3_000), "gpu": (5, 262_144, 10_000, 50_000)}[scale]
     return [
         Config(model=m, K=K, amplitude=amplitude, rows=rows, steps=easy if amplitude == 1 else hard, seeds=seeds)
@@ -215,7 +215,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         offset = (style - (len(networks) - 1) / 2) * 0.13
         places = [rungs.index((record.config.K, record.config.amplitude)) + offset for record in row]
         left_over = [[1 - record.result[name] for record in row] for name in ("r2", "high", "low")]
-        plot.points(left, places, *left_over, label=f"{model} ({row[0].result['parameters']:,})", style=style)
+        plot.points(left, places, *left_over, label=f"{model} ({row[0].result['parameters']:,})", style=style + 2)
     for model, dashes in (("fir_32", "--"), ("fir_64", "-")):
         label = f"linear filter, {model.removeprefix('fir_')} taps"
         for record in records:
@@ -239,7 +239,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     for style, model in enumerate(networks):
         if model in ("gru", "tcn"):
             found = next(record for record in hardest if record.config.model == model).arrays["predictions"][0, :, 0]
-            plot.curve(right, time, found, found, found, label=model, style=style, markers=False)
+            plot.curve(right, time, found, found, found, label=model, style=style + 2, markers=False)
     linear = next(record for record in hardest if record.config.model.startswith("fir")).arrays["predictions"][0, :, 0]
     right.plot(time, linear, color="0.6", linewidth=1.0, label="linear filter")
     right.axvspan(0, 3.2, color="0.9", linewidth=0)

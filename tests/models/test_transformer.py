@@ -111,7 +111,7 @@ def test_rotary_scores_depend_on_distance_only(key):
 
 
 def test_queries_and_keys_are_turned_by_the_real_steps_before_them(key):
-    """Rows of 3 and 2 real steps in two chunks; both sides get the same positions, which padding does not move."""
+    """Rows of 3 and 2 real steps in two chunks; both sides get the same positions, and padding, at 0, moves none."""
     turned = []
 
     class Recording(Positions):
@@ -124,7 +124,7 @@ def test_queries_and_keys_are_turned_by_the_real_steps_before_them(key):
     carry: Any = model.start(2, 2, 4)
     for lengths in [(2, 1), (1, 1)]:
         carry, _ = model.apply(params, carry, x, mask=contracts.upto(lengths, 2), method="extend")
-    assert turned == [[[0, 1], [0, 1]]] * 2 + [[[2, 3], [1, 2]]] * 2
+    assert turned == [[[0, 1], [0, 0]]] * 2 + [[[2, 0], [1, 0]]] * 2
 
 
 def test_positions_tell_orders_apart_only_where_there_are_some(key):

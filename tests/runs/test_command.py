@@ -39,7 +39,7 @@ def test_without_a_terminal_the_table_is_on_stdout_and_plain_lines_on_stderr(fin
     lab, (code, out, err) = finished
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[0].split() == ["learning_rate", "mse", "low", "high"]
+    assert lines[0].split() == ["learning_rate", "parameters", "mse", "low", "high"]
     assert [line.split()[0] for line in lines[1:3]] == ["0.05", "0.2"]
     assert f"\nfigure {lab.folder}/figures/regression.png, numbers beside it in regression.json" in out
     assert out.endswith("What to try next\n  python regression.py --features 8\n")
