@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from seqjax.runs import read_header
+from seqjax.runs import Scale, read_header
 from seqjax.runs.folder import write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FOLDER = Path(__file__).parent
 
 GRID = (1e-3, 3e-3, 1e-2, 3e-2)
 
@@ -37,18 +39,20 @@ SEARCHES = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """Where the runs go, and whether only the figure is drawn again."""
+class Config:
+    """What is searched, where the runs go, and whether only the figure is drawn again."""
 
-    out: Annotated[Path, tyro.conf.arg(help="where the run folders go")] = Path("results/learning_rates")
+    scale: Annotated[Scale, tyro.conf.arg(help="smoke: two rates on one experiment; laptop, gpu: all")] = "laptop"
+    out: Annotated[Path, tyro.conf.arg(help="where the run folders go")] = Path("results")
     draw: Annotated[bool, tyro.conf.arg(help="only draw what is finished")] = False
 
 
-def search(experiment: str, out: Path, *, only_draw: bool) -> dict:
-    """Run one experiment over the grid; what is finished is not done again."""
-    script = Path(__file__).with_name(f"{experiment}.py")
-    command = [sys.executable, str(script), *SEARCHES[experiment], "--seeds", "1", "--out", str(out)]
-    command += ["--learning-rate", *map(str, GRID), *(["--draw"] if only_draw else [])]
+def search(experiment: str, config: Config) -> dict:
+    """Run one experiment over the grid; what is finished is not done again. Its exit code, if not 0, is ours."""
+    smoke, out = config.scale == "smoke", config.out / "learning_rates"
+    command = [sys.executable, str(FOLDER / f"{experiment}.py"), "--scale", config.scale, "--out", str(out)]
+    command += ["--seeds", "1", "--learning-rate", *map(str, GRID[:2] if smoke else GRID)]
+    command += [*([] if smoke else SEARCHES[experiment]), *(["--draw"] if config.draw else [])]
     if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
         sys.exit(code)
     return json.loads((out / experiment / f"{experiment}.json").read_text())
@@ -60,7 +64,8 @@ def table(numbers: dict) -> list[dict]:
     for row in numbers["rows"]:
         if row["learning_rate"] and not row["model"].startswith("fir"):
             columns = ("model", "learning_rate", "parameters", "validation_mse")
-            rows.append({"experiment": numbers["experiment"]} | {name: row[name] for name in columns})
+            of_one_seed = {"low": row["validation_mse"], "high": row["validation_mse"]}
+            rows.append({"experiment": numbers["experiment"]} | {name: row[name] for name in columns} | of_one_seed)
     return rows
 
 
@@ -74,9 +79,10 @@ def draw(rows: list[dict]) -> "Figure":
     """Validation error against learning rate, one panel for each experiment."""
     from seqjax import plot
 
-    figure, axes = plot.figure(1, len(SEARCHES), width=10.0, height=3.6)
+    experiments = list(dict.fromkeys(row["experiment"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
-    for ax, experiment in zip(axes[0], SEARCHES, strict=True):
+    figure, axes = plot.figure(1, len(experiments), width=10.0, height=3.6)
+    for ax, experiment in zip(axes[0], experiments, strict=True):
         for style, model in enumerate(models):
             line = [row for row in rows if (row["experiment"], row["model"]) == (experiment, model)]
             if line:
@@ -92,19 +98,21 @@ def draw(rows: list[dict]) -> "Figure":
 def main() -> None:
     """Search, draw, and print the winners."""
     header = "\n\n".join(f"{field}: {text}" for field, text in read_header(Path(__file__)).items())
-    options = tyro.cli(Options, prog="python experiments/learning_rates.py", description=header)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the experiment that runs: it saves, and its code is ours
-    found = [search(experiment, options.out, only_draw=options.draw) for experiment in SEARCHES]
+    config = tyro.cli(Config, prog="python experiments/learning_rates.py", description=header)
+    # Ctrl-C is for the experiment that runs: it saves, and its exit code is ours.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    experiments = list(SEARCHES)[:1] if config.scale == "smoke" else list(SEARCHES)
+    found = [search(experiment, config) for experiment in experiments]
     rows = [row for numbers in found for row in table(numbers)]
-    folder = Path(__file__).parent / "figures" if options.out == Options.out else options.out
+    whole = config.out == Config.out and config.scale != "smoke"
+    folder = FOLDER / "figures" if whole else config.out / "learning_rates"
     draw(rows).savefig(folder / "learning_rates.png", dpi=150)
     cost = {"seconds": sum(n["cost"]["seconds"] for n in found), "device": found[0]["cost"]["device"]}
-    summary = {"experiment": "learning_rates", "scale": "laptop", "rows": rows, "cost": cost}
+    summary = {"experiment": "learning_rates", "scale": config.scale, "rows": rows, "cost": cost}
     write_json(folder / "learning_rates.json", summary | {name: found[0][name] for name in ("versions", "commit")})
-    for experiment in SEARCHES:
+    for experiment in experiments:
         print(experiment, best(rows, experiment))
+    print(f"\nfigure {folder / 'learning_rates.png'}, numbers beside it")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -26,3 +28,13 @@ def test_the_constants_are_the_winners(name: str):
     assert search.best(rows, name) == load(name).LEARNING_RATE
     tried = {(row["model"], row["learning_rate"]) for row in rows if row["experiment"] == name}
     assert tried == {(model, rate) for model in load(name).LEARNING_RATE for rate in search.GRID}
+
+
+def test_smoke(tmp_path: Path):
+    script = [sys.executable, str(EXPERIMENTS / "learning_rates.py"), "--scale", "smoke", "--out", "here"]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "here" / "learning_rates" / "learning_rates.json").read_text())
+    assert {row["learning_rate"] for row in numbers["rows"]} == set(load("learning_rates").GRID[:2])
+    assert (tmp_path / "here" / "learning_rates" / "learning_rates.png").exists()
+    assert done.stdout.startswith("shift_memory {")
