@@ -6,9 +6,9 @@ Question  From the forcing F_k(t) alone, predict the slow variables y_k(t) of tw
           stay hidden. Does a network see more than the best linear filter does?
 Expect    K = 1: the map is linear up to the spread of the fast variables, and a filter of 64 taps explains all but
           1e-4 of the variance: no network is needed. K = 4, amplitude 4: linear filters stop near R2 .55, while GRU
-          and LSTM pass .88 and every network .8. What came before the window stays unknown, and there it is not forgotten: two solutions
-          under one forcing stay apart, so that 7 % of the variance is out of reach for every model (hatched, four
-          standard errors below its estimate).
+          and LSTM pass .88 and every network .8. What came before the window stays unknown, and there it is not
+          forgotten: two solutions under one forcing stay apart, so that 5 to 7 % of the variance is out of reach for
+          every model (hatched up to four standard errors below the estimate).
 Fair      Equal parameters (within 5 %), steps and data; one learning rate per architecture, the best of 1e-3, 3e-3,
           1e-2, 3e-2 by validation error in 200 steps on K = 4, amplitude 4 (experiments/learning_rates.py), but
           1e-2 instead of 3e-2 in the long runs of that rung: see HARD_RUNG_RATE.
