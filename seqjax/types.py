@@ -6,14 +6,17 @@ Axes, written in full in every annotation:
     time      steps of one sequence           targets   width of what is predicted
     inputs    width of what is observed       heads, head_dim   attention
     rows      examples of a whole data set    runs      models trained side by side by `train.sweep`
+    source    steps of a sequence that is read    target    steps of one that is written
+    vocab     symbols a token can stand for
 
 `mask` is Bool[batch time]: True where a step is real, always a prefix (right padding); None means that every step is.
+Tokens are integers below `vocab`, of which every vocabulary reserves the first four: PAD, SOS, EOS and UNK.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from jaxtyping import Array, Bool, Float, Key, Scalar
+from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
 Params = Any
 """A pytree of arrays: what `module.init` returns and optax updates."""
@@ -22,6 +25,9 @@ Carry = Any
 """A pytree of arrays: the memory of a causal model between two calls of `extend`."""
 
 Metrics = dict[str, Scalar]
+
+PAD, SOS, EOS, UNK = range(4)
+"""What fills a row, what a target begins after, what it ends with, and what stands for a symbol never seen."""
 
 
 class Batch(NamedTuple):
@@ -36,6 +42,20 @@ class Batch(NamedTuple):
     targets: Float[Array, "batch time targets"]
     mask: Bool[Array, "batch time"] | None = None
     weight: Float[Array, "batch time"] | None = None
+
+
+class Seq2SeqBatch(NamedTuple):
+    """Pairs of token sequences, the second to be written from the first.
+
+    Attributes:
+        source: what is read, PAD behind it.
+        target: what is to be written: EOS ends it (and counts as real), PAD behind it; SOS is not part of it.
+    """
+
+    source: Int[Array, "batch source"]
+    target: Int[Array, "batch target"]
+    source_mask: Bool[Array, "batch source"]
+    target_mask: Bool[Array, "batch target"]
 
 
 class Task(Protocol):
@@ -77,8 +97,12 @@ class CausalBackbone(Backbone, Protocol):
         ...
 
 
-LossFn = Callable[[Params, Batch, Key[Array, ""]], tuple[Scalar, Metrics]]
-"""`(params, batch, key) -> (scalar, metrics)`: where a task meets a model; a closure written in the experiment."""
+LossFn = Callable[[Params, Any, Key[Array, ""]], tuple[Scalar, Metrics]]
+"""`(params, batch, key) -> (scalar, metrics)`: where a task meets a model; a closure written in the experiment.
 
-StepFn = Callable[[Carry, Array], tuple[Carry, Array]]
-"""`(carry, input of one step) -> (carry, output of that step)`: all that decoding knows of a model."""
+The batch is a pytree of arrays, as the task makes it."""
+
+StepFn = Callable[[Carry, Int[Array, " batch"]], tuple[Carry, Float[Array, "batch vocab"]]]
+"""`(carry, token) -> (carry, logits of the next token)`: all that decoding knows of a model.
+
+Each array of the carry has the leading axis `batch`, or is a scalar that all rows share."""
