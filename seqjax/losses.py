@@ -1,7 +1,8 @@
 """What training minimises."""
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Scalar
+from jaxtyping import Array, Bool, Float, Int, Scalar
 
 
 def squared_error(
@@ -18,3 +19,30 @@ def squared_error(
     error = jnp.where(weight[..., None] > 0, predictions - targets, 0)
     total = jnp.sum(weight)
     return jnp.sum(weight * jnp.mean(error**2, axis=-1)) / jnp.where(total > 0, total, 1)
+
+
+def cross_entropy(
+    logits: Float[Array, "batch time vocab"],
+    targets: Int[Array, "batch time"],
+    mask: Bool[Array, "batch time"] | None = None,
+    *,
+    smoothing: float = 0.0,
+) -> Scalar:
+    """-log softmax(logits)[target] in nats, averaged over all real tokens of the batch; 0 if there are none.
+
+    Padding may hold anything. Tokens with the logit -inf are never predicted, and a target among them costs infinity.
+
+    Args:
+        smoothing: share of the target's probability that is spread evenly over all tokens that can be predicted
+            (Szegedy et al. 2016, arXiv:1512.00567, sec. 7).
+    """
+    mask = jnp.ones(targets.shape, bool) if mask is None else mask
+    possible = jnp.isfinite(logits)
+    total = jax.nn.logsumexp(logits, axis=-1)
+    chosen = jnp.take_along_axis(logits, jnp.where(mask, targets, 0)[..., None], axis=-1)[..., 0]
+    cost = total - chosen
+    if smoothing:
+        even = jnp.where(possible, logits, 0).sum(axis=-1) / possible.sum(axis=-1)
+        cost = (1 - smoothing) * cost + smoothing * (total - even)
+    count = jnp.sum(mask)
+    return jnp.sum(jnp.where(mask, cost, 0)) / jnp.where(count > 0, count, 1)

@@ -1,7 +1,8 @@
 """Numbers that judge predictions, in float64 on the host."""
 
+import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -67,3 +68,65 @@ def band(values: Sequence[float] | Float[np.ndarray, " seeds"]) -> Band:
     """Median, smallest and largest: with three to five seeds the honest band is the range."""
     array = np.asarray(values, np.float64)
     return Band(float(np.median(array)), float(array.min()), float(array.max()))
+
+
+class Estimate(NamedTuple):
+    """A number measured on a sample of sentences, and its 95 % interval by resampling them (Koehn 2004)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Translation(NamedTuple):
+    """How good translations are, in percent.
+
+    Attributes:
+        bleu: n-grams that a reference has too (Papineni et al. 2002), by sacrebleu.
+        chrf: the same for character n-grams, with recall (Popović 2015).
+        exact: sentences that equal one of their references.
+        signature: sacrebleu's, without which a BLEU means nothing.
+    """
+
+    bleu: Estimate
+    chrf: Estimate
+    exact: Estimate
+    signature: str
+
+
+def translation(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, resamples: int = 1000
+) -> Translation:
+    """BLEU, chrF and exact matches of sentences, each with one or more references.
+
+    Raises:
+        ValueError: no sentences, not equally many hypotheses as lists of references, or a list that is empty.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    if len(hypotheses) != len(references) or not hypotheses:
+        raise ValueError(f"needs references for each sentence, got {len(hypotheses)} and {len(references)}")
+    if not all(references):
+        raise ValueError(
+            f"each sentence needs a reference, got none for sentence {[*map(bool, references)].index(False)}"
+        )
+    most = max(map(len, references))
+    columns: Any = [[given[n] if n < len(given) else None for given in references] for n in range(most)]
+    bleu, chrf = BLEU(), CHRF()
+    matches = np.array([sentence in given for sentence, given in zip(hypotheses, references, strict=True)], float)
+    drawn = np.random.default_rng(0).integers(len(matches), size=(resamples, len(matches)))
+    low, high = np.percentile(100 * matches[drawn].mean(axis=1), (2.5, 97.5))
+    return Translation(
+        _estimate(bleu, hypotheses, columns, resamples),
+        _estimate(chrf, hypotheses, columns, resamples),
+        Estimate(100 * float(matches.mean()), float(low), float(high)),
+        str(bleu.get_signature()),
+    )
+
+
+def _estimate(metric: Any, hypotheses: Sequence[str], references: Any, resamples: int) -> Estimate:
+    score = metric.corpus_score(hypotheses, references, n_bootstrap=resamples)
+    found = json.loads(score.format(is_json=True, width=4, signature=str(metric.get_signature())))
+    centre, half = found.get("confidence_mean", score.score), found.get("confidence_var", 0.0)
+    return Estimate(float(score.score), centre - half, centre + half)

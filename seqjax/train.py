@@ -1,17 +1,25 @@
 """Training as pure functions: one step, many steps in one compiled call, many whole runs as one program."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key, PyTree, Scalar
 
-from seqjax.types import Batch, LossFn, Metrics, Params
+from seqjax.types import LossFn, Metrics, Params
 
-SampleFn = Callable[[Key[Array, ""], Int[Array, ""]], Batch]
+SampleFn = Callable[[Key[Array, ""], Int[Array, ""]], Any]
 """`(key, step) -> batch`: the same batch for the same step of the same run, whenever it is asked."""
+
+
+class Bucketed(Protocol):
+    """Batches of a few shapes; `choose` says which of `samples` makes the batch of a step."""
+
+    choose: Callable[[Key[Array, ""], Int[Array, ""]], Int[Array, ""]]
+    samples: tuple[SampleFn, ...]
+
 
 Advance = Callable[["TrainState"], tuple["TrainState", Metrics]]
 """A compiled call that trains for some steps."""
@@ -36,7 +44,7 @@ def init(params: Params, optimizer: optax.GradientTransformation, key: Key[Array
 
 def make_step(
     loss: LossFn, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """One update as a pure function of state and batch.
 
     An update with a NaN or an infinity in it is skipped and counted: the metric `skipped` is the number of updates
@@ -44,7 +52,7 @@ def make_step(
     """
     optimizer = _skip_nonfinite(optimizer)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         _, loss_key = jax.random.split(state.key)
         loss_key = jax.random.fold_in(loss_key, state.step)
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, batch, loss_key)
@@ -57,7 +65,7 @@ def make_step(
 
 
 def scan(
-    loss: LossFn, optimizer: optax.GradientTransformation, sample: SampleFn, steps: int
+    loss: LossFn, optimizer: optax.GradientTransformation, sample: SampleFn | Bucketed, steps: int
 ) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """`steps` updates as one pure function; batches are made inside, so nothing crosses the host in between.
 
@@ -68,7 +76,10 @@ def scan(
     def advance(state: TrainState) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
             data_key, _ = jax.random.split(state.key)
-            return update(state, sample(data_key, state.step))
+            if callable(sample):
+                return update(state, sample(data_key, state.step))
+            branches = [lambda state, make=make: update(state, make(data_key, state.step)) for make in sample.samples]
+            return jax.lax.switch(sample.choose(data_key, state.step), branches, state)
 
         state, metrics = jax.lax.scan(body, state, length=steps)
         return state, {
@@ -101,21 +112,26 @@ def sweep(
     initialise: Callable[[Key[Array, ""]], Params],
     loss: LossFn,
     optimizer: Callable[[PyTree], optax.GradientTransformation],
-    sample: Callable[[Key[Array, ""], Int[Array, ""], PyTree], Batch],
+    sample: Callable[[Key[Array, ""], Int[Array, ""], PyTree], Any] | Bucketed,
     *,
     keys: Key[Array, " runs"],
     settings: PyTree,
     steps: int,
+    vectorise: bool = True,
 ) -> tuple[TrainState, Advance]:
     """Many whole runs as one program: `vmap` over seeds and over whatever `settings` holds.
 
     Args:
         initialise: parameters from a key.
         optimizer: from one run's settings (a learning rate, say), which are traced.
-        sample: the batch of a step of the run whose settings it is given (a kernel, say).
+        sample: the batch of a step of the run whose settings it is given (a kernel, say), or batches of several shapes,
+            which no setting changes.
         keys: one a run, for its parameters, its data and its dropout; equal keys give equal data.
         settings: a pytree of arrays with the leading axis `runs`.
         steps: updates per call of the returned function.
+        vectorise: whether runs are one batched computation: many times faster for small models. Otherwise each
+            waits for the one before, as models that fill the machine may; bucketed batches are then chosen between,
+            where `vmap` would compute them all.
 
     Returns:
         All runs' first state, and the function that advances it, to be given to `train.run`.
@@ -127,12 +143,58 @@ def sweep(
         return init(initialise(init_key), optimizer(setting), train_key)
 
     def advance_one(state: TrainState, setting: PyTree) -> tuple[TrainState, Metrics]:
-        return scan(loss, optimizer(setting), lambda key, step: sample(key, step, setting), steps)(state)
+        def draw(key: Key[Array, ""], step: Int[Array, ""]) -> Any:
+            return cast(Callable, sample)(key, step, setting)
+
+        draws = draw if callable(sample) else sample
+        return scan(loss, optimizer(setting), draws, steps)(state)
 
     # One after the other, not vmapped: two batched QR factorisations (orthogonal initialisers) at a time wait for each
     # other's threads for ever on a CPU of two cores (jaxlib 0.10.2, `ParallelBatchMap`).
     state = jax.jit(lambda *runs: jax.lax.map(first, runs))(keys, settings)
-    return state, lambda state: jax.vmap(advance_one)(state, settings)
+    if vectorise:
+        return state, lambda state: jax.vmap(advance_one)(state, settings)
+    return state, lambda state: jax.lax.map(lambda run: advance_one(*run), (state, settings))
+
+
+class Best(NamedTuple):
+    """An optimiser's state, and the parameters that did best so far with their loss."""
+
+    opt_state: Any
+    params: Params
+    loss: Scalar
+
+
+def keep_best(state: TrainState, advance: Advance, validate: Callable[[Params], Scalar]) -> tuple[TrainState, Advance]:
+    """Early stopping that does not stop: after each call the parameters that `validate` likes best are remembered.
+
+    They are part of the state, so that a resumed run remembers them too. Their loss is the metric `validation`.
+
+    Args:
+        state: of `sweep`, before the first step.
+        advance: of `sweep`.
+        validate: the loss of one run's parameters on examples held out of training; compiled with the training.
+
+    Returns:
+        The same with a `Best` around the optimiser's state.
+    """
+
+    def advance_and_validate(state: TrainState) -> tuple[TrainState, Metrics]:
+        best: Best = state.opt_state
+        state, metrics = advance(state._replace(opt_state=best.opt_state))
+        loss = jax.lax.map(validate, state.params)
+        better = loss < best.loss
+        params = jax.tree.map(
+            lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), state.params, best.params
+        )
+        best = Best(state.opt_state, params, jnp.where(better, loss, best.loss))
+        return state._replace(opt_state=best), metrics | {"validation": loss}
+
+    worst = jnp.full(state.step.shape, jnp.inf)
+    # A copy: `run` takes over the memory of the state, and may not be given one array twice.
+    return state._replace(
+        opt_state=Best(state.opt_state, jax.tree.map(jnp.copy, state.params), worst)
+    ), advance_and_validate
 
 
 def adam(learning_rate: Scalar | float, steps: int) -> optax.GradientTransformation:

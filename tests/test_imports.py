@@ -35,7 +35,17 @@ MAY_IMPORT = {
 }
 
 # Inside models, where each file stands: it imports from smaller numbers only.
-MODEL_FLOORS = {"layers": 0, "attention": 0, "recurrent": 1, "tcn": 1, "transformer": 1, "heads": 2, "__init__": 3}
+MODEL_FLOORS = {
+    "layers": 0,
+    "attention": 0,
+    "recurrent": 1,
+    "tcn": 1,
+    "transformer": 1,
+    "decoders": 2,
+    "heads": 2,
+    "encoder_decoder": 3,
+    "__init__": 4,
+}
 
 # Package: where it may be imported; in brackets, where for the type checker only.
 HOMES = {

@@ -1,6 +1,16 @@
 """Models: sequence architectures as Flax Linen modules, and the heads that stand on them."""
 
-from seqjax.models.attention import dot_attention
+from seqjax.models.attention import Additive, Attention, General, MultiHead, dot_attention
+from seqjax.models.decoders import (
+    BahdanauDecoder,
+    Bridge,
+    HandOver,
+    LuongDecoder,
+    Memory,
+    RecurrentDecoder,
+    TransformerDecoder,
+)
+from seqjax.models.encoder_decoder import EncoderDecoder
 from seqjax.models.heads import Regressor
 from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 from seqjax.models.tcn import TCN
@@ -11,13 +21,25 @@ __all__ = [
     "LSTM",
     "RNN",
     "TCN",
+    "Additive",
+    "Attention",
+    "BahdanauDecoder",
     "Bidirectional",
+    "Bridge",
+    "EncoderDecoder",
+    "General",
+    "HandOver",
     "Learned",
+    "LuongDecoder",
+    "Memory",
+    "MultiHead",
     "Positions",
     "Recurrent",
+    "RecurrentDecoder",
     "Regressor",
     "Rotary",
     "Sinusoid",
     "Transformer",
+    "TransformerDecoder",
     "dot_attention",
 ]

@@ -1,6 +1,6 @@
 """The Transformer over one sequence: causal with a key/value cache, or reading both ways."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from seqjax.models.attention import dot_attention
 from seqjax.models.layers import zero_padding
+
+Look = Callable[[Array], tuple[Array, Array]]
+"""`queries -> (what they see, weights)`: an attention over something that is not part of the sequence."""
 
 
 class Positions(nn.Module):
@@ -137,7 +140,29 @@ class Transformer(nn.Module):
         if not self.causal:
             raise ValueError("only a causal Transformer can be extended: this one has causal=False")
         _check_room(carry, x.shape[1])
-        return self._read(carry, x, mask, train)
+        cache, y, _ = self._read(carry, x, mask, train, [None] * self.layers)
+        return cache, y
+
+    def extend_over(
+        self,
+        carry: Cache,
+        x: Float[Array, "batch time inputs"],
+        looks: Sequence[Look],
+        *,
+        mask: Bool[Array, "batch time"],
+        train: bool = False,
+    ) -> tuple[Cache, Float[Array, "batch time features"], Float[Array, "batch heads time source"]]:
+        """The same with a second attention in each block, between the first and the feed-forward layer.
+
+        Args:
+            looks: what it attends with, one a layer: a source that is not part of the sequence.
+
+        Returns:
+            Also the weights of these, one layer's heads after the other's.
+        """
+        _check_room(carry, x.shape[1])
+        cache, y, weights = self._read(carry, x, mask, train, looks)
+        return cache, y, jnp.concatenate(weights, axis=1)
 
     def __call__(
         self,
@@ -146,10 +171,13 @@ class Transformer(nn.Module):
         mask: Bool[Array, "batch time"] | None = None,
         train: bool = False,
     ) -> Float[Array, "batch time features"]:
-        return self._read(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask, train)[1]
+        cache = self.start(x.shape[0], x.shape[-1], x.shape[1])
+        return self._read(cache, x, mask, train, [None] * self.layers)[1]
 
     @nn.compact
-    def _read(self, cache: Cache, x: Array, mask: Array | None, train: bool) -> tuple[Cache, Array]:
+    def _read(
+        self, cache: Cache, x: Array, mask: Array | None, train: bool, looks: Sequence[Look | None]
+    ) -> tuple[Cache, Array, list[Array]]:
         batch, time, _ = x.shape
         length = cache.real.shape[1]
         real_now = jnp.ones((batch, time), bool) if mask is None else mask
@@ -166,21 +194,25 @@ class Transformer(nn.Module):
         positions = self.positions()
         # Padding may hold anything: a weight of 0 does not silence a NaN among the values.
         x = positions.embed(nn.Dense(self.features, name="embed")(zero_padding(x, mask)), index)
-        keys, values = [], []
-        for layer in range(self.layers):
+        keys, values, weights = [], [], []
+        for layer, look in enumerate(looks):
             block = Block(self.heads, self.expansion, self.pre_norm, self.activation, self.dropout)
             old = cache.keys[layer], cache.values[layer], cache.used
-            (key, value), x = block(old, x, seen, positions, index, train=train)
+            (key, value), x, looked = block(old, x, seen, positions, index, look, train=train)
             keys.append(key)
             values.append(value)
+            weights.append(looked)
         if self.pre_norm:
             x = nn.LayerNorm(name="final_norm")(x)
         x = jnp.where(cache.used + time > length, jnp.nan, x)
-        return Cache(tuple(keys), tuple(values), real, cache.used + time), zero_padding(x, mask)
+        return Cache(tuple(keys), tuple(values), real, cache.used + time), zero_padding(x, mask), weights
 
 
 class Block(nn.Module):
-    """Attention over the cache, then a feed-forward layer, each with its residual sum and norm."""
+    """Attention over the cache, then (if any) over a source, then a feed-forward layer.
+
+    Each has its residual sum and norm.
+    """
 
     heads: int
     expansion: int
@@ -196,9 +228,10 @@ class Block(nn.Module):
         seen: Bool[Array, "batch time length"],
         positions: Positions,
         index: Int[Array, "batch time"],
+        look: Look | None,
         *,
         train: bool,
-    ) -> tuple[tuple[Array, Array], Float[Array, "batch time features"]]:
+    ) -> tuple[tuple[Array, Array], Float[Array, "batch time features"], Array | None]:
         features = x.shape[-1]
         old_keys, old_values, used = old
         drop = nn.Dropout(self.dropout, deterministic=not train)
@@ -213,12 +246,19 @@ class Block(nn.Module):
         if not self.pre_norm:
             x = nn.LayerNorm(name="attention_norm")(x)
 
+        weights = None
+        if look is not None:
+            y, weights = look(nn.LayerNorm(name="source_norm")(x) if self.pre_norm else x)
+            x = x + drop(y)
+            if not self.pre_norm:
+                x = nn.LayerNorm(name="source_norm")(x)
+
         y = nn.LayerNorm(name="feed_forward_norm")(x) if self.pre_norm else x
         y = self.activation(nn.Dense(self.expansion * features, name="feed_forward_in")(y))
         x = x + drop(nn.Dense(features, name="feed_forward_out")(y))
         if not self.pre_norm:
             x = nn.LayerNorm(name="feed_forward_norm")(x)
-        return (keys, values), x
+        return (keys, values), x, weights
 
 
 def _write(slots: Array, new: Array, used: Array) -> Array:
