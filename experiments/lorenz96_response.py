@@ -245,13 +245,15 @@ def draw(records: list[runs.Record]) -> "Figure":
     truth = hardest[0].arrays["targets"][0, :, 0]
     time, washout = [0.1 * (step + 1) for step in range(len(truth))], 32
     right.plot(time, truth, color="black", linewidth=2.2, label="truth")
-    for style, model in enumerate(networks):
-        if model in ("gru", "tcn"):
-            found = next(record for record in hardest if record.config.model == model).arrays["predictions"][0, :, 0]
-            plot.curve(right, time, found, found, found, label=model, style=style + 2, markers=False)
-    linear = next(record for record in hardest if record.config.model.startswith("fir")).arrays["predictions"][0, :, 0]
-    # Not before the filter is full: smooth input gives it taps in the thousands, which cancel only together.
-    right.plot(time[washout:], linear[washout:], color="0.6", linewidth=1.2, label="linear filter, 32 taps")
+    for record in hardest:
+        if record.config.model in ("gru", "tcn"):
+            model, found = record.config.model, record.arrays["predictions"][0, :, 0]
+            plot.curve(right, time, found, found, found, label=model, style=networks.index(model) + 2, markers=False)
+    for record in hardest:
+        if record.config.model == "fir_32":
+            # Not before the filter is full: smooth input gives it taps in the thousands, which cancel only together.
+            linear = record.arrays["predictions"][0, washout:, 0]
+            right.plot(time[washout:], linear, color="0.6", linewidth=1.2, label="linear filter, 32 taps")
     right.axvspan(0, time[washout - 1], color="0.92", linewidth=0)
     right.text(0.15, 3.6, "washout, not scored", va="top", fontsize=8, color="0.35")
     right.set(xlabel="time (units of the slow equation)", ylabel="y₁ (standard deviations)")

@@ -3,10 +3,11 @@
 The package reads as chapters, and a chapter imports only from those before it:
 
     data        what goes in                      train       one step, many steps, many runs as one program
-    theory      what could be learned at best     evaluate    a metric over a data set
-    tasks       input-output relations            runs        run folders, command line, progress
-    models      what is learned                   checkpoint  saved and verified state
-    losses, metrics                               plot        arrays in, figures out
+    theory      what could be learned at best     decode      sentences out of single steps
+    tasks       input-output relations            evaluate    a metric over a data set
+    models      what is learned                   runs        run folders, command line, progress
+    losses, metrics                               checkpoint  saved and verified state
+                                                  plot        arrays in, figures out
 
 Importing seqjax loads none of them: `from seqjax import models` does, and `seqjax.models` does on first use.
 """
@@ -17,6 +18,7 @@ from types import ModuleType
 __all__ = [
     "checkpoint",
     "data",
+    "decode",
     "evaluate",
     "losses",
     "metrics",

@@ -5,9 +5,31 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from seqjax.types import Params
+
+
+def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int = 256) -> Any:
+    """`function` of all rows, in chunks of one compiled shape, which bounds the memory needed.
+
+    Args:
+        function: of a chunk of the rows to arrays with as many rows.
+        rows: a pytree of arrays, whose first axis is `rows`.
+
+    Returns:
+        What `function` returns, as NumPy arrays.
+    """
+    count = len(jax.tree.leaves(rows)[0])
+    batch_size = min(batch_size, count)
+    compiled = jax.jit(function)
+    chunks = []
+    for start in range(0, count, batch_size):
+        # The last chunk reaches back, so that it has the shape of the others.
+        first = min(start, count - batch_size)
+        chunk = compiled(jax.tree.map(lambda array: array[first : first + batch_size], rows))  # noqa: B023
+        chunks.append(jax.tree.map(lambda array: np.asarray(array)[start - first :], chunk))  # noqa: B023
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
 
 
 def predict(
@@ -17,20 +39,12 @@ def predict(
     *,
     batch_size: int = 256,
 ) -> Float[np.ndarray, "runs rows time targets"]:
-    """What each run of a sweep predicts for every row, in chunks of one compiled shape.
+    """What each run of a sweep predicts for every row.
 
     Args:
         apply: `(params, inputs) -> predictions` of one run.
         params: of all runs, with the leading axis `runs`.
-        batch_size: rows at a time; bounds the memory needed.
+        batch_size: rows at a time.
     """
-    rows = len(inputs)
-    batch_size = min(batch_size, rows)
-    compiled = jax.jit(jax.vmap(apply, in_axes=(0, None)))
-    chunks = []
-    for start in range(0, rows, batch_size):
-        # The last chunk reaches back, so that it has the shape of the others.
-        first = min(start, rows - batch_size)
-        chunk = np.asarray(compiled(params, inputs[first : first + batch_size]))
-        chunks.append(chunk[:, start - first :])
-    return np.concatenate(chunks, axis=1)
+    every = jax.vmap(apply, in_axes=(0, None), out_axes=1)
+    return np.moveaxis(in_chunks(lambda chunk: every(params, chunk), inputs, batch_size=batch_size), 1, 0)

@@ -98,3 +98,13 @@ def floor(ax: Axes, x: Numbers, bound: Numbers, *, label: str | None, style: int
 def baseline(ax: Axes, x: Numbers, y: Numbers, *, label: str) -> None:
     """A thin black line for what needs no training."""
     ax.plot(x, y, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label=label)
+
+
+def heat_map(
+    ax: Axes, values: np.ndarray, rows: Sequence[str] | np.ndarray, columns: Sequence[str] | np.ndarray
+) -> None:
+    """Numbers in [0, 1] as shades of grey, each row and column with its name: an attention map, a confusion matrix."""
+    ax.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    ax.grid(False)
+    ax.set_yticks(range(len(rows)), [str(name) for name in rows], fontsize=8)
+    ax.set_xticks(range(len(columns)), [str(name) for name in columns], fontsize=8, rotation=45, ha="right")

@@ -15,10 +15,16 @@ SampleFn = Callable[[Key[Array, ""], Int[Array, ""]], Any]
 
 
 class Bucketed(Protocol):
-    """Batches of a few shapes; `choose` says which of `samples` makes the batch of a step."""
+    """Batches of a few shapes, as `data.Buckets`."""
 
-    choose: Callable[[Key[Array, ""], Int[Array, ""]], Int[Array, ""]]
-    samples: tuple[SampleFn, ...]
+    def choose(self, key: Key[Array, ""], step: Int[Array, ""], /) -> Int[Array, ""]:
+        """Which of the samples makes the batch of a step."""
+        ...
+
+    @property
+    def samples(self) -> tuple[SampleFn, ...]:
+        """One for each shape."""
+        ...
 
 
 Advance = Callable[["TrainState"], tuple["TrainState", Metrics]]
@@ -190,11 +196,16 @@ def keep_best(state: TrainState, advance: Advance, validate: Callable[[Params], 
         best = Best(state.opt_state, params, jnp.where(better, loss, best.loss))
         return state._replace(opt_state=best), metrics | {"validation": loss}
 
-    worst = jnp.full(state.step.shape, jnp.inf)
+    worst = jnp.full(state.step.shape, jnp.inf, jnp.float32)  # a weak type would be compiled twice
     # A copy: `run` takes over the memory of the state, and may not be given one array twice.
     return state._replace(
         opt_state=Best(state.opt_state, jax.tree.map(jnp.copy, state.params), worst)
     ), advance_and_validate
+
+
+def chosen(state: TrainState) -> Params:
+    """The parameters to use: those that did best if they were remembered, else those after the last step."""
+    return state.opt_state.params if isinstance(state.opt_state, Best) else state.params
 
 
 def adam(learning_rate: Scalar | float, steps: int) -> optax.GradientTransformation:

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "models": "types models",
     # floor 3: neither tasks nor models
     "train": LEARNING,
+    "decode": LEARNING,
     "evaluate": LEARNING,
     "plot": "",
     # floor 4

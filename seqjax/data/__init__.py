@@ -1,5 +1,25 @@
-"""What goes in: signals whose statistics are known exactly."""
+"""What goes in: signals whose statistics are known exactly, and text as token ids."""
 
+from seqjax.data.batching import Buckets
+from seqjax.data.corpora import Corpus, DataError, Pair, data_folder, multi30k, tatoeba
 from seqjax.data.signals import GaussianProcess, Signal, WhiteNoise
+from seqjax.data.text import Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
 
-__all__ = ["GaussianProcess", "Signal", "WhiteNoise"]
+__all__ = [
+    "Buckets",
+    "Characters",
+    "Corpus",
+    "DataError",
+    "GaussianProcess",
+    "MarkedWords",
+    "Pair",
+    "Signal",
+    "Subwords",
+    "Tokenizer",
+    "Vocabulary",
+    "WhiteNoise",
+    "Words",
+    "data_folder",
+    "multi30k",
+    "tatoeba",
+]

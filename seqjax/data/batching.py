@@ -1,7 +1,16 @@
 """Batches of a data set held in memory: which rows make a batch is a pure function of key and step."""
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
 import jax
-from jaxtyping import Array, Int, Key
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Int32, Key, UInt32
+
+from seqjax.types import EOS, PAD, SOS, UNK, Seq2SeqBatch
 
 
 def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch_size: int) -> Int[Array, " batch"]:
@@ -16,3 +25,239 @@ def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch
     epoch, place = step // batches, step % batches
     order = jax.random.permutation(jax.random.fold_in(key, epoch), rows)
     return jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+
+
+def pad(
+    rows: Sequence[Sequence[int]], length: int | None = None
+) -> tuple[Int32[np.ndarray, "rows time"], Bool[np.ndarray, "rows time"]]:
+    """Rows of one length, PAD behind the shorter ones, and which steps are real.
+
+    Args:
+        length: of the result; None: that of the longest row.
+
+    Raises:
+        ValueError: a row is longer than `length`.
+    """
+    lengths = np.array([len(row) for row in rows], np.int64)
+    longest = int(lengths.max(initial=0))
+    length = longest if length is None else length
+    if longest > length:
+        raise ValueError(f"rows must have at most {length} tokens, got {longest} in row {int(lengths.argmax())}")
+    mask = np.arange(length)[None, :] < lengths[:, None]
+    ids = np.full((len(rows), length), PAD, np.int32)
+    ids[mask] = [number for row in rows for number in row]
+    return ids, mask
+
+
+def pairs(
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    *,
+    source_vocab: int,
+    target_vocab: int,
+    source_length: int | None = None,
+    target_length: int | None = None,
+) -> Seq2SeqBatch:
+    """Token sequences as one batch; EOS is put behind each of them, on both sides.
+
+    Args:
+        source_vocab: ids lie below it.
+        source_length: steps of the result, EOS included; None: as the longest source needs.
+
+    Raises:
+        ValueError: as many sources as targets are needed, of ids in [UNK, vocab), not longer than asked for.
+    """
+    if len(sources) != len(targets):
+        raise ValueError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
+    _check_ids("sources", sources, source_vocab)
+    _check_ids("targets", targets, target_vocab)
+    source, source_mask = pad([[*row, EOS] for row in sources], source_length)
+    target, target_mask = pad([[*row, EOS] for row in targets], target_length)
+    return Seq2SeqBatch(*map(jnp.asarray, (source, target, source_mask, target_mask)))
+
+
+def shift_right(target: Int[Array, "batch target"]) -> Int[Array, "batch target"]:
+    """What a decoder reads when it is to write `target`: SOS first, then each token but the last."""
+    return jnp.concatenate([jnp.full_like(target[:, :1], SOS), target[:, :-1]], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Buckets:
+    """Pairs of many lengths in few static shapes, so that padding is short and compilations are few.
+
+    Each epoch takes the batches of all buckets in a fresh order, and the rows of each bucket in a fresh order; every
+    row comes once, but for those that do not fill a batch of their bucket, which are left out of that epoch. Batch
+    `step` is `samples[choose(key, step)](key, step)`: a pure function of key and step, also inside jit, where
+    `jax.lax.switch` chooses the sample.
+
+    Attributes:
+        parts: the rows of each bucket.
+    """
+
+    parts: tuple[Seq2SeqBatch, ...]
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
+        fewest = min((len(part.source) for part in self.parts), default=0)
+        if fewest < self.batch_size:
+            raise ValueError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
+
+    @classmethod
+    def of(
+        cls,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        *,
+        batch_size: int,
+        count: int,
+        source_vocab: int,
+        target_vocab: int,
+    ) -> "Buckets":
+        """At most `count` buckets, split by the longer side of a pair where that leaves the fewest padded tokens.
+
+        Raises:
+            ValueError: count < 1, fewer pairs than batch_size, or what `pairs` refuses.
+        """
+        if count < 1:
+            raise ValueError(f"count must be >= 1, got {count}")
+        if not 1 <= batch_size <= len(sources):
+            raise ValueError(f"batch_size must lie in [1, {len(sources)}], got {batch_size}")
+        whole = pairs(sources, targets, source_vocab=source_vocab, target_vocab=target_vocab)
+        lengths = np.stack([np.asarray(whole.source_mask).sum(axis=1), np.asarray(whole.target_mask).sum(axis=1)])
+        edges = _edges(lengths, batch_size, count)
+        bucket = np.searchsorted(edges, lengths.max(axis=0))
+        parts = []
+        for number in range(len(edges)):
+            rows = np.flatnonzero(bucket == number)
+            source, target = lengths[:, rows].max(axis=1)
+            parts.append(
+                Seq2SeqBatch(
+                    whole.source[rows, :source],
+                    whole.target[rows, :target],
+                    whole.source_mask[rows, :source],
+                    whole.target_mask[rows, :target],
+                )
+            )
+        return cls(tuple(parts), batch_size)
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return int(self._ends[-1])
+
+    @property
+    def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""] | int], Seq2SeqBatch], ...]:
+        """For each bucket, `(key, step) -> batch`; what it gives for a step of another bucket means nothing."""
+        return tuple(partial(self._sample, number) for number in range(len(self.parts)))
+
+    def choose(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Int[Array, ""]:
+        """Which bucket batch `step` comes from."""
+        return jnp.searchsorted(self._ends, self._slot(key, step)[1], side="right").astype(jnp.int32)
+
+    @property
+    def _ends(self) -> Int32[np.ndarray, " buckets"]:
+        """The first slot behind each bucket: an epoch has a slot for every batch of every bucket."""
+        return np.cumsum([len(part.source) // self.batch_size for part in self.parts]).astype(np.int32)
+
+    def _slot(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Key[Array, ""], Int[Array, ""]]:
+        epoch_key = jax.random.fold_in(key, step // self.batches)
+        slot_key, rows_key = jax.random.split(epoch_key)
+        return rows_key, _shuffled(slot_key, jnp.asarray(step % self.batches)[None], self.batches)[0]
+
+    def _sample(self, bucket: int, key: Key[Array, ""], step: Int[Array, ""] | int) -> Seq2SeqBatch:
+        part = self.parts[bucket]
+        batches = len(part.source) // self.batch_size
+        rows_key, slot = self._slot(key, step)
+        # A step of another bucket must not leave this one: the walk in `_shuffled` ends for places within it only.
+        place = jnp.clip(slot - (self._ends[bucket] - batches), 0, batches - 1)
+        places = place * self.batch_size + jnp.arange(self.batch_size)
+        rows = _shuffled(jax.random.fold_in(rows_key, bucket), places, len(part.source))
+        return jax.tree.map(lambda array: array[rows], part)
+
+
+def _check_ids(name: str, rows: Sequence[Sequence[int]], vocab: int) -> None:
+    for place, row in enumerate(rows):
+        for number in row:
+            # PAD, SOS and EOS are put there by this file alone; within a sentence they would end or empty it.
+            if not UNK <= number < vocab:
+                raise ValueError(f"ids of {name} must lie in [{UNK}, {vocab}), got {number} in row {place}")
+
+
+def _edges(lengths: Int[np.ndarray, "sides rows"], batch_size: int, count: int) -> Int[np.ndarray, " buckets"]:
+    """The longest pair of each bucket, such that all rows together hold as few steps as `count` buckets allow.
+
+    By dynamic programming over the distinct lengths: the best k buckets that end with a length extend the best k - 1
+    that end before it.
+    """
+    longer = lengths.max(axis=0)
+    distinct, group = np.unique(longer, return_inverse=True)
+    rows = np.bincount(group)
+    longest = np.zeros((len(lengths), len(distinct)), np.int64)
+    for side, longest_side in zip(lengths, longest, strict=True):
+        np.maximum.at(longest_side, group, side)
+    best = np.full(len(distinct) + 1, np.inf)
+    best[0] = 0
+    table = []
+    for _ in range(min(count, len(distinct))):
+        extended, first = np.full_like(best, np.inf), np.zeros(len(best), np.int64)
+        for end in range(1, len(best)):
+            # Buckets of the lengths start … end - 1, for every start at once.
+            filled = np.cumsum(rows[:end][::-1])[::-1]
+            shape = np.maximum.accumulate(longest[:, :end][:, ::-1], axis=1)[:, ::-1].sum(axis=0)
+            cost = np.where(filled >= batch_size, best[:end] + filled * shape, np.inf)
+            first[end] = cost.argmin()
+            extended[end] = cost[first[end]]
+        best = extended
+        table.append((best[-1], first))
+    used = int(np.argmin([cost for cost, _ in table]))
+    edges, end = [], len(distinct)
+    for _, first in reversed(table[: used + 1]):
+        edges.append(distinct[end - 1])
+        end = first[end]
+    return np.array(edges[::-1])
+
+
+ROUNDS = 12
+
+
+def _shuffled(key: Key[Array, ""], places: Int[Array, " batch"], rows: int) -> Int[Array, " batch"]:
+    """What a permutation of `rows` that depends on the key has at these places, without making the rest of it.
+
+    A sort of a hundred thousand rows at every step would cost more than the step. A generalised Feistel cipher: a
+    place is a point of a rectangle that is a little larger than `rows`; each round moves one coordinate by a hash of
+    the other, which can be undone, so no two places meet; who lands outside goes on until inside (Black & Rogaway
+    2002, "Ciphers with arbitrary finite domains", section 5).
+    """
+    height = math.isqrt(rows - 1) + 1
+    width = -(-rows // height)
+    round_keys = jax.random.bits(key, (ROUNDS,), jnp.uint32)
+
+    def encipher(point: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+        row, column = point // width, point % width
+        for number in range(0, ROUNDS, 2):
+            row = (row + _hash(column, round_keys[number]) % height) % height
+            column = (column + _hash(row, round_keys[number + 1]) % width) % width
+        return row * width + column
+
+    def outside(walk: tuple[Bool[Array, ""], UInt32[Array, " batch"]]) -> Bool[Array, " batch"]:
+        first, point = walk
+        return first | (point >= rows)
+
+    def go_on(walk: tuple[Bool[Array, ""], UInt32[Array, " batch"]]) -> tuple[Bool[Array, ""], UInt32[Array, " batch"]]:
+        return jnp.array(False), jnp.where(outside(walk), encipher(walk[1]), walk[1])
+
+    walk = (jnp.array(True), places.astype(jnp.uint32))
+    _, inside = jax.lax.while_loop(lambda walk: jnp.any(outside(walk)), go_on, walk)
+    return inside.astype(jnp.int32)
+
+
+def _hash(value: UInt32[Array, " batch"], round_key: UInt32[Array, ""]) -> UInt32[Array, " batch"]:
+    """Mixes the bits twice (the last steps of MurmurHash3), the key in between and before."""
+    for _ in range(2):
+        value = value ^ round_key
+        value = (value ^ (value >> 16)) * jnp.uint32(0x85EBCA6B)
+        value = (value ^ (value >> 13)) * jnp.uint32(0xC2B2AE35)
+        value = value ^ (value >> 16)
+    return value

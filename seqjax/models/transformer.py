@@ -1,7 +1,7 @@
 """The Transformer over one sequence: causal with a key/value cache, or reading both ways."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -162,7 +162,7 @@ class Transformer(nn.Module):
         """
         _check_room(carry, x.shape[1])
         cache, y, weights = self._read(carry, x, mask, train, looks)
-        return cache, y, jnp.concatenate(weights, axis=1)
+        return cache, y, jnp.concatenate(cast(list[Array], weights), axis=1)
 
     def __call__(
         self,
@@ -177,7 +177,7 @@ class Transformer(nn.Module):
     @nn.compact
     def _read(
         self, cache: Cache, x: Array, mask: Array | None, train: bool, looks: Sequence[Look | None]
-    ) -> tuple[Cache, Array, list[Array]]:
+    ) -> tuple[Cache, Array, list[Array | None]]:
         batch, time, _ = x.shape
         length = cache.real.shape[1]
         real_now = jnp.ones((batch, time), bool) if mask is None else mask

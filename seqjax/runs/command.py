@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import inspect
 import itertools
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ def main(
     configs: Callable[[Scale], list],
     measure: Callable[[list, list[Record]], None],
     draw: Callable[[list[Record]], "Figure"],
+    **uses: Callable[..., None],
 ) -> None:
     """Run an experiment from the command line.
 
@@ -34,8 +36,10 @@ def main(
         configs: what the figure needs at a scale.
         measure: trains a group of equal static shapes as one program and finishes its records; never plots.
         draw: a figure from finished records; never trains.
+        uses: what else can be done, instead of training and drawing: `translate=f` makes the option `--translate TEXT`
+            for `f(records, text)`, where finished records are needed, and a flag for `f(records)`, where they are not.
     """
-    sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw)))
+    sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw, uses)))
 
 
 def traced(default: Any) -> Any:
@@ -43,10 +47,10 @@ def traced(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"traced": True})
 
 
-def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable) -> None:
+def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable, uses: dict[str, Callable]) -> None:
     script = Path(sys.argv[0])
     header = read_header(script)
-    options, changes = _arguments(config_type, script.stem, header)
+    options, changes = _arguments(config_type, script.stem, header, uses)
     chosen = list(
         dict.fromkeys(
             dataclasses.replace(config, **dict(zip(changes, values, strict=True)))
@@ -57,6 +61,18 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     home = options.out / script.stem
     process.require_writable(home)
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
+    asked = [(name, use) for name, use in uses.items() if getattr(options, name)]
+    for name, use in asked:
+        finished = [record for record in records if record.complete]
+        process.prepare_process()
+        if not _takes_text(use):
+            use(finished)
+        elif finished:
+            use(finished, getattr(options, name))
+        else:
+            raise ValueError(f"--{name} needs a finished run, found none of these in {home}: train one without it")
+    if asked:
+        return
     if not options.draw:
         with process.lock(home / ".lock"):
             _train(records, measure, options)
@@ -142,7 +158,13 @@ def read_header(script: Path) -> dict[str, str]:
     return header
 
 
-def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[Any, dict[str, tuple]]:
+def _takes_text(use: Callable) -> bool:
+    return len(inspect.signature(use).parameters) > 1
+
+
+def _arguments(
+    config_type: type, name: str, header: dict[str, str], uses: dict[str, Callable]
+) -> tuple[Any, dict[str, tuple]]:
     """The options, and the fields of the configuration that were named, each with the values it is to take."""
 
     def option(kind: Any, text: str, default: Any) -> tuple:
@@ -155,6 +177,9 @@ def _arguments(config_type: type, name: str, header: dict[str, str]) -> tuple[An
         "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
         "overwrite": option(bool, "also do finished runs again", False),
     }
+    for use, function in uses.items():
+        text = (function.__doc__ or "").strip()
+        options[use] = option(str, text, "") if _takes_text(function) else option(bool, text, False)
     kinds, text = get_type_hints(config_type), "one or more values instead of the scale's own"
     fields = {
         field.name: option(tuple[kinds[field.name], ...] | None, text, None)

@@ -134,6 +134,14 @@ class Record:
                 raise ValueError("\n  ".join([f"{self.work} holds another configuration:", *found]))
         write_json(path, config)
 
+    def keep(self, name: str, text: str) -> None:
+        """Write what else whoever loads the run will need, say a vocabulary."""
+        write_text(self.work / name, text)
+
+    def read(self, name: str) -> str:
+        """What `keep` was given."""
+        return (self.folder / name).read_text(encoding="utf-8")
+
     def write_history(self) -> None:
         """Write the whole history and the cost so far."""
         write_json(self.work / "seconds.json", self.seconds())

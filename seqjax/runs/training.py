@@ -112,12 +112,12 @@ def _forget_after(folder: Path, step: int) -> None:
 
 
 def _save(records: Sequence[Record], state: "TrainState", step: int) -> None:
-    from seqjax import checkpoint
+    from seqjax import checkpoint, train
 
     for index, record in enumerate(records):
         part = _part(state, index, len(records))
         record.write_history()
-        save_parameters(record.work / "parameters.npz", part.params)
+        save_parameters(record.work / "parameters.npz", train.chosen(part))
         checkpoint.save(record.work / "checkpoint", step, part, dataclasses.asdict(record.config))
 
 

@@ -1,9 +1,15 @@
+import itertools
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from seqjax.data.batching import epoch_rows
+from seqjax.data.batching import Buckets, _edges, _shuffled, epoch_rows, pad, pairs, shift_right
+from seqjax.types import EOS, PAD, SOS, UNK
 
 
 def epoch(key, number, rows, batch_size):
@@ -39,3 +45,194 @@ def test_a_batch_is_a_function_of_key_and_step_alone(key):
 def test_batches_that_cannot_be_are_refused(batch_size, key):
     with pytest.raises(ValueError, match=rf"batch_size must lie in \[1, 5\], got {batch_size}"):
         epoch_rows(key, 0, 5, batch_size)
+
+
+# Token sequences
+
+
+def test_rows_are_padded_on_the_right():
+    ids, mask = pad([[5, 6], [], [7]])
+    np.testing.assert_array_equal(ids, [[5, 6], [PAD, PAD], [7, PAD]])
+    np.testing.assert_array_equal(mask, [[True, True], [False, False], [True, False]])
+    assert (ids.dtype, mask.dtype) == (np.int32, np.bool_)
+    assert pad([[5]], 3)[0].tolist() == [[5, PAD, PAD]]
+    assert pad([])[0].shape == (0, 0)
+    with pytest.raises(ValueError, match="rows must have at most 2 tokens, got 3 in row 1"):
+        pad([[5], [5, 6, 7]], 2)
+
+
+def test_a_target_ends_and_the_decoder_reads_it_one_step_late():
+    batch = pairs([[4, 5], [6]], [[7], []], source_vocab=7, target_vocab=8, target_length=3)
+    np.testing.assert_array_equal(batch.source, [[4, 5, EOS], [6, EOS, PAD]])
+    np.testing.assert_array_equal(batch.source_mask, [[1, 1, 1], [1, 1, 0]])
+    np.testing.assert_array_equal(batch.target, [[7, EOS, PAD], [EOS, PAD, PAD]])
+    np.testing.assert_array_equal(batch.target_mask, [[1, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(shift_right(batch.target), [[SOS, 7, EOS], [SOS, EOS, PAD]])
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "message"),
+    [
+        ([[4], [4, 6]], [[4], [4]], r"ids of sources must lie in \[3, 6\), got 6 in row 1"),
+        ([[4]], [[9]], r"ids of targets must lie in \[3, 9\), got 9 in row 0"),
+        ([[-1]], [[4]], r"ids of sources must lie in \[3, 6\), got -1"),
+        ([[4]], [[5, EOS]], r"ids of targets must lie in \[3, 9\), got 2"),
+        ([[4]], [], "targets must be as many as sources, 1, got 0"),
+        ([[4, 4, 4]], [[4]], "rows must have at most 3 tokens, got 4 in row 0"),
+    ],
+)
+def test_ids_that_no_model_could_read_are_refused(sources, targets, message):
+    with pytest.raises(ValueError, match=message):
+        pairs(sources, targets, source_vocab=6, target_vocab=9, source_length=3)
+    assert pairs([[UNK, 5]], [[8]], source_vocab=6, target_vocab=9).source.shape == (1, 3)
+
+
+# Permutations without a sort
+
+
+def permutations(rows, keys):
+    draw = jax.jit(jax.vmap(lambda key: _shuffled(key, jnp.arange(rows), rows)))
+    return np.asarray(draw(jax.random.split(jax.random.key(3), keys)))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 12, 1_000])
+def test_no_two_places_get_one_row(rows):
+    orders = permutations(rows, 50)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.broadcast_to(np.arange(rows), orders.shape))
+
+
+def test_all_orders_of_few_rows_are_about_equally_likely():
+    counts = Counter(map(tuple, permutations(4, 6_000).tolist()))
+    assert len(counts) == 24
+    assert sum((count - 250) ** 2 / 250 for count in counts.values()) < 60, "chi-square with 23 degrees of freedom"
+
+
+def test_neighbours_go_to_independent_places():
+    orders, rows, keys = permutations(13, 20_000), 13, 20_000
+    for one, other in ((0, 1), (0, 4), (5, 12)):
+        table = np.zeros((rows, rows))
+        np.add.at(table, (orders[:, one], orders[:, other]), 1)
+        apart = table[~np.eye(rows, dtype=bool)]
+        expected = keys / (rows * (rows - 1))
+        assert ((apart - expected) ** 2 / expected).sum() < 155 + 5 * np.sqrt(2 * 155)
+
+
+# Buckets
+
+
+def sentences(lengths):
+    """Pairs of these lengths, EOS not counted; the first source token tells which pair it is."""
+    sources = [[10 + place] + [4] * (source - 1) for place, (source, _) in enumerate(lengths)]
+    return sources, [[5] * target for _, target in lengths]
+
+
+def bucketed(lengths, **options):
+    return Buckets.of(*sentences(lengths), source_vocab=10 + len(lengths), target_vocab=6, **options)
+
+
+LENGTHS = [(1, 2), (2, 1), (2, 2), (5, 1), (1, 6), (4, 4), (3, 9), (9, 3), (2, 2), (1, 1), (6, 6), (7, 2), (2, 3)]
+
+
+def test_an_epoch_has_every_row_once_but_for_the_rest_of_its_bucket(key):
+    buckets = bucketed(LENGTHS, batch_size=2, count=3)
+    homes = [set((np.asarray(part.source[:, 0]) - 10).tolist()) for part in buckets.parts]
+    assert len(homes) == 3
+    assert sorted(place for home in homes for place in home) == list(range(len(LENGTHS)))
+    assert buckets.batches == sum(len(home) // 2 for home in homes)
+    choose = jax.jit(buckets.choose)
+    samples = [jax.jit(sample) for sample in buckets.samples]
+    epochs, chosen, left_out = [], [], []
+    for epoch in range(6):
+        seen, order = [], []
+        for step in range(epoch * buckets.batches, (epoch + 1) * buckets.batches):
+            number = int(choose(key, step))
+            batch = samples[number](key, step)
+            places = (np.asarray(batch.source[:, 0]) - 10).tolist()
+            assert set(places) <= homes[number]
+            seen += places
+            order.append(number)
+            rows = [LENGTHS[place] for place in places]
+            np.testing.assert_array_equal(batch.source_mask.sum(axis=1), [source + 1 for source, _ in rows])
+            np.testing.assert_array_equal(batch.target_mask.sum(axis=1), [target + 1 for _, target in rows])
+            np.testing.assert_array_equal((np.asarray(batch.target) == EOS).sum(axis=1), 1)
+        assert len(set(seen)) == len(seen)
+        assert Counter(order) == {number: len(home) // 2 for number, home in enumerate(homes)}
+        for home in homes:
+            assert len(home & set(seen)) == len(home) // 2 * 2
+        epochs.append(tuple(seen))
+        chosen.append(tuple(order))
+        left_out.append(frozenset(range(len(LENGTHS))) - set(seen))
+    assert len(set(epochs)) == 6
+    assert len(set(chosen)) > 1
+    assert len(set(left_out)) > 1, "what is left out differs"
+
+
+def test_shapes_are_those_of_the_longest_rows_and_padding_lies_behind():
+    buckets = bucketed(LENGTHS, batch_size=2, count=3)
+    for part in buckets.parts:
+        assert part.source.shape[1] == part.source_mask.sum(axis=1).max()
+        assert part.target.shape[1] == part.target_mask.sum(axis=1).max()
+        for ids, mask in ((part.source, part.source_mask), (part.target, part.target_mask)):
+            np.testing.assert_array_equal(np.asarray(ids) != PAD, mask)
+
+
+def test_a_batch_is_the_same_inside_jit_where_switch_chooses(key):
+    buckets = bucketed(LENGTHS, batch_size=2, count=3)
+    branches = [lambda step, draw=draw: draw(key, step).source[:, 0] for draw in buckets.samples]
+    steps = jnp.arange(2 * buckets.batches)
+    _, found = jax.jit(
+        lambda steps: jax.lax.scan(
+            lambda carry, step: (carry, jax.lax.switch(buckets.choose(key, step), branches, step)), None, steps
+        )
+    )(steps)
+    choose = jax.jit(jax.vmap(buckets.choose, (None, 0)))
+    chosen = choose(key, steps)
+    alone = [jax.jit(branch) for branch in branches]
+    for step in (0, 3, 2 * buckets.batches - 1):
+        np.testing.assert_array_equal(found[step], alone[chosen[step]](step))
+    assert not np.array_equal(chosen, choose(jax.random.key(1), steps))
+    assert not np.array_equal(found[: buckets.batches], found[buckets.batches :])
+
+
+def cost(lengths, edges, batch_size):
+    """Padded steps when a pair goes to the first edge that holds it; infinite if a bucket cannot fill a batch."""
+    homes = {edge: [] for edge in edges}
+    for pair in lengths:
+        homes[min(edge for edge in edges if edge >= max(pair))].append(pair)
+    if min(map(len, homes.values())) < batch_size:
+        return np.inf
+    return sum(len(home) * (max(s for s, _ in home) + max(t for _, t in home)) for home in homes.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=3, max_size=20),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+def test_no_other_edges_pad_less(lengths, batch_size, count):
+    edges = _edges(np.array(lengths).T, batch_size, count)
+    assert len(edges) <= count
+    candidates = sorted({max(pair) for pair in lengths})
+    best = min(
+        cost(lengths, (*chosen, candidates[-1]), batch_size)
+        for number in range(count)
+        for chosen in itertools.combinations(candidates[:-1], number)
+    )
+    assert cost(lengths, edges.tolist(), batch_size) == best
+
+
+def test_buckets_that_cannot_be_are_refused():
+    for options, message in (
+        ({"batch_size": 0, "count": 1}, r"batch_size must lie in \[1, 13\], got 0"),
+        ({"batch_size": 14, "count": 1}, r"batch_size must lie in \[1, 13\], got 14"),
+        ({"batch_size": 1, "count": 0}, "count must be >= 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            bucketed(LENGTHS, **options)
+    parts = bucketed(LENGTHS, batch_size=2, count=1).parts
+    with pytest.raises(ValueError, match="every bucket must hold a batch of 14, got one of 13 rows"):
+        Buckets(parts, 14)
+    with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
+        Buckets(parts, 0)
+    assert len(bucketed(LENGTHS, batch_size=13, count=4).parts) == 1
