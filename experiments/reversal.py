@@ -205,8 +205,8 @@ def seed_replica(records: list[runs.Record]) -> None:
     from seqjax.types import EOS, SOS, UNK
 
     sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
-    shared = {"source_vocab": 29, "target_vocab": 29, "embedding": 256}
-    model = models.EncoderDecoder(models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.HandOver), **shared)
+    encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.HandOver)
+    model = models.EncoderDecoder(encoder, decoder, 29, 29, embedding=256)
     source = jnp.array(sequences) + UNK
     target = jnp.concatenate([source[:, ::-1], jnp.full((5, 1), EOS)], axis=1)
     start = model.init(jax.random.key(0), source, target)

@@ -10,7 +10,7 @@ from seqjax.models.decoders import (
     RecurrentDecoder,
     TransformerDecoder,
 )
-from seqjax.models.encoder_decoder import EncoderDecoder
+from seqjax.models.encoder_decoder import EncoderDecoder, RealEncoderDecoder
 from seqjax.models.heads import Regressor
 from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 from seqjax.models.tcn import TCN
@@ -34,6 +34,7 @@ __all__ = [
     "Memory",
     "MultiHead",
     "Positions",
+    "RealEncoderDecoder",
     "Recurrent",
     "RecurrentDecoder",
     "Regressor",

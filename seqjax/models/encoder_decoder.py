@@ -72,17 +72,8 @@ class EncoderDecoder(nn.Module):
         train: bool = False,
     ) -> Memory:
         """Read the whole source; padding may hold anything."""
-        mask = jnp.ones(source.shape, bool) if mask is None else mask
-        x = zero_padding(self.drop(self.source_embedding(source), deterministic=not train), mask)
-        encoder: Any = self.encoder
-        if isinstance(encoder, Recurrent):
-            state, outputs = encoder.extend(encoder.start(len(x), x.shape[-1], x.shape[1]), x, mask=mask, train=train)
-        elif isinstance(encoder, Bidirectional):
-            state, outputs = encoder.read(encoder.start(len(x)), x, mask=mask, train=train)
-        else:  # no state to hand over: its place is taken by the mean of what was read
-            outputs = encoder(x, mask=mask, train=train)
-            state = (outputs.sum(axis=1) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1),)
-        return Memory(outputs, mask, state)
+        x = self.drop(self.source_embedding(source), deterministic=not train)
+        return read(self.encoder, x, jnp.ones(source.shape, bool) if mask is None else mask, train)
 
     def begin(self, source: Int[Array, "batch source"], mask: Bool[Array, "batch source"] | None, length: int) -> Any:
         """The carry of decoding: the source read, and no more than `length` tokens to be written."""
@@ -177,3 +168,48 @@ class EncoderDecoder(nn.Module):
 def shift_right(target: Int[Array, "batch target"]) -> Int[Array, "batch target"]:
     """What is read while the target is written: SOS, then all but its last token."""
     return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=SOS)
+
+
+class RealEncoderDecoder(nn.Module):
+    """An encoder-decoder for real values: vectors are read, vectors written, all from what the encoder leaves.
+
+    The decoder is fed zeros: what it knows it knows from its first state, or from looking back.
+
+    Attributes:
+        encoder, decoder: as in `EncoderDecoder`.
+        targets: width of what is written.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    targets: int = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch source inputs"],
+        length: int,
+        *,
+        mask: Bool[Array, "batch source"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "batch target targets"]:
+        """Write `length` steps."""
+        memory = read(self.encoder, x, jnp.ones(x.shape[:2], bool) if mask is None else mask, train)
+        decoder: Any = self.decoder
+        written = decoder.extend(decoder.start(memory, length), jnp.zeros((len(x), length, 1)), train=train)
+        return nn.Dense(self.targets)(written.features)
+
+
+def read(
+    encoder: Any, x: Float[Array, "batch source inputs"], mask: Bool[Array, "batch source"], train: bool
+) -> Memory:
+    """What any backbone leaves of a sequence; padding may hold anything."""
+    x = zero_padding(x, mask)
+    if isinstance(encoder, Recurrent):
+        state, outputs = encoder.extend(encoder.start(len(x), x.shape[-1], x.shape[1]), x, mask=mask, train=train)
+    elif isinstance(encoder, Bidirectional):
+        state, outputs = encoder.read(encoder.start(len(x)), x, mask=mask, train=train)
+    else:  # no state to hand over: its place is taken by the mean of what was read
+        outputs = encoder(x, mask=mask, train=train)
+        state = (outputs.sum(axis=1) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1),)
+    return Memory(outputs, mask, state)

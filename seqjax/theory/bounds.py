@@ -82,3 +82,22 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
     # Stationary, so row i stands for x_{t-i}.
     seen, cross = covariance[:window, :window], covariance[:window, delay]
     return float(max(0.0, covariance[delay, delay] - cross @ np.linalg.solve(seen, cross)))
+
+
+def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -> float:
+    """Floor of every linear encoder-decoder whose context vector has `rank` numbers.
+
+    Inequality: E >= sum_{n > rank} sigma_n^2, for y_t = sum_s rho(t, s) x_s with unit white noise x, sigma the singular
+    values of rho, and E the squared error summed over all t.
+
+    Idea: what the decoder says is linear in the context vector, and that is linear in the input, so the whole map
+    is a matrix of that rank; white noise makes its error the Frobenius distance to rho (Eckart & Young 1936). Weights
+    that reach it follow from the singular vectors, if encoder and decoder have as many states as the sequence has
+    steps. Reversal has T singular values of 1: rank N leaves T - N.
+
+    Raises:
+        ValueError: rank < 0.
+    """
+    if rank < 0:
+        raise ValueError(f"rank must be >= 0, got {rank}")
+    return float((np.linalg.svd(kernel_matrix, compute_uv=False)[rank:] ** 2).sum())
