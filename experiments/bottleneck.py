@@ -52,6 +52,11 @@ class Config:
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
 
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
+
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model at several widths on real values; gates with and without attention on symbols."""
@@ -95,14 +100,13 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     config, model = group[0], build(group[0])
     first, loss, sample, judge = (_reals if config.values == "reals" else _symbols)(config, model)
     train_key, test_key = jax.random.split(jax.random.key(0))
-    rates = [c.learning_rate or LEARNING_RATE[c.model] for c in group]
     state, advance = train.sweep(
         first,
         loss,
         lambda rate: train.adam(rate, config.steps),
         lambda key, step, rate: sample(jax.random.fold_in(key, step), config.batch_size),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array(rates), config.seeds),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
     )
     state = runs.fit(records, state, advance, config.steps)
@@ -110,13 +114,14 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     for index, record in enumerate(records):
         of_record = found[index * config.seeds : (index + 1) * config.seeds]
         parameters = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
+        row = {"learning_rate": group[index].rate, "parameters": parameters}
         if config.values == "symbols":
             score = metrics.band(np.nanmean(of_record, axis=(1, 2)))
-            row = {"parameters": parameters, "accuracy": score.median, "low": score.low, "high": score.high}
+            row |= {"accuracy": score.median, "low": score.low, "high": score.high}
             record.finish(row, by_length=np.nanmean(of_record, axis=1))
             continue
         score = metrics.band(of_record.mean(axis=1))
-        row = {"parameters": parameters, "mse": score.median, "low": score.low, "high": score.high}
+        row |= {"mse": score.median, "low": score.low, "high": score.high}
         if config.model == "linear":
             row["floor"] = bounds.truncation(np.eye(LENGTH), config.width) / LENGTH
             _require_above(row["floor"], of_record)

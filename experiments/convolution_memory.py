@@ -45,6 +45,11 @@ class Config:
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
 
+    @property
+    def rate(self) -> float:
+        """The learning rate in use; 0 for filters, which are fitted."""
+        return self.learning_rate or LEARNING_RATE.get(self.model, 0.0)
+
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every architecture on every kernel; an architecture's kernels are trained together."""
@@ -110,6 +115,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     for index, record in enumerate(records):
         error = metrics.band(test[index])
         row = {
+            "learning_rate": group[index].rate,
             "parameters": parameters,
             "validation_mse": metrics.band(validation[index]).median,
             "mse": error.median,
@@ -131,7 +137,7 @@ def _train(group, records, kernels, train_key):
     config, model = group[0], build(group[0])
     settings = {
         "kernel": jnp.repeat(jnp.array(kernels), config.seeds, axis=0),
-        "rate": jnp.repeat(jnp.array([c.learning_rate or LEARNING_RATE[c.model] for c in group]), config.seeds),
+        "rate": jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
     }
 
     def loss(params, batch, key):

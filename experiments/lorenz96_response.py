@@ -58,6 +58,11 @@ class Config:
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
 
+    @property
+    def rate(self) -> float:
+        """The learning rate in use; 0 for filters, which are fitted."""
+        return self.learning_rate or LEARNING_RATE.get(self.model, 0.0)
+
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every architecture on every rung; the linear and nearly linear rungs need fewer steps."""
@@ -139,6 +144,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         errors = [metrics.mse(found, drawn.validation.targets, drawn.validation.weight) for found in validation[index]]
         score = metrics.band(scores)
         row = {
+            "learning_rate": group[index].rate,
             "parameters": parameters,
             "validation_mse": metrics.band(errors).median,
             "r2": score.median,
@@ -167,14 +173,13 @@ def _train(group, records, drawn):
         chosen = epoch_rows(key, step, config.rows, config.batch_size)
         return jax.tree.map(lambda array: array[chosen], drawn.train)
 
-    rates = [c.learning_rate or LEARNING_RATE[c.model] for c in group]
     state, advance = train.sweep(
         lambda key: model.init(key, drawn.train.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, config.steps),
         sample,
         keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array(rates), config.seeds),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
     )
     state = runs.fit(records, state, advance, config.steps)

@@ -46,6 +46,11 @@ class Config:
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
 
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
+
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model; at gpu scale with more seeds and twice the length."""
@@ -93,7 +98,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         return task.sample(jax.random.fold_in(key, step), config.batch_size)
 
     train_key, test_key, map_key = jax.random.split(jax.random.key(0), 3)
-    rates = [c.learning_rate or LEARNING_RATE[c.model] for c in group]
     first = task.sample(test_key, 1)
     state, advance = train.sweep(
         lambda key: model.init(key, first.source, first.target),
@@ -101,7 +105,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         lambda rate: train.adam(rate, config.steps),
         sample,
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array(rates), config.seeds),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
     )
     state = runs.fit(records, state, advance, config.steps)
@@ -122,6 +126,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         runs_of = slice(index * config.seeds, (index + 1) * config.seeds)
         score = metrics.band(100 * exact[runs_of])
         row = {
+            "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
             "exact": score.median,
             "low": score.low,

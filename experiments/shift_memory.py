@@ -56,6 +56,11 @@ class Config:
     seeds: int = 3
 
     @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
+
+    @property
     def length(self) -> int:
         """Steps of a sequence: long enough for the floor to hold, and for most of its targets not to be zero."""
         return max(32, 4 * self.delay)
@@ -111,14 +116,13 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         return task.sample(jax.random.fold_in(key, step), config.batch_size)
 
     train_key, validation_key, test_key = jax.random.split(jax.random.key(config.delay), 3)
-    rates = [c.learning_rate or LEARNING_RATE[c.model] for c in group]
     state, advance = train.sweep(
         lambda key: model.init(key, jnp.zeros((1, config.length, 1))),
         loss,
         lambda rate: train.adam(rate, config.steps),
         sample,
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array(rates), config.seeds),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
     )
     state = runs.fit(records, state, advance, config.steps)
@@ -132,6 +136,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     for index, record in enumerate(records):
         error = metrics.band(test[index].mean(axis=-1))
         row = {
+            "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
             "validation_mse": metrics.band(validation[index].mean(axis=-1)).median,
             "mse": error.median,

@@ -66,6 +66,11 @@ class Config:
     learning_rate: float = 0.0
     seed: int = 0
 
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
+
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model on S2's corpus; attention with and without what holds over-fitting down; Multi30k."""
@@ -225,7 +230,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         lambda rate: train.adam(rate, steps),
         buckets,
         keys=jax.random.key(config.seed)[None],
-        settings=jnp.array([config.learning_rate or LEARNING_RATE[config.model]]),
+        settings=jnp.array([config.rate]),
         steps=per_call,
         vectorise=False,
     )
@@ -247,6 +252,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     ]
     record.keep("examples.json", json.dumps(examples, ensure_ascii=False, indent=1))
     row = {
+        "learning_rate": config.rate,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "validation_loss": float(state.opt_state.loss[0]),
         "bleu": scores.bleu.value,

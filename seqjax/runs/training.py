@@ -92,6 +92,11 @@ def _restored(records: Sequence[Record], state: "TrainState") -> "TrainState":
     for record in records:
         _forget_after(record.work / "checkpoint", step)
     if not step:
+        if newest:
+            begun = f"{len(newest)} of {len(records)} runs had begun"
+            print(
+                f"starting {_common_name(records)} again at step 0: {begun}, and they train together", file=sys.stderr
+            )
         return state
     for record in records:
         record.history = [row for row in read_history(record.work / "history.csv") if row["step"] <= step]
