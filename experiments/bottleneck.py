@@ -203,11 +203,11 @@ def draw(records: list[runs.Record]) -> "Figure":
 
     figure, axes = plot.figure(1, 2, width=11.5, height=4.4)
     left, right = axes[0]
-    left.set(yscale="log", ylim=(1e-5, 2), xlabel="numbers in the context vector, N")
+    left.set(ylim=(0, 1.1), xlabel="numbers in the context vector, N")
     left.set_ylabel(f"mean squared error, {LENGTH} steps of white noise")
     for style, model in enumerate(get_args(Model)):
         line = [record for record in records if (record.config.model, record.config.values) == (model, "reals")]
-        columns = [[max(record.result[name], 1e-5) for record in line] for name in ("mse", "low", "high")]
+        columns = [[record.result[name] for record in line] for name in ("mse", "low", "high")]
         if line:
             plot.curve(left, [record.config.width for record in line], *columns, label=LABEL[model], style=style)
     every = range(1, LENGTH + 1)

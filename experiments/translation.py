@@ -337,7 +337,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     ax.legend(frameon=False, fontsize=8)
 
     ax = axes[0, 2]
-    for number, record in enumerate(r for r in records if r.config.pairs == 5_000):
+    few = [record for record in records if record.config.pairs == 5_000]
+    for number, record in enumerate(few):
         history = runs.load(record.folder).history
         epochs = [row["step"] / history[-1]["step"] * record.config.epochs for row in history]
         losses = [row["validation"] for row in history]
@@ -345,7 +346,8 @@ def draw(records: list[runs.Record]) -> "Figure":
         bleu = f"BLEU {record.result['last_bleu']:.1f}, at its best {record.result['bleu']:.1f}"
         plot.curve(ax, epochs, losses, losses, losses, label=f"{name}\n{bleu}", style=number + 3, markers=False)
     ax.set(xlabel="epochs", ylabel="validation loss (nats a token)", title="5,000 pairs, attention: over-fitting")
-    ax.legend(frameon=False, fontsize=7)
+    if few:
+        ax.legend(frameon=False, fontsize=7)
 
     for ax, model in zip(axes[1], ("attention", "transformer"), strict=False):
         record = next((r for r in full if (r.config.model, r.config.corpus) == (model, "spa-eng")), None)

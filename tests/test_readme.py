@@ -31,12 +31,20 @@ def test_the_training_example_learns(workplace: Path):
     assert names["metrics"]["loss"] < 0.1 * names["task"].zero_loss()
 
 
+def test_the_encoder_decoder_example_writes_what_it_finds_likeliest(workplace: Path):
+    names: dict = {}
+    exec(examples()[1], names)
+    best, logits = names["best"], names["logits"]
+    assert logits.shape == (*names["batch"].target.shape, len(names["task"].vocabulary))
+    assert (best.log_probability[:, 0] >= best.log_probability[:, -1]).all()
+
+
 def test_the_loading_example_finds_what_an_experiment_trained(workplace: Path):
     script = ["experiments/shift_memory.py", "--model", "tcn", "--delay", "8", "--steps", "20", "--seeds", "1"]
     environment = os.environ | {"XDG_CACHE_HOME": str(workplace)}
     subprocess.run([sys.executable, *script], check=True, cwd=workplace, env=environment, capture_output=True)
     names: dict = {}
-    exec(examples()[1], names)
+    exec(examples()[2], names)
     whole = names["model"].apply(names["params"], names["jnp"].array([[[1.0], [-1.0], [0.5]]]))
     assert float(names["y"][0, 0, 0]) == pytest.approx(float(whole[0, 2, 0]), abs=1e-6)
 
