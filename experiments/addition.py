@@ -18,17 +18,14 @@ Next      python experiments/addition.py --digits 4 --steps 6000
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
 from seqjax import runs
 
 if TYPE_CHECKING:
-    import numpy as np
     from flax import linen as nn
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from seqjax.types import Seq2SeqBatch
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -52,6 +49,11 @@ class Config:
     batch_size: int = 128
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -86,7 +88,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from seqjax import losses, metrics, tasks, train
+    from seqjax import evaluate, losses, metrics, tasks, train
 
     config = group[0]
     task, model = tasks.Addition(config.digits), build(config)
@@ -103,7 +105,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         return task.sample(jax.random.fold_in(key, step), config.batch_size)
 
     train_key, test_key = jax.random.split(jax.random.key(config.digits))
-    rates = [c.learning_rate or LEARNING_RATE[c.model] for c in group]
     first = task.sample(test_key, 1)
     state, advance = train.sweep(
         lambda key: model.init(key, first.source, first.target),
@@ -111,13 +112,13 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         lambda rate: train.adam(rate, config.steps),
         sample,
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array(rates), config.seeds),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
     )
     state = runs.fit(records, state, advance, config.steps)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_PAIRS))
-    exact = (written(model, state.params, test) == test.target[None]).all(axis=2)
+    exact = (evaluate.written(model, state.params, test) == test.target[None]).all(axis=2)
     asked = ["".join(task.vocabulary.decode(row)).split("+") for row in test.source]
     carried = np.array([carries(int(first), int(second)) for first, second in asked])
     by_carries = [exact[:, carried == count].mean(axis=1) for count in range(config.digits + 1)]
@@ -125,6 +126,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         runs_of = slice(index * config.seeds, (index + 1) * config.seeds)
         score = metrics.band(100 * exact[runs_of].mean(axis=1))
         row = {
+            "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
             "exact": score.median,
             "low": score.low,
@@ -137,26 +139,6 @@ def carries(first: int, second: int) -> int:
     """How many digits of a sum carry one over to the next: as many as nines are lost of the digit sums."""
     first_digits, second_digits, sums = (sum(map(int, str(n))) for n in (first, second, first + second))
     return (first_digits + second_digits - sums) // 9
-
-
-def written(model: "nn.Module", params: Any, batch: "Seq2SeqBatch") -> "np.ndarray":
-    """What each run writes for every row, greedily."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import decode, evaluate
-    from seqjax.types import SOS
-
-    length = batch.target.shape[1]
-
-    def write(params, chunk):
-        carry = model.apply(params, chunk.source, chunk.source_mask, length, method="begin")
-        step: Any = functools.partial(model.apply, params, method="step")
-        return decode.greedy(step, carry, jnp.full(len(chunk.source), SOS, jnp.int32), length=length).tokens
-
-    every = jax.vmap(write, in_axes=(0, None), out_axes=1)
-    return np.moveaxis(evaluate.in_chunks(functools.partial(every, params), batch, batch_size=500), 1, 0)
 
 
 def draw(records: list[runs.Record]) -> "Figure":
@@ -178,11 +160,11 @@ def draw(records: list[runs.Record]) -> "Figure":
                 plot.curve(by_carries, range(len(bands)), *zip(*bands, strict=True), label=name, style=style)
         if digits == 3:
             steps, accuracy = PEER
-            ax.plot([steps], [accuracy], "k*", markersize=9, label="flax's example (2,168,000), easier pairs")
+            ax.plot([steps], [accuracy], "k*", markersize=9, label="flax's example (2.2 million), easier pairs")
         ax.set(xlabel="steps", ylabel=f"sums of {digits} digits, training batches exact (%)", ylim=(-2, 102))
-        ax.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8)
+        ax.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8, loc="lower right")
         by_carries.set(xlabel="carries", ylabel="unseen pairs exact (%)", xticks=range(digits + 1))
-        by_carries.legend(frameon=False, fontsize=8)
+        by_carries.legend(frameon=False, fontsize=8, loc="lower left")
     return figure
 
 

@@ -157,8 +157,7 @@ def _symbols(config: Config, model: "nn.Module"):
     import jax.numpy as jnp
     import numpy as np
 
-    from seqjax import decode, evaluate, losses, tasks
-    from seqjax.types import SOS
+    from seqjax import evaluate, losses, tasks
 
     task = tasks.Reversal(longest=LENGTH)
 
@@ -167,20 +166,14 @@ def _symbols(config: Config, model: "nn.Module"):
         logits = jnp.asarray(model.apply(params, batch.source, batch.target, **masks))
         return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
 
-    def written(params, chunk):
-        carry = model.apply(params, chunk.source, chunk.source_mask, LENGTH + 1, method="begin")
-        step: Any = functools.partial(model.apply, params, method="step")
-        first = jnp.full(len(chunk.source), SOS, jnp.int32)
-        return decode.greedy(step, carry, first, length=LENGTH + 1).tokens == chunk.target
-
     def judge(params, key):
         """For each run and sequence, the percentage in the column of the sequence's length, NaN in the others."""
         batch = task.held_out(key, TEST_SEQUENCES)
-        every = functools.partial(jax.vmap(written, in_axes=(0, None), out_axes=1), params)
         mask = np.asarray(batch.target_mask)
-        right = (evaluate.in_chunks(every, batch) & mask[:, None]).sum(axis=2) / mask.sum(axis=1, keepdims=True)
+        right = (evaluate.written(model, params, batch) == batch.target[None]) & mask[None]
+        right = right.sum(axis=2) / mask.sum(axis=1)[None]
         own = mask.sum(axis=1)[:, None] - 1 == np.array(LENGTHS)[None]
-        return np.where(own[None], 100 * right.T[..., None], np.nan)
+        return np.where(own[None], 100 * right[..., None], np.nan)
 
     batch = task.sample(jax.random.key(0), 1)
     return lambda key: model.init(key, batch.source, batch.target), loss, task.sample, judge

@@ -55,13 +55,22 @@ class Config:
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
 
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
+
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model, and one of them for fewer steps with less and less teacher forcing."""
-    steps, fewer, seeds = {"smoke": (40, 20, 2), "laptop": (3_000, 1_000, 1), "gpu": (20_000, 5_000, 5)}[scale]
+    steps, fewer, ratios, seeds = {
+        "smoke": (20, 20, (1.0, 0.5), 2),
+        "laptop": (3_000, 1_000, (1.0, 0.75, 0.5, 0.0), 1),
+        "gpu": (20_000, 5_000, (1.0, 0.75, 0.5, 0.25, 0.0), 5),
+    }[scale]
     return [
         *[Config(model=model, steps=steps, seeds=seeds) for model in get_args(Model)],
-        *[Config(teacher_forcing=ratio, steps=fewer, seeds=seeds) for ratio in (1.0, 0.75, 0.5, 0.0)],
+        *[Config(teacher_forcing=ratio, steps=fewer, seeds=seeds) for ratio in ratios],
     ]
 
 
@@ -90,7 +99,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from seqjax import losses, metrics, tasks, train
+    from seqjax import evaluate, losses, metrics, tasks, train
 
     config = group[0]
     task, model = tasks.Creature(), build(config)
@@ -108,7 +117,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         return task.sample(jax.random.fold_in(key, step), config.batch_size)
 
     train_key, test_key = jax.random.split(jax.random.key(0))
-    rates = [c.learning_rate or LEARNING_RATE[c.model] for c in group]
     first = task.sample(test_key, 1)
     state, advance = train.sweep(
         lambda key: model.init(key, first.source, first.target),
@@ -116,13 +124,13 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         lambda rate: train.adam(rate, config.steps),
         sample,
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array(rates), config.seeds),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
     )
     state = runs.fit(records, state, advance, config.steps)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_SENTENCES))
-    said = written(model, state.params, test)
+    said = evaluate.written(model, state.params, test)
     exact = (said == test.target[None]).all(axis=2)
     tokens = test.source_mask.sum(axis=1)
     by_length = [exact[:, (tokens >= low) & (tokens <= high)].mean(axis=1) for low, high in LENGTHS]
@@ -133,6 +141,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         runs_of = slice(index * config.seeds, (index + 1) * config.seeds)
         score = metrics.band(100 * exact[runs_of].mean(axis=1))
         row = {
+            "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
             "exact": score.median,
             "low": score.low,
@@ -143,26 +152,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
             for n in range(EXAMPLES)
         ]
         record.finish(row, by_length=100 * by_length[runs_of], examples=np.array(examples), **shown)
-
-
-def written(model: "nn.Module", params: Any, batch: "Seq2SeqBatch") -> "np.ndarray":
-    """What each run writes for every row, greedily."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import decode, evaluate
-    from seqjax.types import SOS
-
-    length = batch.target.shape[1]
-
-    def write(params, chunk):
-        carry = model.apply(params, chunk.source, chunk.source_mask, length, method="begin")
-        step: Any = functools.partial(model.apply, params, method="step")
-        return decode.greedy(step, carry, jnp.full(len(chunk.source), SOS, jnp.int32), length=length).tokens
-
-    every = jax.vmap(write, in_axes=(0, None), out_axes=1)
-    return np.moveaxis(evaluate.in_chunks(functools.partial(every, params), batch, batch_size=500), 1, 0)
 
 
 def look(task: "Creature", model: "nn.Module", params: Any, test: "Seq2SeqBatch") -> "dict[str, np.ndarray]":
@@ -188,11 +177,11 @@ def look(task: "Creature", model: "nn.Module", params: Any, test: "Seq2SeqBatch"
 def translate(records: list[runs.Record], sentence: str) -> None:
     """What each finished model makes of a sentence of the creature."""
     import jax
-    import numpy as np
+    import jax.numpy as jnp
 
-    from seqjax import tasks
+    from seqjax import evaluate, tasks
     from seqjax.tasks.creature import TARGET_LENGTH
-    from seqjax.types import EOS, Seq2SeqBatch
+    from seqjax.types import EOS, PAD, Seq2SeqBatch
 
     task = tasks.Creature()
     syllables = []
@@ -201,13 +190,13 @@ def translate(records: list[runs.Record], sentence: str) -> None:
         syllables += ["▁" + first, *rest]
     if unknown := task.source_vocabulary.unknown(syllables):
         raise ValueError(f"the sentence must be made of the creature's syllables, got {', '.join(unknown)}")
-    source = np.array([[*task.source_vocabulary.encode(syllables), EOS]])
-    target = np.zeros((1, TARGET_LENGTH), int)
-    batch = Seq2SeqBatch(source, target, np.ones(source.shape, bool), np.ones(target.shape, bool))
+    source = jnp.array([[*task.source_vocabulary.encode(syllables), EOS]])
+    target = jnp.zeros((1, TARGET_LENGTH), int)
+    batch = Seq2SeqBatch(source, target, source != PAD, target != PAD)
     print(f"> {sentence}")
     for record in records:
         params = jax.tree.map(lambda leaf: leaf[None], runs.load(record.folder).params())
-        said = task.read_target(written(build(record.config), params, batch)[0, 0])
+        said = task.read_target(evaluate.written(build(record.config), params, batch)[0, 0])
         print(f"< {said}   ({record.folder.name}: {record.result['exact']:.1f} % exact)")
 
 
@@ -216,19 +205,19 @@ def draw(records: list[runs.Record]) -> "Figure":
     from seqjax import metrics, plot
 
     figure, axes = plot.figure(2, 2, width=13.5, height=9)
-    longest = max(record.config.steps for record in records)
-    best = [r for r in records if r.config.teacher_forcing == 1 and r.config.steps == longest]
+    trained = [(record.config.steps, record.config.teacher_forcing) for record in records]
+    best = [record for record, how in zip(records, trained, strict=True) if how == max(trained)]
 
     ax: Axes = axes[0, 0]
-    middles = [(low + high) / 2 for low, high in LENGTHS]
+    places = range(len(LENGTHS))
     for style, model in enumerate(get_args(Model)):
         for record in (record for record in best if record.config.model == model):
             bands = [metrics.band(column) for column in record.arrays["by_length"].T]
             name = f"{LABEL[model]} ({record.result['parameters']:,}): {record.result['exact']:.1f} % of all"
-            plot.curve(ax, middles, *zip(*bands, strict=True), label=name, style=style)
+            plot.curve(ax, places, *zip(*bands, strict=True), label=name, style=style)
     ax.set(xlabel="tokens read", ylabel="unseen sentences translated exactly (%)", ylim=(-2, 102))
-    ax.set_xticks(middles, [f"{low}-{high}" for low, high in LENGTHS])
-    ax.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8)
+    ax.set_xticks(places, [f"{low}-{high}" for low, high in LENGTHS])
+    ax.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8, loc="lower left")
 
     ax = axes[0, 1]
     looking = [record for record in records if record.config.model == "attention"]
@@ -238,7 +227,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             ratios = [record.config.teacher_forcing for record in line]
             columns = [[record.result[name] for record in line] for name in ("exact", "low", "high")]
             plot.curve(ax, ratios, *columns, label=f"{LABEL['attention']}, {steps:,} steps", style=style)
-            ax.legend(frameon=False, fontsize=8)
+            ax.legend(frameon=False, fontsize=8, loc="upper left")
     ax.set(xlabel="teacher forcing: share of true tokens read back in training", ylim=(-2, 102))
     ax.set_ylabel("unseen sentences translated exactly (%)")
 
@@ -256,8 +245,8 @@ def draw(records: list[runs.Record]) -> "Figure":
         lines += [f"> {source}", f"= {reference}"]
         lines += [f"< {said} ({r.config.model})" for r, (_, _, said) in zip(best, sentences, strict=True)]
         lines.append("")
-    ax.text(0, 1, "\n".join(lines), va="top", fontsize=7, family="monospace", transform=ax.transAxes)
-    ax.set_title(f"the first {EXAMPLES} unseen sentences: the creature's, the true and the models' translations")
+    ax.text(0, 1, "\n".join(lines), va="top", fontsize=8, family="monospace", transform=ax.transAxes)
+    ax.set_title("unseen sentences: > the creature's, = the true translation, < the models'", fontsize=10)
     return figure
 
 

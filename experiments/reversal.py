@@ -84,7 +84,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from seqjax import losses, metrics, tasks, train
+    from seqjax import evaluate, losses, metrics, tasks, train
 
     config = group[0]
     task, model = tasks.Reversal(longest=config.longest), build(config)
@@ -110,13 +110,13 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     )
     state = runs.fit(records, state, advance, config.steps)
 
-    exact = exact_matches(model, state.params, task.held_out(test_key, TEST_SEQUENCES)).mean(axis=1)
+    def exact_matches(batch):
+        return (evaluate.written(model, state.params, batch) == batch.target[None]).all(axis=2).mean(axis=1)
+
+    exact = exact_matches(task.held_out(test_key, TEST_SEQUENCES))
     lengths = np.arange(1, 2 * config.longest + 1)
     by_length = np.stack(
-        [
-            exact_matches(model, state.params, _of_length(task, test_key, length, 2 * config.longest)).mean(axis=1)
-            for length in lengths.tolist()
-        ],
+        [exact_matches(_of_length(task, test_key, length, 2 * config.longest)) for length in lengths.tolist()],
         axis=1,
     )
     example = replace(task, shortest=task.longest).held_out(map_key, 1)
@@ -139,27 +139,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
             "written": np.array(tokens[1]),
         }
         record.finish(row, by_length=100 * by_length[runs_of], **shown)
-
-
-def exact_matches(model: "nn.Module", params: Any, batch: "Seq2SeqBatch"):
-    """Which sequences each run writes without a fault, greedily."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import decode, evaluate
-    from seqjax.types import SOS
-
-    length = batch.target.shape[1]
-
-    def right(params, chunk):
-        carry = model.apply(params, chunk.source, chunk.source_mask, length, method="begin")
-        step: Any = functools.partial(model.apply, params, method="step")
-        found = decode.greedy(step, carry, jnp.full(len(chunk.source), SOS, jnp.int32), length=length)
-        return (found.tokens == chunk.target).all(axis=1)
-
-    every = jax.vmap(right, in_axes=(0, None), out_axes=1)
-    return np.moveaxis(evaluate.in_chunks(functools.partial(every, params), batch, batch_size=500), 1, 0)
 
 
 def _of_length(task, key, length: int, longest: int) -> "Seq2SeqBatch":
@@ -206,8 +185,8 @@ def seed_replica(records: list[runs.Record]) -> None:
     import jax.numpy as jnp
     import optax
 
-    from seqjax import decode, losses, models
-    from seqjax.types import EOS, SOS, UNK
+    from seqjax import evaluate, losses, models
+    from seqjax.types import EOS, UNK, Seq2SeqBatch
 
     sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
     encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.HandOver)
@@ -233,21 +212,21 @@ def seed_replica(records: list[runs.Record]) -> None:
     def every_token(params, source, target):
         return losses.cross_entropy(jnp.asarray(model.apply(params, source, target)), target)
 
-    def written(params, length):
-        carry = model.apply(params, source, None, length, method="begin")
-        step: Any = functools.partial(model.apply, params, method="step")
-        return decode.greedy(step, carry, jnp.full(5, SOS, jnp.int32), length=length).tokens
+    def right(params):
+        batch = Seq2SeqBatch(source, target, source > 0, target > 0)
+        found = evaluate.written(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
+        return (found[0] == target).all(axis=1).sum()
 
     one_by_one = [(source[n : n + 1], target[n : n + 1]) for n in range(5)]
     params, found = descend(optax.sgd(0.01), first_token, one_by_one)
     print("as seed S1: one epoch of five sequences, and of each the first symbol alone")
     print(f"  losses {', '.join(f'{loss:.4f}' for loss in found)}, sum {sum(found):.4f}")
     print(f"  chance: ln 27 = {math.log(27):.4f} a symbol (25 symbols, EOS and <unk>), {5 * math.log(27):.4f} in all")
-    print(f"  right: {int((written(params, 6) == target).all(axis=1).sum())} of 5")
+    print(f"  right: {right(params)} of 5")
     params, found = descend(optax.adam(3e-3), every_token, [(source, target)] * 100)
     print("all symbols, the state carried on, EOS behind them; Adam, 100 updates")
     print(f"  losses {', '.join(f'{loss:.4f}' for loss in found[::25])}, at last {found[-1]:.4f}")
-    print(f"  right: {int((written(params, 6) == target).all(axis=1).sum())} of 5, the very ones it was trained on")
+    print(f"  right: {right(params)} of 5, the very ones it was trained on")
     print("unseen sequences need more than five to learn from: python experiments/reversal.py")
     for record in records:
         print(f"  {LABEL[record.config.model]}: {record.result['exact']:.1f} % exact")

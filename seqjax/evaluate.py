@@ -1,13 +1,16 @@
 """Predictions and errors over a whole data set, for all runs of a sweep at once."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
-from seqjax.types import Params
+from seqjax import decode
+from seqjax.types import SOS, Params, Seq2SeqBatch
 
 
 def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int = 256) -> Any:
@@ -48,3 +51,24 @@ def predict(
     """
     every = jax.vmap(apply, in_axes=(0, None), out_axes=1)
     return np.moveaxis(in_chunks(lambda chunk: every(params, chunk), inputs, batch_size=batch_size), 1, 0)
+
+
+def written(
+    model: Any, params: Params, batch: Seq2SeqBatch, *, batch_size: int = 500
+) -> Int[np.ndarray, "runs rows target"]:
+    """What each run of a sweep writes from every source, greedily, in as many tokens as the targets have.
+
+    Args:
+        model: an encoder-decoder, with `begin` and `step`.
+        params: of all runs, with the leading axis `runs`.
+        batch_size: rows at a time.
+    """
+    length = batch.target.shape[1]
+
+    def write(params: Params, chunk: Seq2SeqBatch) -> Array:
+        carry = model.apply(params, chunk.source, chunk.source_mask, length, method="begin")
+        first = jnp.full(len(chunk.source), SOS, jnp.int32)
+        return decode.greedy(partial(model.apply, params, method="step"), carry, first, length=length).tokens
+
+    every = jax.vmap(write, in_axes=(0, None), out_axes=1)
+    return np.moveaxis(in_chunks(partial(every, params), batch, batch_size=batch_size), 1, 0)

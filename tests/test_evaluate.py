@@ -29,3 +29,25 @@ def test_chunks_do_not_show(key):
     whole = evaluate.predict(apply, params, x)
     for batch_size in (1, 3, 10, 99):
         np.testing.assert_array_equal(evaluate.predict(apply, params, x, batch_size=batch_size), whole)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 11])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_a_function_in_chunks_is_the_function_of_everything(rows, batch_size):
+    """Trees in and out, and outputs of several ranks and types."""
+    table = {"ids": np.arange(rows * 3, dtype=np.int32).reshape(rows, 3), "mask": np.arange(rows) % 2 == 0}
+    shapes = []
+
+    def function(chunk):
+        shapes.append(chunk["ids"].shape)
+        total = jnp.where(chunk["mask"], chunk["ids"].sum(axis=1), -1)
+        return {"total": total, "pair": (2 * chunk["ids"][:, None], total > 9)}
+
+    found = evaluate.in_chunks(function, table, batch_size=batch_size)
+    whole = function(table)
+    assert shapes == [(min(rows, batch_size), 3), (rows, 3)], "one compiled shape"
+    assert jax.tree.structure(found) == jax.tree.structure(whole)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        assert isinstance(ours, np.ndarray)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     # floor 3: neither tasks nor models
     "train": LEARNING,
     "decode": LEARNING,
-    "evaluate": LEARNING,
+    "evaluate": f"{LEARNING} decode",
     "plot": "",
     # floor 4
     "checkpoint": EVERYTHING,

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from seqjax import losses, metrics
 
@@ -43,3 +44,64 @@ def test_no_counted_step_is_no_loss(steps):
     value, gradient = jax.value_and_grad(losses.squared_error)(predictions, targets, 0 * weight)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.fixture
+def tokens():
+    """Logits over 7 tokens of which the first two are never predicted, targets among the others, and a mask."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(4, 6, 7)).astype(np.float32)
+    logits[..., :2] = -np.inf
+    mask = np.arange(6)[None, :] < np.array([6, 1, 3, 0])[:, None]
+    targets = np.where(mask, rng.integers(2, 7, size=(4, 6)), 0)
+    return jnp.asarray(logits), jnp.asarray(targets, jnp.int32), jnp.asarray(mask)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_cross_entropy_is_that_of_the_smoothed_target(masked, smoothing, tokens):
+    """-sum p log q, where p has 1 - smoothing at the target and the rest evenly on the five possible tokens."""
+    logits, targets, mask = tokens
+    if not masked:
+        targets, mask = jnp.where(mask, targets, 3), None
+    log_q = log_softmax(np.asarray(logits, np.float64), axis=-1)[..., 2:]
+    p = (1 - smoothing) * np.eye(7)[np.asarray(targets)][..., 2:] + smoothing / 5
+    expected = -(p * log_q).sum(axis=-1)[np.ones((4, 6), bool) if mask is None else np.asarray(mask)].mean()
+    actual = losses.cross_entropy(logits, targets, mask, smoothing=smoothing)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_gradient_of_cross_entropy_is_softmax_minus_target(smoothing, tokens):
+    logits, targets, mask = tokens
+    gradient = jax.grad(lambda logits: losses.cross_entropy(logits, targets, mask, smoothing=smoothing))(logits)
+    q = np.exp(log_softmax(np.asarray(logits, np.float64), axis=-1))
+    p = (1 - smoothing) * np.eye(7)[np.asarray(targets)] + smoothing / 5 * (np.arange(7) > 1)
+    expected = np.where(np.asarray(mask)[..., None], q - p, 0) / np.asarray(mask).sum()
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(np.asarray(gradient)[..., :2], 0)
+
+
+def test_no_real_token_is_no_cross_entropy(tokens):
+    logits, targets, mask = tokens
+    value, gradient = jax.value_and_grad(losses.cross_entropy)(logits, targets, jnp.zeros_like(mask))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_a_target_that_is_never_predicted_costs_infinity(tokens):
+    logits, targets, mask = tokens
+    assert losses.cross_entropy(logits, targets.at[0, 0].set(1), mask) == np.inf
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_padding_of_any_kind_reaches_neither_cross_entropy_nor_its_gradient(smoothing, garbage, tokens):
+    logits, targets, mask = tokens
+    spoilt = jnp.where(mask[..., None], logits, garbage), jnp.where(mask, targets, -7)
+
+    def cost(logits, targets):
+        return losses.cross_entropy(logits, targets, mask, smoothing=smoothing)
+
+    expected, actual = jax.value_and_grad(cost)(logits, targets), jax.value_and_grad(cost)(*spoilt)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), expected, actual)

@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+import sacrebleu
 
 from seqjax import metrics
 
@@ -75,3 +76,90 @@ def test_wrong_arguments_are_refused(metric, predictions, weight, message):
 def test_r2_of_constant_targets_is_refused():
     with pytest.raises(ValueError, match="r2 needs finite targets that vary"):
         metrics.r2(PREDICTIONS, np.ones_like(TARGETS))
+
+
+# Translations
+
+
+def sentences(count, seed=0):
+    """Sentences of a small language, and references that share some of their words."""
+    random = np.random.default_rng(seed)
+    words = ["the", "a", "man", "woman", "dog", "runs", "sees", "eats", "house", "red", "big", "and"]
+    references = [[str(word) for word in random.choice(words, random.integers(4, 9))] for _ in range(count)]
+    hypotheses = [[w if random.random() < 0.8 else str(random.choice(words)) for w in given] for given in references]
+    return [" ".join(said) for said in hypotheses], [" ".join(given) for given in references]
+
+
+def test_bleu_by_hand():
+    """4 of 5 words, 3 of 4 pairs, 2 of 3 triples and 1 of 2 quadruples: their geometric mean, times exp(1 - 6/5)."""
+    found = metrics.translation(["a b c d e"], [["a b c d x"]])
+    assert found.bleu.value == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+    brief = metrics.translation(["a b c d e"], [["a b c d x y"]])
+    assert brief.bleu.value == pytest.approx(found.bleu.value * np.exp(1 - 6 / 5))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_scores_are_sacrebleu_s_for_any_number_of_references(most):
+    """Here lists are filled up with a reference that is there already, which changes neither score."""
+    hypotheses, first = sentences(60)
+    columns = [first, *(sentences(60, seed)[1] for seed in (1, 2))]
+    given = [[column[row] for column in columns[: 1 + row % most]] for row in range(60)]
+    found = metrics.translation(hypotheses, given, resamples=100)
+    filled = [[row[min(n, len(row) - 1)] for row in given] for n in range(most)]
+    assert found.bleu.value == pytest.approx(sacrebleu.corpus_bleu(hypotheses, filled).score, abs=1e-9)
+    assert found.chrf.value == pytest.approx(sacrebleu.corpus_chrf(hypotheses, filled).score, abs=1e-9)
+    assert f"nrefs:{1 if most == 1 else 'var'}|" in found.signature
+    assert f"version:{sacrebleu.__version__}" in found.signature
+    assert metrics.translation(hypotheses, given, resamples=100) == found
+
+
+def test_exact_matches_are_counted_over_all_references():
+    found = metrics.translation(["a b", "c", "d", "E"], [["x", "a b"], ["c"], ["x", "y", "c"], ["e"]])
+    assert found.exact.value == 50
+
+
+def test_intervals_are_as_wide_as_the_sample_is_small():
+    for count in (50, 800):
+        found = metrics.translation(*as_lists(*sentences(count)), resamples=1000)
+        rate = found.exact.value / 100
+        # A proportion's interval in closed form; the resampled one has granularity and noise.
+        half = 196 * np.sqrt(rate * (1 - rate) / count)
+        assert found.exact.high - found.exact.value == pytest.approx(half, rel=0.2)
+        assert found.exact.value - found.exact.low == pytest.approx(half, rel=0.2)
+        for estimate in found[:3]:
+            assert estimate.low < estimate.value < estimate.high
+        if count == 50:
+            narrower = [(e.high - e.low) / 4 for e in found[:3]]
+    for estimate, expected in zip(found[:3], narrower, strict=True):
+        assert estimate.high - estimate.low == pytest.approx(expected, rel=0.35)
+
+
+def as_lists(hypotheses, references):
+    return hypotheses, [[reference] for reference in references]
+
+
+def test_what_is_said_in_full_is_perfect_and_nonsense_is_not():
+    _, references = as_lists(*sentences(20))
+    for estimate in metrics.translation([given[0] for given in references], references, resamples=50)[:3]:
+        assert estimate == pytest.approx((100, 100, 100))
+    for estimate in metrics.translation(["q"] * 20, references, resamples=50)[:3]:
+        assert estimate == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "message"),
+    [
+        ([], [], "needs references for each sentence, got 0 and 0"),
+        (["a"], [["a"], ["b"]], "needs references for each sentence, got 1 and 2"),
+        (["a", "b", "c"], [["a"], [], ["c"]], "each sentence needs a reference, got none for sentence 1"),
+    ],
+)
+def test_translations_without_references_are_refused(hypotheses, references, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.translation(hypotheses, references)
+
+
+def test_one_sample_is_no_interval():
+    """Without resampling there is the number alone."""
+    for estimate in metrics.translation(*as_lists(*sentences(30)), resamples=1)[:3]:
+        assert estimate.low == estimate.value == estimate.high

@@ -47,6 +47,30 @@ def test_levels_are_named_once():
     assert ax.get_legend_handles_labels()[1] == ["linear filter"]
 
 
+def test_a_heat_map_shows_its_numbers_and_names_row_by_row():
+    _, axes = plot.figure()
+    ax = axes[0, 0]
+    values = np.array([[0.0, 0.25, 1.0], [0.5, 0.5, 0.125]])
+    plot.heat_map(ax, values, ["i", "go"], np.array(["yo", "voy", "<eos>"]))
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), values)
+    assert image.get_clim() == (0, 1)
+    black, white = image.to_rgba(np.array([[1.0, 0.0]]))[0, :, 0]
+    assert black < 0.01
+    assert white > 0.99
+    left, right, bottom, top = image.get_extent()
+    assert (left, right, bottom, top) == (-0.5, 2.5, 1.5, -0.5), "a cell around each tick, the first row on top"
+    assert [(tick, text.get_text()) for tick, text in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True)] == [
+        (0, "yo"),
+        (1, "voy"),
+        (2, "<eos>"),
+    ]
+    assert [(tick, text.get_text()) for tick, text in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)] == [
+        (0, "i"),
+        (1, "go"),
+    ]
+
+
 def test_a_figure_is_written_without_a_window(tmp_path):
     figure, axes = plot.figure(2, 3)
     assert axes.shape == (2, 3)

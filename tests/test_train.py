@@ -1,3 +1,4 @@
+import functools
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -6,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from seqjax import train
+from seqjax import checkpoint, train
+from seqjax.data import Buckets
 from seqjax.types import Batch
 
 TRUTH = jnp.array([[1.0], [-2.0]])
@@ -224,3 +228,197 @@ def test_a_sweep_compiles_once_for_all_runs_and_calls(key):
         assert later == []
         counts.append(len(first))
     assert counts[0] == counts[1] > 0
+
+
+# Batches of a few shapes
+
+
+def token_rows(sizes, vocab):
+    return [[4 + (row + place) % (vocab - 4) for place in range(size)] for row, size in enumerate(sizes)]
+
+
+BUCKETS = Buckets.of(
+    token_rows([1, 2, 1, 2, 3, 4, 3, 4, 5, 6, 5, 6], 9),
+    token_rows([2, 1, 2, 1, 3, 3, 4, 4, 2, 2, 2, 2], 8),
+    batch_size=2,
+    count=3,
+    source_vocab=9,
+    target_vocab=8,
+)
+
+
+def initialise_tokens(key):
+    read_key, write_key = jax.random.split(key)
+    return {"read": jax.random.normal(read_key, (9,)), "written": jax.random.normal(write_key, (8,))}
+
+
+def token_loss(params, batch, key):
+    """A mean over padded steps shows the shape that a batch came in."""
+    read, written = (
+        jnp.where(mask, params[name][ids], 0).mean(axis=1)
+        for name, ids, mask in [("read", *batch[::2]), ("written", *batch[1::2])]
+    )
+    noise = jax.random.normal(key, ())
+    return jnp.mean((read - written + 1 + 0.1 * noise) ** 2), {"width": jnp.float32(batch.source.shape[1])}
+
+
+@functools.cache
+def looped():
+    """Twelve steps in plain Python: the first state, the last, and how wide the source of each batch was."""
+    init_key, train_key = jax.random.split(jax.random.key(0))
+    state = first = train.init(initialise_tokens(init_key), ADAM, train_key)
+    step, widths = jax.jit(train.make_step(token_loss, ADAM)), []
+    draw = jax.jit(lambda *of: (BUCKETS.choose(*of), [make(*of) for make in BUCKETS.samples]))
+    data_key, _ = jax.random.split(train_key)
+    for number in range(12):
+        bucket, batches = draw(data_key, number)
+        state, metrics = step(state, batches[int(bucket)])
+        widths.append(float(metrics["width"]))
+    assert len(set(widths)) == 3, "all shapes came"
+    return first, state, np.array(widths)
+
+
+def assert_close(first, second):
+    """But for round-off; keys aside."""
+    for ours, theirs in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_one_program_for_all_buckets_equals_a_loop_and_goes_on_bitwise():
+    first, last, widths = looped()
+    advance = train.scan(token_loss, ADAM, BUCKETS, 3)
+    with compilations() as seen:
+        calls = [(copied(now), metrics) for now, metrics in train.run(advance, copied(first), 12)]
+    assert seen.count("jit(advance)") == 1
+    np.testing.assert_allclose([m["width"] for _, m in calls], widths.reshape(4, 3).mean(axis=1), rtol=1e-6)
+    assert_close(calls[-1][0][:3], last[:3])
+    *_, (resumed, _) = train.run(advance, copied(calls[1][0]), 12)
+    assert_bitwise(resumed, calls[-1][0])
+
+
+def test_runs_of_a_sweep_may_wait_for_each_other(key):
+    """The same numbers, one run after the other or side by side."""
+    arguments = {"keys": jax.random.split(key, 3), "settings": settings_of(3), "steps": 4}
+    found = []
+    for vectorise in (True, False):
+        state, advance = train.sweep(initialise, loss, optimizer, scaled, **arguments, vectorise=vectorise)
+        found.append(jax.jit(advance)(state))
+    (together, metrics), (alone, expected) = found
+    assert_bitwise((together.key, together.step), (alone.key, alone.step))
+    assert_close((together[:3], metrics), (alone[:3], expected))
+    assert len({float(value) for value in alone.params["kernel"][:, 0, 0]}) == 3
+
+
+def test_a_sweep_that_waits_chooses_between_buckets(key):
+    state, advance = train.sweep(
+        initialise_tokens,
+        token_loss,
+        optax.adam,
+        BUCKETS,
+        keys=key[None],
+        settings=jnp.array([0.1]),
+        steps=12,
+        vectorise=False,
+    )
+    assert " cond[" in str(jax.make_jaxpr(advance)(state))
+    found, metrics = jax.jit(advance)(state)
+    _, last, widths = looped()
+    assert_close(jax.tree.map(lambda leaf: leaf[0], found.params), last.params)
+    np.testing.assert_allclose(metrics["width"], [widths.mean()], rtol=1e-6)
+
+
+# The best parameters
+
+
+CALLS = 8
+
+
+def scripted(losses):
+    """A sweep whose runs count their calls; the number of a call decides its validation loss."""
+    runs = len(losses)
+    params = {"call": jnp.zeros(runs, jnp.int32), "losses": jnp.array(losses, jnp.float32)}
+    return train.TrainState(params, None, jnp.zeros(runs, jnp.int32), jax.random.split(jax.random.key(0), runs))
+
+
+def count_call(state):
+    params = state.params | {"call": state.params["call"] + 1}
+    return state._replace(params=params, step=state.step + 1), {"loss": 0 * state.step}
+
+
+def validation_of_call(params):
+    return params["losses"][params["call"] - 1]
+
+
+@jax.jit
+def advance_scripted(state):
+    _, advance = train.keep_best(state, count_call, validation_of_call)
+    return advance(state)
+
+
+LOSSES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.inf, np.nan]), min_size=CALLS, max_size=CALLS)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.tuples(LOSSES, LOSSES))
+def test_the_first_of_the_smallest_validation_losses_is_remembered(losses):
+    """For each run its own; a loss that is NaN or infinite never wins, and without any other the start is kept."""
+    state, _ = train.keep_best(scripted(losses), count_call, validation_of_call)
+    np.testing.assert_array_equal(train.chosen(state)["call"], [0, 0])
+    for call in range(CALLS):
+        state, metrics = advance_scripted(state)
+        assert set(metrics) == {"loss", "validation"}
+        np.testing.assert_array_equal(metrics["validation"], np.array([run[call] for run in losses], np.float32))
+        np.testing.assert_array_equal(state.params["call"], call + 1)
+        for number, run in enumerate(losses):
+            finite = [(value, n) for n, value in enumerate(run[: call + 1], start=1) if np.isfinite(value)]
+            value, best = min(finite, default=(np.inf, 0))
+            assert train.chosen(state)["call"][number] == best
+            assert state.opt_state.loss[number] == value
+
+
+def validate(params):
+    """The error on eight sequences that training never sees, without noise."""
+    batch = sample(jax.random.key(99), 0)
+    error = batch.inputs @ params["kernel"] + params["bias"].reshape(1, 1, 1) - batch.targets
+    return jnp.mean(error**2)
+
+
+def noisy_sweep(key, *, best):
+    """Learning rates that overshoot, so that the last parameters are not the best."""
+    rates = Settings(jnp.array([0.5, 1.5, 0.01]), jnp.ones(3))
+    keys = jax.random.split(key, 3)
+    swept = train.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=rates, steps=2, vectorise=False)
+    return train.keep_best(*swept, validate) if best else swept
+
+
+def test_the_best_parameters_are_those_a_loop_finds(key):
+    state, advance = noisy_sweep(key, best=False)
+    states = [copied(now) for now, _ in train.run(advance, state, 16)]
+    losses = np.stack([jax.vmap(validate)(now.params) for now in states])
+    state, advance = noisy_sweep(key, best=True)
+    *_, (last, metrics) = train.run(advance, state, 16)
+    np.testing.assert_allclose(metrics["validation"], losses[-1], rtol=1e-4)
+    np.testing.assert_allclose(last.opt_state.loss, losses.min(axis=0), rtol=1e-4)
+    assert (losses.argmin(axis=0) < 7).sum() >= 2
+    for name, found in train.chosen(last).items():
+        expected = [states[call].params[name][run] for run, call in enumerate(losses.argmin(axis=0))]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(last.params[name], states[-1].params[name], rtol=1e-4, atol=1e-6)
+    assert train.chosen(states[-1]) is states[-1].params
+
+
+def test_the_best_parameters_are_resumed_and_compiled_once(key, tmp_path):
+    state, advance = noisy_sweep(key, best=True)
+    with compilations() as seen:
+        calls = train.run(advance, state, 16)
+        for _ in range(5):
+            middle, _ = next(calls)
+        checkpoint.save(tmp_path, 10, middle, {})
+        *_, (last, _) = calls
+    assert [name for name in seen if "advance" in name] == ["jit(advance_and_validate)"]
+    like, advance = noisy_sweep(key, best=True)
+    restored = checkpoint.restore(tmp_path, like, {}).state
+    assert isinstance(restored.opt_state, train.Best)
+    *_, (resumed, _) = train.run(advance, restored, 16)
+    assert checkpoint.fingerprint(resumed) == checkpoint.fingerprint(last)
+    assert_bitwise(train.chosen(resumed), train.chosen(last))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Key, UInt32
 
-from seqjax.types import EOS, PAD, SOS, UNK, Seq2SeqBatch
+from seqjax.types import EOS, PAD, UNK, Seq2SeqBatch
 
 
 def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch_size: int) -> Int[Array, " batch"]:
@@ -49,6 +49,11 @@ def pad(
     return ids, mask
 
 
+def close_up(tokens: Int[Array, "batch time"]) -> Int[Array, "batch time"]:
+    """Move the PADs of each row behind all that is real, which keeps its order: 0 7 0 5 2 -> 7 5 2 0 0."""
+    return jnp.take_along_axis(tokens, jnp.argsort(tokens == PAD, axis=1, stable=True), axis=1)
+
+
 def pairs(
     sources: Sequence[Sequence[int]],
     targets: Sequence[Sequence[int]],
@@ -74,11 +79,6 @@ def pairs(
     source, source_mask = pad([[*row, EOS] for row in sources], source_length)
     target, target_mask = pad([[*row, EOS] for row in targets], target_length)
     return Seq2SeqBatch(*map(jnp.asarray, (source, target, source_mask, target_mask)))
-
-
-def shift_right(target: Int[Array, "batch target"]) -> Int[Array, "batch target"]:
-    """What a decoder reads when it is to write `target`: SOS first, then each token but the last."""
-    return jnp.concatenate([jnp.full_like(target[:, :1], SOS), target[:, :-1]], axis=1)
 
 
 @dataclass(frozen=True, eq=False)

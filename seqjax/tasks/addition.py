@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from seqjax.data.batching import close_up
 from seqjax.data.text import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, Seq2SeqBatch
 
@@ -19,11 +20,6 @@ HELD_OUT = (5, 6)
 """Pairs whose difference leaves one of these when divided by `MODULUS` are held out: 18 % of all."""
 
 
-def close_up(tokens: Int[Array, "batch time"]) -> Int[Array, "batch time"]:
-    """Move the PADs of each row behind all that is real, which keeps its order: 0 7 0 5 2 -> 7 5 2 0 0."""
-    return jnp.take_along_axis(tokens, jnp.argsort(tokens == PAD, axis=1, stable=True), axis=1)
-
-
 @dataclass(frozen=True)
 class Addition:
     """Two numbers of up to `digits` digits as characters, without leading zeros; the target is their sum.
@@ -31,7 +27,8 @@ class Addition:
     Example: 123+45 -> 168. EOS (2) ends both sides, so that the ids are 5 6 7 14 8 9 2 and 5 10 12 2, with PAD (0) up
     to 2 `digits` + 2 and `digits` + 2 tokens.
 
-    Every pair below 10^digits is as likely as any other, as in flax's `examples/seq2seq`. A pair is held out exactly
+    Every pair below 10^digits is as likely as any other (flax's `examples/seq2seq` has an easier task: one number is
+    below 100, and the smaller comes first). A pair is held out exactly
     if its difference leaves 5 or 6 when divided by 11: 12+7 is (5), 7+12 is (-5 = 6 - 11), 123+45 is not (78 = 7 * 11
     + 1). So both orders of a pair are on the same side, and yet every sum occurs in training: two numbers that differ
     by 0 or 1 have it.

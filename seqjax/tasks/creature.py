@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
+from seqjax.data.batching import close_up
 from seqjax.data.text import RESERVED, Vocabulary
-from seqjax.tasks.addition import close_up
 from seqjax.types import EOS, PAD, Seq2SeqBatch
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.batching import Buckets, _edges, _shuffled, epoch_rows, pad, pairs, shift_right
-from seqjax.types import EOS, PAD, SOS, UNK
+from seqjax.data.batching import Buckets, _edges, _shuffled, close_up, epoch_rows, pad, pairs
+from seqjax.types import EOS, PAD, UNK
 
 
 def epoch(key, number, rows, batch_size):
@@ -67,7 +67,6 @@ def test_a_target_ends_and_the_decoder_reads_it_one_step_late():
     np.testing.assert_array_equal(batch.source_mask, [[1, 1, 1], [1, 1, 0]])
     np.testing.assert_array_equal(batch.target, [[7, EOS, PAD], [EOS, PAD, PAD]])
     np.testing.assert_array_equal(batch.target_mask, [[1, 1, 0], [1, 0, 0]])
-    np.testing.assert_array_equal(shift_right(batch.target), [[SOS, 7, EOS], [SOS, EOS, PAD]])
 
 
 @pytest.mark.parametrize(
@@ -236,3 +235,10 @@ def test_buckets_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
         Buckets(parts, 0)
     assert len(bucketed(LENGTHS, batch_size=13, count=4).parts) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=6, max_size=6))
+def test_close_up(values):
+    expected = [value for value in values if value] + [0] * values.count(0)
+    np.testing.assert_array_equal(close_up(jnp.array([values, values[::-1]]))[0], expected)

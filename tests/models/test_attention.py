@@ -1,9 +1,13 @@
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import dot_attention
+from seqjax.models import Additive, Attention, General, MultiHead, dot_attention
+from tests import contracts
 
 
 @pytest.fixture
@@ -65,3 +69,99 @@ def test_scores_of_any_size(qkv):
         weights = dot_attention(wide_query, wide_keys, values, mask=everything)[1]
         narrow = dot_attention(query * np.sqrt(6 / 7), keys, values, mask=everything)[1]
         np.testing.assert_allclose(weights, narrow, rtol=1e-3)
+
+
+def by_dot(params, query, source):
+    return [source @ query], [source], lambda seen: seen
+
+
+def by_general(params, query, source):
+    return [source @ params["key"]["kernel"] @ query], [source], lambda seen: seen
+
+
+def by_sum(params, query, source):
+    key, more = params["key"], query @ params["query"]["kernel"]
+    hidden = [np.tanh(more + one @ key["kernel"] + key["bias"]) for one in source]
+    return [np.reshape(hidden, (-1, 5)) @ params["energy"][:, 0]], [source], lambda seen: seen
+
+
+def by_heads(params, query, source):
+    scores, values = [], []
+    for head in range(3):
+        kernel, bias = params["key_value"]["kernel"][:, :, head], params["key_value"]["bias"][:, head]
+        q = query @ params["query"]["kernel"][:, head] + params["query"]["bias"][head]
+        scores.append((source @ kernel[:, 0] + bias[0]) @ q / np.sqrt(2))
+        values.append(source @ kernel[:, 1] + bias[1])
+    out = params["out"]["kernel"].reshape(6, 6)
+    return scores, values, lambda seen: seen @ out + params["out"]["bias"]
+
+
+KINDS = {
+    "dot": (Attention(), by_dot),
+    "general": (General(4), by_general),
+    "additive": (Additive(5), by_sum),
+    "heads": (MultiHead(6, 3), by_heads),
+}
+SOURCES = (5, 3, 1, 0)
+
+
+def prepare_and_look(attention, source, mask, query):
+    return attention.look(attention.prepare(source, mask), query)
+
+
+@pytest.fixture
+def sight():
+    """Four sources of 5, 3, 1 and no steps, and what looks at them."""
+    rng = np.random.default_rng(2)
+    source, query = (jnp.asarray(rng.normal(size=(4, time, 4)), jnp.float32) for time in (5, 2))
+    return source, contracts.upto(SOURCES, 5), query
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_its_equation(kind, sight, key):
+    attention, reference = KINDS[kind]
+    look: Any = prepare_and_look
+    params = contracts.filled(jax.eval_shape(partial(attention.init, method=look), key, *sight), key)
+    averages, weights = contracts.compiled(partial(attention.apply, method=look))(params, *sight)
+    double: Any = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params).get("params")
+    source, _, query = (np.asarray(part, np.float64) for part in sight)
+    for row, target in np.ndindex(4, 2):
+        length = SOURCES[row]
+        scores, values, out = reference(double, query[row, target], source[row, :length])
+        assert len(scores) == weights.shape[1]
+        seen = []
+        for head, (score, value) in enumerate(zip(scores, values, strict=True)):
+            expected = np.exp(score) / max(np.exp(score).sum(), 1e-9)
+            np.testing.assert_allclose(weights[row, head, target, :length], expected, rtol=1e-4)
+            np.testing.assert_array_equal(weights[row, head, target, length:], 0)
+            seen.append(expected @ value)
+        np.testing.assert_allclose(averages[row, target], out(np.concatenate(seen)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_gets_no_gradient_and_no_source_is_no_nan(kind, sight, key):
+    attention, _ = KINDS[kind]
+    look: Any = prepare_and_look
+    source, mask, query = sight
+    params = contracts.filled(jax.eval_shape(partial(attention.init, method=look), key, *sight), key)
+
+    @contracts.compiled
+    @jax.grad
+    def gradient(parts):
+        averages: Any = attention.apply(parts["params"], parts["source"], mask, query, method=look)[0]
+        return jnp.sum(100 * averages**2)
+
+    found = gradient({"params": params, "source": source})
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    np.testing.assert_array_equal(found["source"][~mask], 0)
+    assert (np.abs(found["source"][mask]).max(axis=-1) > 0).all()
+
+
+def test_bad_arguments(sight):
+    for heads in (0, -1, 4):
+        with pytest.raises(ValueError, match=f"heads must divide features, got {heads} heads and 6 features"):
+            MultiHead(6, heads)
+    source, mask, query = sight
+    look: Any = prepare_and_look
+    with pytest.raises(ValueError, match="dot attention needs one width, got 3 and 4"):
+        Attention().apply({}, source, mask, query[..., :3], method=look)

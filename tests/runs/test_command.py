@@ -1,13 +1,16 @@
 """The command line of an experiment: what it accepts, what it does again, what it prints and leaves behind."""
 
+import functools
 import json
 import re
 
+import numpy as np
 import pytest
 
-from seqjax import runs
+from seqjax import runs, train
 from seqjax.runs import folder, training
 from seqjax.runs.progress import Report
+from tests.runs import regression
 from tests.runs.conftest import ROOT, Lab, program
 from tests.runs.regression import Config
 
@@ -238,3 +241,123 @@ def test_header_fields_go_on_over_indented_lines(tmp_path):
     assert runs.read_header(script) == {"Title": "Title.", "Paper": "one,\n  two", "Next": "run"}
     script.write_text("x = 1\n")
     assert runs.read_header(script) == {"Title": ""}
+
+
+# The best parameters
+
+
+def nearness(params):
+    """The worse, the more is learned: then the parameters after the first call are the best."""
+    return -((params["params"]["kernel"][:, 0] - np.array(regression.WEIGHTS, np.float32)) ** 2).mean()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_run_keeps_its_best_parameters_and_not_the_last(here, tmp_path, monkeypatch, interrupted):
+    configs = [Config(steps=20, learning_rate=rate) for rate in (0.05, 0.2)]
+    state, advance = program(configs)
+    kernels = [np.array(now.params["params"]["kernel"]) for now, _ in train.run(advance, state, 20)]
+
+    def remembering(group):
+        return train.keep_best(*program(group), nearness)
+
+    monkeypatch.setattr(regression, "program", remembering)
+    home = tmp_path / "results" / "regression"
+    records = [runs.Record(config, home / folder.run_name(config, Config())) for config in configs]
+    if interrupted:
+        for record in records:
+            record.session = training.Session(Report(2))
+            record.begin(resume=True)
+        training.fit(records, *remembering(configs), 10)
+    code, _, err = here("--scale", "smoke")
+    assert code == 0, err
+    assert ("at step 10" in err) == interrupted
+    for number, record in enumerate(records):
+        run, seeds = runs.load(record.folder), slice(2 * number, 2 * number + 2)
+        kept = np.stack([run.params(seed)["params"]["kernel"] for seed in range(2)])
+        np.testing.assert_allclose(kept, kernels[0][seeds], rtol=1e-5)
+        assert not np.allclose(kept, kernels[-1][seeds], rtol=1e-2)
+        validation = [row["validation"] for row in run.history]
+        assert [sorted(validation[seed::2]) for seed in range(2)] == [validation[seed::2] for seed in range(2)]
+        assert len(validation) == 8
+
+
+# What else can be done
+
+
+@pytest.fixture
+def using(here, monkeypatch):
+    """The experiment with two more options; what they are called with."""
+    told = []
+
+    def tell(records, text):
+        """Say it of the best run."""
+        told.append(([record.result["mse"] for record in records], text))
+
+    def count_runs(records):
+        """How many there are."""
+        told.append(len(records))
+
+    monkeypatch.setattr(runs, "main", functools.partial(runs.main, tell=tell, count_runs=count_runs))
+    return here, told
+
+
+def forbidden(*_):
+    raise AssertionError("neither trains nor draws")
+
+
+def everything_in(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeypatch):
+    here, told = using
+    code, out, err = here("--tell", "a word", "--scale", "smoke")
+    assert (code, out, told) == (2, "", [])
+    assert re.fullmatch(
+        r"error: --tell needs a finished run, found none of these in results/regression: train one without it\n", err
+    )
+    assert here("--count-runs", "--scale", "smoke") == (0, "", "")
+    assert told == [0]
+    assert everything_in(tmp_path / "results") == {}
+
+    assert here("--scale", "smoke", "--learning-rate", "0.2")[0] == 0
+    assert told == [0]
+    files = everything_in(tmp_path / "results")
+    monkeypatch.setattr(regression, "measure", forbidden)
+    monkeypatch.setattr(regression, "draw", forbidden)
+    assert here("--tell", "a word", "--count-runs", "--scale", "smoke") == (0, "", "")
+    [run] = [path.parent for path in files if path.name == "result.json"]
+    # Of the two runs of this scale one is finished; the configuration named on the command line holds here too.
+    assert told[1:] == [([runs.load(run).result["mse"]], "a word"), 1]
+    assert here("--tell", "x", "--scale", "smoke", "--learning-rate", "0.3")[0] == 2
+    assert everything_in(tmp_path / "results") == files
+    assert not (tmp_path / "figures").exists()
+
+
+def test_help_shows_what_else_can_be_done_at_once(lab):
+    added = """
+def tell(records, text):
+    \"\"\"Say it of the best run.\"\"\"
+
+
+def count_runs(records):
+    \"\"\"How many there are.\"\"\"
+
+
+if __name__"""
+    script = lab.script.read_text().replace("if __name__", added.lstrip())
+    lab.script.write_text(script.replace("measure, draw)", "measure, draw, tell=tell, count_runs=count_runs)"))
+    code, out, err = lab.run("--help", options=("-X", "importtime"))
+    assert code == 0, err
+    assert re.search(r"--tell TEXT\W+Say it of the best run\.", out)
+    assert re.search(r"--count-runs.*\W+How many there are\.", out)
+    assert "seqjax.runs.command" in modules_imported(err)
+    assert not modules_imported(err) & {"jax", "flax", "matplotlib", "orbax"}
+
+
+@pytest.mark.parametrize("text", ["", "None"])
+def test_any_text_is_text_and_no_wish_to_train(using, text):
+    here, told = using
+    code, out, err = here("--tell", text, "--scale", "smoke")
+    assert (code, out, told) == (2, "", [])
+    assert "--tell needs a finished run" in err

@@ -133,6 +133,25 @@ def test_a_finished_run_is_renamed_into_place_and_read_back(record):
     assert {"python", "jax", "flax", "seqjax"} <= set(record.provenance["versions"])
 
 
+def test_text_that_is_kept_is_read_from_the_finished_run(record):
+    text = '["<pad>", "ñandú￭"]\r\n\n'
+    record.keep("source.json", "old")
+    record.keep("source.json", text)
+    with pytest.raises(FileNotFoundError):
+        record.read("source.json")
+    record.begin(resume=True)
+    record.finish(ROW)
+    assert sorted(path.name for path in record.folder.iterdir() if "json" in path.name) == [
+        "config.json",
+        "provenance.json",
+        "result.json",
+        "source.json",
+    ]
+    assert runs.Record(Config(), record.folder).read("source.json") == text
+    with pytest.raises(FileNotFoundError, match="other"):
+        record.read("other")
+
+
 def test_finishing_again_replaces_the_first(record):
     record.write_history()
     record.finish(ROW, old=np.ones(1))

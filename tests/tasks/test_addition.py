@@ -1,14 +1,10 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from seqjax.tasks import Addition
-from seqjax.tasks.addition import close_up
 from seqjax.types import EOS, PAD, Seq2SeqBatch
 
 ROWS = 20_000
@@ -60,13 +56,6 @@ def test_worked_example():
     assert held_out(12, 7)
     assert held_out(7, 12)
     assert not held_out(123, 45)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 2), min_size=6, max_size=6))
-def test_close_up(values):
-    expected = [value for value in values if value] + [0] * values.count(0)
-    np.testing.assert_array_equal(close_up(jnp.array([values, values[::-1]]))[0], expected)
 
 
 def test_every_pair_of_one_digit_is_on_its_side():

@@ -1,0 +1,187 @@
+"""Against loops in NumPy, written from the equations."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax.models import (
+    GRU,
+    LSTM,
+    Additive,
+    Attention,
+    BahdanauDecoder,
+    Bidirectional,
+    Bridge,
+    EncoderDecoder,
+    General,
+    HandOver,
+    LuongDecoder,
+    Memory,
+    Recurrent,
+    RecurrentDecoder,
+    Transformer,
+    TransformerDecoder,
+)
+from tests import contracts
+
+LENGTHS, READ = (4, 2), (5, 3)
+"""Real steps of the two sources, and of what is read of the two targets."""
+
+
+@pytest.fixture
+def memory():
+    """What an encoder with a state of 3 and outputs of 4 leaves."""
+    rng = np.random.default_rng(0)
+    mask = contracts.upto(LENGTHS, 4)
+    outputs = np.where(np.asarray(mask)[..., None], rng.normal(size=(2, 4, 4)), 0)
+    return Memory(jnp.asarray(outputs, jnp.float32), mask, (jnp.asarray(rng.normal(size=(2, 3)), jnp.float32),))
+
+
+def write(decoder, memory, x, mask, first: int) -> Any:
+    """The target in two pieces, `first` steps and the others."""
+    begin = decoder.extend(decoder.start(memory, x.shape[1]), x[:, :first], mask=mask[:, :first])
+    return begin, decoder.extend(begin.carry, x[:, first:], mask=mask[:, first:])
+
+
+def run(decoder, key, memory) -> Any:
+    """Its parameters in float64, embedded tokens, and what it makes of them."""
+    x, mask = contracts.inputs(key, 5, width=3, rows=2), contracts.upto(READ, 5)
+    arguments = memory, x, mask
+    write_all: Any = partial(write, first=2)
+    shapes = jax.eval_shape(partial(decoder.init, method=write_all), key, *arguments)
+    params = contracts.filled(shapes, key)
+    begin, end = contracts.compiled(partial(decoder.apply, method=write_all))(params, *arguments)
+    features = np.concatenate([begin.features, end.features], axis=1)
+    weights = np.concatenate([begin.weights, end.weights], axis=2)
+    double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["params"])
+    return double, np.asarray(x, np.float64), features, weights, end.carry
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum()
+
+
+def gru(layer, h, x):
+    """Cho et al. 2014 with the reset gate after the product."""
+    n = len(h)
+    a, b, bias = x @ layer["input_kernel"], h @ layer["recurrent_kernel"], layer["bias"]
+    r, z = sigmoid(a[:n] + b[:n] + bias[:n]), sigmoid(a[n : 2 * n] + b[n : 2 * n] + bias[n : 2 * n])
+    candidate = np.tanh(a[2 * n :] + bias[2 * n : 3 * n] + r * (b[2 * n :] + bias[3 * n :]))
+    return (1 - z) * candidate + z * h
+
+
+def bridged(params, state):
+    return np.tanh(state @ params["first"]["Dense_0"]["kernel"] + params["first"]["Dense_0"]["bias"])
+
+
+@pytest.mark.parametrize("input_feeding", [False, True])
+def test_luong(input_feeding, memory, key):
+    """Eq. 5 and sec. 3.3, with the scores q' W k."""
+    decoder = LuongDecoder(3, GRU, attention=partial(General, 3), input_feeding=input_feeding)
+    params, x, features, weights, carry = run(decoder, key, memory)
+    for row, (length, read) in enumerate(zip(LENGTHS, READ, strict=True)):
+        source = np.asarray(memory.outputs[row, :length], np.float64)
+        h, fed, attended = bridged(params, memory.state[0][row]), np.zeros(3), np.zeros(length)
+        for t in range(read):
+            h = gru(params["stack"]["layer_0"], h, np.concatenate([x[row, t], fed]) if input_feeding else x[row, t])
+            looked = softmax(source @ params["attend"]["key"]["kernel"] @ h)
+            y = np.tanh(np.concatenate([looked @ source, h]) @ params["combine"]["kernel"])
+            fed, attended = y if input_feeding else fed, attended + looked
+            np.testing.assert_allclose(features[row, t], y, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(weights[row, 0, t, :length], looked, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(carry.state[0][row], h, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(carry.fed[row], fed, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(carry.attended[row, :length], attended, rtol=1e-4)
+        np.testing.assert_array_equal(carry.attended[row, length:], 0)
+
+
+def test_bahdanau(memory, key):
+    """It looks from the state before; the readout gets [h; c; x]."""
+    params, x, features, weights, carry = run(BahdanauDecoder(3, GRU, attention=partial(Additive, 5)), key, memory)
+    attend = params["attend"]
+    for row, (length, read) in enumerate(zip(LENGTHS, READ, strict=True)):
+        source = np.asarray(memory.outputs[row, :length], np.float64)
+        h, attended = bridged(params, memory.state[0][row]), np.zeros(length)
+        for t in range(read):
+            hidden = np.tanh(
+                [h @ attend["query"]["kernel"] + k @ attend["key"]["kernel"] + attend["key"]["bias"] for k in source]
+            )
+            looked = softmax(hidden @ attend["energy"][:, 0])
+            context = looked @ source
+            h, attended = gru(params["stack"]["layer_0"], h, np.concatenate([x[row, t], context])), attended + looked
+            np.testing.assert_allclose(features[row, t], np.concatenate([h, context, x[row, t]]), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(weights[row, 0, t, :length], looked, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(carry.state[0][row], h, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(carry.attended[row, :length], attended, rtol=1e-4)
+
+
+def normal(rng, *shape):
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def test_bridge_by_hand(key):
+    """From two layers read both ways to three of LSTM: the third starts from the last; each part has its own W."""
+    rng = np.random.default_rng(0)
+    given = tuple((normal(rng, 2, 3), normal(rng, 2, 3)) for _ in range(2))
+    wanted = Recurrent(5, LSTM, layers=3).start(2, 0, 0)
+    params = contracts.filled(jax.eval_shape(Bridge().init, key, given, wanted), key)
+    made = contracts.compiled(Bridge().apply)(params, given, wanted)
+    assert jax.tree.structure(made) == jax.tree.structure(wanted)
+    for number, part in enumerate(jax.tree.leaves(made)):
+        dense = jax.tree.map(np.asarray, params["params"][f"Dense_{number}"])
+        summary = np.concatenate(given[min(number // 2, 1)], axis=1)
+        np.testing.assert_allclose(part, np.tanh(summary @ dense["kernel"] + dense["bias"][None]), rtol=1e-4, atol=1e-5)
+
+
+def test_hand_over_gives_the_state_as_it_is_or_says_what_does_not_fit(key):
+    rng = np.random.default_rng(0)
+    given = tuple((normal(rng, 2, 5), normal(rng, 2, 5)) for _ in range(2))
+    assert HandOver().apply({}, given, Recurrent(5, LSTM, layers=2).start(2, 0, 0)) is given
+    for misfit in (Recurrent(5, LSTM), Recurrent(5, GRU, layers=2), Recurrent(4, LSTM, layers=2)):
+        with pytest.raises(ValueError, match=r"HandOver needs an encoder that ends in states .*, got .*: use Bridge"):
+            HandOver().apply({}, given, misfit.start(2, 0, 0))
+
+
+def test_bad_arguments(memory, key):
+    with pytest.raises(ValueError, match="heads must divide features, got 4 heads and 6 features"):
+        run(TransformerDecoder(6, 4), key, memory)
+    for decoder in (LuongDecoder(3), BahdanauDecoder(3), LuongDecoder(3, input_feeding=True)):
+        with pytest.raises(ValueError, match="dot attention needs one width, got 3 and 4"):
+            run(decoder, key, memory)
+    with pytest.raises(ValueError, match=r"HandOver needs .*: use Bridge"):
+        run(RecurrentDecoder(4, bridge=HandOver), key, memory)
+
+
+def test_a_transformer_writes_no_more_than_it_was_told(memory, key):
+    decoder: Any = TransformerDecoder(4, 2, layers=1)
+    x = contracts.inputs(key, 3, width=3, rows=2)
+
+    def write_three(decoder, memory, x):
+        return decoder.extend(decoder.start(memory, 2), x)
+
+    with pytest.raises(ValueError, match="the cache holds 2 steps: 0 are used and 3 more were given"):
+        decoder.init(key, memory, x, method=write_three)
+
+
+WIDE = 12
+LEARN = {
+    "context": (Recurrent(WIDE, LSTM), RecurrentDecoder(WIDE, LSTM, bridge=HandOver)),
+    "luong": (Bidirectional(WIDE), LuongDecoder(WIDE)),
+    "input feeding": (Bidirectional(WIDE), LuongDecoder(WIDE, attention=Attention, input_feeding=True)),
+    "bahdanau": (Bidirectional(WIDE), BahdanauDecoder(WIDE, attention=partial(Additive, WIDE))),
+    "transformer": (Transformer(WIDE, 2, 1, causal=False), TransformerDecoder(WIDE, 2, layers=1)),
+}
+
+
+@pytest.mark.parametrize("name", LEARN)
+def test_learns(name, key):
+    encoder, decoder = LEARN[name]
+    contracts.learns_pairs(EncoderDecoder(encoder, decoder, 8, 8, embedding=8, tied=name != "context"), key)

@@ -1,0 +1,218 @@
+"""Whole models: contracts for each decoder behind one of the encoders, and what only probabilities can show."""
+
+import itertools
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from seqjax import decode, losses
+from seqjax.models import (
+    GRU,
+    LSTM,
+    TCN,
+    Additive,
+    BahdanauDecoder,
+    Bidirectional,
+    Bridge,
+    EncoderDecoder,
+    General,
+    HandOver,
+    LuongDecoder,
+    MultiHead,
+    Recurrent,
+    RecurrentDecoder,
+    Transformer,
+    TransformerDecoder,
+)
+from seqjax.types import EOS, PAD, SOS
+from tests import contracts
+
+ENCODERS = {
+    "both ways": Bidirectional(6, GRU),
+    "lstm": Recurrent(4, LSTM, layers=2),
+    "tcn": TCN(4, 2, (1, 2)),
+    "transformer": Transformer(4, 2, layers=1, causal=False),
+}
+DECODERS = {
+    "context": RecurrentDecoder(4, LSTM, layers=2, bridge=HandOver),
+    "luong": LuongDecoder(4, LSTM, layers=2, attention=partial(MultiHead, 6, 3)),
+    "input feeding": LuongDecoder(4, GRU, attention=partial(General, 4), input_feeding=True),
+    "bahdanau": BahdanauDecoder(4, GRU, attention=partial(Additive, 5)),
+    "transformer": TransformerDecoder(4, 2, layers=2),
+}
+HEADS = {"context": 0, "luong": 3, "input feeding": 1, "bahdanau": 1, "transformer": 4}
+BRIDGED: dict[str, Any] = {"context": {"bridge": Bridge}}
+CONTRACTS = [
+    ("lstm", "context", True),
+    ("transformer", "luong", True),
+    ("tcn", "input feeding", False),
+    ("both ways", "bahdanau", True),
+    ("tcn", "transformer", False),
+]
+
+
+def model(encoder, decoder, tied, **sizes):
+    chosen: dict[str, Any] = {"source_vocab": 13, "target_vocab": 12, "embedding": 5} | sizes
+    return EncoderDecoder(ENCODERS[encoder], DECODERS[decoder], tied=tied, **chosen)
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "tied"), CONTRACTS)
+def test_contract(encoder, decoder, tied, key):
+    whole = model(encoder, decoder, tied)
+    contracts.writes_as_it_steps(whole, key)
+    contracts.writes_causally(whole, key)
+    contracts.ignores_padded_tokens(whole, key)
+    contracts.pairs_are_independent(whole, key)
+    contracts.looks_at_what_is_there(whole, key, HEADS[decoder])
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_any_encoder_goes_with_any_decoder(encoder, decoder, key):
+    """One token a side, too; traced only."""
+    whole: Any = EncoderDecoder(ENCODERS[encoder], DECODERS[decoder].clone(**BRIDGED.get(decoder, {})), 13, 12, 5)
+    one = jnp.ones((2, 1), jnp.int32)
+    params = jax.eval_shape(whole.init, key, one, one)
+    found = jax.eval_shape(partial(whole.apply, method="align", train=True), params, one, one)
+    assert found.logits.shape == (2, 1, 12)
+    assert found.weights.shape == (2, HEADS[decoder], 1, 1)
+
+
+PLAIN: Any = EncoderDecoder(Recurrent(4), RecurrentDecoder(4), 8, 8, embedding=5)
+forced = contracts.compiled(PLAIN.apply)
+
+
+@pytest.fixture
+def plain(key):
+    """A plain model's parameters, a source, and a target of three tokens that the model would never guess."""
+    params, source = contracts.parameters(PLAIN, key), jnp.asarray([[4, 6, 5]])
+
+    def guess(*tokens):
+        return int(np.argmax(forced(params, source, jnp.asarray([(*tokens, EOS, EOS)[:3]]))[0, len(tokens)]))
+
+    first = guess()
+    true = next(token for token in range(EOS, 8) if token != first)
+    second = {read: guess(read) for read in (true, first)}
+    also_true = next(token for token in range(EOS, 8) if token not in second.values())
+    reads = [(true, also_true), (true, second[true]), (first, also_true), (first, second[first])]
+    return params, source, jnp.asarray([[true, also_true, EOS]]), reads
+
+
+def test_scheduled_sampling_draws_a_coin_for_each_step_and_row(plain, key):
+    params, source, target, reads = plain
+    rows, share = 4000, 0.3
+    many = [jnp.repeat(part, rows, axis=0) for part in (source, target)]
+    scheduled = contracts.compiled(partial(PLAIN.apply, method="scheduled"))
+    logits = np.asarray(scheduled(params, *many, jnp.float32(share), rngs={"sampling": key}))
+    each = jnp.asarray([[*read, EOS] for read in reads])
+    expected = np.concatenate([forced(params, source, row[None]) for row in each])
+    distance = np.abs(logits[:, None, :, EOS:] - expected[None, :, :, EOS:]).max(axis=(2, 3))
+    np.testing.assert_array_equal((distance < 1e-5).sum(axis=1), 1)
+    counts = np.bincount(np.argmin(distance, axis=1), minlength=4)
+    p = share
+    assert chisquare(counts, rows * np.array([p * p, p * (1 - p), (1 - p) * p, (1 - p) ** 2])).pvalue > 1e-3, counts
+
+
+def test_no_gradient_flows_through_guesses(plain, key):
+    """It is that of a target which happens to hold the guesses."""
+    params, source, target, reads = plain
+    guessed = jnp.asarray([[*reads[3], EOS]])
+
+    def scheduled(params):
+        return PLAIN.apply(params, source, target, 0.0, method="scheduled", rngs={"sampling": key})
+
+    @contracts.compiled
+    def gradients(params):
+        free = jax.grad(lambda params: losses.cross_entropy(scheduled(params), target))(params)
+        told = jax.grad(lambda params: losses.cross_entropy(PLAIN.apply(params, source, guessed), target))(params)
+        return free, told
+
+    actual, expected = gradients(params)
+    assert np.abs(actual["params"]["target_embedding"]["embedding"][reads[3][0]]).max() > 1e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), actual, expected)
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [("both ways", "bahdanau"), ("lstm", "transformer")])
+def test_all_that_can_be_said(encoder, decoder, key):
+    """Three symbols, up to three tokens: 13 sentences that end and 27 beginnings of longer ones share all the mass."""
+    small = model(encoder, decoder, True, source_vocab=7, target_vocab=6)
+    params = contracts.parameters(small, key)
+    source, source_mask = np.array([[4, 6, 5], [5, 0, 0]], np.int32), contracts.upto([3, 1], 3)
+    said = [(*s, EOS) for n in range(3) for s in itertools.product((3, 4, 5), repeat=n)]
+    said += list(itertools.product((3, 4, 5), repeat=3))
+    target = np.array([(*s, *[PAD] * (3 - len(s))) for s in said], np.int32)
+    mask = contracts.upto([len(s) for s in said], 3)
+
+    @contracts.compiled
+    def everything(params, source, source_mask):
+        step: Any = partial(small.apply, params, method="step")
+        first = jnp.full(len(source), SOS)
+        carry = small.apply(params, source, source_mask, 3, method="begin")
+        beams = decode.beam(step, carry, first, length=3, width=45)
+        greedy = decode.greedy(step, carry, first, length=3)
+        read: Any = {"source_mask": source_mask, "rngs": {"sampling": key}}
+        free = small.apply(params, source, jnp.full((2, 3), EOS), 0.0, method="scheduled", **read)
+
+        # Every sentence after each source: 2 times 40 rows.
+        many, many_mask = (jnp.repeat(part, len(said), axis=0) for part in (source, source_mask))
+        each, each_mask = (jnp.tile(jnp.asarray(part), (2, 1)) for part in (target, mask))
+        carry = small.apply(params, many, many_mask, 3, method="begin")
+        log_p = decode.score(step, carry, jnp.full(len(many), SOS), each, each_mask)
+        logits = small.apply(params, many, each, source_mask=many_mask, target_mask=each_mask)
+        cost = jax.vmap(lambda *one: losses.cross_entropy(*(part[None] for part in one)))(logits, each, each_mask)
+        return beams, greedy, free, log_p.reshape(2, -1), cost.reshape(2, -1)
+
+    beams, greedy, free, *rated = everything(params, source, source_mask)
+    for row, (log_p, cost) in enumerate(zip(*rated, strict=True)):
+        np.testing.assert_allclose(np.exp(np.float64(log_p)).sum(), 1, rtol=1e-5)
+        np.testing.assert_allclose(-np.asarray(cost) * mask.sum(axis=1), log_p, rtol=1e-5, atol=1e-6)
+        order = [*np.argsort(-log_p[:13]), *(13 + np.argsort(-log_p[13:]))]
+        np.testing.assert_array_equal(beams.tokens[row, :40], target[order])
+        np.testing.assert_allclose(beams.log_probability[row, :40], np.asarray(log_p)[order], rtol=1e-5, atol=1e-5)
+        length = int(greedy.lengths[row])
+        np.testing.assert_array_equal(greedy.tokens[row, :length], np.argmax(free[row], axis=-1)[:length])
+    assert np.abs(rated[0][0] - rated[0][1]).max() > 1e-3, "the sources differ"
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_tied_readout_is_the_embedding(tied, key):
+    whole = model("lstm", "context", tied)
+    names = set(jax.eval_shape(whole.init, key, *(jnp.ones((1, 1), jnp.int32),) * 2)["params"])
+    shared = {"encoder", "decoder", "source_embedding", "target_embedding"}
+    assert names == shared | ({"narrow", "bias"} if tied else {"readout"})
+
+
+DROPPED = {
+    "embeddings and readout": model("lstm", "context", False, dropout=0.5),
+    "encoder": EncoderDecoder(
+        ENCODERS["transformer"].clone(dropout=0.5), DECODERS["context"].clone(**BRIDGED["context"]), 13, 12, 5
+    ),
+    "recurrent decoder": EncoderDecoder(Recurrent(4), DECODERS["bahdanau"].clone(layers=2, dropout=0.5), 13, 12, 5),
+    "Transformer decoder": EncoderDecoder(
+        Recurrent(4), DECODERS["transformer"].clone(layers=1, dropout=0.5), 13, 12, 5
+    ),
+}
+
+
+@pytest.mark.parametrize("where", DROPPED)
+def test_dropout_varies_in_training_only(where, key):
+    whole: Any = DROPPED[where]
+    params, batch = contracts.parameters(whole, key), contracts.pairs(whole, full=True)
+
+    @contracts.compiled
+    def said(params, keys):
+        def trained(key):
+            return whole.apply(params, batch.source, batch.target, train=True, rngs={"dropout": key})
+
+        return jax.vmap(trained)(keys)[..., EOS:], whole.apply(params, batch.source, batch.target)[..., EOS:]
+
+    trained, evaluated = said(params, jax.random.split(key, 3))
+    assert np.isfinite(trained).all()
+    assert (np.std(trained, axis=0).max(axis=-1) > 1e-4).all(), "every step of every row"
+    np.testing.assert_array_equal(said(params, jax.random.split(jax.random.key(1), 3))[1], evaluated)
+    assert np.abs(trained - evaluated[None]).max() > 1e-2
