@@ -37,6 +37,8 @@ def cross_entropy(
             (Szegedy et al. 2016, arXiv:1512.00567, sec. 7).
     """
     mask = jnp.ones(targets.shape, bool) if mask is None else mask
+    # Before anything is computed from them: a NaN that the sum leaves out would still reach the gradient.
+    logits = jnp.where(mask[..., None], logits, 0.0)
     possible = jnp.isfinite(logits)
     total = jax.nn.logsumexp(logits, axis=-1)
     chosen = jnp.take_along_axis(logits, jnp.where(mask, targets, 0)[..., None], axis=-1)[..., 0]

@@ -50,7 +50,7 @@ def test_levels_are_named_once():
 def test_a_heat_map_shows_its_numbers_and_names_row_by_row():
     _, axes = plot.figure()
     ax = axes[0, 0]
-    values = np.array([[0.0, 0.25, 1.0], [0.5, 0.5, 0.125]])
+    values = np.array([[0.25, 0.5, 0.75], [0.5, 0.5, 0.125]])
     plot.heat_map(ax, values, ["i", "go"], np.array(["yo", "voy", "<eos>"]))
     (image,) = ax.images
     np.testing.assert_array_equal(image.get_array(), values)

@@ -80,7 +80,10 @@ class Bridge(nn.Module):
 
 
 class HandOver(nn.Module):
-    """The encoder's final state as it is (seeds S1 and S2), for a decoder with cells of the same kind and width."""
+    """The encoder's final state as it is (seeds S1 and S2), for a decoder with cells of the same kind and width.
+
+    Shapes are all it can compare: h of two directions passes for h and c of an LSTM.
+    """
 
     def __call__(self, given: tuple[Any, ...], wanted: tuple[State, ...]) -> tuple[State, ...]:
         found, needed = (jax.tree.map(jnp.shape, state) for state in (given, wanted))

@@ -203,8 +203,7 @@ class RealEncoderDecoder(nn.Module):
 def read(
     encoder: Any, x: Float[Array, "batch source inputs"], mask: Bool[Array, "batch source"], train: bool
 ) -> Memory:
-    """What any backbone leaves of a sequence; padding may hold anything."""
-    x = zero_padding(x, mask)
+    """What any backbone leaves of a sequence."""
     if isinstance(encoder, Recurrent):
         state, outputs = encoder.extend(encoder.start(len(x), x.shape[-1], x.shape[1]), x, mask=mask, train=train)
     elif isinstance(encoder, Bidirectional):
