@@ -75,7 +75,8 @@ class Config:
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model on S2's corpus; attention with and without what holds over-fitting down; Multi30k."""
     if scale == "smoke":
-        return [Config(model=m, words=5, pairs=512, features=16, epochs=2) for m in get_args(Model)]
+        small = Config(words=5, pairs=512, features=16, epochs=2, batch_size=512)
+        return [small, replace(small, model="transformer")]
     words, pairs, features, epochs = {"laptop": (10, 50_000, 256, 14), "gpu": (60, 0, 512, 30)}[scale]
     full = Config(words=words, pairs=pairs, features=features, epochs=epochs)
     few = Config(pairs=5_000, epochs=30)
@@ -201,7 +202,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from seqjax import losses, metrics, train
+    from seqjax import evaluate, losses, metrics, train
     from seqjax.data import corpora
 
     (config,), (record,) = group, records
@@ -243,8 +244,10 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     longest = 5 + max(side.shape[1] for part in (*buckets.parts, task.batch(task.pairs.test)) for side in part[:2])
     translator = Translator(model, params, task.source, task.target, longest)
     said = [found[0].text for found in translator([*sources, *shown])]
-    greedy = [found[0].text for found in translator(sources, width=1)]
-    after_all = [found[0].text for found in replace(translator, params=last)(sources)]
+    # One after the other: the parameters with the best validation loss, and the last ones.
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), params, last)
+    test = task.batch([corpora.Pair(source, several[0]) for source, several in references.items()])
+    greedy, after_all = ([task.target.text(ids) for ids in rows] for rows in evaluate.written(model, both, test))
     scores = metrics.translation(said[: len(sources)], given)
     examples = [
         {"source": source, "reference": reference, "translation": text}

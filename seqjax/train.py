@@ -1,7 +1,7 @@
 """Training as pure functions: one step, many steps in one compiled call, many whole runs as one program."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ SampleFn = Callable[[Key[Array, ""], Int[Array, ""]], Any]
 """`(key, step) -> batch`: the same batch for the same step of the same run, whenever it is asked."""
 
 
+@runtime_checkable
 class Bucketed(Protocol):
     """Batches of a few shapes, as `data.Buckets`."""
 
@@ -185,7 +186,7 @@ def keep_best(state: TrainState, advance: Advance, validate: Callable[[Params], 
         The same with a `Best` around the optimiser's state.
     """
 
-    def advance_and_validate(state: TrainState) -> tuple[TrainState, Metrics]:
+    def advance_and_validate(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         best: Best = state.opt_state
         state, metrics = advance(state._replace(opt_state=best.opt_state))
         loss = jax.lax.map(validate, state.params)

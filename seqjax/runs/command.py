@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from seqjax.runs import process
 from seqjax.runs.folder import Record, Row, provenance_summary, run_name, write_json
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Scale = Literal["smoke", "laptop", "gpu"]
+
+# Any text that is given, also none at all or "None", is text.
+Text = Annotated[
+    str | None,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="TEXT",
+        instance_from_str=lambda given: given[0],
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 
 
 def main(
@@ -61,7 +74,7 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     home = options.out / script.stem
     process.require_writable(home)
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
-    asked = [(name, use) for name, use in uses.items() if getattr(options, name)]
+    asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
     for name, use in asked:
         finished = [record for record in records if record.complete]
         process.prepare_process()
@@ -179,7 +192,7 @@ def _arguments(
     }
     for use, function in uses.items():
         text = (function.__doc__ or "").strip()
-        options[use] = option(str, text, "") if _takes_text(function) else option(bool, text, False)
+        options[use] = option(Text, text, None) if _takes_text(function) else option(bool, text, False)
     kinds, text = get_type_hints(config_type), "one or more values instead of the scale's own"
     fields = {
         field.name: option(tuple[kinds[field.name], ...] | None, text, None)

@@ -140,7 +140,7 @@ class Record:
 
     def read(self, name: str) -> str:
         """What `keep` was given."""
-        return (self.folder / name).read_text(encoding="utf-8")
+        return (self.folder / name).read_bytes().decode()  # `read_text` would change line ends
 
     def write_history(self) -> None:
         """Write the whole history and the cost so far."""

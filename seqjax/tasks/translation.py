@@ -59,7 +59,7 @@ class Language:
             ((kind, fields),) = kept["tokenizer"].items()
             tokenizer = TOKENIZERS[kind](**fields)
             symbols = json.dumps(kept["vocabulary"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"expected a tokenizer and a vocabulary in JSON, found {text[:60]!r} ({error!r})"
             ) from None
@@ -72,8 +72,8 @@ class Translation:
 
         pairs = corpora.tatoeba(path, source_column=2).pairs
         task = Translation.of(corpora.split(pairs, held_out=1000, seed=0), Words(), Words())
-        task.train.source.shape         # (rows, longest + 1): ids of Spanish words, EOS, PAD
-        task.source.text(ids)           # and back
+        task.batch(task.pairs.test).source      # (rows, longest + 1): ids of Spanish words, EOS, PAD
+        task.source.text(ids)                   # and back
 
     Attributes:
         source, target: the two languages; their vocabularies are counted on the training pairs alone.
