@@ -14,10 +14,10 @@ from seqjax.types import SOS, Params, Seq2SeqBatch
 
 
 def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int = 256) -> Any:
-    """`function` of all rows, in chunks of one compiled shape, which bounds the memory needed.
+    """`function` of all rows, in chunks of one shape, which bounds the memory needed.
 
     Args:
-        function: of a chunk of the rows to arrays with as many rows.
+        function: of a chunk of the rows to arrays with as many rows; jitted, it is compiled once.
         rows: a pytree of arrays, whose first axis is `rows`.
 
     Returns:
@@ -25,12 +25,11 @@ def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int =
     """
     count = len(jax.tree.leaves(rows)[0])
     batch_size = min(batch_size, count)
-    compiled = jax.jit(function)
     chunks = []
     for start in range(0, count, batch_size):
         # The last chunk reaches back, so that it has the shape of the others.
         first = min(start, count - batch_size)
-        chunk = compiled(jax.tree.map(lambda array: array[first : first + batch_size], rows))  # noqa: B023
+        chunk = function(jax.tree.map(lambda array: array[first : first + batch_size], rows))  # noqa: B023
         chunks.append(jax.tree.map(lambda array: np.asarray(array)[start - first :], chunk))  # noqa: B023
     return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
 
@@ -49,8 +48,8 @@ def predict(
         params: of all runs, with the leading axis `runs`.
         batch_size: rows at a time.
     """
-    every = jax.vmap(apply, in_axes=(0, None), out_axes=1)
-    return np.moveaxis(in_chunks(lambda chunk: every(params, chunk), inputs, batch_size=batch_size), 1, 0)
+    every = jax.jit(jax.vmap(apply, in_axes=(0, None), out_axes=1))
+    return np.moveaxis(in_chunks(partial(every, params), inputs, batch_size=batch_size), 1, 0)
 
 
 def written(
@@ -70,5 +69,5 @@ def written(
         first = jnp.full(len(chunk.source), SOS, jnp.int32)
         return decode.greedy(partial(model.apply, params, method="step"), carry, first, length=length).tokens
 
-    every = jax.vmap(write, in_axes=(0, None), out_axes=1)
+    every = jax.jit(jax.vmap(write, in_axes=(0, None), out_axes=1))
     return np.moveaxis(in_chunks(partial(every, params), batch, batch_size=batch_size), 1, 0)

@@ -172,15 +172,18 @@ class Best(NamedTuple):
     loss: Scalar
 
 
-def keep_best(state: TrainState, advance: Advance, validate: Callable[[Params], Scalar]) -> tuple[TrainState, Advance]:
+def keep_best(
+    state: TrainState, advance: Advance, validate: Callable[[Params], tuple[Scalar, Metrics]]
+) -> tuple[TrainState, Advance]:
     """Early stopping that does not stop: after each call the parameters that `validate` likes best are remembered.
 
-    They are part of the state, so that a resumed run remembers them too. Their loss is the metric `validation`.
+    They are part of the state, so that a resumed run remembers them too.
 
     Args:
         state: of `sweep`, before the first step.
         advance: of `sweep`.
-        validate: the loss of one run's parameters on examples held out of training; compiled with the training.
+        validate: what one run's parameters are judged by on examples held out of training, the less the better, which
+            becomes the metric `validation`, and other metrics; compiled with the training.
 
     Returns:
         The same with a `Best` around the optimiser's state.
@@ -189,13 +192,13 @@ def keep_best(state: TrainState, advance: Advance, validate: Callable[[Params], 
     def advance_and_validate(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         best: Best = state.opt_state
         state, metrics = advance(state._replace(opt_state=best.opt_state))
-        loss = jax.lax.map(validate, state.params)
+        loss, more = jax.lax.map(validate, state.params)
         better = loss < best.loss
         params = jax.tree.map(
             lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), state.params, best.params
         )
         best = Best(state.opt_state, params, jnp.where(better, loss, best.loss))
-        return state._replace(opt_state=best), metrics | {"validation": loss}
+        return state._replace(opt_state=best), metrics | {"validation": loss, **more}
 
     worst = jnp.full(state.step.shape, jnp.inf, jnp.float32)  # a weak type would be compiled twice
     # A copy: `run` takes over the memory of the state, and may not be given one array twice.

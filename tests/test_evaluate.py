@@ -43,7 +43,7 @@ def test_a_function_in_chunks_is_the_function_of_everything(rows, batch_size):
         total = jnp.where(chunk["mask"], chunk["ids"].sum(axis=1), -1)
         return {"total": total, "pair": (2 * chunk["ids"][:, None], total > 9)}
 
-    found = evaluate.in_chunks(function, table, batch_size=batch_size)
+    found = evaluate.in_chunks(jax.jit(function), table, batch_size=batch_size)
     whole = function(table)
     assert shapes == [(min(rows, batch_size), 3), (rows, 3)], "one compiled shape"
     assert jax.tree.structure(found) == jax.tree.structure(whole)

@@ -346,7 +346,7 @@ def count_call(state):
 
 
 def validation_of_call(params):
-    return params["losses"][params["call"] - 1]
+    return params["losses"][params["call"] - 1], {"calls": params["call"]}
 
 
 @jax.jit
@@ -366,9 +366,10 @@ def test_the_first_of_the_smallest_validation_losses_is_remembered(losses):
     np.testing.assert_array_equal(train.chosen(state)["call"], [0, 0])
     for call in range(CALLS):
         state, metrics = advance_scripted(state)
-        assert set(metrics) == {"loss", "validation"}
+        assert set(metrics) == {"loss", "validation", "calls"}
         np.testing.assert_array_equal(metrics["validation"], np.array([run[call] for run in losses], np.float32))
         np.testing.assert_array_equal(state.params["call"], call + 1)
+        np.testing.assert_array_equal(metrics["calls"], call + 1)
         for number, run in enumerate(losses):
             finite = [(value, n) for n, value in enumerate(run[: call + 1], start=1) if np.isfinite(value)]
             value, best = min(finite, default=(np.inf, 0))
@@ -380,7 +381,7 @@ def validate(params):
     """The error on eight sequences that training never sees, without noise."""
     batch = sample(jax.random.key(99), 0)
     error = batch.inputs @ params["kernel"] + params["bias"].reshape(1, 1, 1) - batch.targets
-    return jnp.mean(error**2)
+    return jnp.mean(error**2), {}
 
 
 def noisy_sweep(key, *, best):
@@ -394,7 +395,7 @@ def noisy_sweep(key, *, best):
 def test_the_best_parameters_are_those_a_loop_finds(key):
     state, advance = noisy_sweep(key, best=False)
     states = [copied(now) for now, _ in train.run(advance, state, 16)]
-    losses = np.stack([jax.vmap(validate)(now.params) for now in states])
+    losses = np.stack([jax.vmap(validate)(now.params)[0] for now in states])
     state, advance = noisy_sweep(key, best=True)
     *_, (last, metrics) = train.run(advance, state, 16)
     np.testing.assert_allclose(metrics["validation"], losses[-1], rtol=1e-4)

@@ -248,7 +248,7 @@ def test_header_fields_go_on_over_indented_lines(tmp_path):
 
 def nearness(params):
     """The worse, the more is learned: then the parameters after the first call are the best."""
-    return -((params["params"]["kernel"][:, 0] - np.array(regression.WEIGHTS, np.float32)) ** 2).mean()
+    return -((params["params"]["kernel"][:, 0] - np.array(regression.WEIGHTS, np.float32)) ** 2).mean(), {}
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
