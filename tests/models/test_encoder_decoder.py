@@ -14,6 +14,7 @@ from seqjax import decode, losses
 from seqjax.models import (
     GRU,
     LSTM,
+    RNN,
     TCN,
     Additive,
     BahdanauDecoder,
@@ -24,6 +25,7 @@ from seqjax.models import (
     HandOver,
     LuongDecoder,
     MultiHead,
+    RealEncoderDecoder,
     Recurrent,
     RecurrentDecoder,
     Transformer,
@@ -216,3 +218,38 @@ def test_dropout_varies_in_training_only(where, key):
     assert (np.std(trained, axis=0).max(axis=-1) > 1e-4).all(), "every step of every row"
     np.testing.assert_array_equal(said(params, jax.random.split(jax.random.key(1), 3))[1], evaluated)
     assert np.abs(trained - evaluated[None]).max() > 1e-2
+
+
+def linear(width):
+    cell = partial(RNN, activation=lambda x: x)
+    return Recurrent(width, cell), RecurrentDecoder(width, cell, bridge=HandOver)
+
+
+@pytest.mark.parametrize(
+    ("parts", "rank"),
+    [(linear(2), 2), (linear(4), 4), ((Recurrent(2, GRU), DECODERS["bahdanau"].clone(features=2)), 5)],
+)
+def test_all_that_a_linear_one_writes_comes_through_its_context_vector(parts, rank, key):
+    """The map from 7 steps read to 5 written has the context vector's rank; attention is not bound by it."""
+    model, x = RealEncoderDecoder(*parts), contracts.inputs(key, 7, width=1)
+    params = contracts.filled(jax.eval_shape(lambda key: model.init(key, x, 5), key), key)
+
+    def write(x) -> Any:
+        y: Any = model.apply(params, x[None], 5)
+        return y[0, :, 0]
+
+    jacobian = contracts.compiled(jax.jacfwd(write))(x[0])[..., 0]
+    sizes = np.linalg.svd(np.asarray(jacobian, np.float64), compute_uv=False)
+    assert (sizes > 1e-5 * sizes[0]).sum() == rank
+
+
+@pytest.mark.parametrize("encoder", ["both ways", "tcn"])
+def test_real_values_read_may_be_padded(encoder, key):
+    model = RealEncoderDecoder(ENCODERS[encoder], LuongDecoder(6, GRU, attention=partial(General, 6)), targets=2)
+    x, mask = contracts.inputs(key, 7), contracts.upto((1, 4, 7), 7)
+    params = contracts.filled(jax.eval_shape(lambda key: model.init(key, x, 5), key), key)
+    y: Any = model.apply(params, x, 5, mask=mask)
+    assert y.shape == (3, 5, 2)
+    np.testing.assert_array_equal(model.apply(params, jnp.where(mask[..., None], x, jnp.nan), 5, mask=mask), y)
+    alone: Any = model.apply(params, x[1:2, :4], 5)
+    np.testing.assert_allclose(alone[0], y[1], rtol=1e-4, atol=2e-5)

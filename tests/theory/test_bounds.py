@@ -116,9 +116,44 @@ def test_memoryless_is_the_best_line_for_any_variance():
         (lambda: bounds.memoryless(np.eye(4), -1), "delay must be >= 0, got -1"),
         (lambda: bounds.window(np.eye(4), -1, 1), "delay must be >= 0, got -1"),
         (lambda: bounds.window(np.eye(4), 1, -1), "window must be >= 0, got -1"),
+        (lambda: bounds.truncation(np.eye(4), -1), "rank must be >= 0, got -1"),
         (lambda: bounds.window(np.eye(4), 4, 1), r"covariance must span .* = 5 steps, got 4"),
     ],
 )
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+T, S = np.meshgrid(np.arange(32.0), np.arange(32.0), indexing="ij")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "relative"),
+    [
+        ((T + S == 31).astype(float), {1: 31 / 32, 2: 30 / 32, 4: 28 / 32, 8: 0.75, 16: 0.5, 32: 0.0}),
+        ((T + S == 8).astype(float), {1: 8 / 9, 2: 7 / 9, 4: 5 / 9, 8: 1 / 9, 16: 0.0}),
+        (np.exp(-((T - S) ** 2) / 18), {1: 0.67, 2: 0.41, 4: 0.11, 8: 1.8e-3}),
+        (np.cos(0.0375 * T * S), {1: 0.89, 2: 0.79, 4: 0.63, 8: 0.32}),
+    ],
+)
+def test_what_a_context_vector_leaves_out(kernel, relative):
+    """Permutations lose one step for each number missing; the others are of independent origin, to two digits."""
+    for rank, expected in relative.items():
+        found = bounds.truncation(kernel, rank) / (kernel**2).sum()
+        assert found == pytest.approx(expected, rel=0.05, abs=1e-9)
+
+
+def test_no_product_through_few_numbers_comes_nearer_and_one_is_as_near():
+    """Alternating least squares from many starts: the error over white noise of y = B A x, A with `rank` rows."""
+    rng = np.random.default_rng(0)
+    kernel, rank = rng.normal(size=(6, 9)), 2
+    errors = []
+    for _ in range(20):
+        encoder = rng.normal(size=(rank, 9))
+        for _ in range(200):
+            decoder = kernel @ np.linalg.pinv(encoder)
+            encoder = np.linalg.pinv(decoder) @ kernel
+            errors.append(((kernel - decoder @ encoder) ** 2).sum())
+    assert min(errors) == pytest.approx(bounds.truncation(kernel, rank), rel=1e-9)
+    assert bounds.truncation(kernel, 0) == pytest.approx((kernel**2).sum())
