@@ -223,9 +223,7 @@ def seed_replica(records: list[runs.Record]) -> None:
     print("as seed S1: one epoch of five sequences, and of each the first symbol alone")
     print(f"  losses {', '.join(f'{loss:.4f}' for loss in found)}, sum {sum(found):.4f}")
     print(f"  chance: ln 27 = {math.log(27):.4f} a symbol (25 symbols, EOS and <unk>), {5 * math.log(27):.4f} in all")
-    print(
-        f"  seed S1 has 26 outputs, chance ln 26 = {math.log(26):.4f}, and prints 3.0619 to 3.3990, sum 16.3027: untrained"
-    )
+    print(f"  S1 has 26 outputs, chance ln 26 = {math.log(26):.4f}, and prints 3.0619 to 3.3990, in all 16.3027")
     print(f"  right: {right(params)} of 5")
     params, found = descend(optax.adam(3e-3), every_token, [(source, target)] * 100)
     print("all symbols, the state carried on, EOS behind them; Adam, 100 updates")
