@@ -45,7 +45,7 @@ class Config:
 
     model: Model = "attention"
     digits: int = 3
-    steps: int = 3_000
+    steps: int = 2_000
     batch_size: int = 128
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
@@ -58,7 +58,7 @@ class Config:
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model; at gpu scale with more seeds, more steps and more digits too."""
-    digits, steps, seeds = {"smoke": ((2,), 20, 2), "laptop": ((3,), 3_000, 1), "gpu": ((3, 5), 30_000, 5)}[scale]
+    digits, steps, seeds = {"smoke": ((2,), 20, 2), "laptop": ((3,), 2_000, 1), "gpu": ((3, 5), 30_000, 5)}[scale]
     return [Config(model=m, digits=d, steps=steps, seeds=seeds) for d in digits for m in get_args(Model)]
 
 
