@@ -6,8 +6,8 @@ Figure    experiments/figures/creature.png
 Question  A language with its own word order and endings: do encoder-decoders translate sentences they have never seen
           without a fault, with and without attention? And what does teacher forcing, the true translation so far
           instead of the model's own, do for them?
-Expect    Unseen sentences exact: >= 99 % with attention and with the Transformer. Without attention, fewer the longer they
-          are. After 600 steps, half of the true tokens teach as well as all; with none at all a tenth is lost.
+Expect    Unseen sentences exact: >= 99 % with attention and with the Transformer. Without attention, fewer the longer
+          they are. After 600 steps, half of the true tokens teach as well as all; with none at all a tenth is lost.
 Fair      Equal parameters (within 5 %), steps and data; one learning rate for both GRUs, a third of it for the
           Transformer, as usual. The curve over teacher forcing is one network after fewer steps, all its runs alike.
 Differs   from seed S3: a language that has a grammar and as many sentences as anyone asks for, instead of a few pairs;
