@@ -84,7 +84,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     words, pairs, features, epochs = {"laptop": (10, 50_000, 256, 12), "gpu": (60, 0, 512, 30)}[scale]
     full = Config(words=words, pairs=pairs, features=features, epochs=epochs)
     few = Config(pairs=FEW, epochs=20)
-    captions = replace(full, corpus="de-en", words=60, pairs=0, epochs=min(epochs, 8))
+    captions = replace(full, corpus="de-en", words=60, pairs=0, epochs=min(epochs, 5))
     large = [replace(captions, corpus=c, model=m, epochs=epochs) for c in ("de-en", "en-de") for m in get_args(Model)]
     models: tuple[Model, ...] = ("attention", "lstm") if scale == "laptop" else get_args(Model)
     return [
