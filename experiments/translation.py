@@ -84,7 +84,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     words, pairs, features, epochs = {"laptop": (10, 50_000, 256, 12), "gpu": (60, 0, 512, 30)}[scale]
     full = Config(words=words, pairs=pairs, features=features, epochs=epochs)
     few = Config(pairs=FEW, epochs=20)
-    captions = replace(full, corpus="de-en", words=60, pairs=0, epochs=min(epochs, 5))
+    captions = replace(full, corpus="de-en", words=60, pairs=0, epochs=5)
     large = [replace(captions, corpus=c, model=m, epochs=epochs) for c in ("de-en", "en-de") for m in get_args(Model)]
     models: tuple[Model, ...] = ("attention", "lstm") if scale == "laptop" else get_args(Model)
     return [
@@ -321,7 +321,7 @@ def translate(records: list[runs.Record], sentence: str) -> None:
     looked = translator.look(sentence)
     if looked["attention"].shape[0]:
         figure, axes = plot.figure(width=0.6 * len(looked["read"]) + 2, height=0.4 * len(looked["written"]) + 1.5)
-        plot.heat_map(axes[0, 0], looked["attention"].mean(axis=0), looked["written"], looked["read"])
+        plot.heat_map(axes[0, 0], looked["attention"].mean(axis=0), *_bare(looked["written"], looked["read"]))
         path = record.folder.parent / "translate.png"
         figure.savefig(path, dpi=160)
         print(f"where it looked: {path}")
@@ -347,7 +347,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             )
     ax.set_xticks(range(len(corpora)), corpora)
     ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, len(corpora) - 0.5), ylim=(0, None), title="translations")
-    ax.legend(frameon=False, fontsize=8)
+    _legend(ax)
 
     ax = axes[0, 1]
     for record in full:
@@ -355,11 +355,10 @@ def draw(records: list[runs.Record]) -> "Figure":
         if record.config.corpus == "spa-eng" and line.size:
             plot.curve(ax, *line, label=record.config.model, style=style[record.config.model])
     ax.set(xlabel="words of the source sentence", ylabel="BLEU, 95 % interval", title="spa-eng by length")
-    ax.legend(frameon=False, fontsize=8)
+    _legend(ax)
 
     ax = axes[0, 2]
-    few = [record for record in records if record.config.pairs == FEW]
-    for number, record in enumerate(few):
+    for number, record in enumerate(record for record in records if record.config.pairs == FEW):
         history = runs.load(record.folder).history
         epochs = [row["step"] / history[-1]["step"] * record.config.epochs for row in history]
         losses = [row["validation_loss"] for row in history]
@@ -367,8 +366,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
         plot.curve(ax, epochs, losses, losses, losses, label=f"{name}\n{bleu}", style=number + 3, markers=False)
     ax.set(xlabel="epochs", ylabel="validation loss (nats a token)", title=f"{FEW:,} pairs, attention: over-fitting")
-    if few:
-        ax.legend(frameon=False, fontsize=7)
+    _legend(ax)
 
     looking = [record for record in full if record.config.model != "lstm"]
     looking.sort(key=lambda record: (record.config.corpus != "spa-eng", record.config.model))
@@ -378,7 +376,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         shown = record.arrays
         ax.axis("on")
         # Of the Transformer, the heads of the last layer.
-        plot.heat_map(ax, shown["attention"][-4:].mean(axis=0), shown["written"], shown["read"])
+        plot.heat_map(ax, shown["attention"][-4:].mean(axis=0), *_bare(shown["written"], shown["read"]))
         ax.set_title(f"where it looks: {record.config.model}, {record.config.corpus}")
     ax = axes[1, 2]
     lines = []
@@ -394,6 +392,18 @@ def draw(records: list[runs.Record]) -> "Figure":
     ax.text(0, 1, "\n".join(lines), va="top", fontsize=9, family="monospace", transform=ax.transAxes)
     ax.set_title("seed S2's three sentences")
     return figure
+
+
+def _legend(ax: "Axes") -> None:
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize=8)
+
+
+def _bare(*sides: "np.ndarray") -> list[list[str]]:
+    """Tokens without the mark that says where no space was: fonts lack it."""
+    from seqjax.data.text import MARK
+
+    return [[token.replace(MARK, "") for token in side.tolist()] for side in sides]
 
 
 if __name__ == "__main__":
