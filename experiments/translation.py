@@ -7,8 +7,8 @@ Question  Spanish to English as in seed S2, and descriptions of images (Multi30k
           vector, does it add more the longer the sentence is, and was S2 right to suspect over-fitting?
 Expect    Spanish to English, up to 10 words, 50,000 pairs: BLEU >= 46 and a quarter of the sentences exact with
           attention, >= 36 without. Multi30k, German to English, public validation set: BLEU >= 25 with attention.
-          With 2,000 pairs the validation loss of a model without dropout and label smoothing turns upwards; both together
-          hold it down and add a third to BLEU, while stopping early takes a little away from it.
+          With 2,000 pairs the validation loss of a model without dropout and label smoothing turns upwards; the two
+          together hold it down and add a third to BLEU, while stopping early takes a little away from it.
 Fair      Same pairs, same epochs; learning rates as usual for each kind, not searched. Parameters are shown. The
           Transformer joins at gpu scale, or with --model transformer.
 Differs   from seed S2: held-out sentences share neither side with any training pair, several references, the
