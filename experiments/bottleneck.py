@@ -6,9 +6,9 @@ Figure    experiments/figures/bottleneck.png
 Question  A sequence is to be said backwards from a context vector of N numbers. How much of it is lost, and does
           attention get it back?
 Expect    Real values (white noise, T = 16): linear encoder-decoders never below 1 - N/T, the sum of the singular values
-          that rank N leaves out, and on it up to N = 4. Gates do not help. With attention, 8 numbers are enough to leave
-          it far behind; with fewer it does not learn where to look. Symbols: the shorter the context vector, the fewer
-          are right; with attention and 32 numbers all are.
+          that rank N leaves out, and on it up to N = 4. Gates do not help. With attention, 8 numbers are enough to
+          leave it far behind; with fewer it does not learn where to look. Symbols: the shorter the context vector, the
+          fewer are right; with attention and 32 numbers all are.
 Fair      Same data and steps, one learning rate (3e-3; linear 1e-2). Widths are what is compared, not parameters.
 Differs   from the papers: reversal, where every step counts the same, instead of translation.
 Cost      9 min on one CPU core
