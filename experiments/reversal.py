@@ -112,14 +112,13 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     state = runs.fit(records, state, advance, config.steps)
 
     def exact_matches(batch):
-        return (evaluate.written(model, state.params, batch) == batch.target[None]).all(axis=2).mean(axis=1)
+        return (evaluate.written(model, state.params, batch) == batch.target[None]).all(axis=2)
 
-    exact = exact_matches(task.held_out(test_key, TEST_SEQUENCES))
-    lengths = np.arange(1, 2 * config.longest + 1)
-    by_length = np.stack(
-        [exact_matches(_of_length(task, test_key, length, 2 * config.longest)) for length in lengths.tolist()],
-        axis=1,
-    )
+    exact = exact_matches(task.held_out(test_key, TEST_SEQUENCES)).mean(axis=1)
+    lengths = range(1, 2 * config.longest + 1)
+    batches = [_of_length(task, test_key, length, lengths[-1]) for length in lengths]
+    by_length = exact_matches(jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches))
+    by_length = by_length.reshape(-1, len(lengths), TEST_SEQUENCES).mean(axis=2)
     example = replace(task, shortest=task.longest).held_out(map_key, 1)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
     looked: Any = model.apply(params, example.source, example.target, method="align")
