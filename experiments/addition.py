@@ -59,7 +59,9 @@ class Config:
 
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model; at gpu scale with more seeds, more steps and more digits too."""
-    digits, steps, seeds = {"smoke": ((2,), 20, 2), "laptop": ((3,), 2_000, 1), "gpu": ((3, 5), 30_000, 5)}[scale]
+    if scale == "smoke":
+        return [Config(model=model, digits=2, steps=20, seeds=2) for model in ("attention", "transformer")]
+    digits, steps, seeds = {"laptop": ((3,), 2_000, 1), "gpu": ((3, 5), 30_000, 5)}[scale]
     return [Config(model=m, digits=d, steps=steps, seeds=seeds) for d in digits for m in get_args(Model)]
 
 
