@@ -6,7 +6,8 @@ Question  Reversing 1 to 10 of 25 symbols: do encoder-decoders learn it from seq
           and without attention, and what becomes of longer sequences than they were trained on?
 Expect    Unseen sequences exact: without attention >= 99.5 %, with >= 99.9 %. Beyond 10 symbols all fall, the
           Transformer at once.
-Fair      Equal parameters (within 5 %), steps and data; one learning rate for both GRUs, a third of it for the
+Fair      One seed at laptop scale, whose steps were raised when 3,000 gave the context vector 99.3 and 99.8 %.
+          Equal parameters (within 5 %), steps and data; one learning rate for both GRUs, a third of it for the
           Transformer, as usual.
 Differs   from seed S1: batches of fresh sequences instead of five fixed ones, loss over all tokens instead of the
           first, the decoder's state carried on, EOS a symbol of its own (--seed-replica shows what S1 does).
