@@ -128,23 +128,18 @@ class RecurrentDecoder(nn.Module):
         return Written((state, source), y, jnp.zeros((len(x), 0, x.shape[1], source.shape[1])))
 
 
-class LuongDecoder(RecurrentDecoder):
-    """Looks at the source after its recurrent layers, h~ = tanh(W [c; h]) (Luong et al. 2015, arXiv:1508.04025, eq. 5).
-
-    Only the recurrence runs step by step: attention is one product for the whole target.
+class LookingDecoder(RecurrentDecoder):
+    """What recurrent decoders with attention share: they make the source ready once, and take one step at a time.
 
     Attributes:
         attention: one of those in `models.attention`, as a partial.
-        input_feeding: whether h~ of the step before is part of the input (sec. 3.3); then all runs step by step.
     """
 
     attention: Callable[[], Attention] = Attention
-    input_feeding: bool = False
 
     def setup(self):
         super().setup()
         self.attend = self.attention()
-        self.combine = nn.Dense(self.features, use_bias=False)
 
     def start(self, memory: Memory, length: int) -> Looking:
         """The bridge's states, and the source made ready to be looked at."""
@@ -162,42 +157,27 @@ class LuongDecoder(RecurrentDecoder):
         train: bool = False,
     ) -> Written:
         """Read further steps of the target."""
-        mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
-        if self.input_feeding:
-            return _one_by_one(self, carry, x, mask, train)
-        return self._read(carry, x, mask, train)
+        return _one_by_one(self, carry, x, jnp.ones(x.shape[:2], bool) if mask is None else mask, train)
 
-    def _read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
-        if self.input_feeding:
-            x = jnp.concatenate([x, carry.fed[:, None]], axis=-1)
-        state, h = self.stack.extend(carry.state, x, mask=mask, train=train)
-        context, weights = self.attend.look(carry.sight, h)
-        y = jnp.tanh(self.combine(jnp.concatenate([context, h], axis=-1)))
-        fed = jnp.where(mask[:, -1:], y[:, -1], carry.fed) if self.input_feeding else carry.fed
-        return Written(carry._replace(state=state, fed=fed, attended=_more(carry, weights, mask)), y, weights)
+    def read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
+        """One step, all that a subclass adds."""
+        raise NotImplementedError
 
 
-class BahdanauDecoder(RecurrentDecoder):
-    """Looks at the source before each step, from the state of the step before (Bahdanau et al. 2015, arXiv:1409.0473).
+class LuongDecoder(LookingDecoder):
+    """Looks at the source after its recurrent layers, h~ = tanh(W [c; h]) (Luong et al. 2015, arXiv:1508.04025, eq. 5).
 
-    What it sees is part of the cells' input; [h; c; x] leave together for the readout, as in seed S3.
+    Only the recurrence runs step by step: attention is one product for the whole target.
 
     Attributes:
-        attention: one of those in `models.attention`, as a partial; the paper's and the seed's is `Additive`.
+        input_feeding: whether h~ of the step before is part of the input (sec. 3.3); then all runs step by step.
     """
 
-    attention: Callable[[], Attention] = Attention
+    input_feeding: bool = False
 
     def setup(self):
         super().setup()
-        self.attend = self.attention()
-
-    def start(self, memory: Memory, length: int) -> Looking:
-        """The bridge's states, and the source made ready to be looked at."""
-        state, _ = super().start(memory, length)
-        batch, source = memory.mask.shape
-        sight = self.attend.prepare(memory.outputs, memory.mask)
-        return Looking(state, sight, jnp.zeros((batch, 0)), jnp.zeros((batch, source)))
+        self.combine = nn.Dense(self.features, use_bias=False)
 
     def extend(
         self,
@@ -207,11 +187,31 @@ class BahdanauDecoder(RecurrentDecoder):
         mask: Bool[Array, "batch target"] | None = None,
         train: bool = False,
     ) -> Written:
-        """Read further steps of the target, one after the other."""
-        mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
-        return _one_by_one(self, carry, x, mask, train)
+        """Read further steps of the target."""
+        if self.input_feeding:
+            return super().extend(carry, x, mask=mask, train=train)
+        return self.read(carry, x, jnp.ones(x.shape[:2], bool) if mask is None else mask, train)
 
-    def _read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
+    def read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
+        """Any number of steps; one, where h~ is fed back."""
+        if self.input_feeding:
+            x = jnp.concatenate([x, carry.fed[:, None]], axis=-1)
+        state, h = self.stack.extend(carry.state, x, mask=mask, train=train)
+        context, weights = self.attend.look(carry.sight, h)
+        y = jnp.tanh(self.combine(jnp.concatenate([context, h], axis=-1)))
+        fed = jnp.where(mask[:, -1:], y[:, -1], carry.fed) if self.input_feeding else carry.fed
+        return Written(carry._replace(state=state, fed=fed, attended=_more(carry, weights, mask)), y, weights)
+
+
+class BahdanauDecoder(LookingDecoder):
+    """Looks at the source before each step, from the state of the step before (Bahdanau et al. 2015, arXiv:1409.0473).
+
+    What it sees is part of the cells' input; [h; c; x] leave together for the readout, as in seed S3. The attention of
+    both is `Additive`.
+    """
+
+    def read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
+        """One step."""
         h = jax.tree.leaves(carry.state[-1])[0]
         context, weights = self.attend.look(carry.sight, h[:, None])
         seen = jnp.concatenate([x, context], axis=-1)
@@ -221,11 +221,11 @@ class BahdanauDecoder(RecurrentDecoder):
 
 
 def _one_by_one(decoder: Any, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
-    """`decoder._read`, which takes one step, over all of them."""
+    """`decoder.read`, which takes one step, over all of them."""
 
     def step(decoder, carry, now):
         x, real = now
-        written = decoder._read(carry, x[:, None], real[:, None], train)
+        written = decoder.read(carry, x[:, None], real[:, None], train)
         return written.carry, (written.features[:, 0], written.weights[:, :, 0])
 
     every: Any = {"variable_broadcast": "params", "split_rngs": {"params": False, "dropout": True}, "out_axes": (1, 2)}
