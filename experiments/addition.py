@@ -46,7 +46,7 @@ class Config:
 
     model: Model = "attention"
     digits: int = 3
-    steps: int = 2_000
+    steps: int = 10_000
     batch_size: int = 128
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
@@ -61,7 +61,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     """Every model; at gpu scale with more seeds, more steps and more digits too."""
     if scale == "smoke":
         return [Config(model=model, digits=2, steps=20, seeds=2) for model in ("attention", "transformer")]
-    digits, steps, seeds = {"laptop": ((3,), 2_000, 1), "gpu": ((3, 5), 30_000, 5)}[scale]
+    digits, steps, seeds = {"laptop": ((3,), 10_000, 1), "gpu": ((3, 5), 30_000, 5)}[scale]
     return [Config(model=m, digits=d, steps=steps, seeds=seeds) for d in digits for m in get_args(Model)]
 
 

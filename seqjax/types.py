@@ -44,6 +44,20 @@ class Batch(NamedTuple):
     weight: Float[Array, "batch time"] | None = None
 
 
+class Labelled(NamedTuple):
+    """Observations that have a class each: one for a whole row, or one for each step.
+
+    Attributes:
+        inputs: a pytree of arrays with the leading axis `batch`: images, tokens, words and their spelling.
+        labels: below the number of classes; what stands in padding does not matter.
+        mask: which steps are real. None: all of them, or there are no steps.
+    """
+
+    inputs: Any
+    labels: Int[Array, "batch *time"]
+    mask: Bool[Array, "batch time"] | None = None
+
+
 class Seq2SeqBatch(NamedTuple):
     """Pairs of token sequences, the second to be written from the first.
 

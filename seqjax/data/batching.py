@@ -23,8 +23,7 @@ def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch
         raise ValueError(f"batch_size must lie in [1, {rows}], got {batch_size}")
     batches = rows // batch_size
     epoch, place = step // batches, step % batches
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), rows)
-    return jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+    return _shuffled(jax.random.fold_in(key, epoch), place * batch_size + jnp.arange(batch_size), rows)
 
 
 def pad(

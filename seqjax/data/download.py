@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
-from seqjax.data.corpora import DataError
+from seqjax.data.files import DataError
 
 CHUNK = 1 << 20
 TIMEOUT = 30

@@ -11,9 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqjax.data.corpora import (
-    DataError,
     Pair,
-    data_folder,
     dedup,
     multi30k,
     normalise,
@@ -22,6 +20,7 @@ from seqjax.data.corpora import (
     tatoeba,
     without,
 )
+from seqjax.data.files import DataError, data_folder
 from seqjax.data.text import Words
 
 ENGLISH = [Pair("Go.", "Ve."), Pair("Go.", "Vete."), Pair("Hi.", "¡Hola!")]

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.corpora import DataError
 from seqjax.data.download import SOURCES, fetch, unpack
+from seqjax.data.files import DataError
 
 BODY = bytes(range(256)) * 9_000  # more than one chunk
 SHA256 = hashlib.sha256(BODY).hexdigest()

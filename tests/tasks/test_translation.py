@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from seqjax.data import corpora
+from seqjax.data import corpora, files
 from seqjax.data.corpora import Pair, Split
 from seqjax.data.text import Characters, MarkedWords, Subwords, Vocabulary, Words
 from seqjax.tasks import Translation
@@ -168,7 +168,7 @@ def test_the_public_pairs_become_a_task():
     """What seed S2 trains on: Spanish to English, without accents, case and punctuation."""
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public pairs are read where SEQJAX_DATA names their folder")
-    path = corpora.data_folder(None, "translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
+    path = files.data_folder(None, "translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
     words = Words(punctuation="")
     read = corpora.tatoeba(path, source_column=2).pairs[:20_000]
     pairs = corpora.dedup(corpora.normalise(read, words, words).pairs)

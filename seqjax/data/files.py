@@ -1,0 +1,107 @@
+"""Files as they come: where they are, what is wrong with them, and their lines."""
+
+import gzip
+import io
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+SHOWN = 20
+"""Faults that an error names one by one."""
+
+
+class DataError(ValueError):
+    """A file does not hold what it should: `path:line: expected …, found …` for each of the first faults."""
+
+    def __init__(self, faults: Sequence[str]):
+        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        super().__init__("\n".join([*faults[:SHOWN], *more]))
+
+
+def data_folder(given: Path | None, *expected: str) -> Path:
+    """The folder of the data sets: the one given, or else the one that the environment's SEQJAX_DATA names.
+
+    Args:
+        expected: files that must be there, relative to the folder.
+
+    Raises:
+        FileNotFoundError: neither names a folder, or a file is missing; says what to set and what to put where.
+    """
+    named = os.environ.get("SEQJAX_DATA")
+    files = ", ".join(expected) or "the data sets"
+    if given is None and not named:
+        raise FileNotFoundError(f"no data folder: pass --data PATH or set SEQJAX_DATA to the folder that holds {files}")
+    folder = Path(named or "") if given is None else given
+    origin = "SEQJAX_DATA" if given is None else "--data"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{origin} must name the folder that holds {files}, got {folder}, which is none")
+    for name in expected:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{origin} names {folder}, which lacks {name}: put it at {folder / name}")
+    return folder
+
+
+def read_lines(where: str, content: bytes, faults: list[str]) -> list[str | None]:
+    """All lines, also the empty one behind the last line end; None, and a fault, where a line is no UTF-8."""
+    # Not `splitlines`: it also cuts at characters that are part of a sentence.
+    lines: list[str | None] = []
+    offset = 0
+    for number, raw in enumerate(content.split(b"\n"), start=1):
+        text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+        try:
+            lines.append(text.removesuffix(b"\r").decode())
+        except UnicodeDecodeError as error:
+            place = offset + len(raw) - len(text) + error.start
+            faults.append(f"{where}:{number}: expected UTF-8, found byte {text[error.start]:#04x} at offset {place}")
+            lines.append(None)
+        offset += len(raw) + 1
+    return lines
+
+
+def filled(lines: list[str | None]) -> int:
+    """How many lines there are without the blank ones at the end."""
+    return max((number for number, line in enumerate(lines, start=1) if line is None or line.strip()), default=0)
+
+
+def excerpt(line: str) -> str:
+    return repr(line if len(line) <= 60 else f"{line[:60]}…")
+
+
+def unzipped(path: Path) -> tuple[str, bytes]:
+    """The one text in a zip, and how to call it."""
+    content = path.read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".txt") and not _hidden(name)]
+            if len(names) != 1:
+                found = ", ".join(names) or "none"
+                raise DataError([f"{path}: expected one text besides _about.txt, found {found}"])
+            return f"{path}/{names[0]}", archive.read(names[0])
+    except DAMAGE as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError([f"{path}: expected a whole zip file, found {error or type(error).__name__}"]) from None
+
+
+def gunzipped(path: Path) -> tuple[str, bytes]:
+    """The content of a file or of its gzip, and its name."""
+    packed = path.with_name(f"{path.name}.gz")
+    if packed.is_file():
+        try:
+            return str(packed), gzip.decompress(packed.read_bytes())
+        except DAMAGE as error:
+            raise DataError([f"{packed}: expected a whole gzip file, found {error or type(error).__name__}"]) from None
+    if not path.is_file():
+        raise FileNotFoundError(f"expected {packed} or {path.name} beside it, found neither")
+    return str(path), path.read_bytes()
+
+
+def _hidden(name: str) -> bool:
+    return name.rsplit("/", 1)[-1].startswith(("_", "."))
+
+
+# What zipfile and gzip raise over bytes that they cannot read.
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError, KeyError)
