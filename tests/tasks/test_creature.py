@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seqjax.tasks import Creature
-from seqjax.tasks.creature import ADJECTIVES, ADVERBS, ENGLISH, NOUNS, VERBS, Lexicon
+from seqjax.tasks.creature_words import ADJECTIVES, ADVERBS, ENGLISH, NOUNS, VERBS, Lexicon
 from seqjax.types import EOS, PAD, SOS, UNK, Seq2SeqBatch
 
 ROWS = 4_000
