@@ -48,3 +48,22 @@ def cross_entropy(
         cost = (1 - smoothing) * cost + smoothing * (total - even)
     count = jnp.sum(mask)
     return jnp.sum(jnp.where(mask, cost, 0)) / jnp.where(count > 0, count, 1)
+
+
+def binary_cross_entropy(
+    logits: Float[Array, "batch time targets"],
+    targets: Float[Array, "batch time targets"],
+    mask: Bool[Array, "batch time"] | None = None,
+) -> Scalar:
+    """-log of the probability of targets 0 or 1 in nats, summed over them, averaged over all real steps of the batch.
+
+    Each target is a coin of its own, 1 with probability sigmoid(logit): the cost of a step is that of all its coins.
+    Padding may hold anything; the loss is 0 if no step is real.
+    """
+    mask = jnp.ones(targets.shape[:2], bool) if mask is None else mask
+    # Before anything is computed from them, as above.
+    logits, targets = (jnp.where(mask[..., None], part, 0.0) for part in (logits, targets))
+    # log(1 + e^x) - y x: no probability is rounded to 0 or 1 on the way.
+    cost = jnp.sum(jax.nn.softplus(logits) - targets * logits, axis=-1)
+    count = jnp.sum(mask)
+    return jnp.sum(jnp.where(mask, cost, 0)) / jnp.where(count > 0, count, 1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Float64, Int
 
 
 def mse(
@@ -69,12 +69,76 @@ def band(values: Sequence[float] | Float[np.ndarray, " seeds"]) -> Band:
     return Band(float(np.median(array)), float(array.min()), float(array.max()))
 
 
+def plateau_time(
+    times: Float[np.ndarray, " times"] | Int[np.ndarray, " times"],
+    losses: Float[np.ndarray, "runs times"],
+    level: float,
+) -> Float64[np.ndarray, " runs"]:
+    """When training leaves a plateau: for each run the first of the times at which its loss is below `level`.
+
+    Infinite where it never is. Choose the level a few percent below the plateau: what comes next may be near it.
+
+    Raises:
+        ValueError: times that do not increase.
+    """
+    if not (np.diff(times) > 0).all():
+        raise ValueError("times must increase")
+    below = losses < level
+    return np.where(below.any(axis=1), np.asarray(times, np.float64)[below.argmax(axis=1)], np.inf)
+
+
 class Estimate(NamedTuple):
-    """A number measured on a sample of sentences, and its 95 % interval by resampling them (Koehn 2004)."""
+    """A number measured on a sample, and its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+
+def accuracy(labels: Int[Array | np.ndarray, " rows"], guesses: Int[Array | np.ndarray, " rows"]) -> Estimate:
+    """Percent of the guesses that are right, with the interval of a share of independent rows (Wilson 1927, eq. 10).
+
+    Raises:
+        ValueError: not equally many labels and guesses, or none.
+    """
+    labels, guesses = np.asarray(labels), np.asarray(guesses)
+    if labels.shape != guesses.shape or not labels.size:
+        raise ValueError(f"needs a guess for each label, and one at least, got {guesses.shape} for {labels.shape}")
+    count, share, z = len(labels), float(np.mean(labels == guesses)), 1.959964
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return Estimate(100 * share, 100 * float(centre - half), 100 * float(centre + half))
+
+
+def confusion(
+    labels: Int[Array | np.ndarray, "*rows"],
+    guesses: Int[Array | np.ndarray, "*rows"],
+    classes: int,
+    weight: Bool[Array | np.ndarray, "*rows"] | Int[Array | np.ndarray, "*rows"] | None = None,
+) -> Int[np.ndarray, "classes classes"]:
+    """How often each class, a row, was taken for each other, a column. The diagonal is what was right.
+
+    Args:
+        weight: how often each counts, say a mask. Where it is 0, labels and guesses may be anything. None: once.
+
+    Raises:
+        ValueError: shapes that differ, a negative weight, or a label or guess that is no class.
+    """
+    labels, guesses = np.asarray(labels), np.asarray(guesses)
+    weight = np.ones(labels.shape, np.int64) if weight is None else np.asarray(weight).astype(np.int64)
+    if not labels.shape == guesses.shape == weight.shape:
+        raise ValueError(
+            f"guesses and weight must have the labels' shape {labels.shape}, got {guesses.shape} and {weight.shape}"
+        )
+    if (weight < 0).any():
+        raise ValueError(f"weight must be >= 0, got {weight.min()}")
+    found = np.zeros((classes, classes), np.int64)
+    counted = weight > 0
+    for name, values in (("labels", labels[counted]), ("guesses", guesses[counted])):
+        if ((values < 0) | (values >= classes)).any():
+            raise ValueError(f"{name} must lie in [0, {classes}), got {values.min()} to {values.max()}")
+    np.add.at(found, (labels[counted], guesses[counted]), weight[counted])
+    return found
 
 
 class Translation(NamedTuple):
@@ -97,6 +161,8 @@ def translation(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, resamples: int = 1000
 ) -> Translation:
     """BLEU, chrF and exact matches of sentences, each with one or more references.
+
+    Intervals by resampling the sentences (Koehn 2004).
 
     Raises:
         ValueError: no sentences, not equally many hypotheses as lists of references, or a list that is empty.

@@ -39,20 +39,28 @@ MAY_IMPORT = {
 MODEL_FLOORS = {
     "layers": 0,
     "attention": 0,
+    "cnn": 1,
+    "crf": 2,
+    "linear": 1,
     "recurrent": 1,
     "tcn": 1,
+    "dilated": 1,
     "transformer": 1,
     "decoders": 2,
+    "bottleneck": 2,
     "heads": 2,
+    "language_model": 2,
+    "tagger": 2,
     "encoder_decoder": 3,
-    "__init__": 4,
+    "captioner": 4,
+    "__init__": 5,
 }
 
 # Package: where it may be imported; in brackets, where for the type checker only.
 HOMES = {
     "flax.linen": "seqjax/models experiments",
     "flax.nnx": "",
-    "diffrax": "seqjax/tasks/lorenz96.py",
+    "diffrax": "seqjax/tasks/lorenz96.py experiments",
     "matplotlib": "seqjax/plot.py [seqjax/runs] [experiments]",
 }
 

@@ -163,3 +163,74 @@ def test_one_sample_is_no_interval():
     """Without resampling there is the number alone."""
     for estimate in metrics.translation(*as_lists(*sentences(30)), resamples=1)[:3]:
         assert estimate.low == estimate.value == estimate.high
+
+
+def test_accuracy_and_the_interval_that_its_test_would_accept():
+    """Wilson's limits are the shares p that a two-sided test at 5 % just does not reject: |share - p| = z sd(p)."""
+    for count, right in [(1, 0), (1, 1), (10, 3), (10_000, 9_920), (10_000, 0)]:
+        labels = np.arange(count) % 7
+        guesses = np.where(np.arange(count) < right, labels, labels + 1)
+        found = metrics.accuracy(labels, guesses)
+        assert found.value == pytest.approx(100 * right / count)
+        for limit in (found.low / 100, found.high / 100):
+            z = abs(right / count - limit) / np.sqrt(max(limit * (1 - limit), 1e-300) / count)
+            assert z == pytest.approx(1.96, abs=1e-3) or limit == pytest.approx(right / count, abs=1e-12)
+        assert -1e-9 <= found.low <= found.value <= found.high <= 100 + 1e-9
+        assert found.low < found.high
+
+
+def test_the_interval_of_an_accuracy_holds_the_truth_as_often_as_it_says():
+    rng, hits = np.random.default_rng(0), []
+    for _ in range(1000):
+        right = rng.random(200) < 0.9
+        found = metrics.accuracy(np.ones(200, int), right.astype(int))
+        hits.append(found.low <= 90 <= found.high)
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.025)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("guesses", [[], [1, 2, 3]])
+def test_an_accuracy_needs_guesses(guesses):
+    with pytest.raises(ValueError, match=r"needs a guess for each label, and one at least, got \(\d,\) for \(\d,\)"):
+        metrics.accuracy(np.zeros(min(2, len(guesses)), int), np.array(guesses, int))
+
+
+def test_confusion_has_a_row_for_each_class():
+    labels, guesses = np.array([[0, 0, 2], [2, 2, 1]]), jnp.array([[0, 1, 0], [2, 2, 1]])
+    np.testing.assert_array_equal(
+        metrics.confusion(labels, guesses, 4), [[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 2, 0], [0] * 4]
+    )
+    weight = np.array([[3, 0, 1], [1, 1, 0]])
+    np.testing.assert_array_equal(metrics.confusion(labels, guesses, 3, weight), [[3, 0, 0], [0, 0, 0], [1, 0, 2]])
+    np.testing.assert_array_equal(metrics.confusion(labels, guesses, 3, weight > 0), [[1, 0, 0], [0, 0, 0], [1, 0, 2]])
+
+
+def test_the_diagonal_of_a_confusion_is_the_accuracy():
+    rng = np.random.default_rng(0)
+    labels, guesses = rng.integers(0, 5, (2, 300))
+    found = metrics.confusion(labels, guesses, 5)
+    assert found.sum() == 300
+    assert 100 * np.trace(found) / 300 == pytest.approx(metrics.accuracy(labels, guesses).value)
+    np.testing.assert_array_equal(found.sum(axis=1), np.bincount(labels, minlength=5))
+    np.testing.assert_array_equal(found.T, metrics.confusion(guesses, labels, 5))
+
+
+def test_what_does_not_count_may_be_no_class():
+    labels, guesses, weight = np.array([0, -1, 7]), np.array([1, 9, 0]), np.array([True, False, False])
+    np.testing.assert_array_equal(metrics.confusion(labels, guesses, 2, weight), [[0, 1], [0, 0]])
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("labels", "guesses", "weight", "message"),
+    [
+        ([0, 3], [0, 1], None, r"labels must lie in \[0, 3\), got 0 to 3"),
+        ([0, 1], [-1, 1], None, r"guesses must lie in \[0, 3\), got -1 to 1"),
+        ([0, 1], [0], None, r"must have the labels' shape \(2,\), got \(1,\) and \(2,\)"),
+        ([0, 1], [0, 1], [1], r"must have the labels' shape \(2,\), got \(2,\) and \(1,\)"),
+        ([0, 1], [0, 1], [1, -1], "weight must be >= 0, got -1"),
+    ],
+)
+def test_what_is_no_confusion_is_refused(labels, guesses, weight, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.confusion(np.array(labels), np.array(guesses), 3, None if weight is None else np.array(weight))

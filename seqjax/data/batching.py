@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def pairs(
 
 @dataclass(frozen=True, eq=False)
 class Buckets:
-    """Pairs of many lengths in few static shapes, so that padding is short and compilations are few.
+    """Sequences of many lengths in few static shapes, so that padding is short and compilations are few.
 
     Each epoch takes the batches of all buckets in a fresh order, and the rows of each bucket in a fresh order; every
     row comes once, but for those that do not fill a batch of their bucket, which are left out of that epoch. Batch
@@ -90,16 +91,16 @@ class Buckets:
     `jax.lax.switch` chooses the sample.
 
     Attributes:
-        parts: the rows of each bucket.
+        parts: the rows of each bucket: pairs, or any other pytree of arrays with the leading axis `rows`.
     """
 
-    parts: tuple[Seq2SeqBatch, ...]
+    parts: tuple[Any, ...]
     batch_size: int
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
-        fewest = min((len(part.source) for part in self.parts), default=0)
+        fewest = min(map(_rows, self.parts), default=0)
         if fewest < self.batch_size:
             raise ValueError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
 
@@ -114,22 +115,15 @@ class Buckets:
         source_vocab: int,
         target_vocab: int,
     ) -> "Buckets":
-        """At most `count` buckets, split by the longer side of a pair where that leaves the fewest padded tokens.
+        """Pairs in at most `count` buckets, as `by_length` splits them.
 
         Raises:
             ValueError: count < 1, fewer pairs than batch_size, or what `pairs` refuses.
         """
-        if count < 1:
-            raise ValueError(f"count must be >= 1, got {count}")
-        if not 1 <= batch_size <= len(sources):
-            raise ValueError(f"batch_size must lie in [1, {len(sources)}], got {batch_size}")
         whole = pairs(sources, targets, source_vocab=source_vocab, target_vocab=target_vocab)
         lengths = np.stack([np.asarray(whole.source_mask).sum(axis=1), np.asarray(whole.target_mask).sum(axis=1)])
-        edges = _edges(lengths, batch_size, count)
-        bucket = np.searchsorted(edges, lengths.max(axis=0))
         parts = []
-        for number in range(len(edges)):
-            rows = np.flatnonzero(bucket == number)
+        for rows in by_length(lengths, batch_size=batch_size, count=count):
             source, target = lengths[:, rows].max(axis=1)
             parts.append(
                 Seq2SeqBatch(
@@ -147,7 +141,7 @@ class Buckets:
         return int(self._ends[-1])
 
     @property
-    def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""] | int], Seq2SeqBatch], ...]:
+    def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""] | int], Any], ...]:
         """For each bucket, `(key, step) -> batch`; what it gives for a step of another bucket means nothing."""
         return tuple(partial(self._sample, number) for number in range(len(self.parts)))
 
@@ -158,22 +152,48 @@ class Buckets:
     @property
     def _ends(self) -> Int32[np.ndarray, " buckets"]:
         """The first slot behind each bucket: an epoch has a slot for every batch of every bucket."""
-        return np.cumsum([len(part.source) // self.batch_size for part in self.parts]).astype(np.int32)
+        return np.cumsum([_rows(part) // self.batch_size for part in self.parts]).astype(np.int32)
 
     def _slot(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Key[Array, ""], Int[Array, ""]]:
         epoch_key = jax.random.fold_in(key, step // self.batches)
         slot_key, rows_key = jax.random.split(epoch_key)
         return rows_key, _shuffled(slot_key, jnp.asarray(step % self.batches)[None], self.batches)[0]
 
-    def _sample(self, bucket: int, key: Key[Array, ""], step: Int[Array, ""] | int) -> Seq2SeqBatch:
+    def _sample(self, bucket: int, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
         part = self.parts[bucket]
-        batches = len(part.source) // self.batch_size
+        batches = _rows(part) // self.batch_size
         rows_key, slot = self._slot(key, step)
         # A step of another bucket must not leave this one: the walk in `_shuffled` ends for places within it only.
         place = jnp.clip(slot - (self._ends[bucket] - batches), 0, batches - 1)
         places = place * self.batch_size + jnp.arange(self.batch_size)
-        rows = _shuffled(jax.random.fold_in(rows_key, bucket), places, len(part.source))
+        rows = _shuffled(jax.random.fold_in(rows_key, bucket), places, _rows(part))
         return jax.tree.map(lambda array: array[rows], part)
+
+
+def by_length(
+    lengths: Int[np.ndarray, "sides rows"], *, batch_size: int, count: int
+) -> list[Int[np.ndarray, " bucket"]]:
+    """Which rows go into each of at most `count` buckets, split where that leaves the fewest padded tokens.
+
+    By the longer side where a row has two.
+
+    Args:
+        batch_size: every bucket has at least as many rows.
+
+    Raises:
+        ValueError: count < 1, or fewer rows than batch_size.
+    """
+    if count < 1:
+        raise ValueError(f"count must be >= 1, got {count}")
+    if not 1 <= batch_size <= lengths.shape[1]:
+        raise ValueError(f"batch_size must lie in [1, {lengths.shape[1]}], got {batch_size}")
+    edges = _edges(lengths, batch_size, count)
+    bucket = np.searchsorted(edges, lengths.max(axis=0))
+    return [np.flatnonzero(bucket == number) for number in range(len(edges))]
+
+
+def _rows(part: Any) -> int:
+    return len(jax.tree.leaves(part)[0])
 
 
 def _check_ids(name: str, rows: Sequence[Sequence[int]], vocab: int) -> None:

@@ -27,8 +27,8 @@ class Extended(NamedTuple):
     weights: Float[Array, "batch heads target source"]
 
 
-class EncoderDecoder(nn.Module):
-    """Any backbone reads, any decoder writes; between them stands what `encode` returns.
+class TokenWriter(nn.Module):
+    """What writes tokens from the `Memory` that `encode` makes of a source: all of a model but its reading.
 
     Training gives the whole target at once (teacher forcing), decoding one token at a time, by the same code:
 
@@ -37,25 +37,12 @@ class EncoderDecoder(nn.Module):
         carry = model.apply(params, source, mask, length, method="begin")
         carry, logits = model.apply(params, carry, token, method="step")
 
-    Attributes:
-        encoder: `Bidirectional`, `Recurrent`, `TCN`, `Transformer(causal=False)`, …
-        decoder: `RecurrentDecoder`, `LuongDecoder`, `BahdanauDecoder` or `TransformerDecoder`.
-        source_vocab, target_vocab: sizes, the four reserved tokens included.
-        embedding: width of the vectors that stand for tokens.
-        dropout: share of embeddings, and of what the logits are computed from, dropped in training.
-        tied: whether the target's embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
+    A subclass adds `encode` and the fields `decoder`, `target_vocab`, `embedding`, `dropout` and `tied`.
     """
 
-    encoder: nn.Module
-    decoder: nn.Module
-    source_vocab: int
-    target_vocab: int
-    embedding: int = 256
-    dropout: float = 0.0
-    tied: bool = False
+    # Not fields of this class: those of a base come first, and a source is named before its target. Hence `self: Any`.
 
-    def setup(self):
-        self.source_embedding = nn.Embed(self.source_vocab, self.embedding)
+    def setup(self: Any):
         self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
         self.drop = nn.Dropout(self.dropout)
         if self.tied:
@@ -64,23 +51,16 @@ class EncoderDecoder(nn.Module):
         else:
             self.readout = nn.Dense(self.target_vocab)
 
-    def encode(
-        self,
-        source: Int[Array, "batch source"],
-        *,
-        mask: Bool[Array, "batch source"] | None = None,
-        train: bool = False,
-    ) -> Memory:
-        """Read the whole source; padding may hold anything."""
-        x = self.drop(self.source_embedding(source), deterministic=not train)
-        return read(self.encoder, x, jnp.ones(source.shape, bool) if mask is None else mask, train)
+    def encode(self, source: Any, *, mask: Any = None, train: bool = False) -> Memory:
+        """Read the whole source."""
+        raise NotImplementedError
 
-    def begin(self, source: Int[Array, "batch source"], mask: Bool[Array, "batch source"] | None, length: int) -> Any:
+    def begin(self: Any, source: Any, mask: Bool[Array, "batch source"] | None, length: int) -> Any:
         """The carry of decoding: the source read, and no more than `length` tokens to be written."""
         return self.decoder.start(self.encode(source, mask=mask), length)
 
     def extend(
-        self,
+        self: Any,
         carry: Any,
         tokens: Int[Array, "batch target"],
         *,
@@ -92,14 +72,14 @@ class EncoderDecoder(nn.Module):
         written = self.decoder.extend(carry, x, mask=mask, train=train)
         return Extended(written.carry, self._logits(written.features, train), written.weights)
 
-    def step(self, carry: Any, token: Int[Array, " batch"]) -> tuple[Any, Float[Array, "batch vocab"]]:
+    def step(self: Any, carry: Any, token: Int[Array, " batch"]) -> tuple[Any, Float[Array, "batch vocab"]]:
         """`extend` by one: a `StepFn` for `seqjax.decode`, once the parameters are given."""
         carry, logits, _ = self.extend(carry, token[:, None])
         return carry, logits[:, 0]
 
     def __call__(
-        self,
-        source: Int[Array, "batch source"],
+        self: Any,
+        source: Any,
         target: Int[Array, "batch target"],
         *,
         source_mask: Bool[Array, "batch source"] | None = None,
@@ -110,8 +90,8 @@ class EncoderDecoder(nn.Module):
         return self.align(source, target, source_mask=source_mask, target_mask=target_mask, train=train).logits
 
     def align(
-        self,
-        source: Int[Array, "batch source"],
+        self: Any,
+        source: Any,
         target: Int[Array, "batch target"],
         *,
         source_mask: Bool[Array, "batch source"] | None = None,
@@ -123,8 +103,8 @@ class EncoderDecoder(nn.Module):
         return self.extend(carry, shift_right(target), mask=target_mask, train=train)
 
     def scheduled(
-        self,
-        source: Int[Array, "batch source"],
+        self: Any,
+        source: Any,
         target: Int[Array, "batch target"],
         teacher_forcing: float | Float[Array, ""],
         *,
@@ -155,7 +135,7 @@ class EncoderDecoder(nn.Module):
         _, logits = nn.scan(step, in_axes=1, out_axes=1, **every)(self, (carry, tokens[:, 0]), (tokens, forced, mask))
         return logits
 
-    def _logits(self, features: Array, train: bool) -> Array:
+    def _logits(self: Any, features: Array, train: bool) -> Array:
         features = self.drop(features, deterministic=not train)
         if self.tied:
             logits = self.target_embedding.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
@@ -163,6 +143,42 @@ class EncoderDecoder(nn.Module):
             logits = self.readout(features)
         never = (jnp.arange(self.target_vocab) == PAD) | (jnp.arange(self.target_vocab) == SOS)
         return jnp.where(never.reshape(1, 1, -1), -jnp.inf, logits)
+
+
+class EncoderDecoder(TokenWriter):
+    """Any backbone reads, any decoder writes; between them stands what `encode` returns.
+
+    Attributes:
+        encoder: `Bidirectional`, `Recurrent`, `TCN`, `Transformer(causal=False)`, …
+        decoder: `RecurrentDecoder`, `LuongDecoder`, `BahdanauDecoder` or `TransformerDecoder`.
+        source_vocab, target_vocab: sizes, the four reserved tokens included.
+        embedding: width of the vectors that stand for tokens.
+        dropout: share of embeddings, and of what the logits are computed from, dropped in training.
+        tied: whether the target's embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    source_vocab: int
+    target_vocab: int
+    embedding: int = 256
+    dropout: float = 0.0
+    tied: bool = False
+
+    def setup(self):
+        super().setup()
+        self.source_embedding = nn.Embed(self.source_vocab, self.embedding)
+
+    def encode(
+        self,
+        source: Int[Array, "batch source"],
+        *,
+        mask: Bool[Array, "batch source"] | None = None,
+        train: bool = False,
+    ) -> Memory:
+        """Read the whole source; padding may hold anything."""
+        x = self.drop(self.source_embedding(source), deterministic=not train)
+        return read(self.encoder, x, jnp.ones(source.shape, bool) if mask is None else mask, train)
 
 
 def shift_right(target: Int[Array, "batch target"]) -> Int[Array, "batch target"]:

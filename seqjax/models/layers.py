@@ -37,12 +37,14 @@ class CausalConv(nn.Module):
         dilation: steps between taps.
         weight_norm: learn direction and length of each output channel's kernel apart, w = g v / |v|
             (Salimans & Kingma 2016, arXiv:1602.07868); g starts as |v|, so that the start is the same without it.
+        use_bias: whether there is one.
     """
 
     features: int
     kernel_size: int
     dilation: int = 1
     weight_norm: bool = False
+    use_bias: bool = True
 
     @property
     def reach(self) -> int:
@@ -63,13 +65,15 @@ class CausalConv(nn.Module):
     ) -> tuple[Taps, Float[Array, "batch time features"]]:
         """Convolve further steps: `kernel_size` products for a single one, whatever the dilation."""
         kernel = self._kernel(x.shape[-1])
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         if x.shape[1] == 1:
             taps, window = self._step(taps, x, mask)
         else:
             taps, window = self._chunk(taps, x, mask)
         y = window @ kernel.reshape(-1, self.features)
-        return taps, y + bias.reshape(1, 1, -1)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+            y += bias.reshape(1, 1, -1)
+        return taps, y
 
     def _kernel(self, inputs: int) -> Float[Array, "kernel_size inputs features"]:
         # Tap j multiplies x[t - j dilation].

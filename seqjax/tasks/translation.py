@@ -9,10 +9,11 @@ import numpy as np
 
 from seqjax.data import corpora
 from seqjax.data.batching import Buckets, pad, pairs
+from seqjax.data.prose import Spaced
 from seqjax.data.text import Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
 from seqjax.types import EOS, Seq2SeqBatch
 
-TOKENIZERS = {kind.__name__: kind for kind in (Characters, Words, MarkedWords, Subwords)}
+TOKENIZERS = {kind.__name__: kind for kind in (Characters, Spaced, Words, MarkedWords, Subwords)}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 import numpy as np
 from jaxtyping import Float64
 
+from seqjax.theory.hankel import isometric, tail, uniform
+from seqjax.theory.tensor_train import fitting
+from seqjax.theory.tensor_train import tensor_train as decompose
+
 
 def shift(delay: int, length: int, order: int) -> float:
     """Floor of every linear RNN with `order` states on the shift y_t = x_{t-delay} of unit white noise.
@@ -100,4 +104,140 @@ def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -
     """
     if rank < 0:
         raise ValueError(f"rank must be >= 0, got {rank}")
-    return float((np.linalg.svd(kernel_matrix, compute_uv=False)[rank:] ** 2).sum())
+    return tail(np.linalg.svd(kernel_matrix, compute_uv=False), rank)
+
+
+def hankel(
+    kernel: Float64[np.ndarray, " lags"], order: int, weight: Float64[np.ndarray, " lags"] | None = None
+) -> float:
+    """Floor of every linear RNN with `order` states on y_t = sum_s kernel[s] x_{t-s} of unit white noise.
+
+    Inequality: sum_n w_n e_n^2 >= sum_{k > order} sigma_k(G)^2, where G is the Hankel matrix of the kernel, its rows
+    and columns weighted so that no lag counts more than w_n in it; the larger of two kinds of weights (`theory.hankel`
+    has both). With w = 1 this is the error of the last step of a sequence of as many steps as the kernel has lags,
+    from a zero state. What comes after the window does not count.
+
+    Idea: the Hankel matrix of a linear RNN has rank `order`, and no matrix of that rank is nearer to G (Eckart & Young
+    1936). Shift by k: 1 - order/(k+1), if the window has 2k + 1 steps.
+
+    Valid for any W, stable or not, and white noise: coloured inputs can make every kernel easy. Round-off is
+    taken off, so that it is never above the floor; relative to the kernel's energy it ends at about 1e-28.
+
+    Args:
+        weight: w_n >= 0 of each lag. The error averaged over a sequence of T steps has w_n = 1 - n/T
+            (`population.averaged`). None: 1 everywhere.
+
+    Raises:
+        ValueError: order < 0 or weight < 0.
+    """
+    if order < 0:
+        raise ValueError(f"order must be >= 0, got {order}")
+    weight = np.ones(len(kernel)) if weight is None else weight
+    if not (weight >= 0).all():
+        raise ValueError(f"weight must be >= 0 at every lag, got {weight.min()}")
+    if order == 0:
+        return float(weight @ kernel**2)
+    return max(isometric(kernel, order, weight), uniform(kernel, order, weight))
+
+
+def tensor_train(
+    kernel: Float64[np.ndarray, " lags"], channels: int, base: int = 2, layers: int | None = None
+) -> tuple[float, float]:
+    """Floor of every `LinearDilatedCNN` of so many channels for unit white noise, and the error of one that is near it.
+
+    Inequality: max_k sum_{j > M} sigma_j(unfolding k)^2 + tail <= E <= sum_k sum_{j > M} sigma_j(unfolding k)^2 + tail,
+    M = channels, where unfolding k is the kernel as a matrix of the lag's higher digits by its k lowest, and tail
+    the energy of lags from base^layers on, which no tap reaches. The second number is the error of the weights
+    of `fits.tensor_train`, usually far below the sum.
+
+    Idea: cut the network behind layer k. Everything later sees the earlier digits of the lag through M
+    channels only, so that every unfolding of the filter has rank M (Eckart & Young 1936); cutting at one place after
+    the other adds up the errors (TT-SVD, Oseledets 2011, thm 2.2).
+
+    Valid for all channels mixed, no bias, shortcut or nonlinearity. Round-off is taken off the first number only.
+
+    Args:
+        layers: None: the deepest network whose base^layers lags lie in the window.
+
+    Raises:
+        ValueError: as `fits.tensor_train`.
+    """
+    weights = decompose(kernel, channels, base, layers)
+    reached = base ** fitting(len(kernel), base, layers)
+    near = kernel[:reached]
+    beyond = float((kernel[reached:] ** 2).sum())
+    cuts = [near.reshape(-1, base**cut) for cut in range(1, len(weights.taps))]
+    tails = [tail(np.linalg.svd(cut, compute_uv=False), channels) for cut in cuts]
+    return max(tails, default=0.0) + beyond, float(((near - weights.kernel()) ** 2).sum()) + beyond
+
+
+def bessel(targets: int, features: int) -> float:
+    """Floor of the total error over `targets` uncorrelated targets of unit variance, all read off the same features.
+
+    Inequality: sum_j E_j >= targets - features, never below 0: the R_j^2 add up to no more than the number of features.
+
+    Idea: at each step the predictions lie in the space that the features span, and the squared lengths of the
+    projections of orthonormal vectors on a space add up to at most its dimension (Bessel). A constant is free, as the
+    targets have mean zero.
+
+    Valid for every model with a linear readout, however nonlinear the features, if the targets are uncorrelated and
+    stationary; all delays 0..k of white noise are. One delay alone is not bounded so: a number can hold many digits.
+
+    Source: Dambre, Verstraeten, Schrauwen & Massar 2012.
+    """
+    if targets < 0:
+        raise ValueError(f"targets must be >= 0, got {targets}")
+    if features < 0:
+        raise ValueError(f"features must be >= 0, got {features}")
+    return float(max(0, targets - features))
+
+
+def causal(response: Float64[np.ndarray, "target source"], variance: float = 1.0) -> float:
+    """Floor of every causal model, whatever it computes, on y_t = sum_s response[t, s] x_s, s being times like t.
+
+    Inequality: E >= variance/T sum_t sum_{s > t} response[t, s]^2, averaged over the T steps.
+
+    Idea: inputs after t are independent of all that the model has seen, and their mean is the best guess.
+
+    Valid for independent inputs of this variance, of any distribution and any mean.
+    """
+    return float(variance * (np.triu(response, 1) ** 2).sum() / len(response))
+
+
+def homogeneous(response: Float64[np.ndarray, "time time"], variance: float = 1.0) -> float:
+    """Floor of every linear model that is causal and the same at all times, on y_t = sum_s response[t, s] x_s.
+
+    Inequality: E >= `causal` + variance/T sum_{s <= t} (response[t, s] - mean of its diagonal)^2, averaged over the T
+    steps.
+
+    Idea: such a model weighs x_s by khat(t - s), the same all along a diagonal, for which the mean is best. A mean of
+    the inputs and an offset, free at each step, can only add to this.
+
+    Valid for independent inputs of this variance, and any number of states; reached with T of them.
+    """
+    length = len(response)
+    if response.shape != (length, length):
+        raise ValueError(f"response must be square, got {response.shape}")
+    lags = [np.diagonal(response, -lag) for lag in range(length)]
+    uneven = sum(float(((lag - lag.mean()) ** 2).sum()) for lag in lags)
+    return causal(response, variance) + variance * uneven / length
+
+
+def logits(target: Float64[np.ndarray, "target source"], head_dim: int) -> float:
+    """Floor of the squared distance, summed, between the logits of one attention head by position and those wanted.
+
+    Inequality: min over constants r_t of |Q K' + r 1' - L|^2 >= sum_{k > head_dim} sigma_k(L - row means)^2.
+
+    Idea: logits are products of queries and keys of head_dim numbers, and softmax does not feel what is
+    added to a whole row; taking the row means off both sides is a projection, which keeps the rank (Eckart & Young
+    1936). Reached by the truncated singular value decomposition.
+
+    It bounds logits, not the attention weights behind the softmax, which one-hot targets reach at rank 2
+    (`fits.position_attention`).
+
+    Raises:
+        ValueError: head_dim < 0.
+    """
+    if head_dim < 0:
+        raise ValueError(f"head_dim must be >= 0, got {head_dim}")
+    return truncation(target - target.mean(axis=1, keepdims=True), head_dim)

@@ -1,14 +1,35 @@
 from functools import partial
+from typing import Any
 
 import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 from flax import nnx
 
-from seqjax.models import GRU, LSTM, RNN, TCN, Bidirectional, Positions, Recurrent, Regressor, Transformer
+from seqjax import losses
+from seqjax.models import (
+    GRU,
+    LSTM,
+    RNN,
+    TCN,
+    AttentionPooling,
+    Bidirectional,
+    Classifier,
+    Embedded,
+    Positions,
+    Recurrent,
+    Regressor,
+    Transformer,
+    ends,
+    last,
+    maximum,
+    mean,
+)
+from seqjax.types import PAD
 from tests import contracts
 
 CAUSAL = [Recurrent(4, LSTM), TCN(4, 2, (1, 2)), Transformer(4, 2, 1)]
@@ -92,3 +113,163 @@ def test_a_linen_module_becomes_an_nnx_module(key):
     shapes = jax.tree.map(jnp.shape, params)
     assert shapes == jax.tree.map(jnp.shape, dict(linen.init(key, x)))
     np.testing.assert_allclose(module(x), contracts.forward(linen)(params, x), rtol=1e-5)
+
+
+# Classes of whole rows
+
+LENGTHS = (0, 1, 3, 5)
+
+
+def steps(key):
+    """Rows of these lengths, and their mask."""
+    return np.asarray(contracts.inputs(key, 5, width=3, rows=4)), np.asarray(contracts.upto(LENGTHS, 5))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        (last, lambda row: row[-1]),
+        (ends, lambda row: np.concatenate([row[-1], row[0]])),
+        (mean, lambda row: row.sum(axis=0) / len(row)),
+        (maximum, lambda row: np.array([max(column) for column in row.T])),
+    ],
+    ids=["last", "ends", "mean", "maximum"],
+)
+def test_poolings_row_by_row(pooling, expected, key):
+    y, mask = steps(key)
+    dirty = np.where(mask[..., None], y, np.nan)
+    pooled = np.asarray(pooling(jnp.asarray(dirty), jnp.asarray(mask)))
+    np.testing.assert_array_equal(pooled[0], 0)
+    for row, length in enumerate(LENGTHS[1:], start=1):
+        np.testing.assert_allclose(pooled[row], expected(y[row, :length]), rtol=1e-6)
+    np.testing.assert_allclose(pooling(jnp.asarray(y), None), [expected(row) for row in y], rtol=1e-6)
+
+
+def test_attention_pooling_is_a_softmax_over_real_steps(key):
+    y, mask = steps(key)
+    pooling = AttentionPooling(2)
+    params = contracts.filled(jax.eval_shape(pooling.init, key, y, None), key)
+    weights = jax.tree.map(np.asarray, params["params"])
+    score = np.tanh(y @ weights["hidden"]["kernel"] + weights["hidden"]["bias"]) @ weights["score"]["kernel"]
+    apply = contracts.compiled(pooling.apply)
+    pooled = np.asarray(apply(params, np.where(mask[..., None], y, np.nan), mask))
+    np.testing.assert_array_equal(pooled[0], 0)
+    for row, length in enumerate(LENGTHS[1:], start=1):
+        mass = np.exp(score[row, :length])
+        np.testing.assert_allclose(pooled[row], (mass / mass.sum() * y[row, :length]).sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(apply(params, y[3:], None), pooled[3:], rtol=1e-5)
+
+
+def reader(backbone, pooling=last, **options) -> Any:
+    return Classifier(Embedded(backbone, vocab=9, embedding=4, **options), classes=3, pooling=pooling)
+
+
+def tokens(model, key):
+    """Ids with PAD behind them, their mask, and random parameters."""
+    _, mask = steps(key)
+    ids = np.where(mask, np.random.default_rng(0).integers(4, 9, mask.shape), PAD)
+    return ids, mask, contracts.filled(jax.eval_shape(model.init, key, ids), key)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pooling"),
+    [
+        (Recurrent(4, LSTM), last),
+        (Bidirectional(4, GRU), ends),
+        (TCN(4, 2, (1, 2)), maximum),
+        (Transformer(4, 2, 1, causal=False), AttentionPooling(2)),
+    ],
+    ids=lambda part: getattr(part, "__name__", type(part).__name__),
+)
+def test_padding_does_not_reach_the_class(backbone, pooling, key):
+    """Neither its ids, those there are none of too, nor its length; nor has it a gradient, nor an empty row."""
+    model = reader(backbone, pooling)
+    ids, mask, params = tokens(model, key)
+
+    @contracts.compiled
+    def judged(params, ids, mask):
+        def squares(params):
+            logits = model.apply(params, ids, mask=mask)
+            return jnp.sum(logits**2), logits
+
+        return jax.grad(squares, has_aux=True)(params)
+
+    gradient, logits = judged(params, ids, mask)
+    assert logits.shape == (4, 3)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, logits)))
+    np.testing.assert_array_equal(logits[0], params["params"]["readout"]["bias"])
+    table = np.asarray(gradient["params"]["backbone"]["table"]["embedding"])
+    np.testing.assert_array_equal(table.any(axis=1), np.isin(np.arange(9), ids[mask]))
+    for garbage in (8, 99, -99):
+        dirty = np.where(mask, ids, garbage)
+        jax.tree.map(np.testing.assert_array_equal, judged(params, dirty, mask), (gradient, logits))
+    wide = judged(params, np.pad(ids, ((0, 0), (0, 3))), np.pad(mask, ((0, 0), (0, 3))))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), wide, (gradient, logits))
+    order = np.array([2, 0, 3, 1])
+    np.testing.assert_allclose(judged(params, ids[order], mask[order])[1], logits[order], rtol=1e-5, atol=1e-6)
+
+
+def test_a_classifier_of_real_values_is_a_linear_readout(key):
+    model, x = Classifier(Recurrent(4, GRU), classes=3), contracts.inputs(key, 4)
+    params = contracts.parameters(model, key)
+    inner = params["params"]
+    expected = contracts.forward(model.backbone)({"params": inner["backbone"]}, x)[:, -1] @ inner["readout"]["kernel"]
+    expected += inner["readout"]["bias"][None]
+    np.testing.assert_allclose(contracts.forward(model)(params, x), expected, rtol=1e-5)
+
+
+def test_a_function_can_be_the_backbone(key):
+    """With none at all, pooled by the mean: a bag of words."""
+    model = reader(lambda x, *, mask=None, train=False: x, mean)
+    ids, mask, params = tokens(model, key)
+    inner = params["params"]
+    words = np.asarray(inner["backbone"]["table"]["embedding"])
+    readout = inner["readout"]
+    for row, length in enumerate(LENGTHS[1:], start=1):
+        expected = words[ids[row, :length]].mean(axis=0) @ readout["kernel"] + readout["bias"]
+        np.testing.assert_allclose(model.apply(params, ids, mask=mask)[row], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("where", ["embeddings", "pooled"])
+def test_a_classifier_drops_in_training_only(where, key):
+    shares = {"embeddings": (0.5, 0.0), "pooled": (0.0, 0.5)}[where]
+    model = Classifier(Embedded(TCN(4, 1, (1,)), 9, 64, shares[0]), 3, dropout=shares[1])
+    ids, mask, params = tokens(model, key)
+    apply = jax.jit(
+        lambda key, train: model.apply(params, ids, mask=mask, train=train, rngs={"dropout": key}), static_argnums=1
+    )
+    one, two = jax.random.split(key)
+    np.testing.assert_array_equal(apply(one, False), apply(two, False))
+    assert not np.allclose(apply(one, True), apply(two, True), atol=0.01)
+
+
+def test_parameter_count_of_the_seed(key):
+    """A3 has 100,866 in PyTorch, whose LSTM adds two biases where one will do: 512 more."""
+    model = Classifier(Embedded(Recurrent(128, LSTM), 20, 64), 2)
+    params = jax.eval_shape(model.init, key, jnp.zeros((1, 5), int))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 100_866 - 512
+
+
+def test_a_classifier_learns_what_came_first(key):
+    """From the last state of rows of all lengths."""
+    rng = np.random.default_rng(0)
+    mask = jnp.asarray(np.arange(5)[None] < rng.integers(1, 6, (16, 1)))
+    ids = jnp.asarray(rng.integers(4, 7, (16, 5)), jnp.int32)
+    model, optimizer = reader(Recurrent(8, GRU)), optax.adam(3e-2)
+
+    def cost(params):
+        logits = model.apply(params, ids, mask=mask)
+        return losses.cross_entropy(logits[:, None], ids[:, :1] - 4)
+
+    @contracts.compiled
+    def train(params):
+        def step(state, _):
+            params, opt_state = state
+            value, gradient = jax.value_and_grad(cost)(params)
+            updates, opt_state = optimizer.update(gradient, opt_state)
+            return (optax.apply_updates(params, updates), opt_state), value
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), length=150)[1]
+
+    values = train(model.init(key, ids))
+    assert values[-1] < 0.05 * values[0], (values[0], values[-1])

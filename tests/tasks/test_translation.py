@@ -7,6 +7,7 @@ import pytest
 
 from seqjax.data import corpora, files
 from seqjax.data.corpora import Pair, Split
+from seqjax.data.prose import Spaced
 from seqjax.data.text import Characters, MarkedWords, Subwords, Vocabulary, Words
 from seqjax.tasks import Translation
 from seqjax.tasks.translation import TOKENIZERS, Language
@@ -23,6 +24,7 @@ PAIRS = Split(
 def tokenizers():
     return [
         Characters(),
+        Spaced(),
         Words(),
         Words(lower=False, fold=False, punctuation="¿?"),
         MarkedWords(lower=False),

@@ -1,8 +1,13 @@
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seqjax.data import GaussianProcess
-from seqjax.theory import fits
+from seqjax.models import RNN, MultiHead, Recurrent, Regressor
+from seqjax.theory import bounds, fits, targets
 
 
 @pytest.fixture
@@ -75,10 +80,103 @@ def test_fir_with_a_window_longer_than_the_sequence(rng):
     np.testing.assert_allclose(fit.predict(inputs), fits.fir(inputs, targets, window=4).predict(inputs), atol=1e-12)
 
 
+def identity(x):
+    return x
+
+
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        pytest.param(fits.delay_line(4), id="delay line"),
+        pytest.param(fits.ring(9, 4), id="ring"),
+        pytest.param(fits.kung(targets.power_law(1.1, 24), 4), id="kung"),
+        pytest.param(fits.varpro(targets.two_parts(24), 4), id="varpro"),
+        pytest.param(fits.two_level(0.5, -1.0, 1.0, 0.1), id="two level"),
+    ],
+)
+def test_linear_rnns_load_and_give_their_kernel(rnn):
+    with jax.enable_x64(True):
+        model = Regressor(Recurrent(len(rnn.U), functools.partial(RNN, activation=identity)))
+        shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
+        params = jax.tree.map(jnp.asarray, rnn.params())
+        assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+        found = model.apply(params, jnp.zeros((1, 24, 1)).at[0, 0].set(1))
+        np.testing.assert_allclose(np.asarray(found)[0, :, 0], rnn.kernel(24), atol=1e-13)
+
+
+def test_encoder_decoder_says_the_truncated_matrix():
+    kernel = np.random.default_rng(0).normal(size=(5, 8))
+    left, values, right = np.linalg.svd(kernel, full_matrices=False)
+    for rank in (1, 3, 5):
+        weights = fits.encoder_decoder(kernel, rank)
+        expected = (left[:, :rank] * values[:rank]) @ right[:rank]
+        np.testing.assert_allclose(weights.kernel(5, 8), expected, atol=1e-13)
+        by_definition = [
+            [
+                weights.c
+                @ np.linalg.matrix_power(weights.V, t + 1)
+                @ weights.P
+                @ weights.Q
+                @ np.linalg.matrix_power(weights.W, s)
+                @ weights.U
+                for s in range(8)
+            ]
+            for t in range(5)
+        ]
+        np.testing.assert_allclose(weights.kernel(5, 8), by_definition, atol=1e-13)
+        assert weights.Q.shape == (rank, 8)
+
+
+def attention_error(length, sharpness) -> float:
+    """Mean squared error on white noise around the circle, by the weights."""
+    weights = fits.position_attention(0, length, sharpness).weights()
+    return float(((weights - np.eye(length)) ** 2).sum() / length)
+
+
+@pytest.mark.parametrize(("length", "measured"), [(32, 162), (128, 2585), (512, 41350)])
+def test_published_sharpness_for_an_error_of_one_percent(length, measured):
+    """It grows with the square of the length; T^2/(2 pi^2) ln 20 is 4 % less."""
+    assert attention_error(length, 1.005 * measured) < 0.01 < attention_error(length, 0.995 * measured)
+    assert length**2 / (2 * np.pi**2) * np.log(20) == pytest.approx(measured, rel=0.05)
+
+
+def test_position_attention_is_the_shift():
+    head = fits.position_attention(5, 16, 1e4)
+    np.testing.assert_allclose(head.weights(), np.roll(np.eye(16), 5, axis=0), atol=1e-12)
+    np.testing.assert_array_equal(
+        np.argmax(fits.position_attention(5, 16, 1.0).weights(), axis=0)[:11], np.arange(5, 16)
+    )
+    logits = head.positions() @ head.query.T @ head.key @ head.positions().T
+    assert bounds.logits(logits, 2) == pytest.approx(0, abs=1e-12)
+
+
+def test_position_attention_loads_and_shifts():
+    """From what stands at each place and where: the values are averaged by position alone."""
+    head, rng = fits.position_attention(3, 12, 40.0), np.random.default_rng(0)
+    with jax.enable_x64(True):
+        model, x = MultiHead(2, heads=1), rng.normal(size=(2, 12, 1))
+        places = jnp.asarray(np.tile(head.positions(), (2, 1, 1)))
+        source, mask = jnp.concatenate([places, jnp.asarray(x)], axis=-1), jnp.ones((2, 12), bool)
+
+        def look(model):
+            return model.look(model.prepare(source, mask), places)[0]
+
+        shapes = jax.eval_shape(lambda key: model.init(key, method=look), jax.random.key(0))
+        params = jax.tree.map(jnp.asarray, head.params())
+        assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+        y = np.asarray(model.apply(params, method=look))
+    np.testing.assert_allclose(y[..., 0], x[..., 0] @ head.weights().T, atol=1e-12)
+    np.testing.assert_allclose(y[:, 3:, 0], x[:, :-3, 0], atol=0.05)
+    np.testing.assert_array_equal(y[..., 1], 0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda x: fits.delay_line(0), "order must be >= 1, got 0"),
+        (lambda x: fits.encoder_decoder(x[..., 0], 3), r"rank must lie in \[1, 2\], got 3"),
+        (lambda x: fits.encoder_decoder(x[..., 0], 0), r"rank must lie in \[1, 2\], got 0"),
+        (lambda x: fits.position_attention(4, 4, 1.0), r"delay must lie in \[0, 4\), got 4"),
         (lambda x: fits.fir(x, x, 0), "window must be >= 1, got 0"),
         (lambda x: fits.fir(x, x, 1, np.zeros((2, 3))), "weight must be >= 0 and not 0 everywhere, got 0.0 to 0.0"),
         (lambda x: fits.fir(x, x, 1, -np.ones((2, 3))), "weight must be >= 0 and not 0 everywhere, got -1.0 to -1.0"),

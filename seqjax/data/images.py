@@ -1,0 +1,216 @@
+"""Labelled images: strict readers of public formats, rows set aside by a fixed seed, and random changes of images."""
+
+import hashlib
+import io
+import math
+import struct
+import tarfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from seqjax.data.files import DAMAGE, DataError, gunzipped
+
+DIGITS = tuple("0123456789")
+"""MNIST's classes (LeCun et al. 1998)."""
+
+CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+"""Fashion-MNIST's (Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747)."""
+
+CIFAR_SIZE = 32
+"""Pixels of a side."""
+
+
+class Images(NamedTuple):
+    """Images with a class each.
+
+    Attributes:
+        labels: which of `classes`.
+        classes: their names.
+    """
+
+    pixels: UInt8[np.ndarray, "rows height width channels"]
+    labels: Int[np.ndarray, " rows"]
+    classes: tuple[str, ...]
+
+
+class Rows(NamedTuple):
+    """Which rows are for training, for every choice, and for the reported number; in order, and no row twice."""
+
+    train: Int[np.ndarray, " train_rows"]
+    validation: Int[np.ndarray, " validation_rows"]
+    test: Int[np.ndarray, " test_rows"]
+
+
+def mnist(folder: Path, classes: tuple[str, ...] = DIGITS) -> Images:
+    """The training files of MNIST, or of what copies its format (Fashion-MNIST), gzipped or not.
+
+    Raises:
+        DataError: a damaged gzip, a wrong header, bytes that are missing or too many, labels that are no class, or not
+            equally many images and labels; names the file and the offset of the byte.
+        FileNotFoundError: a file is not in the folder.
+    """
+    where, pixels = read_idx(folder / "train-images-idx3-ubyte", axes=3)
+    labels_where, labels = read_idx(folder / "train-labels-idx1-ubyte", axes=1)
+    if len(labels) != len(pixels):
+        raise DataError([f"{labels_where}: expected {len(pixels)} labels as images in {where}, found {len(labels)}"])
+    faults = [
+        f"{labels_where}: expected a label below {len(classes)} at byte {8 + row}, found {labels[row]}"
+        for row in np.flatnonzero(labels >= len(classes))
+    ]
+    if faults:
+        raise DataError(faults)
+    return Images(pixels[..., None], labels.astype(np.int32), classes)
+
+
+def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
+    """An array of unsigned bytes in the IDX format, from a file or its gzip, and the file's name.
+
+    Two zeros, 8 for "unsigned byte", the number of axes; the length of each axis, four bytes, the most significant
+    first; the bytes, the last axis running fastest.
+
+    Raises:
+        DataError: it is anything else, or an axis has length 0.
+    """
+    where, content = gunzipped(path)
+    magic = bytes([0, 0, 8, axes])
+    if content[:4] != magic:
+        raise DataError([f"{where}: expected {magic.hex(' ')} at byte 0, found {content[:4].hex(' ') or 'the end'}"])
+    header = 4 + 4 * axes
+    if len(content) < header:
+        raise DataError([f"{where}: expected a header of {header} bytes, found the end at byte {len(content)}"])
+    shape = struct.unpack(f">{axes}I", content[4:header])
+    for axis, length in enumerate(shape):
+        if not length:
+            raise DataError([f"{where}: expected a length >= 1 at byte {4 + 4 * axis}, found 0"])
+    end = header + math.prod(shape)
+    if len(content) < end:
+        raise DataError([f"{where}: expected {end} bytes, found the end at byte {len(content)}"])
+    if len(content) > end:
+        raise DataError([f"{where}: expected the end at byte {end}, found {len(content) - end} more bytes"])
+    return where, np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def cifar(path: Path) -> Images:
+    """A tar.gz of JPEGs of 32x32 pixels in colour, `train/<class>/<number>.jpg`.
+
+    Classes and rows are in the order of their names, whatever their order in the tar. It is never unpacked to disk.
+
+    Raises:
+        DataError: a damaged tar, or a member that is no such image; names the member.
+        ImportError: Pillow is not installed.
+    """
+    content = path.read_bytes()
+    found: dict[tuple[str, str], np.ndarray] = {}
+    faults: list[str] = []
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            for member in archive:
+                label, name = _label_and_name(member.name)
+                if member.isdir() or name.startswith("."):
+                    continue
+                if not (file := member.isfile() and archive.extractfile(member)) or not label:
+                    faults.append(f"{path}/{member.name}: expected a file train/<class>/<number>.jpg, found another")
+                    continue
+                try:
+                    found[label, name] = _decoded(file.read(MOST_BYTES))
+                except _NoImage as error:
+                    faults.append(f"{path}/{member.name}: expected {error}")
+    except (tarfile.TarError, *DAMAGE) as error:
+        raise DataError([f"{path}: expected a whole tar.gz file, found {error or type(error).__name__}"]) from None
+    if faults:
+        raise DataError(faults)
+    if not found:
+        raise DataError([f"{path}: expected images, found none"])
+    order = sorted(found)
+    classes = sorted({label for label, _ in order})
+    labels = np.array([classes.index(label) for label, _ in order], np.int32)
+    return Images(np.stack([found[name] for name in order]), labels, tuple(classes))
+
+
+def _label_and_name(member: str) -> tuple[str, str]:
+    """Of `train/<class>/<number>.jpg`; no label where the name is built in another way."""
+    folder, _, name = member.removeprefix("./").rpartition("/")
+    top, _, label = folder.partition("/")
+    return ("" if top != "train" or "/" in label or not name.endswith(".jpg") else label), name
+
+
+MOST_BYTES = 1 << 16
+"""Of one JPEG: those of CIFAR have less than 2,000, and a tar from elsewhere may hold anything."""
+
+
+class _NoImage(Exception):
+    """What was expected, and what was found."""
+
+
+def _decoded(content: bytes) -> UInt8[np.ndarray, "height width channels"]:
+    pillow = _pillow()
+    size = (CIFAR_SIZE, CIFAR_SIZE)
+    try:
+        image = pillow.open(io.BytesIO(content), formats=("JPEG",))
+        if image.size == size and image.mode == "RGB":
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        raise _NoImage(f"a whole JPEG, found {error}") from None
+    found = f"{image.size[0]}x{image.size[1]} in mode {image.mode}"
+    raise _NoImage(f"{CIFAR_SIZE}x{CIFAR_SIZE} pixels in mode RGB, found {found}")
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("JPEGs need Pillow: pip install 'seqjax[data]'") from None
+    return Image
+
+
+def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.ndarray, " rows"] | None = None) -> Rows:
+    """Set rows aside for validation and test; which ones depends on the numbers given alone, not on the machine.
+
+    Args:
+        labels: where given, each class has its share of each part, to within a row or two.
+
+    Raises:
+        ValueError: a part would be empty.
+    """
+    if min(validation, test) < 1 or validation + test >= rows:
+        raise ValueError(
+            f"validation and test must be >= 1 and leave some of {rows} rows to train, got {validation} and {test}"
+        )
+    hashed = [hashlib.sha256(f"{seed} {row}".encode()).digest() for row in range(rows)]
+    order = np.array(sorted(range(rows), key=hashed.__getitem__))
+    if labels is not None:
+        # Row k of n in its class goes to (k + 1/2) / n of the way, so that every stretch has all classes.
+        way = np.empty(rows)
+        for label in np.unique(labels):
+            of_class = np.flatnonzero(labels[order] == label)
+            way[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
+        order = order[np.argsort(way, kind="stable")]
+    held_out = test + validation
+    return Rows(np.sort(order[held_out:]), np.sort(order[test:held_out]), np.sort(order[:test]))
+
+
+def crop(
+    key: Key[Array, ""], images: Float[Array, "batch height width channels"], padding: int
+) -> Float[Array, "batch height width channels"]:
+    """Each image moved by up to `padding` pixels along both axes, and mirrored at its edges where it was not."""
+    batch, height, width, channels = images.shape
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
+    corners = jax.random.randint(key, (batch, 2), 0, 2 * padding + 1)
+
+    def cut(image: Array, corner: Array) -> Array:
+        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (height, width, channels))
+
+    return jax.vmap(cut)(padded, corners)
+
+
+def flip(
+    key: Key[Array, ""], images: Float[Array, "batch height width channels"]
+) -> Float[Array, "batch height width channels"]:
+    """Half of the images, by chance, with left and right exchanged."""
+    flipped = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
+    return jnp.where(flipped, images[:, :, ::-1], images)

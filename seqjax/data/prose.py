@@ -1,0 +1,80 @@
+"""Readers of running text, which language models continue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+from seqjax.data.files import DataError, filled, read_lines
+
+Text = TypeVar("Text", str, list[str])
+
+
+class Parts(NamedTuple, Generic[Text]):
+    """A text cut in three: to learn from, to choose by, and for the reported number."""
+
+    train: Text
+    validation: Text
+    test: Text
+
+
+@dataclass(frozen=True)
+class Spaced:
+    """Words are what stands between spaces: for a text that was cut into words before."""
+
+    def split(self, sentence: str) -> list[str]:
+        return sentence.split()
+
+    def join(self, tokens: Sequence[str]) -> str:
+        return " ".join(tokens)
+
+
+def plain(path: Path) -> str:
+    """A whole file as one text, a newline character at each line end.
+
+    Raises:
+        DataError: there is no text, or it is not UTF-8.
+        FileNotFoundError: there is no such file.
+    """
+    lines = _lines(path)
+    return "\n".join(lines)
+
+
+def sentences(path: Path) -> list[str]:
+    """The sentences of a file that has one in each line, without the spaces around them.
+
+    So comes the Penn Treebank as prepared by Mikolov et al. 2010: 10,000 words, all others spelled <unk>, numbers N.
+
+    Raises:
+        DataError: there is no text, it is not UTF-8, or a line between others is blank.
+        FileNotFoundError: there is no such file.
+    """
+    lines = [line.strip() for line in _lines(path)]
+    lines = lines[: filled([*lines])]
+    blank = [f"{path}:{n}: expected a sentence, found none" for n, line in enumerate(lines, start=1) if not line]
+    if blank:
+        raise DataError(blank)
+    return lines
+
+
+def cut(text: str, *, held_out: int) -> Parts[str]:
+    """The last `held_out` characters for the test, as many before them for validation, what comes first for training.
+
+    In one piece each: a text's end is told by those who know its beginning only, as when it is continued.
+
+    Raises:
+        ValueError: held_out < 1, or nothing is left to learn from.
+    """
+    if not 1 <= held_out < len(text) / 2:
+        raise ValueError(f"held_out must lie in [1, {len(text)} / 2), got {held_out}")
+    return Parts(text[: -2 * held_out], text[-2 * held_out : -held_out], text[-held_out:])
+
+
+def _lines(path: Path) -> list[str]:
+    faults: list[str] = []
+    lines = read_lines(str(path), path.read_bytes(), faults)
+    if faults:
+        raise DataError(faults)
+    if not filled(lines):
+        raise DataError([f"{path}: expected text, found none"])
+    return [line for line in lines if line is not None]

@@ -1,0 +1,94 @@
+"""Captioning: say something true of a picture of coloured shapes, from a collection held in memory."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key, UInt8
+
+from seqjax.data.batching import epoch_rows, pad
+from seqjax.tasks import worlds
+from seqjax.tasks.scenes import Captioned
+from seqjax.types import EOS, PAD
+
+LENGTH = 16
+"""Tokens of the longest caption: "a red square is to the left of a blue square ." and its EOS, and two to spare."""
+
+
+@dataclass(frozen=True, eq=False)
+class Captioning:
+    """Images, each with captions that are true of it.
+
+        task = Captioning.of(images, [["there is a red square .", "a square is red ."], …])
+        task.sample(key, step, 32).target       # (32, 16): words, EOS, PAD
+
+    A row is one caption with its image. In training it is changed at random in ways that keep it true: the picture is
+    turned upside down, left and right are exchanged, and red, green and blue trade places, which makes 24 pictures
+    of one; the words for sides and colours change with it. Gray stays, and so do all shapes.
+
+    Attributes:
+        images: from 0 to 255.
+        image: the number of each row's image.
+        target: the ids of its caption's words, EOS behind them.
+    """
+
+    images: UInt8[np.ndarray, "images height width channels"]
+    image: Int[np.ndarray, " rows"]
+    target: Int[np.ndarray, "rows target"]
+
+    @classmethod
+    def of(
+        cls, images: UInt8[np.ndarray, "images height width channels"], captions: Sequence[Sequence[str]]
+    ) -> "Captioning":
+        """Captions of the kinds that `worlds.parse` knows, any number for each image.
+
+        Raises:
+            ValueError: not as many lists of captions as images, no caption at all, or one of another kind.
+        """
+        if len(captions) != len(images):
+            raise ValueError(f"captions must be given for each of {len(images)} images, got {len(captions)}")
+        rows = [(number, caption) for number, given in enumerate(captions) for caption in given]
+        if not rows:
+            raise ValueError("captions must hold at least one, got none")
+        for _, caption in rows:
+            if worlds.parse(caption) is None:
+                raise ValueError(f"captions must be of the kinds that are known, got {caption!r}")
+        target, _ = pad([[*worlds.WORDS.encode(caption.split()), EOS] for _, caption in rows], LENGTH)
+        return cls(images, np.array([number for number, _ in rows]), target)
+
+    def sample(self, key: Key[Array, ""], step: Int[Array, ""] | int, batch_size: int) -> Captioned:
+        """Batch `step` of the rows, each changed at random; every row once in an epoch (`epoch_rows`)."""
+        order_key, change_key = jax.random.split(key)
+        rows = epoch_rows(order_key, step, len(self.image), batch_size)
+        images = jnp.asarray(self.images)[jnp.asarray(self.image)[rows]] / 255.0
+        change = jax.random.randint(jax.random.fold_in(change_key, step), (batch_size,), 0, len(CHANGES))
+        upside_down, mirrored, order = (jnp.array(part)[change] for part in zip(*CHANGES, strict=True))
+        images = jnp.where(upside_down[:, None, None, None], images[:, ::-1], images)
+        images = jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+        images = jnp.take_along_axis(images, order[:, None, None, :], axis=3)
+        target = jnp.array(WORDS_AFTER)[change[:, None], jnp.asarray(self.target)[rows]]
+        return Captioned(images, target, target != PAD)
+
+
+CHANGES = tuple(itertools.product((False, True), (False, True), itertools.permutations(range(3))))
+"""Upside down or not, left and right exchanged or not, and where each channel is taken from."""
+
+
+def _after(upside_down: bool, mirrored: bool, order: tuple[int, ...]) -> list[int]:
+    """What each word becomes."""
+    instead: dict[str, str] = {}
+    if upside_down:
+        instead |= {"above": "below", "below": "above"}
+    if mirrored:
+        instead |= {"left": "right", "right": "left"}
+    for colour, channels in zip(worlds.COLOURS, worlds.CHANNELS, strict=True):
+        instead[colour] = worlds.COLOURS[worlds.CHANNELS.index(tuple(channels[source] for source in order))]  # pyright: ignore
+    reserved = worlds.WORDS.symbols[:4]
+    return [*range(len(reserved)), *worlds.WORDS.encode([instead.get(word, word) for word in worlds.WORDS.symbols[4:]])]
+
+
+WORDS_AFTER = np.array([_after(*change) for change in CHANGES], np.int32)
+"""For each change, the id that takes the place of each id."""

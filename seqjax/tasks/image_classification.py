@@ -1,0 +1,135 @@
+"""Image classification: what is in the picture? Data sets held in memory, and drawn shapes without end."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+from seqjax.data.batching import epoch_rows
+from seqjax.data.images import Images, Rows
+from seqjax.types import Labelled
+
+
+@dataclass(frozen=True, eq=False)
+class ImageClassification:
+    """Name the class of an image out of a data set.
+
+        images = data.mnist(folder)
+        rows = data.split(len(images.labels), validation=5_000, test=10_000, seed=0, labels=images.labels)
+        task = ImageClassification(images, rows)
+        task.sample(key, step, 128).inputs      # (128, 28, 28, 1): pixels of training images, standardised
+        task.batch(task.rows.test).labels       # (10_000,)
+
+    Attributes:
+        images: the data set.
+        rows: which of them are for what.
+    """
+
+    images: Images
+    rows: Rows
+
+    def batch(self, rows: Int[Array | np.ndarray, " batch"]) -> Labelled:
+        """The images of these rows, each channel with mean 0 and variance 1 over a thousand rows of training."""
+        mean, deviation = self._scale
+        pixels = jnp.asarray(self.images.pixels)[rows].astype(jnp.float32)
+        return Labelled((pixels - mean) / deviation, jnp.asarray(self.images.labels)[rows])
+
+    def sample(self, key: Key[Array, ""], step: Int[Array, ""] | int, batch_size: int) -> Labelled:
+        """Batch `step` of the training rows, of which every one comes once in an epoch (`epoch_rows`)."""
+        return self.batch(jnp.asarray(self.rows.train)[epoch_rows(key, step, len(self.rows.train), batch_size)])
+
+    @cached_property
+    def _scale(self) -> tuple[Float[np.ndarray, "1 1 1 channels"], Float[np.ndarray, "1 1 1 channels"]]:
+        pixels = self.images.pixels[self.rows.train[:1000]].astype(np.float32)
+        mean, deviation = (f(axis=(0, 1, 2), keepdims=True) for f in (pixels.mean, pixels.std))
+        return mean, np.where(deviation > 0, deviation, 1)
+
+
+SHAPES = ("disc", "ring", "square", "frame", "diamond", "triangle", "plus", "cross", "crescent", "bars")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Name the shape that was drawn: ten of them, at any place, in any size and colour, under noise.
+
+    Pixels lie around [0, 1], and noise may take them out of it. The colours of shape and ground are drawn from the
+    cube, at least `contrast` apart. There is no outside data: every batch is a fresh one.
+
+    Example: label 2 is a filled square; label 3 the same, hollow.
+
+    Attributes:
+        size: pixels of a side.
+        noise: standard deviation of what is added to each pixel.
+        contrast: least distance of the two colours.
+
+    Raises:
+        ValueError: size < 8, noise < 0, or contrast not in [0, 0.8].
+    """
+
+    size: int = 32
+    noise: float = 0.15
+    contrast: float = 0.4
+
+    def __post_init__(self) -> None:
+        if self.size < 8:
+            raise ValueError(f"size must be >= 8, got {self.size}")
+        if self.noise < 0:
+            raise ValueError(f"noise must be >= 0, got {self.noise}")
+        if not 0 <= self.contrast <= 0.8:
+            raise ValueError(f"contrast must lie in [0, 0.8], got {self.contrast}")
+
+    def sample(self, key: Key[Array, ""], batch_size: int) -> Labelled:
+        """Draw fresh images; inputs are [batch, size, size, 3]."""
+        label_key, place_key, radius_key, colour_key, noise_key = jax.random.split(key, 5)
+        labels = jax.random.randint(label_key, (batch_size,), 0, len(SHAPES))
+        radius = jax.random.uniform(radius_key, (batch_size, 1), minval=0.18, maxval=0.42)
+        centre = jax.random.uniform(place_key, (batch_size, 2), minval=radius, maxval=1 - radius)
+        inside = jax.vmap(self.inside)(labels, centre, radius[:, 0])[..., None]
+        ground, step = self._colours(colour_key, batch_size)
+        noise = self.noise * jax.random.normal(noise_key, (batch_size, self.size, self.size, 3))
+        return Labelled(ground + inside * step + noise, labels)
+
+    def inside(
+        self, label: Int[Array, ""] | int, centre: Float[Array, "2"], radius: Float[Array, ""] | float
+    ) -> Float[Array, "height width"]:
+        """How much of each pixel the shape covers, from 0 to 1; centre and radius in units of the image's side."""
+        pixels = (jnp.arange(self.size) + 0.5) / self.size
+        up = ((centre[0] - pixels) / radius)[:, None]
+        right = ((pixels - centre[1]) / radius)[None, :]
+        depth = jnp.stack(_depths(up, right))[label]
+        # A pixel whose middle lies on the edge is half covered.
+        return jnp.clip(depth * radius * self.size + 0.5, 0, 1)
+
+    def _colours(self, key: Key[Array, ""], batch_size: int) -> tuple[Array, Array]:
+        """The ground's colour, and the step from there to the shape's."""
+        ground_key, way_key = jax.random.split(key)
+        ground = jax.random.uniform(ground_key, (batch_size, 1, 1, 3))
+        # To the other half of the cube in one channel at least: of each channel's free side, a random share.
+        room = jnp.where(ground < 0.5, 1 - ground, -ground)
+        share = jax.random.uniform(way_key, (batch_size, 1, 1, 3))
+        step = room * share
+        length = jnp.linalg.norm(step, axis=-1, keepdims=True)
+        longest = jnp.linalg.norm(room, axis=-1, keepdims=True)
+        return ground, jnp.where(length < self.contrast, room / longest * self.contrast, step)
+
+
+def _depths(up: Float[Array, "height 1"], right: Float[Array, "1 width"]) -> list[Float[Array, "height width"]]:
+    """How far inside each of `SHAPES`, drawn in the square from -1 to 1, every point lies; negative outside."""
+    across, along = jnp.maximum(jnp.abs(up), jnp.abs(right)), jnp.abs(up) + jnp.abs(right)
+    disc, square, whole = 1 - jnp.hypot(up, right), 0.85 - across, 1 - across
+    rising, falling = jnp.abs(up - right) / jnp.sqrt(2.0), jnp.abs(up + right) / jnp.sqrt(2.0)
+    return [
+        disc,
+        jnp.minimum(disc, 0.4 - disc),
+        square,
+        jnp.minimum(square, 0.35 - square),
+        (1 - along) / jnp.sqrt(2.0),
+        jnp.minimum((1 - up - 2 * jnp.abs(right)) / jnp.sqrt(5.0), up + 1),
+        jnp.minimum(whole, 0.3 - jnp.minimum(jnp.abs(up), jnp.abs(right))),
+        jnp.minimum(disc, 0.25 - jnp.minimum(rising, falling)),
+        jnp.minimum(disc, jnp.hypot(up, right - 0.5) - 0.8),
+        jnp.minimum(whole, jnp.abs(up) - 0.4),
+    ]

@@ -1,0 +1,110 @@
+"""Polyphonic music: which keys sound next, given all that was played before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from seqjax.data.batching import epoch_rows
+from seqjax.data.music import KEYS, Roll
+from seqjax.types import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Music:
+    """Predict each next step of pieces of music: 88 keys, each of which sounds or does not.
+
+    Example: three keys for 88 and the steps 100 110 001 -> read 100 110, to be predicted 110 001. The first step of a
+    piece is read only, as in Bai, Kolter & Koltun 2018, arXiv:1803.01271.
+
+    Attributes:
+        rolls: windows of the pieces, zeros behind the shorter ones.
+        lengths: steps of each window.
+        transpose: semitones up or down by which a window may be moved in training, but never off the keyboard.
+    """
+
+    rolls: UInt8[np.ndarray, "rows steps keys"]
+    lengths: Int[np.ndarray, " rows"]
+    transpose: int = 0
+
+    @classmethod
+    def of(cls, pieces: Sequence[Roll], *, length: int, transpose: int = 0) -> "Music":
+        """Windows side by side that predict `length` steps each, the last of a piece fewer.
+
+        A window reads the last step that the one before it predicts, so that every step but a piece's first is
+        predicted once.
+
+        Raises:
+            ValueError: length < 1, transpose < 0, or there are no pieces.
+        """
+        if length < 1:
+            raise ValueError(f"length must be >= 1, got {length}")
+        if transpose < 0:
+            raise ValueError(f"transpose must be >= 0, got {transpose}")
+        if not pieces:
+            raise ValueError("needs one piece or more, got none")
+        windows = [piece[start : start + length + 1] for piece in pieces for start in range(0, len(piece) - 1, length)]
+        lengths = np.array([len(window) for window in windows])
+        rolls = np.zeros((len(windows), lengths.max(), KEYS), np.uint8)
+        for row, window in zip(rolls, windows, strict=True):
+            row[: len(window)] = window
+        return cls(rolls, lengths, transpose)
+
+    def sample(self, key: Key[Array, ""], step: Int[Array, ""] | int, batch_size: int) -> Batch:
+        """The batch of a step: every window once in an epoch, each moved by a number of semitones drawn afresh."""
+        rows_key, move_key = jax.random.split(key)
+        rows = epoch_rows(rows_key, step, len(self.rolls), batch_size)
+        lowest, highest = self._range()
+        down, up = (np.minimum(room, self.transpose) for room in (lowest, KEYS - 1 - highest))
+        moves = jax.random.randint(
+            jax.random.fold_in(move_key, step), (batch_size,), -jnp.asarray(down)[rows], jnp.asarray(up)[rows] + 1
+        )
+        source = (jnp.arange(KEYS)[None, :] - moves[:, None]) % KEYS
+        rolls = jnp.take_along_axis(jnp.asarray(self.rolls)[rows], source[:, None, :], axis=2)
+        return _predicted(rolls, jnp.asarray(self.lengths)[rows])
+
+    def whole(self) -> Batch:
+        """All windows in order, none moved."""
+        return _predicted(jnp.asarray(self.rolls), jnp.asarray(self.lengths))
+
+    def _range(self) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
+        """The lowest and the highest key of each window; a silent one has all of them, so that it stays where it is."""
+        heard = self.rolls.any(axis=1)
+        return heard.argmax(axis=1), KEYS - 1 - heard[:, ::-1].argmax(axis=1)
+
+
+def _predicted(rolls: UInt8[Array, "batch steps keys"], lengths: Int[Array, " batch"]) -> Batch:
+    rolls = rolls.astype(jnp.float32)
+    mask = jnp.arange(rolls.shape[1] - 1)[None, :] < lengths[:, None] - 1
+    return Batch(rolls[:, :-1], rolls[:, 1:], mask)
+
+
+def frequency_loss(train: Sequence[Roll], test: Sequence[Roll]) -> float:
+    """Nats a step, summed over keys, of predicting each key by how often it sounds in training."""
+    sounding = np.concatenate([piece[1:] for piece in train])
+    return _cost(_share(sounding)[None, :], np.concatenate([piece[1:] for piece in test]))
+
+
+def repetition_loss(train: Sequence[Roll], test: Sequence[Roll]) -> float:
+    """The same from each key's own last step: a Markov chain of two states for each key, counted in training."""
+    before, after = _steps(train)
+    rests, holds = (np.array([_share(after[before[:, key] == state, key]) for key in range(KEYS)]) for state in (0, 1))
+    before, after = _steps(test)
+    return _cost(np.where(before, holds[None, :], rests[None, :]), after)
+
+
+def _steps(pieces: Sequence[Roll]) -> tuple[Roll, Roll]:
+    """Each step that is predicted, behind the one before it."""
+    return np.concatenate([piece[:-1] for piece in pieces]), np.concatenate([piece[1:] for piece in pieces])
+
+
+def _share(ones: UInt8[np.ndarray, "steps *keys"]) -> Float[np.ndarray, "*keys"]:
+    """How many are 1, with half a count of each added, so that what was never seen is not impossible."""
+    return (ones.sum(axis=0) + 0.5) / (len(ones) + 1)
+
+
+def _cost(probability: Float[np.ndarray, "#steps keys"], ones: UInt8[np.ndarray, "steps keys"]) -> float:
+    return float(-np.log(np.where(ones, probability, 1 - probability)).sum(axis=1).mean())

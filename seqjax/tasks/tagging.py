@@ -1,0 +1,116 @@
+"""Part-of-speech tagging of real sentences: a treebank in memory, with words, their spelling and their tags as ids."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Int32
+
+from seqjax.data.batching import Buckets, by_length, pad
+from seqjax.data.text import Vocabulary
+from seqjax.data.treebank import UPOS, Sentence
+from seqjax.types import PAD, Labelled
+
+LETTERS = 16
+"""Letters by which a word is known. Of a longer one, one in 600, the middle is left out."""
+
+
+class Spelled(NamedTuple):
+    """Words twice: as ids, and spelled, one row of letters a word."""
+
+    ids: Int[Array | np.ndarray, "batch time"]
+    spelling: Int[Array | np.ndarray, "batch time letters"]
+
+
+@dataclass(frozen=True)
+class Speller:
+    """How words become ids; a run folder keeps its two vocabularies, so that weights keep a meaning."""
+
+    words: Vocabulary
+    letters: Vocabulary
+
+    def read(
+        self, sentences: Sequence[Sequence[str]], length: int | None = None
+    ) -> tuple[Spelled, Bool[np.ndarray, "batch time"]]:
+        """Some sentences as a batch, and which of its steps are real.
+
+        Raises:
+            ValueError: a sentence has more than `length` words.
+        """
+        ids, mask = pad([self.words.encode(sentence) for sentence in sentences], length)
+        spelling = np.full((*ids.shape, LETTERS), PAD, np.int32)
+        spelling[mask] = self._spelled([word for sentence in sentences for word in sentence])
+        return Spelled(ids, spelling), mask
+
+    def _spelled(self, words: Sequence[str]) -> Int32[np.ndarray, "words letters"]:
+        half = LETTERS // 2
+        short = [word if len(word) <= LETTERS else word[:half] + word[-half:] for word in words]
+        return pad([self.letters.encode(word) for word in short], LETTERS)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Tagging:
+    """Say the part of speech of each word.
+
+        train, test = (treebank.conllu(path).sentences for path in paths)
+        task = Tagging.of(train, test, held_out=500, seed=0, least=2)
+        task.batch(task.test).inputs.ids        # (rows, longest): ids of words, PAD behind them
+        task.batch(task.test).labels            # the place of each word's tag in UPOS
+
+    Attributes:
+        speller: its vocabularies are counted on the training sentences alone.
+        validation: sentences held out of training, for all that is to be chosen.
+        test: sentences for the reported number.
+    """
+
+    speller: Speller
+    train: list[Sentence]
+    validation: list[Sentence]
+    test: list[Sentence]
+
+    @classmethod
+    def of(
+        cls, train: Sequence[Sentence], test: Sequence[Sentence], *, held_out: int, seed: int, least: int = 1
+    ) -> "Tagging":
+        """Hold sentences out of training and count the vocabularies of the others.
+
+        Args:
+            held_out: sentences of `train` to choose by; which ones is a function of the seed.
+            least: how often a word must be seen in training to have an id of its own.
+
+        Raises:
+            ValueError: held_out does not lie in [1, training sentences).
+        """
+        if not 1 <= held_out < len(train):
+            raise ValueError(f"held_out must lie in [1, {len(train)}), got {held_out}")
+        apart = set(random.Random(seed).sample(range(len(train)), held_out))
+        kept = [sentence for place, sentence in enumerate(train) if place not in apart]
+        words = Vocabulary.count((sentence.words for sentence in kept), least=least)
+        letters = Vocabulary.count(word for sentence in kept for word in sentence.words)
+        return cls(Speller(words, letters), kept, [train[place] for place in sorted(apart)], list(test))
+
+    def batch(self, sentences: Sequence[Sentence]) -> Labelled:
+        """Some sentences as one batch."""
+        inputs, mask = self.speller.read([sentence.words for sentence in sentences])
+        labels = pad([[UPOS.index(tag) for tag in sentence.tags] for sentence in sentences])[0]
+        return jax.tree.map(jnp.asarray, Labelled(inputs, labels, mask))
+
+    def buckets(self, sentences: Sequence[Sentence], batch_size: int, count: int) -> Buckets:
+        """Some sentences in at most `count` shapes.
+
+        Raises:
+            ValueError: count < 1, or fewer sentences than batch_size.
+        """
+        lengths = np.array([[len(sentence.words) for sentence in sentences]])
+        groups = by_length(lengths, batch_size=batch_size, count=count)
+        return Buckets(tuple(self.batch([sentences[row] for row in rows]) for rows in groups), batch_size)
+
+    def unseen(self, sentences: Sequence[Sentence]) -> Bool[np.ndarray, "rows time"]:
+        """Which words occur in no training sentence."""
+        seen = {word for sentence in self.train for word in sentence.words}
+        rows = [[word not in seen for word in sentence.words] for sentence in sentences]
+        return pad(rows)[0] == 1

@@ -1,0 +1,119 @@
+"""Text generation: running text as token ids, in windows to learn from, and whole to be judged by."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int32, Key
+
+from seqjax.data.prose import Parts
+from seqjax.data.text import Tokenizer, Vocabulary
+from seqjax.tasks.translation import Language
+from seqjax.types import EOS, Labelled
+
+
+class Stretch(NamedTuple):
+    """A stretch of running text.
+
+    Attributes:
+        ids: of its tokens. The first is there to be read only: what stood before the stretch.
+        characters: how many the others spell, line ends included, so that units can be compared by bits a character.
+    """
+
+    ids: Int32[np.ndarray, " tokens"]
+    characters: int
+
+    def bits(self, nats: float) -> float:
+        """Bits a character, of nats a token."""
+        return nats / math.log(2) * (len(self.ids) - 1) / self.characters
+
+
+class Windows(NamedTuple):
+    """A whole text as windows, each of whose steps is to say the next token.
+
+    Attributes:
+        counted: which steps are judged; together, those of every token of the text once.
+    """
+
+    inputs: Int32[np.ndarray, "rows time"]
+    labels: Int32[np.ndarray, "rows time"]
+    counted: Bool[np.ndarray, "rows time"]
+
+
+@dataclass(frozen=True, eq=False)
+class TextGeneration:
+    """Say what follows each token of a running text.
+
+        task = TextGeneration.of_text(prose.cut("to be or not to be, that is", held_out=4), Characters(), length=5)
+        task.sample(key, 1).inputs      # the ids of " or n", say
+        task.sample(key, 1).labels      # those of "or no"
+
+    Attributes:
+        language: how text becomes ids; its vocabulary is counted on the training text alone.
+        train, validation, test: stretches of one text, or of sentences with EOS behind each.
+        length: tokens that a window reads.
+    """
+
+    language: Language
+    train: Stretch
+    validation: Stretch
+    test: Stretch
+    length: int
+
+    def __post_init__(self) -> None:
+        shortest = min(len(part.ids) for part in (self.train, self.validation, self.test))
+        if not 1 <= self.length < shortest:
+            raise ValueError(f"length must lie in [1, {shortest}), the tokens of the shortest part, got {self.length}")
+
+    @classmethod
+    def of_text(cls, parts: Parts[str], tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
+        """One text, cut in three: each part goes on where the one before it ends."""
+        language = Language(tokenizer, Vocabulary.count([tokenizer.split(parts.train)]))
+        before, stretches = EOS, []
+        for part in parts:
+            ids = [before, *language.ids(part)]
+            before = ids[-1]
+            stretches.append(Stretch(np.array(ids, np.int32), len(part)))
+        return cls(language, *stretches, length)
+
+    @classmethod
+    def of_sentences(cls, parts: Parts[list[str]], tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
+        """Sentences one after the other, EOS behind each and before the first; as a character it is the line end."""
+        language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, parts.train)))
+        return cls(language, *(_stretch(language, part) for part in parts), length)
+
+    def sample(self, key: Key[Array, ""], batch_size: int) -> Labelled:
+        """Windows of the training text that begin anywhere, as nanoGPT draws them."""
+        ids = jnp.asarray(self.train.ids)
+        starts = jax.random.randint(key, (batch_size,), 0, len(ids) - self.length)
+        windows = ids[starts[:, None] + jnp.arange(self.length + 1)[None, :]]
+        return Labelled(windows[:, :-1], windows[:, 1:])
+
+    def windows(self, stretch: Stretch, *, stride: int) -> Windows:
+        """A whole stretch, in windows that begin `stride` tokens apart; each judges the tokens that are new in it.
+
+        With stride = length windows stand side by side, and the t-th token of each is said from t tokens, 1 to length,
+        as in training and in nanoGPT's evaluation. With a smaller stride each but those of the first window is said
+        from more than length - stride tokens. The last window reaches back, so that it is as long as the others.
+
+        Raises:
+            ValueError: stride does not lie in [1, length].
+        """
+        if not 1 <= stride <= self.length:
+            raise ValueError(f"stride must lie in [1, {self.length}], got {stride}")
+        last = len(stretch.ids) - 1 - self.length
+        starts = np.append(np.arange(0, last, stride), last)
+        place = starts[:, None] + np.arange(self.length)[None, :]
+        judged = np.append(0, starts[:-1] + self.length)  # before this one, by the windows before
+        return Windows(stretch.ids[place], stretch.ids[place + 1], place >= judged[:, None])
+
+
+def _stretch(language: Language, sentences: Sequence[str]) -> Stretch:
+    ids = [EOS]
+    for sentence in sentences:
+        ids += [*language.ids(sentence), EOS]
+    return Stretch(np.array(ids, np.int32), sum(len(sentence) + 1 for sentence in sentences))

@@ -1,0 +1,138 @@
+"""Linear RNNs whose weights are known: exact ones, and those that the singular vectors of a kernel suggest."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from seqjax.theory import targets
+from seqjax.types import Params
+
+
+class LinearRNN(NamedTuple):
+    """h_t = W h_{t-1} + U x_t, y_t = c' h_t from h_{-1} = 0, so that y_t = sum_s (c' W^s U) x_{t-s}."""
+
+    W: Float64[np.ndarray, "order order"]
+    U: Float64[np.ndarray, " order"]
+    c: Float64[np.ndarray, " order"]
+
+    def kernel(self, length: int) -> Float64[np.ndarray, " lags"]:
+        """c' W^s U, s < length."""
+        state, weights = self.U, np.zeros(length)
+        for lag in range(length):
+            weights[lag] = self.c @ state
+            state = self.W @ state
+        return weights
+
+    def params(self) -> Params:
+        """The same as `models.Regressor(models.Recurrent(order, partial(models.RNN, activation=identity)))` has it."""
+        layer = {"recurrent_kernel": self.W.T, "input_kernel": self.U[None], "bias": np.zeros(len(self.U))}
+        readout = {"kernel": self.c[:, None], "bias": np.zeros(1)}
+        return {"params": {"backbone": {"layer_0": layer}, "readout": readout}}
+
+
+def delay_line(order: int) -> LinearRNN:
+    """The linear RNN of `order` states that is the shift by order - 1 exactly: c' W^s U = 1 at s = order - 1, else 0.
+
+    Each state hands its value to the next. It reaches the floor 0 of `bounds.shift` with the fewest states.
+
+    Raises:
+        ValueError: order < 1.
+    """
+    return ring(order - 1, order)
+
+
+def ring(delay: int, order: int) -> LinearRNN:
+    """A delay line of too few states for the shift by `delay`, closed to a ring: it says everything several times.
+
+    With J = floor(delay / order), the last state feeds back sqrt(J/(J+1)) of itself to the first. A value then comes by
+    every `order` steps, ever weaker, the J-th time at lag `delay`. Over an infinite past
+    E = 1 - J^J / (J+1)^(J+1), the optimum over all strengths of a ring; over a window it is less. One state: no linear
+    RNN of one does better over an infinite past, with E ~ 1 - 1/(e delay). From delay + 1 states on it is
+    the delay line, exact. Its eigenvalues lie evenly on a circle: a start from which training finds shifts.
+
+    Raises:
+        ValueError: order < 1 or delay < 0.
+    """
+    if order < 1:
+        raise ValueError(f"order must be >= 1, got {order}")
+    if delay < 0:
+        raise ValueError(f"delay must be >= 0, got {delay}")
+    rounds, place = divmod(delay, order)
+    squared = rounds / (rounds + 1)
+    first, last = np.eye(order)[[0, place]]
+    W = np.eye(order, k=-1)
+    W[0, -1] = np.sqrt(squared)
+    # The least-squares size of sum_j q^j [s = place + j order] against [j = rounds].
+    return LinearRNN(W=W, U=first, c=last * np.sqrt(squared) ** rounds * (1 - squared))
+
+
+def two_level(eps: float, hx: float, hy: float, sample_step: float) -> LinearRNN:
+    """Lorenz96 at K = 1 whose fast variables agree, as a linear RNN of two states (`tasks.Lorenz96`, forcing to y).
+
+    Then no quadratic term is left: dy/dt = -y + F + hx z, eps dz/dt = -z + hy y. With the forcing held over a
+    sample step d that is solved exactly by W = exp(A d), U = A^-1 (W - I) (1, 0)', y = first state. The kernel of the
+    continuous system is (exp(A t))_00: e^-t cos t at eps = 1, hx = -1, hy = 1.
+
+    Raises:
+        ValueError: eps <= 0, or hx hy = 1, where A has no inverse.
+    """
+    if not eps > 0:
+        raise ValueError(f"eps must be > 0, got {eps}")
+    if hx * hy == 1:
+        raise ValueError(f"hx hy must differ from 1, got {hx} and {hy}")
+    A = np.array([[-1.0, hx], [hy / eps, -1 / eps]])
+    W, first = _exponential(A * sample_step), np.array([1.0, 0.0])
+    return LinearRNN(W=W, U=np.linalg.solve(A, (W - np.eye(2)) @ first), c=first)
+
+
+def _exponential(A: Float64[np.ndarray, "order order"]) -> Float64[np.ndarray, "order order"]:
+    """exp(A): the Taylor series of a small fraction of A, squared back."""
+    squarings = max(0, int(np.ceil(np.log2(max(np.abs(A).sum(axis=1).max(), 1e-300)))) + 3)
+    small, term = A / 2**squarings, np.eye(len(A))
+    total = term
+    for power in range(1, 15):
+        term = term @ small / power
+        total = total + term
+    return np.linalg.matrix_power(total, 2**squarings)
+
+
+def kung(kernel: Float64[np.ndarray, " lags"], order: int, rows: int | None = None) -> LinearRNN:
+    """The linear RNN that the leading singular vectors of the kernel's Hankel matrix form: exact, where rank allows.
+
+    H_ij = rho(i + j) = (c' W^i) (W^j U) of an RNN of m states has rank m, and its columns are spanned by c' W^i, in
+    which a step down is a product with W. Of any kernel the same is read off the m leading left singular vectors, W and
+    c by least squares from one row to the next, and then U by least squares over all lags. States are
+    scaled by the square roots of the singular values (balanced), so that float32 can hold the weights.
+
+    Good where singular values fall fast, as for what fades, and poor for delays. States that have no singular value
+    above round-off, and those beyond half of the window, are left at zero.
+
+    Source: Kung 1978; Roy & Kailath 1989 (ESPRIT).
+
+    Args:
+        rows: of H; None: half of the window.
+
+    Raises:
+        ValueError: order < 1, fewer than 3 lags, or rows outside [2, lags - 1].
+    """
+    if order < 1:
+        raise ValueError(f"order must be >= 1, got {order}")
+    if len(kernel) < 3:
+        raise ValueError(f"kernel must have >= 3 lags, got {len(kernel)}")
+    rows = (len(kernel) + 1) // 2 if rows is None else rows
+    if not 2 <= rows < len(kernel):
+        raise ValueError(f"rows must lie in [2, {len(kernel)}), got {rows}")
+    vectors, values, _ = np.linalg.svd(targets.hankel(kernel, rows), full_matrices=False)
+    used = min(order, rows - 1, int((values > 1e-14 * values[0]).sum()))
+    scale, vectors = np.sqrt(values[:used]), vectors[:, :used]
+    rnn = LinearRNN(W=np.zeros((order, order)), U=np.zeros(order), c=np.zeros(order))
+    W = np.linalg.lstsq(vectors[:-1], vectors[1:], rcond=None)[0]
+    rnn.W[:used, :used] = W * scale[None, :] / scale[:, None]
+    rnn.c[:used] = vectors[0] * scale
+    seen, said = np.zeros((len(kernel), used)), rnn.c[:used]
+    for row in seen:
+        row[:] = said
+        said = said @ rnn.W[:used, :used]
+    rnn.U[:used] = np.linalg.lstsq(seen, kernel, rcond=None)[0]
+    return rnn

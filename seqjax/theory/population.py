@@ -1,0 +1,77 @@
+"""Mean squared errors over all inputs at once, without sampling: differentiable functions of a kernel's error.
+
+Every linear model is its kernel khat, and its error is that of e = rho - khat. Inputs are independent from step to step
+with variance 1 and mean 0 unless said; training on these is the gradient flow that papers analyse. They compute in the
+precision of their arguments: float64 needs `jax_enable_x64`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def response(
+    W: Float[Array, "order order"], U: Float[Array, " order"], c: Float[Array, " order"], length: int
+) -> Float[Array, " lags"]:
+    """The kernel of a linear RNN, c' W^s U for s < length; with gradients."""
+
+    def step(state: Array, _: None) -> tuple[Array, Array]:
+        return W @ state, c @ state
+
+    return jax.lax.scan(step, U, length=length)[1]
+
+
+def last_step(error: Float[Array, " lags"]) -> Float[Array, ""]:
+    """Error at the last of T steps from a zero state: sum_{s<T} e_s^2 (L3)."""
+    return jnp.sum(error**2)
+
+
+def averaged(error: Float[Array, " lags"]) -> Float[Array, ""]:
+    """Error averaged over T steps from a zero state, T - s of which feel lag s: sum_{s<T} (1 - s/T) e_s^2 (L2)."""
+    length = len(error)
+    return jnp.sum((1 - jnp.arange(length) / length) * error**2)
+
+
+def coloured(error: Float[Array, " lags"], covariance: Float[Array, "lags lags"]) -> Float[Array, ""]:
+    """Error at the last step for stationary inputs of this covariance: e' R e (L4).
+
+    At least the smallest eigenvalue of R times |e|^2: for smooth inputs that is nearly nothing, and floors for white
+    noise say nothing there.
+    """
+    return error @ (covariance @ error)
+
+
+def uncentred(error: Float[Array, " lags"], mean: float, variance: float) -> Float[Array, ""]:
+    """Error at the last step for independent inputs of any mean: variance |e|^2 + (mean sum_s e_s)^2 (L5)."""
+    return variance * jnp.sum(error**2) + (mean * jnp.sum(error)) ** 2
+
+
+def infinite(
+    W: Float[Array, "order order"],
+    U: Float[Array, " order"],
+    c: Float[Array, " order"],
+    bases: Float[Array, " terms"],
+    weights: Float[Array, " terms"],
+) -> Float[Array, ""]:
+    """Error after an infinite past on rho(s) = sum_j weights_j bases_j^s, in closed form (L1).
+
+    |rho|^2 - 2 <rho, khat> + |khat|^2, of which <a^s, khat> = c' (I - a W)^-1 U and |khat|^2 = c' P c, with the
+    covariance of the state P = W P W' + U U' (`covariance`). Finite where W and all bases lie inside the unit circle.
+    """
+    energy = weights @ ((1 / (1 - bases[:, None] * bases[None, :])) @ weights)
+    resolvents = jnp.eye(len(U))[None] - bases[:, None, None] * W[None]
+    states = jnp.linalg.solve(resolvents, jnp.broadcast_to(U, (len(bases), len(U)))[..., None])[..., 0]
+    return energy - 2 * weights @ (states @ c) + c @ covariance(W, U) @ c
+
+
+def covariance(W: Float[Array, "order order"], U: Float[Array, " order"]) -> Float[Array, "order order"]:
+    """Of the state after an infinite past: P = W P W' + U U' = sum_s W^s U U' W^s', a discrete Lyapunov equation.
+
+    Summed by doubling the number of terms 40 times; infinite or NaN where W has an eigenvalue outside the unit circle.
+    """
+
+    def double(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        total, power = carry
+        return (total + power @ total @ power.T, power @ power), None
+
+    return jax.lax.scan(double, (U[:, None] * U[None, :], W), length=40)[0][0]

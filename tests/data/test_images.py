@@ -1,0 +1,355 @@
+import builtins
+import gzip
+import hashlib
+import io
+import os
+import struct
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from seqjax.data.files import DataError
+from seqjax.data.images import CLOTHES, DIGITS, cifar, crop, flip, mnist, read_idx, split
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
+LABELS = np.array([9, 0, 4], np.uint8)
+
+
+def idx(array: np.ndarray, *, kind: int = 8) -> bytes:
+    return bytes([0, 0, kind, array.ndim]) + b"".join(struct.pack(">I", n) for n in array.shape) + array.tobytes()
+
+
+IMAGES, NAMES = idx(PIXELS), idx(LABELS)
+
+
+def written(folder: Path, images: bytes = IMAGES, labels: bytes = NAMES) -> Path:
+    (folder / "train-images-idx3-ubyte").write_bytes(images)
+    (folder / "train-labels-idx1-ubyte").write_bytes(labels)
+    return folder
+
+
+def failure(read, *arguments) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        read(*arguments)
+    return str(caught.value).split("\n")
+
+
+# IDX
+
+
+@pytest.mark.parametrize("pack", [None, gzip.compress])
+def test_images_and_labels_are_read(pack, tmp_path):
+    written(tmp_path)
+    if pack:
+        for path in list(tmp_path.iterdir()):
+            path.with_name(f"{path.name}.gz").write_bytes(pack(path.read_bytes()))
+            path.unlink()
+    found = mnist(tmp_path)
+    np.testing.assert_array_equal(found.pixels, PIXELS[..., None])
+    np.testing.assert_array_equal(found.labels, [9, 0, 4])
+    assert found.pixels.dtype == np.uint8
+    assert found.labels.dtype == np.int32
+    assert found.classes == DIGITS
+    assert mnist(tmp_path, CLOTHES).classes[9] == "ankle boot"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected 00 00 08 03 at byte 0, found the end"),
+        (IMAGES[:3], "expected 00 00 08 03 at byte 0, found 00 00 08"),
+        (idx(PIXELS, kind=13), "expected 00 00 08 03 at byte 0, found 00 00 0d 03"),
+        (NAMES, "expected 00 00 08 03 at byte 0, found 00 00 08 01"),
+        (IMAGES[:15], "expected a header of 16 bytes, found the end at byte 15"),
+        (IMAGES[:16], "expected 76 bytes, found the end at byte 16"),
+        (IMAGES[:-1], "expected 76 bytes, found the end at byte 75"),
+        (IMAGES + b"ab", "expected the end at byte 76, found 2 more bytes"),
+        (idx(PIXELS[:0]), "expected a length >= 1 at byte 4, found 0"),
+        (idx(PIXELS[:, :, :0]), "expected a length >= 1 at byte 12, found 0"),
+        (IMAGES[:4] + b"\xff" * 12, f"expected {16 + 0xFFFFFFFF**3} bytes, found the end at byte 16"),
+    ],
+)
+def test_a_malformed_file_is_named_with_the_byte(content, message, tmp_path):
+    where = tmp_path / "train-images-idx3-ubyte"
+    assert failure(mnist, written(tmp_path, content)) == [f"{where}: {message}"]
+    packed = where.with_name(f"{where.name}.gz")
+    packed.write_bytes(gzip.compress(content))
+    assert failure(mnist, tmp_path) == [f"{packed}: {message}"]
+
+
+def test_labels_that_are_no_class_are_named(tmp_path):
+    where = tmp_path / "train-labels-idx1-ubyte"
+    assert failure(mnist, written(tmp_path, labels=idx(np.array([10, 9, 255], np.uint8)))) == [
+        f"{where}: expected a label below 10 at byte 8, found 10",
+        f"{where}: expected a label below 10 at byte 10, found 255",
+    ]
+
+
+def test_as_many_labels_as_images_are_needed(tmp_path):
+    (line,) = failure(mnist, written(tmp_path, labels=idx(LABELS[:2])))
+    images, labels = tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte"
+    assert line == f"{labels}: expected 3 labels as images in {images}, found 2"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte.gz or train-images-idx3-ubyte beside it"):
+        mnist(tmp_path)
+
+
+@given(content=st.one_of(st.binary(max_size=40), st.binary(max_size=30).map(lambda rest: IMAGES[:4] + rest)))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_only_our_error_escapes_from_any_bytes(content, tmp_path):
+    for name, bytes_ in (("a", content), ("b.gz", content), ("c.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(bytes_)
+        try:
+            where, array = read_idx(tmp_path / name.removesuffix(".gz"), axes=3)
+        except DataError as error:
+            assert str(tmp_path / name) in str(error)  # noqa: PT017
+        else:
+            assert idx(array) == content
+            assert where == str(tmp_path / name)
+
+
+# CIFAR as JPEG
+
+
+def jpeg(colour=(200, 30, 60), *, size=(32, 32), mode="RGB", kind="JPEG") -> bytes:
+    made = io.BytesIO()
+    Image.new(mode, size, colour if mode == "RGB" else 77).save(made, kind)
+    return made.getvalue()
+
+
+def tarred(members: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for info in more:
+            archive.addfile(info)
+    return made.getvalue()
+
+
+def tar(folder: Path, content: bytes) -> Path:
+    path = folder / "images.tar.gz"
+    path.write_bytes(content)
+    return path
+
+
+def info(name: str, kind: bytes) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, "../../secret"
+    return made
+
+
+def test_images_come_in_the_order_of_their_names(tmp_path):
+    colours = {"frog/0001": (250, 0, 0), "cat/0000": (0, 250, 0), "frog/0000": (0, 0, 250)}
+    members = {f"train/{name}.jpg": jpeg(colour) for name, colour in colours.items()}
+    members |= {"./train/cat/0001.jpg": jpeg((9, 9, 9)), "train/cat/._0000.jpg": b"", ".DS_Store": b"x"}
+    found = cifar(tar(tmp_path, tarred(members, info("train", tarfile.DIRTYPE))))
+    assert found.classes == ("cat", "frog")
+    np.testing.assert_array_equal(found.labels, [0, 0, 1, 1])
+    assert found.pixels.shape == (4, 32, 32, 3)
+    for pixels, colour in zip(found.pixels, [(0, 250, 0), (9, 9, 9), (0, 0, 250), (250, 0, 0)], strict=True):
+        assert np.abs(pixels.astype(int) - np.array(colour)).max() <= 3, "JPEG is not exact"
+
+
+def test_rows_and_columns_stay_where_they_are(tmp_path):
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:8, 16:] = 255
+    made = io.BytesIO()
+    Image.fromarray(picture).save(made, "JPEG", quality=95)
+    (found,) = cifar(tar(tmp_path, tarred({"train/a/0.jpg": made.getvalue()}))).pixels
+    assert np.abs(found.astype(int) - picture).max() < 40
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected a whole JPEG, found cannot identify image file"),
+        (jpeg()[:-20], "expected a whole JPEG, found image file is truncated"),
+        (jpeg()[:100], "expected a whole JPEG, found "),
+        (jpeg(kind="PNG"), "expected a whole JPEG, found cannot identify image file"),
+        (jpeg(size=(32, 31)), "expected 32x32 pixels in mode RGB, found 32x31 in mode RGB"),
+        (jpeg(size=(20_000, 20_000), mode="L"), "expected "),
+        (jpeg(mode="L"), "expected 32x32 pixels in mode RGB, found 32x32 in mode L"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_bad_image_is_named_by_its_member(content, message, tmp_path):
+    path = tar(tmp_path, tarred({"train/cat/0.jpg": jpeg(), "train/cat/1.jpg": content, "train/dog/2.jpg": b"?"}))
+    first, second = failure(cifar, path)
+    assert first.startswith(f"{path}/train/cat/1.jpg: {message}")
+    assert second.startswith(f"{path}/train/dog/2.jpg: expected a whole JPEG")
+
+
+@pytest.mark.parametrize(
+    "name", ["cat/0.jpg", "test/cat/0.jpg", "train/0.jpg", "train/a/b/0.jpg", "train/cat/0.png", "/etc/passwd", "../x"]
+)
+def test_another_member_is_named(name, tmp_path):
+    path = tar(tmp_path, tarred({name: jpeg()}))
+    assert failure(cifar, path) == [f"{path}/{name}: expected a file train/<class>/<number>.jpg, found another"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_not_followed(kind, tmp_path):
+    path = tar(tmp_path, tarred({"train/cat/0.jpg": jpeg()}, info("train/cat/1.jpg", kind)))
+    (line,) = failure(cifar, path)
+    assert line.startswith(f"{path}/train/cat/1.jpg: expected a file")
+
+
+def test_nothing_and_rubbish_are_errors(tmp_path):
+    whole = tarred({f"train/cat/{n}.jpg": jpeg((n, 3 * n, 255 - n)) for n in range(9)})
+    assert failure(cifar, tar(tmp_path, tarred({})))[0].endswith("expected images, found none")
+    for content in (b"", b"rubbish", whole[: len(whole) // 2], whole[:-30], gzip.compress(b"rubbish" * 300)):
+        assert "images.tar.gz: expected a whole tar.gz file, found " in failure(cifar, tar(tmp_path, content))[0]
+    with pytest.raises(FileNotFoundError):
+        cifar(tmp_path / "absent.tar.gz")
+
+
+def test_without_pillow_it_says_what_to_install(tmp_path, monkeypatch):
+    path, real = tar(tmp_path, tarred({"train/cat/0.jpg": jpeg()})), builtins.__import__
+
+    def without(name, *rest):
+        if name == "PIL":
+            raise ModuleNotFoundError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"JPEGs need Pillow: pip install 'seqjax\[data\]'"):
+        cifar(path)
+
+
+# Rows set aside
+
+
+def test_no_row_is_in_two_parts_and_none_is_lost():
+    parts = split(200, validation=30, test=50, seed=0)
+    assert [len(part) for part in parts] == [120, 30, 50]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(200))
+    again, other = (split(200, validation=30, test=50, seed=seed) for seed in (0, 1))
+    for one, same, different in zip(parts, again, other, strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, different)
+
+
+def test_the_split_is_the_same_on_every_machine():
+    """Were it another one some day, test images of a trained model would come among those for training."""
+    first = sorted(range(20), key=lambda row: hashlib.sha256(f"7 {row}".encode()).hexdigest())
+    assert split(20, validation=3, test=4, seed=7).test.tolist() == sorted(first[:4])
+    assert split(20, validation=3, test=4, seed=7).validation.tolist() == sorted(first[4:7])
+
+
+@given(
+    counts=st.lists(st.integers(8, 40), min_size=2, max_size=5),
+    share=st.floats(0.1, 0.4),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=50, deadline=None)
+def test_each_class_has_its_share_of_each_part(counts, share, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    rows = len(labels)
+    held_out = max(1, int(share * rows))
+    parts = split(rows, validation=held_out, test=held_out, seed=seed, labels=labels)
+    assert len(parts.validation) == len(parts.test) == held_out
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(rows))
+    for part in parts:
+        found = Counter(labels[part])
+        for label, count in enumerate(counts):
+            assert abs(found[label] - count * len(part) / rows) <= 2
+
+
+def test_which_rows_of_a_class_is_by_chance():
+    labels = np.arange(4000) % 2
+    chosen = split(4000, validation=1000, test=1000, seed=0, labels=labels)
+    for part in chosen:
+        # Means of a part drawn evenly from 0 … 3999 have a standard deviation below 37.
+        assert abs(part.mean() - 2000) < 150
+    assert np.bincount(labels[chosen.test]).tolist() == [500, 500]
+
+
+@pytest.mark.parametrize(("validation", "test"), [(0, 5), (5, 0), (5, 5), (-1, 2)])
+def test_a_part_that_would_be_empty_is_refused(validation, test):
+    with pytest.raises(ValueError, match=f"leave some of 10 rows to train, got {validation} and {test}"):
+        split(10, validation=validation, test=test, seed=0)
+
+
+# Random changes
+
+
+def numbered(count: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, 5, 6, 2)).astype(np.float32)
+
+
+def test_a_crop_is_a_window_of_the_mirrored_image(key):
+    images = numbered(200)
+    found = np.asarray(crop(key, jnp.asarray(images), 2))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    seen = Counter()
+    for image, whole in zip(found, padded, strict=True):
+        places = [
+            (row, column)
+            for row, column in np.ndindex(5, 5)
+            if np.array_equal(image, whole[row : row + 5, column : column + 6])
+        ]
+        assert len(places) == 1
+        seen.update(places)
+    assert len(seen) == 25, "every place comes"
+    assert max(seen.values()) < 25, "none too often"
+    np.testing.assert_array_equal(crop(key, jnp.asarray(images), 0), images)
+
+
+def test_a_flip_mirrors_half_of_the_images(key):
+    images = numbered(400)
+    found = np.asarray(flip(key, jnp.asarray(images)))
+    mirrored = (found == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    same = (found == images).all(axis=(1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert abs(mirrored.sum() - 200) < 50
+
+
+def test_changes_depend_on_the_key_alone(key):
+    images = jnp.asarray(numbered(16))
+    for change in (flip, lambda key, images: crop(key, images, 1)):
+        np.testing.assert_array_equal(jax.jit(change)(key, images), change(key, images))
+        assert not np.array_equal(change(jax.random.key(1), images), change(key, images))
+
+
+# The real files
+
+
+def real(*path: str) -> Path:
+    if not os.environ.get("SEQJAX_DATA"):
+        pytest.skip("SEQJAX_DATA names no folder with the data sets")
+    return Path(os.environ["SEQJAX_DATA"], "images", *path)
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("mnist", 5421), ("fashion-mnist", 6000)])
+def test_real_idx_files(name, smallest):
+    found = mnist(real(name))
+    assert found.pixels.shape == (60_000, 28, 28, 1)
+    counts = np.bincount(found.labels)
+    assert len(counts) == 10
+    assert counts.min() == smallest
+    rows = split(60_000, validation=5_000, test=10_000, seed=0, labels=found.labels)
+    shares = np.bincount(found.labels[rows.test]) / counts
+    np.testing.assert_allclose(shares, 1 / 6, atol=1e-3)
+
+
+def test_real_jpegs(tmp_path):
+    """A few of them: all fifty thousand take ten seconds."""
+    with tarfile.open(real("cifar-10-jpg", "CIFAR-10-images-train.tar.gz")) as archive:
+        files = [(member.name, archive.extractfile(member)) for member, _ in zip(archive, range(40), strict=False)]
+        found = cifar(tar(tmp_path, tarred({name: file.read() for name, file in files if file})))
+    assert found.classes == ("airplane",)
+    assert found.pixels.shape == (40, 32, 32, 3)
+    assert found.pixels.std() > 30

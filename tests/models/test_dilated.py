@@ -1,0 +1,93 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax.models import LinearDilatedCNN
+from seqjax.theory import fits, targets
+from tests import contracts
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(LinearDilatedCNN(3, 2), id="2 layers"),
+        pytest.param(LinearDilatedCNN(2, 1, 3, features=4), id="1 layer"),
+    ],
+)
+def test_contract(model, key):
+    contracts.preserves_time(model, key)
+    contracts.is_causal(model, key, reach=model.receptive_field)
+    contracts.rows_are_independent(model, key)
+    contracts.ignores_padding(model, key)
+    contracts.streams(model, key)
+
+
+def test_learns(key):
+    contracts.learns(LinearDilatedCNN(4, 2), key)
+
+
+@pytest.mark.parametrize(("channels", "parameters"), [(1, 14), (2, 48), (4, 176), (8, 672)])
+def test_published_numbers_of_parameters(channels, parameters):
+    model = LinearDilatedCNN(channels, 7)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == parameters
+    assert model.receptive_field == 128
+
+
+def impulse_response(model, params, length):
+    impulse = jnp.zeros((1, length, 1)).at[0, 0].set(1)
+    return np.asarray(model.apply(params, impulse))[0, :, 0]
+
+
+@pytest.mark.parametrize(
+    ("filter", "model"),
+    [
+        (fits.tensor_train(targets.exponentials((0.5, 0.7, 0.85, 0.95), 32), 4), LinearDilatedCNN(4, 5)),
+        (fits.tensor_train(targets.two_parts(27), 9, base=3), LinearDilatedCNN(9, 3, 3)),
+        (fits.digits(77, 7), LinearDilatedCNN(1, 7)),
+        (fits.alternating(fits.tensor_train(targets.airy(6.0, 16), 1), targets.airy(6.0, 16)), LinearDilatedCNN(1, 4)),
+    ],
+)
+def test_known_weights_load_and_give_their_kernel(filter, model):
+    """I2, in float64; and nothing comes after base^layers lags."""
+    with jax.enable_x64(True):
+        kernel = filter.kernel()
+        shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
+        params = jax.tree.map(jnp.asarray, filter.params())
+        assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+        found = impulse_response(model, params, len(kernel) + 3)
+        np.testing.assert_allclose(found, np.append(kernel, np.zeros(3)), atol=1e-13)
+
+
+def test_enough_channels_are_exact():
+    """I2: what the decomposition is of is what the network says, to 1e-10."""
+    kernel = targets.exponentials((0.5, 0.7, 0.85, 0.95), 32)
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, fits.tensor_train(kernel, 4).params())
+        np.testing.assert_allclose(impulse_response(LinearDilatedCNN(4, 5), params, 32), kernel, atol=1e-10)
+
+
+def test_jacobian_is_the_product_of_taps(key):
+    """I5: d y[t] / d x[s] = w_0[i_0] w_1[i_1] w_2[i_2] for t - s = i_0 + 2 i_1 + 4 i_2, of random weights."""
+    model = LinearDilatedCNN(2, 3)
+    params = contracts.parameters(model, key, 1)
+    jacobian = jax.jacobian(lambda x: model.apply(params, x[None, :, None])[0, :, 0])(jnp.ones(10))
+    taps = [np.asarray(params["params"][f"layer_{layer}"]["kernel"], np.float64) for layer in range(3)]
+    kernel = fits.DilatedFilter(tuple(taps)).kernel()
+    expected = np.array([[kernel[t - s] if 0 <= t - s < 8 else 0 for s in range(10)] for t in range(10)])
+    np.testing.assert_allclose(jacobian, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ((0, 1), "channels must be >= 1, got 0"),
+        ((1, 0), "layers must be >= 1, got 0"),
+        ((1, 1, 1), "base must be >= 2, got 1"),
+        ((1, 1, 2, 0), "features must be >= 1, got 0"),
+    ],
+)
+def test_wrong_fields_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        LinearDilatedCNN(*fields)

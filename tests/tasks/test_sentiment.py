@@ -1,0 +1,122 @@
+import math
+from collections import Counter
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqjax.data.labelled import Example
+from seqjax.data.text import Words
+from seqjax.tasks import NaiveBayes, Sentiment
+from seqjax.types import PAD, UNK
+
+LETTERS = "abcdefghij"
+ROWS = [
+    Example(f"{'good' if n % 2 else 'bad'} film number {LETTERS[n // 10]} {LETTERS[n % 10]}", n % 2) for n in range(60)
+]
+TEST = [Example("a good surprise", 1), Example("bad", 0)]
+
+
+def task(rows=ROWS, **options):
+    return Sentiment.of(rows, TEST, Words(), **{"held_out": 20, "seed": 0} | options)
+
+
+def test_the_parts_are_all_rows_and_share_none():
+    made = task([*ROWS, ROWS[3], Example(ROWS[4].sentence, 1), TEST[0]])
+    assert len(made.validation) == 20
+    assert sorted([*made.train, *made.validation]) == sorted(ROWS), "repeated and tested rows are left out"
+    assert made.test == TEST
+    assert 5 <= sum(row.label for row in made.validation) <= 15, "in no order"
+
+
+def test_the_parts_depend_on_the_seed_alone():
+    assert task().validation == task().validation
+    assert task().validation != task(seed=1).validation
+
+
+def test_the_vocabulary_is_counted_on_training_rows():
+    made = task(least=2)
+    counts = Counter(word for row in made.train for word in row.sentence.split())
+    assert set(made.language.vocabulary.symbols[4:]) == {word for word, count in counts.items() if count >= 2}
+    assert made.language.unknown("a good surprise") == ["surprise"]
+
+
+def test_a_batch():
+    made = task()
+    batch = made.batch(TEST)
+    word = made.language.vocabulary.encode
+    np.testing.assert_array_equal(batch.inputs, [word(["a", "good", "surprise"]), [*word(["bad"]), PAD, PAD]])
+    assert batch.inputs[0, 2] == UNK
+    np.testing.assert_array_equal(batch.mask, [[True] * 3, [True, False, False]])
+    np.testing.assert_array_equal(batch.labels, [1, 0])
+
+
+def test_every_training_row_comes_once_an_epoch(key):
+    made = task()
+    sample = jax.jit(made.sampler(10))
+    for epoch in range(2):
+        batches = [sample(key, jnp.int32(4 * epoch + step)) for step in range(4)]
+        rows = [
+            Example(" ".join(made.language.vocabulary.decode(ids)), int(label))
+            for batch in batches
+            for ids, label, mask in zip(batch.inputs, batch.labels, batch.mask, strict=True)
+            if mask.sum() == (ids != PAD).sum()
+        ]
+        assert sorted(rows) == sorted(made.train)
+
+
+def test_word_dropout_loses_its_share_of_words_afresh_at_each_step(key):
+    made = task()
+    plain, lossy = (jax.jit(made.sampler(40, word_dropout=share)) for share in (0.0, 0.25))
+    lost = []
+    for step in range(30):
+        whole, batch = plain(key, jnp.int32(step)), lossy(key, jnp.int32(step))
+        lost.append(np.asarray(batch.inputs == UNK))
+        np.testing.assert_array_equal(batch.labels, whole.labels)
+        np.testing.assert_array_equal(np.where(lost[-1], whole.inputs, batch.inputs), whole.inputs)
+    np.testing.assert_allclose(np.mean(lost), 0.25, atol=0.02)
+    assert not np.array_equal(lost[0], lost[1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: task(held_out=0), r"held_out must lie in \[1, 60\), got 0"),
+        (lambda: task(held_out=60), r"held_out must lie in \[1, 60\), got 60"),
+        (lambda: task().sampler(10, word_dropout=1.0), r"word_dropout must lie in \[0, 1\), got 1.0"),
+        (lambda: task().sampler(41)(jax.random.key(0), jnp.int32(0)), r"batch_size must lie in \[1, 40\], got 41"),
+    ],
+)
+def test_wrong_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+WORDS = st.lists(st.sampled_from("abc"), max_size=5).map(" ".join)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=6), WORDS, st.sampled_from([1, 2]))
+def test_naive_bayes_is_bayes_rule(drawn, asked, words):
+    """P(class) times, over the distinct n-grams, their share among all of the class (smoothed), compared by hand."""
+    smoothing = 0.5
+    rows = [Example("a", 0), Example("b", 1), *[Example(sentence, int(label)) for sentence, label in drawn]]
+
+    def ngrams(sentence):
+        tokens = sentence.split()
+        return set(tokens) | ({*pairwise(tokens)} if words == 2 else set())
+
+    every = set().union(*[ngrams(row.sentence) for row in rows])
+    likelihood = []
+    for label in (0, 1):
+        of_class = [ngrams(row.sentence) for row in rows if row.label == label]
+        total = sum(map(len, of_class)) + smoothing * len(every)
+        shares = [(sum(n in found for found in of_class) + smoothing) / total for n in ngrams(asked) & every]
+        likelihood.append(len(of_class) / len(rows) * math.prod(shares))
+    model = NaiveBayes.of(rows, Words(), words=words, smoothing=smoothing)
+    assert math.isclose(model(asked), math.log(likelihood[1] / likelihood[0]), rel_tol=1e-9, abs_tol=1e-9)
+    assert model("never seen") == model("")
