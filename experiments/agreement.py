@@ -59,7 +59,7 @@ class Config:
 def configs(scale: runs.Scale) -> list[Config]:
     """Every model at several distances."""
     if scale == "smoke":
-        return [Config(model, 2, steps=20, seeds=2) for model in ("forward_gru", "both_ways_gru")]
+        return [Config("forward_gru", 2, steps=20, seeds=2)]
     steps, distances, seeds = {
         "laptop": (800, (1, 4, 16), 3),
         "gpu": (10_000, (1, 4, 16, 32, 64, 128), 5),
@@ -144,33 +144,30 @@ def draw(records: list[runs.Record]) -> "Figure":
     """Left: nouns by distance, with the ceiling. Right: by clause, which shows what the past tells."""
     from seqjax import metrics, plot, tasks
 
-    figure, axes = plot.figure(1, 2, width=11.5, height=4.4)
+    figure, axes = plot.figure(1, 2, width=11.5, height=4.6)
     left, right = axes[0]
-    distances = sorted({record.config.distance for record in records})
-    shown = max(distances, key=lambda distance: (distance <= 16, distance))
+    distances, task = sorted({record.config.distance for record in records}), tasks.Agreement()
     for style, model in enumerate(get_args(Model)):
         line = sorted((r for r in records if r.config.model == model), key=lambda record: record.config.distance)
         if not line:
             continue
+        aside = 0.16 * (style - 1.5)  # they would hide each other
         columns = [[record.result[name] for record in line] for name in ("nouns", "low", "high")]
         label = f"{LABEL[model]} ({line[0].result['parameters']:,})"
-        plot.curve(left, [record.config.distance for record in line], *columns, label=label, style=style)
-        for record in (record for record in line if record.config.distance == shown):
-            bands = [metrics.band(column) for column in record.arrays["by_clause"].T]
-            plot.curve(right, range(1, len(bands) + 1), *zip(*bands, strict=True), label=LABEL[model], style=style)
-    task = tasks.Agreement()
-    plot.baseline(left, distances, [100 * task.ceiling] * len(distances), label="the most a causal tagger can reach")
-    clauses = range(1, task.clauses + 1)
-    ceilings = [50.0, *[100 * max(task.repeat, 1 - task.repeat)] * (task.clauses - 1)]
-    plot.baseline(right, clauses, ceilings, label="the most a causal tagger can reach")
-    left.set_xscale("log", base=2)
-    left.set_xticks(distances, [str(distance) for distance in distances])
-    left.set(xlabel="words from the noun to its verb", ylim=(45, 102))
-    left.set_ylabel("nouns tagged right (%)")
-    left.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8, loc=(0.02, 0.55))
-    right.set(xlabel="clause of the sequence", ylim=(45, 102), title=f"distance {shown}")
-    right.set_ylabel("nouns tagged right (%)")
-    right.set_xticks(clauses)
+        places = [distances.index(record.config.distance) + aside for record in line]
+        plot.points(left, places, *columns, label=label, style=style)
+        bands = [metrics.band(column) for column in line[-1].arrays["by_clause"].T]
+        places = [clause + aside for clause in range(1, len(bands) + 1)]
+        plot.points(right, places, *zip(*bands, strict=True), label=LABEL[model], style=style)
+    known = {"label": "the most a causal tagger can reach", "linestyle": "--"}
+    plot.levels(left, range(len(distances)), [100 * task.ceiling] * len(distances), **known)
+    later = 100 * max(task.repeat, 1 - task.repeat)
+    plot.levels(right, range(1, task.clauses + 1), [50.0, *[later] * (task.clauses - 1)], **known)
+    left.set_xticks(range(len(distances)), [str(distance) for distance in distances])
+    left.set(xlabel="words from the noun to its verb", ylabel="nouns tagged right (%)", ylim=(45, 102))
+    left.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8, loc="center")
+    right.set_xticks(range(1, task.clauses + 1))
+    right.set(xlabel="clause", ylabel="nouns tagged right (%)", ylim=(45, 102), title=f"{distances[-1]} words away")
     return figure
 
 

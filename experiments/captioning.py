@@ -16,7 +16,7 @@ Differs   from ShapeWorld's own use (agreement of image and caption): captions o
           something, is somewhere), the true ones, are learned and written. One that the file gives for the image is
           true if the file says so; of others a judge decides that recognises the objects by their colours, which are
           exact, and their outlines. How often it agrees with the file is reported; where objects overlap it may not.
-Cost      not measured yet
+Cost      30 min on one CPU core (estimated)
 Run       SEQJAX_DATA=path/to/data python experiments/captioning.py
 Next      python experiments/captioning.py --caption picture.png
 """
@@ -71,7 +71,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     if scale == "smoke":
         small: dict[str, Any] = {"steps": 20, "batch_size": 4}
         return [Config(tested=16, **small), Config("shapeworld+drawn", drawn=8, **small)]
-    steps, seen, drawn = {"laptop": (6_000, 4_000, 6_000), "gpu": (30_000, 40_000, 50_000)}[scale]
+    steps, seen, drawn = {"laptop": (6_000, 4_000, 4_000), "gpu": (30_000, 40_000, 50_000)}[scale]
     worlds: dict[str, Any] = {"steps": seen, "batch_size": 32, "learning_rate": 2e-3}
     return [
         *[Config(model=model, steps=steps) for model in get_args(Model)],
@@ -337,7 +337,7 @@ def measure_worlds(config: Config, record: runs.Record) -> None:
     # Of the captions that the file gives for an image, the one that the model finds likeliest: is it a true one?
     offered = [place for place, n in enumerate(rows.test) if 0 < len(true[n]) < len(known[n])]
     pairs = [(place, caption) for place in offered for caption in known[rows.test[place]]]
-    asked = Captioning.of(images, [[caption for p, caption in pairs if p == place] for place in places])
+    asked = Captioning.of(read.images[rows.test], [[caption for p, caption in pairs if p == place] for place in places])
 
     def likely(chunk):
         pictures, target = chunk

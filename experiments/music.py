@@ -160,8 +160,10 @@ def data(collection: Collection) -> Parts:
     rolls = music.piano_rolls(files.data_folder(None, name) / name)
     order = np.random.default_rng(0).permutation(len(rolls.train))
     held_out = set(order[: len(order) // 9].tolist())
-    parts = [[piece for n, piece in enumerate(rolls.train) if (n in held_out) == side] for side in (False, True)]
-    return Parts(*parts, rolls.validation)
+    train, chosen = (
+        [piece for n, piece in enumerate(rolls.train) if (n in held_out) == side] for side in (False, True)
+    )
+    return Parts(train, chosen, rolls.validation)
 
 
 def measure(group: list[Config], records: list[runs.Record]) -> None:
@@ -171,6 +173,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import numpy as np
 
     from seqjax import evaluate, losses, metrics, tasks, train
+    from seqjax.tasks.music import frequency_loss, repetition_loss
 
     config = group[0]
     parts, model = data(config.collection), build(config)
@@ -218,7 +221,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     test = tasks.Music.of(parts.test, length=max(map(len, parts.test))).whole()
     seeds = [jax.tree.map(lambda leaf, run=run: leaf[run], train.chosen(state)) for run in range(len(state.step))]
     found = [evaluate.in_chunks(functools.partial(costs, params), test, batch_size=32) for params in seeds]
-    nll = np.average(found, axis=1, weights=test.mask.sum(axis=1)).reshape(len(group), config.seeds)
+    nll = np.average(found, axis=1, weights=np.asarray(test.mask).sum(axis=1)).reshape(len(group), config.seeds)
     for index, record in enumerate(records):
         score = metrics.band(nll[index])
         row = {
@@ -228,8 +231,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
             "nll": score.median,
             "low": score.low,
             "high": score.high,
-            "frequencies": tasks.music.frequency_loss(parts.train, parts.test),
-            "repetition": tasks.music.repetition_loss(parts.train, parts.test),
+            "frequencies": frequency_loss(parts.train, parts.test),
+            "repetition": repetition_loss(parts.train, parts.test),
         }
         if config.model == "logistic":
             record.finish(row)
@@ -245,7 +248,7 @@ def play_on(model: "nn.Module", params: Any, heard: "Roll") -> "Roll":
     import jax.numpy as jnp
     import numpy as np
 
-    def extend(carry, roll):
+    def extend(carry, roll) -> Any:
         return model.apply(params, carry, roll, method="extend")
 
     @jax.jit

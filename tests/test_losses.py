@@ -105,3 +105,49 @@ def test_padding_of_any_kind_reaches_neither_cross_entropy_nor_its_gradient(smoo
 
     expected, actual = jax.value_and_grad(cost)(logits, targets), jax.value_and_grad(cost)(*spoilt)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), expected, actual)
+
+
+@pytest.fixture
+def coins():
+    """Logits of 3 coins, how they fell, and which steps are real."""
+    rng = np.random.default_rng(2)
+    logits = 3 * rng.normal(size=(4, 6, 3))
+    mask = np.arange(6)[None, :] < np.array([6, 1, 3, 0])[:, None]
+    targets = rng.integers(0, 2, size=(4, 6, 3))
+    return jnp.asarray(logits, jnp.float32), jnp.asarray(targets, jnp.float32), jnp.asarray(mask)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_binary_cross_entropy_is_summed_over_targets_and_averaged_over_steps(masked, coins):
+    logits, targets, mask = coins
+    probability = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    cost = -np.log(np.where(np.asarray(targets) == 1, probability, 1 - probability)).sum(axis=-1)
+    expected = cost[np.asarray(mask)].mean() if masked else cost.mean()
+    actual = losses.binary_cross_entropy(logits, targets, mask if masked else None)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_gradient_of_binary_cross_entropy_is_probability_minus_target(coins):
+    logits, targets, mask = coins
+    gradient = jax.grad(losses.binary_cross_entropy)(logits, targets, mask)
+    expected = np.where(np.asarray(mask)[..., None], jax.nn.sigmoid(logits) - targets, 0) / np.asarray(mask).sum()
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("logit", "target", "cost"), [(200.0, 1, 0), (200.0, 0, 200), (-200.0, 1, 200)])
+def test_binary_cross_entropy_of_the_very_sure_is_exact(logit, target, cost):
+    value, gradient = jax.value_and_grad(losses.binary_cross_entropy)(
+        jnp.full((1, 1, 1), logit), jnp.full((1, 1, 1), float(target))
+    )
+    assert value == pytest.approx(cost)
+    assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, 1e30])
+def test_padding_of_any_kind_reaches_neither_binary_cross_entropy_nor_its_gradient(garbage, coins):
+    logits, targets, mask = coins
+    spoilt = [jnp.where(mask[..., None], part, garbage) for part in (logits, targets)]
+    value_and_gradient = jax.value_and_grad(losses.binary_cross_entropy)
+    expected, actual = value_and_gradient(logits, targets, mask), value_and_gradient(*spoilt, mask)
+    jax.tree.map(np.testing.assert_array_equal, expected, actual)
+    assert losses.binary_cross_entropy(spoilt[0], spoilt[1], jnp.zeros_like(mask)) == 0

@@ -234,3 +234,11 @@ def test_what_does_not_count_may_be_no_class():
 def test_what_is_no_confusion_is_refused(labels, guesses, weight, message):
     with pytest.raises(ValueError, match=message):
         metrics.confusion(np.array(labels), np.array(guesses), 3, None if weight is None else np.array(weight))
+
+
+def test_plateau_time_is_the_first_below_the_level():
+    times = np.array([1, 2, 4, 8])
+    losses = np.array([[3.0, 1.0, 2.0, 0.0], [3.0, 2.0, 2.0, 1.9], [0.0, 3.0, 3.0, 3.0], [2.0, 2.0, 2.0, 2.0]])
+    np.testing.assert_array_equal(metrics.plateau_time(times, losses, 2.0), [2, 8, 1, np.inf])
+    with pytest.raises(ValueError, match="times must increase"):
+        metrics.plateau_time(times[::-1], losses, 2.0)

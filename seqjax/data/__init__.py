@@ -1,6 +1,7 @@
 """What goes in: signals whose statistics are known exactly, and text as token ids."""
 
 from seqjax.data.batching import Buckets
+from seqjax.data.captions import ShapeWorld, shapeworld
 from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.images import Images, cifar, mnist
@@ -22,6 +23,7 @@ __all__ = [
     "MarkedWords",
     "Pair",
     "Sentence",
+    "ShapeWorld",
     "Signal",
     "Spaced",
     "Subwords",
@@ -35,6 +37,7 @@ __all__ = [
     "data_folder",
     "mnist",
     "multi30k",
+    "shapeworld",
     "sst2",
     "tatoeba",
 ]

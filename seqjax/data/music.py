@@ -14,8 +14,8 @@ KEYS = 88
 
 PARTS = ("traindata", "validdata")
 
-Roll = UInt8[np.ndarray, "time keys"]
-"""One piece: 1 where a key sounds at a step."""
+Roll = UInt8[np.ndarray, "_ keys"]
+"""One piece, [time, keys]: 1 where a key sounds at a step. No two need to be equally long, so the axis has no name."""
 
 
 class Rolls(NamedTuple):

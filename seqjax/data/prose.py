@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from seqjax.data.files import DataError, filled, read_lines
 
-Text = TypeVar("Text", str, list[str])
 
-
-class Parts(NamedTuple, Generic[Text]):
+class Parts(NamedTuple):
     """A text cut in three: to learn from, to choose by, and for the reported number."""
 
-    train: Text
-    validation: Text
-    test: Text
+    train: str
+    validation: str
+    test: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def sentences(path: Path) -> list[str]:
     return lines
 
 
-def cut(text: str, *, held_out: int) -> Parts[str]:
+def cut(text: str, *, held_out: int) -> Parts:
     """The last `held_out` characters for the test, as many before them for validation, what comes first for training.
 
     In one piece each: a text's end is told by those who know its beginning only, as when it is continued.

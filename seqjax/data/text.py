@@ -244,7 +244,7 @@ class Subwords:
                 hard_vocab_limit=False,
                 character_coverage=1.0,
                 normalization_rule_name="identity",
-                max_sentence_length=max(len(line.encode()) for line in tidy),
+                max_sentence_length=max(10, *(len(line.encode()) for line in tidy)),  # it refuses less than 10
                 num_threads=1,
                 unk_id=0,
                 bos_id=-1,

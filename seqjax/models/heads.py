@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from seqjax.models.attention import weighted_average
 from seqjax.models.layers import zero_padding
-from seqjax.types import Backbone, Carry
+from seqjax.types import Carry
 
 Pooling = Callable[[Array, Array | None], Array]
 """`(y, mask) -> (batch, features)`: all real steps of a row as one vector; zeros where a row has none."""
@@ -82,7 +82,7 @@ class Embedded(nn.Module):
         dropout: share of embedded numbers dropped in training.
     """
 
-    backbone: Backbone
+    backbone: Callable[..., Array]
     vocab: int
     embedding: int
     dropout: float = 0.0

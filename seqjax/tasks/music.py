@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from seqjax.data.batching import epoch_rows
 from seqjax.data.music import KEYS, Roll
@@ -72,7 +72,7 @@ class Music:
 
     def _range(self) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
         """The lowest and the highest key of each window; a silent one has all of them, so that it stays where it is."""
-        heard = self.rolls.any(axis=1)
+        heard = np.asarray(self.rolls.any(axis=1))
         return heard.argmax(axis=1), KEYS - 1 - heard[:, ::-1].argmax(axis=1)
 
 
@@ -84,27 +84,28 @@ def _predicted(rolls: UInt8[Array, "batch steps keys"], lengths: Int[Array, " ba
 
 def frequency_loss(train: Sequence[Roll], test: Sequence[Roll]) -> float:
     """Nats a step, summed over keys, of predicting each key by how often it sounds in training."""
-    sounding = np.concatenate([piece[1:] for piece in train])
-    return _cost(_share(sounding)[None, :], np.concatenate([piece[1:] for piece in test]))
+    _, after = _steps(train)
+    probability = _share(after, np.ones(after.shape, bool))
+    return _cost(probability[None, :], _steps(test)[1])
 
 
 def repetition_loss(train: Sequence[Roll], test: Sequence[Roll]) -> float:
     """The same from each key's own last step: a Markov chain of two states for each key, counted in training."""
     before, after = _steps(train)
-    rests, holds = (np.array([_share(after[before[:, key] == state, key]) for key in range(KEYS)]) for state in (0, 1))
+    begins, lasts = (_share(after, before == state) for state in (0, 1))
     before, after = _steps(test)
-    return _cost(np.where(before, holds[None, :], rests[None, :]), after)
+    return _cost(np.where(before, lasts[None, :], begins[None, :]), after)
 
 
 def _steps(pieces: Sequence[Roll]) -> tuple[Roll, Roll]:
-    """Each step that is predicted, behind the one before it."""
+    """What was played before each step that is predicted, and that step."""
     return np.concatenate([piece[:-1] for piece in pieces]), np.concatenate([piece[1:] for piece in pieces])
 
 
-def _share(ones: UInt8[np.ndarray, "steps *keys"]) -> Float[np.ndarray, "*keys"]:
-    """How many are 1, with half a count of each added, so that what was never seen is not impossible."""
-    return (ones.sum(axis=0) + 0.5) / (len(ones) + 1)
+def _share(ones: UInt8[np.ndarray, "time keys"], counted: Bool[np.ndarray, "time keys"]) -> Float[np.ndarray, " keys"]:
+    """How many of those counted are 1, with half a count for either: what was never seen is not impossible."""
+    return ((ones * counted).sum(axis=0) + 0.5) / (counted.sum(axis=0) + 1)
 
 
-def _cost(probability: Float[np.ndarray, "#steps keys"], ones: UInt8[np.ndarray, "steps keys"]) -> float:
+def _cost(probability: Float[np.ndarray, "#time keys"], ones: UInt8[np.ndarray, "time keys"]) -> float:
     return float(-np.log(np.where(ones, probability, 1 - probability)).sum(axis=1).mean())

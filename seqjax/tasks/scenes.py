@@ -41,12 +41,12 @@ class Scene(NamedTuple):
         row, column: of the board, from the top and from the left.
     """
 
-    size: Int[Array, "batch objects"]
-    colour: Int[Array, "batch objects"]
-    shape: Int[Array, "batch objects"]
-    row: Int[Array, "batch objects"]
-    column: Int[Array, "batch objects"]
-    real: Bool[Array, "batch objects"]
+    size: Int[Array | np.ndarray, "batch objects"]
+    colour: Int[Array | np.ndarray, "batch objects"]
+    shape: Int[Array | np.ndarray, "batch objects"]
+    row: Int[Array | np.ndarray, "batch objects"]
+    column: Int[Array | np.ndarray, "batch objects"]
+    real: Bool[Array | np.ndarray, "batch objects"]
 
 
 class Captioned(NamedTuple):
@@ -239,14 +239,15 @@ def _holds(scene: Scene, relation: int, first: int, second: int) -> bool:
 
 
 def _draw(key: Key[Array, ""], batch_size: int, *, held_out: bool) -> Scene:
-    alone_key, single_key, pair_key, place_key = jax.random.split(key, 4)
+    alone_key, single_key, pair_key, place_key, further_key = jax.random.split(key, 5)
     singles, pairs = (jnp.asarray(table) for table in _numbers(held_out))
     single = jax.random.choice(single_key, singles, (batch_size,))
     pair = jax.random.choice(pair_key, pairs, (batch_size,))
     alone = jax.random.bernoulli(alone_key, 0.25, (batch_size,))
     number = jnp.where(alone[:, None], single, pair)
     # Two places of the board: the second is as many steps further as drawn, around its end.
-    first, further = jax.random.randint(place_key, (2, batch_size), jnp.array([[0], [1]]), PLACES**2)
+    first = jax.random.randint(place_key, (batch_size,), 0, PLACES**2)
+    further = jax.random.randint(further_key, (batch_size,), 1, PLACES**2)
     place = jnp.stack([first, (first + further) % PLACES**2], axis=1)
     real = jnp.stack([jnp.ones_like(alone), ~alone], axis=1)
     size, rest = number // 24, number % 24
@@ -254,7 +255,7 @@ def _draw(key: Key[Array, ""], batch_size: int, *, held_out: bool) -> Scene:
 
 
 @functools.lru_cache(maxsize=2)
-def _numbers(held_out: bool) -> tuple[Int[np.ndarray, "numbers objects"], Int[np.ndarray, "numbers objects"]]:
+def _numbers(held_out: bool) -> tuple[Int[np.ndarray, "singles objects"], Int[np.ndarray, "pairs objects"]]:
     """Of the objects that may stand alone, and of all pairs."""
     every = np.arange(len(SIZES) * len(COLOURS) * len(SHAPES))
     singles = np.stack([every, every], axis=1)
@@ -267,7 +268,7 @@ def _paint(key: Key[Array, ""], scene: Scene) -> Float[Array, "batch height widt
     """The objects on black, somewhere within their places, with soft edges."""
     radius = jnp.asarray(RADIUS)[scene.size]
     play = CELL / 2 - radius
-    offset = jax.random.uniform(key, (2, *radius.shape), minval=-1.0) * play
+    offset = jax.random.uniform(key, (2, *radius.shape), minval=-1.0) * play[None]
     centre = CELL * (jnp.stack([scene.row, scene.column]) + 0.5) + offset
     pixel = jnp.arange(PLACES * CELL) + 0.5
     y = pixel[None, None, :, None] - centre[0][:, :, None, None]

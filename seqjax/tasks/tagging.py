@@ -15,8 +15,8 @@ from seqjax.data.text import Vocabulary
 from seqjax.data.treebank import UPOS, Sentence
 from seqjax.types import PAD, Labelled
 
-LETTERS = 16
-"""Letters by which a word is known. Of a longer one, one in 600, the middle is left out."""
+LETTERS = 12
+"""Letters by which a word is known. Of a longer one, six in a thousand, the middle is left out."""
 
 
 class Spelled(NamedTuple):
@@ -97,7 +97,7 @@ class Tagging:
         """Some sentences as one batch."""
         inputs, mask = self.speller.read([sentence.words for sentence in sentences])
         labels = pad([[UPOS.index(tag) for tag in sentence.tags] for sentence in sentences])[0]
-        return jax.tree.map(jnp.asarray, Labelled(inputs, labels, mask))
+        return Labelled(jax.tree.map(jnp.asarray, inputs), jnp.asarray(labels), jnp.asarray(mask))
 
     def buckets(self, sentences: Sequence[Sentence], batch_size: int, count: int) -> Buckets:
         """Some sentences in at most `count` shapes.

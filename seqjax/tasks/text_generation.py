@@ -70,7 +70,7 @@ class TextGeneration:
             raise ValueError(f"length must lie in [1, {shortest}), the tokens of the shortest part, got {self.length}")
 
     @classmethod
-    def of_text(cls, parts: Parts[str], tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
+    def of_text(cls, parts: Parts, tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
         """One text, cut in three: each part goes on where the one before it ends."""
         language = Language(tokenizer, Vocabulary.count([tokenizer.split(parts.train)]))
         before, stretches = EOS, []
@@ -81,10 +81,18 @@ class TextGeneration:
         return cls(language, *stretches, length)
 
     @classmethod
-    def of_sentences(cls, parts: Parts[list[str]], tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
+    def of_sentences(
+        cls,
+        train: Sequence[str],
+        validation: Sequence[str],
+        test: Sequence[str],
+        tokenizer: Tokenizer,
+        *,
+        length: int,
+    ) -> "TextGeneration":
         """Sentences one after the other, EOS behind each and before the first; as a character it is the line end."""
-        language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, parts.train)))
-        return cls(language, *(_stretch(language, part) for part in parts), length)
+        language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, train)))
+        return cls(language, *(_stretch(language, part) for part in (train, validation, test)), length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Labelled:
         """Windows of the training text that begin anywhere, as nanoGPT draws them."""

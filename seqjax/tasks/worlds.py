@@ -104,9 +104,9 @@ def recognise(image: UInt8[np.ndarray, "height width channels"]) -> list[Seen]:
         if channels not in CHANNELS:
             continue  # a soft edge between two objects
         cover = _cover(pixels, code == value, rgb)
-        y, x = (np.arange(SIDE) + 0.5) @ cover.sum(axis=1), cover.sum(axis=0) @ (np.arange(SIDE) + 0.5)
-        area = cover.sum()
-        found.append(Seen(_nearest(cover, y / area, x / area, area), CHANNELS.index(channels), y / area, x / area))
+        middles = np.arange(SIDE) + 0.5
+        y, x = (float(np.average(middles, weights=cover.sum(axis=axis))) for axis in (1, 0))
+        found.append(Seen(_nearest(cover, y, x), CHANNELS.index(channels), y, x))
     return found
 
 
@@ -265,11 +265,11 @@ def _cover(
     return np.where(core, 1.0, np.where(near & (mixed < 3) & (share < 1), share, 0.0))
 
 
-def _nearest(cover: Float[np.ndarray, "height width"], y: float, x: float, area: float) -> int:
+def _nearest(cover: Float[np.ndarray, "height width"], y: float, x: float) -> int:
     """The shape of the template that is nearest to an object once it is moved to the middle and has area 1."""
     from scipy.ndimage import map_coordinates
 
-    line = ((np.arange(GRID) + 0.5) / GRID * 2 - 1) * REACH * area**0.5 - 0.5
+    line = ((np.arange(GRID) + 0.5) / GRID * 2 - 1) * REACH * cover.sum() ** 0.5 - 0.5
     points = np.meshgrid(line + y, line + x, indexing="ij")
     seen = map_coordinates(cover, points, order=1).ravel()
     templates, shapes = _templates()

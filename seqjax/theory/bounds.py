@@ -216,8 +216,6 @@ def homogeneous(response: Float64[np.ndarray, "time time"], variance: float = 1.
     Valid for independent inputs of this variance, and any number of states; reached with T of them.
     """
     length = len(response)
-    if response.shape != (length, length):
-        raise ValueError(f"response must be square, got {response.shape}")
     lags = [np.diagonal(response, -lag) for lag in range(length)]
     uneven = sum(float(((lag - lag.mean()) ** 2).sum()) for lag in lags)
     return causal(response, variance) + variance * uneven / length

@@ -21,8 +21,9 @@ class Decays(NamedTuple):
 
     def kernel(self, length: int) -> Float64[np.ndarray, " lags"]:
         """khat(s) = sum_i amplitudes_i (1 - rates_i)^s, infinite where float64 ends."""
+        used = self.amplitudes != 0  # the others may be infinite times 0
         with np.errstate(over="ignore"):
-            return _powers(self.rates, length) @ self.amplitudes
+            return _powers(self.rates[used], length) @ self.amplitudes[used]
 
 
 def decays(kernel: Float64[np.ndarray, " lags"], rates: Float64[np.ndarray, " units"]) -> Decays:

@@ -82,9 +82,7 @@ def _paired(poles: Complex128[np.ndarray, " order"]) -> Float64[np.ndarray, " or
     return np.concatenate([sums, real[2 * pairs :], np.abs(upper) ** 2, first * second])
 
 
-def _refine(
-    kernel: Float64[np.ndarray, " lags"], poles: Float64[np.ndarray, " order"], iterations: int
-) -> _Fit | None:
+def _refine(kernel: Float64[np.ndarray, " lags"], poles: Float64[np.ndarray, " order"], iterations: int) -> _Fit | None:
     """Downhill from these poles; None where their powers overflow."""
     fit, damping = _project(kernel, poles), 1e-3
     if fit is None:

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqjax.data.files import DataError, data_folder
@@ -116,6 +116,7 @@ def test_sentences_with_a_fault_can_be_left_out(tmp_path):
         conllu(written(tmp_path, blocks[0]), skip_bad=True)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text("12-.#\t\n_aX", max_size=200).map(str.encode))
 def test_no_other_error_escapes(content):
     import tempfile

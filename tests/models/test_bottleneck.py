@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +22,16 @@ def linear(encoder, decoder, code):
 
 
 def written_from(model, params, target, source):
-    """What each input adds to each output: d y[t] / d x[-s], s backwards from the last step read."""
-    jacobian = jax.jacobian(lambda x: model.apply(params, x[None, :, None], target)[0, :, 0])
-    return np.asarray(jacobian(jnp.zeros(source)))[:, ::-1]
+    """What each input adds to each output, d y[t] / d x[-s], s backwards from the last step read; it is affine."""
+    impulses = jnp.concatenate([jnp.eye(source)[::-1], jnp.zeros((1, source))])[..., None]
+    y = np.asarray(contracts.compiled(lambda x: model.apply(params, x, target))(impulses))[..., 0]
+    return (y[:-1] - y[-1:]).T
 
 
 @pytest.mark.parametrize(
     ("kernel", "rank"),
     [
         (targets.reversal(6), 4),
-        (targets.hankel(targets.shift(3, 11), 6), 4),
-        (targets.gaussian(2.0, 6), 2),
         (np.random.default_rng(0).normal(size=(7, 4)), 3),
         (np.random.default_rng(0).normal(size=(4, 7)), 1),
     ],
@@ -61,6 +61,7 @@ def test_any_state_is_made_of_the_code(key):
     given, wanted = Recurrent(4, GRU, layers=2).start(9, 1, 1), Recurrent(5, LSTM).start(9, 1, 1)
     given = jax.tree.map(lambda part: jax.random.normal(key, part.shape), given)
     bridge = Narrow(3)
-    made, _ = bridge.init_with_output(key, given, wanted)
+    params = contracts.filled(jax.eval_shape(bridge.init, key, given, wanted), key)
+    made: Any = contracts.compiled(bridge.apply)(params, given, wanted)
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, wanted)
     assert np.linalg.matrix_rank(np.concatenate(jax.tree.leaves(made), axis=1), tol=1e-4) == 3

@@ -22,7 +22,7 @@ def filled(model, shape, key) -> Any:
     return params, rng.normal(size=shape)
 
 
-def plainly(x, params, channels, norm=None):
+def plainly(x: Any, params, channels, norm=None):
     """XLA's own convolution and windowed maximum, as Flax offers them."""
     for number, features in enumerate(channels):
         weights = {"params": params["params"][f"Conv_{number}"]}
@@ -39,8 +39,7 @@ def plainly(x, params, channels, norm=None):
     [
         pytest.param(CNN(), (2, 8, 12, 3), id="S0"),
         pytest.param(CNN((2, 3), kernel_size=2), (1, 7, 5, 1), id="odd sizes, even kernel"),
-        pytest.param(CNN((2,), kernel_size=1), (3, 2, 2, 2), id="1x1 kernel"),
-        pytest.param(CNN((2, 3), kernel_size=5, norm=nn.LayerNorm), (2, 4, 9, 1), id="norm"),
+        pytest.param(CNN((2, 3), kernel_size=1, norm=nn.LayerNorm), (2, 4, 9, 2), id="1x1 kernel, norm"),
         pytest.param(
             CNN((4,), norm=functools.partial(nn.GroupNorm, num_groups=2)), (2, 4, 4, 1), id="norm of an image"
         ),
@@ -62,8 +61,8 @@ def test_equals_plain_convolutions_with_its_gradients(model, shape, key):
             y = plainly(variables[1], variables[0], model.channels, norm)
             return jnp.sum(probe * y), y
 
-        (_, y), gradient = jax.value_and_grad(ours, has_aux=True)((params, x))
-        (_, expected), expected_gradient = jax.value_and_grad(plain, has_aux=True)((params, x))
+        (_, y), gradient = contracts.compiled(jax.value_and_grad(ours, has_aux=True))((params, x))
+        (_, expected), expected_gradient = contracts.compiled(jax.value_and_grad(plain, has_aux=True))((params, x))
         assert y.dtype == jnp.float64
         assert y.shape == probe.shape
         np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-12)
@@ -84,7 +83,7 @@ def test_the_classifier_reads_the_whole_grid_row_by_row(key):
     readout = params["params"]["readout"]
     kernel = readout["kernel"].reshape(2, 3, 2, 3)
     expected = np.einsum("bhwf,hwfk->bk", grid, kernel) + readout["bias"][None]
-    np.testing.assert_allclose(model.apply(params, x), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(contracts.forward(model)(params, x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_without_convolutions_it_is_logistic_regression(key):
@@ -93,7 +92,7 @@ def test_without_convolutions_it_is_logistic_regression(key):
     params: Any = model.init(key, x)
     assert list(params["params"]) == ["readout"]
     expected = x.reshape(2, 10) @ params["params"]["readout"]["kernel"]
-    np.testing.assert_allclose(model.apply(params, x), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(contracts.forward(model)(params, x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_pooling_takes_each_block_and_drops_an_odd_end():
@@ -109,19 +108,19 @@ def test_pooling_takes_each_block_and_drops_an_odd_end():
 def test_rows_are_independent_and_dropout_is_for_training(key):
     model = CNN((2, 2), dropout=0.5)
     params, x = jax.tree.map(jnp.float32, filled(model, (4, 8, 8, 1), key))
-    y = np.asarray(model.apply(params, x))
+    y = np.asarray(contracts.forward(model)(params, x))
     order = np.array([2, 0, 3, 1])
-    np.testing.assert_allclose(model.apply(params, x[order]), y[order], rtol=1e-5, atol=1e-6)
-    other = np.asarray(model.apply(params, x.at[0].set(9.0)))
+    np.testing.assert_allclose(contracts.forward(model)(params, x[order]), y[order], rtol=1e-5, atol=1e-6)
+    other = np.asarray(contracts.forward(model)(params, x.at[0].set(9.0)))
     np.testing.assert_allclose(other[1:], y[1:], rtol=1e-5, atol=1e-6)
     assert not np.allclose(other[0], y[0])
     ones = CNN((1,), kernel_size=1, dropout=0.5)
     constant = {"params": {"Conv_0": {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.zeros(1)}}}
-    dropped = ones.apply(constant, jnp.ones((1, 40, 40, 1)), train=True, rngs={"dropout": key})
+    dropped: Any = ones.apply(constant, jnp.ones((1, 40, 40, 1)), train=True, rngs={"dropout": key})
     values, counts = np.unique(np.asarray(dropped), return_counts=True)
     np.testing.assert_array_equal(values, [0, 2])
     assert abs(counts[0] - 200) < 5 * 10  # binomial of 400
-    np.testing.assert_array_equal(ones.apply(constant, jnp.ones((1, 4, 4, 1))), 1)
+    np.testing.assert_array_equal(contracts.forward(ones)(constant, jnp.ones((1, 4, 4, 1))), 1)
 
 
 def test_many_models_at_once_are_each_of_them(key):
@@ -129,9 +128,9 @@ def test_many_models_at_once_are_each_of_them(key):
     model = CNN((2,))
     params, x = jax.tree.map(jnp.float32, filled(model, (2, 4, 4, 1), key))
     several = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf, -leaf]), params)
-    together = jax.vmap(model.apply, in_axes=(0, None))(several, x)
+    together: Any = contracts.compiled(jax.vmap(model.apply, in_axes=(0, None)))(several, x)
     for number, scale in enumerate((1, 2, -1)):
-        alone = model.apply(jax.tree.map(lambda leaf: scale * leaf, params), x)  # noqa: B023
+        alone = contracts.forward(model)(jax.tree.map(lambda leaf: scale * leaf, params), x)  # noqa: B023
         np.testing.assert_allclose(together[number], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -159,7 +158,7 @@ def test_learns(key):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(8, 8, 8, 1)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, 4, (8, 1)), jnp.int32)
-    optimizer = optax.adam(1e-2)
+    optimizer = optax.adam(2e-2)
 
     def loss(params):
         return losses.cross_entropy(jnp.asarray(model.apply(params, x))[:, None], labels)
@@ -171,7 +170,8 @@ def test_learns(key):
             updates, opt_state = optimizer.update(gradient, state[1])
             return (optax.apply_updates(state[0], updates), opt_state), value
 
-        return jax.lax.scan(step, (params, optimizer.init(params)), length=100)[1]
+        return jax.lax.scan(step, (params, optimizer.init(params)), length=60)[1]
 
-    values = train(model.init(key, x))
+    params, _ = filled(model, x.shape, key)
+    values = train(jax.tree.map(lambda leaf: jnp.float32(0.5 * leaf), params))
     assert values[-1] < 0.05 * values[0], (values[0], values[-1])

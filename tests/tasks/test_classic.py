@@ -45,7 +45,7 @@ def test_each_pair_of_steps_is_marked_equally_often():
 def test_constant_one_has_an_error_of_a_sixth():
     batch = draw(Adding(2))
     errors = (batch.targets[:, -1, 0] - 1) ** 2
-    assert errors.mean() == pytest.approx(Adding(2).constant_loss(), abs=4 * errors.std() / ROWS**0.5)
+    assert errors.mean() == pytest.approx(Adding(2).constant_loss(), abs=float(4 * errors.std() / ROWS**0.5))
     assert losses.squared_error(jnp.ones_like(batch.targets), batch.targets, batch.weight) == pytest.approx(
         errors.mean(), rel=1e-5
     )
@@ -148,7 +148,7 @@ def every(length: int) -> np.ndarray:
 
 
 def test_parity_is_orthogonal_to_all_products_of_fewer_bits():
-    """By enumeration of all sequences of 6 bits: of every counted step and every proper subset of the bits it has seen."""
+    """By enumeration of all sequences of 6 bits: at every step that counts."""
     bits = every(6)
     for seen in range(2, 7):
         parity = bits[:, :seen].prod(axis=1)

@@ -121,7 +121,6 @@ def test_memoryless_is_the_best_line_for_any_variance():
         (lambda: bounds.logits(np.eye(4), -1), "head_dim must be >= 0, got -1"),
         (lambda: bounds.bessel(-1, 1), "targets must be >= 0, got -1"),
         (lambda: bounds.bessel(1, -1), "features must be >= 0, got -1"),
-        (lambda: bounds.homogeneous(np.ones((2, 3))), r"response must be square, got \(2, 3\)"),
         (lambda: bounds.window(np.eye(4), 4, 1), r"covariance must span .* = 5 steps, got 4"),
     ],
 )

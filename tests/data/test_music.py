@@ -1,0 +1,137 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from seqjax.data.files import DataError, data_folder
+from seqjax.data.music import KEYS, piano_rolls
+
+RNG = np.random.default_rng(0)
+
+
+def roll(steps: int) -> np.ndarray:
+    return (RNG.random((steps, KEYS)) < 0.1).astype(np.uint8)
+
+
+def cells(*pieces) -> np.ndarray:
+    made = np.empty((1, len(pieces)), object)
+    made[0, :] = pieces
+    return made
+
+
+def saved(folder: Path, **variables) -> Path:
+    path = folder / "pieces.mat"
+    savemat(path, variables)
+    return path
+
+
+@pytest.fixture
+def whole(tmp_path) -> Path:
+    return saved(tmp_path, traindata=cells(roll(5), roll(3)), validdata=cells(roll(4)), testdata=cells(roll(2)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_pieces_come_back_as_they_were(dtype, tmp_path):
+    train, validation = [roll(5), roll(3)], [roll(4)]
+    parts = {"traindata": train, "validdata": validation}
+    path = saved(tmp_path, **{name: cells(*(p.astype(dtype) for p in pieces)) for name, pieces in parts.items()})
+    found = piano_rolls(path)
+    for expected, actual in zip((train, validation), found, strict=True):
+        assert len(actual) == len(expected)
+        for one, other in zip(expected, actual, strict=True):
+            assert other.dtype == np.uint8
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("piece", "expected"),
+    [
+        (roll(4)[:, :87], r"traindata, piece 1: expected numbers \[time >= 2, 88\], found uint8 \[4, 87\]"),
+        (roll(4).T, r"traindata, piece 1: expected numbers \[time >= 2, 88\], found uint8 \[88, 4\]"),
+        (roll(1), r"traindata, piece 1: expected numbers \[time >= 2, 88\], found uint8 \[1, 88\]"),
+        (2 * np.ones((4, KEYS)), r"traindata, piece 1: expected 0 or 1, found 2"),
+        (np.full((4, KEYS), np.nan), r"traindata, piece 1: expected 0 or 1, found nan"),
+        (0.5 * np.ones((4, KEYS)), r"traindata, piece 1: expected 0 or 1, found 0.5"),
+        ("a tune", r"traindata, piece 1: expected numbers \[time >= 2, 88\], found <U6 \[1\]"),
+    ],
+)
+def test_what_is_no_piano_roll_is_named(piece, expected, tmp_path):
+    path = saved(tmp_path, traindata=cells(roll(3), piece), validdata=cells(roll(3)))
+    with pytest.raises(DataError, match=expected) as caught:
+        piano_rolls(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"traindata": cells(roll(3))}, "expected a variable validdata, found none"),
+        ({"traindata": roll(3), "validdata": cells(roll(3))}, "expected traindata to be a cell array of pieces, found"),
+        ({"traindata": cells(), "validdata": cells(roll(3))}, "expected traindata to be a cell array of pieces, found"),
+    ],
+)
+def test_a_missing_part_is_named(variables, expected, tmp_path):
+    path = saved(tmp_path, **variables)
+    with pytest.raises(DataError, match=expected) as caught:
+        piano_rolls(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_all_faults_are_told_at_once(tmp_path):
+    path = saved(tmp_path, traindata=cells(roll(1), roll(3), roll(1)), validdata=cells(roll(1)))
+    with pytest.raises(DataError) as caught:
+        piano_rolls(path)
+    assert len(str(caught.value).split("\n")) == 3
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_cut_short_is_refused(data, whole, tmp_path):
+    content = whole.read_bytes()
+    path = tmp_path / "cut.mat"
+    # Behind the two parts stands a third, which is passed over: a cut within it may go unseen.
+    end = content.index(b"testdata") - 64
+    path.write_bytes(content[: data.draw(st.integers(0, end))])
+    with pytest.raises(DataError, match=r"cut\.mat: expected"):
+        piano_rolls(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damage_is_refused_or_harmless(data, whole, tmp_path):
+    content = bytearray(whole.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged.mat"
+    path.write_bytes(bytes(content))
+    try:
+        found = piano_rolls(path)
+    except DataError:
+        return
+    assert all(piece.shape[1] == KEYS and set(np.unique(piece)) <= {0, 1} for part in found for piece in part)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        piano_rolls(tmp_path / "nowhere.mat")
+
+
+def test_without_scipy_it_says_what_to_install(whole, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
+    with pytest.raises(ImportError, match=r"pip install 'seqjax\[data\]'"):
+        piano_rolls(whole)
+
+
+@pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder of data sets")
+@pytest.mark.parametrize(
+    ("name", "pieces", "steps"),
+    [("JSB_Chorales", (229, 76), (13_807, 4_602)), ("Nottingham", (694, 173), (176_561, 45_513))],
+)
+def test_public_files_have_as_many_pieces_as_they_should(name, pieces, steps):
+    found = piano_rolls(data_folder(None) / "music" / f"{name}.mat")
+    assert tuple(map(len, found)) == pieces
+    assert tuple(sum(map(len, part)) for part in found) == steps
