@@ -95,7 +95,7 @@ def floor(ax: Axes, x: Numbers, bound: Numbers, *, label: str | None, style: int
     ax.plot(x, reached, color=look["color"], linewidth=1.0)
 
 
-def baseline(ax: Axes, x: Numbers, y: Numbers, *, label: str) -> None:
+def baseline(ax: Axes, x: Numbers, y: Numbers, *, label: str | None) -> None:
     """A thin black line for what needs no training."""
     ax.plot(x, y, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label=label)
 

@@ -73,12 +73,13 @@ class TextGeneration:
     def of_text(cls, parts: Parts, tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
         """One text, cut in three: each part goes on where the one before it ends."""
         language = Language(tokenizer, Vocabulary.count([tokenizer.split(parts.train)]))
-        before, stretches = EOS, []
-        for part in parts:
-            ids = [before, *language.ids(part)]
-            before = ids[-1]
-            stretches.append(Stretch(np.array(ids, np.int32), len(part)))
-        return cls(language, *stretches, length)
+
+        def stretch(before: int, part: str) -> Stretch:
+            return Stretch(np.array([before, *language.ids(part)], np.int32), len(part))
+
+        train = stretch(EOS, parts.train)
+        validation = stretch(int(train.ids[-1]), parts.validation)
+        return cls(language, train, validation, stretch(int(validation.ids[-1]), parts.test), length)
 
     @classmethod
     def of_sentences(
@@ -92,7 +93,9 @@ class TextGeneration:
     ) -> "TextGeneration":
         """Sentences one after the other, EOS behind each and before the first; as a character it is the line end."""
         language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, train)))
-        return cls(language, *(_stretch(language, part) for part in (train, validation, test)), length)
+        return cls(
+            language, _stretch(language, train), _stretch(language, validation), _stretch(language, test), length
+        )
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Labelled:
         """Windows of the training text that begin anywhere, as nanoGPT draws them."""

@@ -26,10 +26,10 @@ def loss(model: Exponentials, memory: Float[Array, ""] | float) -> Scalar:
     """J = int_0^oo (khat(t) - rho(t))^2 dt, the population loss on white noise, to be differentiated by JAX.
 
     <e^-wt, e^-vt> = 1/(w + v) and <e^-wt, bump> = sqrt(2 pi) e^(-w memory + w^2/2), where the bump is integrated over
-    the whole line: on [0, oo) the two differ by less than e^(-memory^2/2). The target's e^-t enters as one more
-    unit of amplitude -1 and rate 1, so that what is learned of it cancels before it is compared with the bump.
+    the whole line: cut off at 0 it differs by e^(-memory^2/2) at most, as long as rates are < memory - 1. The target's
+    e^-t enters as one more unit of amplitude -1 and rate 1: what is learned of it cancels before the bump is added.
 
-    Rates must be > 0: below that J is infinite, and this formula is not. The bump's pull on a unit is e^(-w memory),
+    Rates must be > 0, where J is finite, and well below memory: the formula goes on beyond, and is wrong. The bump's pull on a unit is e^(-w memory),
     which float32 loses in the rest of the gradient: use float64.
     """
     amplitudes = jnp.append(model.amplitudes, -1.0)

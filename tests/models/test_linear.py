@@ -77,7 +77,7 @@ def test_modulus(nu, modulus):
     np.testing.assert_allclose(np.angle(value), np.exp(0.3), rtol=1e-5)
 
 
-@pytest.mark.parametrize("low, high, phase", [(0.0, 1.0, 2 * np.pi), (0.9, 0.999, np.pi / 10), (0.5, 1.0, 1.0)])
+@pytest.mark.parametrize(("low", "high", "phase"), [(0.0, 1.0, 2 * np.pi), (0.9, 0.999, np.pi / 10), (0.5, 1.0, 1.0)])
 def test_eigenvalues_start_evenly_spread_over_the_ring(low, high, phase, key):
     recurrence: Any = Recurrence((low, high), phase)
     params = recurrence.init(key, jnp.zeros((1, 20_000), jnp.complex64), jnp.zeros((1, 1, 1)), None)["params"]

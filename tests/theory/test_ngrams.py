@@ -100,7 +100,7 @@ def test_a_chain_of_known_entropy():
     rng = np.random.default_rng(0)
     step = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.5, 0.0, 0.5]])
     values, vectors = np.linalg.eig(step.T)
-    stationary = np.real(vectors[:, np.argmax(values.real)])
+    stationary = np.real(vectors[:, np.argmax(np.real(values))])
     stationary /= stationary.sum()
     rate = -sum(stationary[i] * p * math.log(p) for i in range(3) for p in step[i] if p)
     ends, chain = np.cumsum(step, axis=1), [0]
