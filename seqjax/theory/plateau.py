@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Scalar
 
 HEIGHT = math.sqrt(math.pi)
@@ -18,8 +19,8 @@ HEIGHT = math.sqrt(math.pi)
 class Exponentials(NamedTuple):
     """A linear RNN in continuous time with one real pole a unit: khat(t) = sum_i amplitudes_i e^(-rates_i t)."""
 
-    amplitudes: Float[Array, " units"]
-    rates: Float[Array, " units"]
+    amplitudes: Float[Array | np.ndarray, " units"]
+    rates: Float[Array | np.ndarray, " units"]
 
 
 def loss(model: Exponentials, memory: Float[Array, ""] | float) -> Scalar:
@@ -29,8 +30,8 @@ def loss(model: Exponentials, memory: Float[Array, ""] | float) -> Scalar:
     the whole line: cut off at 0 it differs by e^(-memory^2/2) at most, as long as rates are < memory - 1. The target's
     e^-t enters as one more unit of amplitude -1 and rate 1: what is learned of it cancels before the bump is added.
 
-    Rates must be > 0, where J is finite, and well below memory: the formula goes on beyond, and is wrong. The bump's pull on a unit is e^(-w memory),
-    which float32 loses in the rest of the gradient: use float64.
+    Rates must be > 0, where J is finite, and well below memory: the formula goes on beyond, and is wrong. The bump's
+    pull on a unit is e^(-w memory), which float32 loses in the rest of the gradient: use float64.
     """
     amplitudes = jnp.append(model.amplitudes, -1.0)
     rates = jnp.append(model.rates, 1.0)

@@ -58,7 +58,8 @@ def varpro(kernel: Float64[np.ndarray, " lags"], order: int, restarts: int = 8) 
     starts += [_random_poles(rng, used) for _ in range(restarts)]
     fits = [fit for start in starts if (fit := _refine(kernel, _paired(start), iterations=50)) is not None]
     if fits:
-        polished = _refine(kernel, min(fits, key=lambda fit: fit.loss).poles, iterations=400)
+        nearest = min(fits, key=lambda fit: fit.loss)
+        polished = _refine(kernel, nearest.poles, iterations=400) or nearest
         found.append(kung(polished.kernel, order))
     return min(found, key=lambda rnn: _loss(kernel, rnn))
 
