@@ -53,7 +53,7 @@ class Config:
 
     data: Data = "scenes"
     model: Model = "attention"
-    steps: int = 6_000
+    steps: int = 3_000
     batch_size: int = 64
     drawn: int = 0
     tested: int = 2_000
@@ -71,7 +71,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     if scale == "smoke":
         small: dict[str, Any] = {"steps": 20, "batch_size": 4}
         return [Config(tested=16, **small), Config("shapeworld+drawn", drawn=8, **small)]
-    steps, seen, drawn = {"laptop": (6_000, 4_000, 4_000), "gpu": (30_000, 40_000, 50_000)}[scale]
+    steps, seen, drawn = {"laptop": (3_000, 2_500, 4_000), "gpu": (30_000, 40_000, 50_000)}[scale]
     worlds: dict[str, Any] = {"steps": seen, "batch_size": 32, "learning_rate": 2e-3}
     return [
         *[Config(model=model, steps=steps) for model in get_args(Model)],

@@ -124,13 +124,18 @@ def configs(scale: runs.Scale) -> list[Config]:
     if scale == "gpu":
         paper = Config(size="paper", steps=20_000, batch_size=32, seeds=5)
         long = [replace(paper, task="adding", length=600), replace(paper, task="copy", length=1000)]
+        patient = get_args(Model)
     else:
         long = [
-            Config(task="adding", steps=3_000, batch_size=32, seeds=1),
-            Config(task="copy", steps=1_500, batch_size=8, seeds=1),
+            Config(task="adding", length=200, steps=3_000, batch_size=32, seeds=1),
+            Config(task="copy", length=500, steps=1_500, batch_size=8, seeds=1),
         ]
+        patient: tuple[Model, ...] = ("tcn", "lstm", "gru", "rnn")  # the others take several times as long
     short = [Config(task=task, steps=1_000) for task in ("xor", "parity", "multi_delay")]
-    return [replace(config, model=model) for config in short + long for model in get_args(Model)]
+    return [
+        *(replace(config, model=model) for config in short for model in get_args(Model)),
+        *(replace(config, model=model) for config in long for model in patient),
+    ]
 
 
 def build(config: Config) -> "nn.Module":
