@@ -53,7 +53,7 @@ class Config:
 
     data: Data = "scenes"
     model: Model = "attention"
-    steps: int = 3_000
+    steps: int = 8_000
     batch_size: int = 64
     drawn: int = 0
     tested: int = 2_000
@@ -67,17 +67,16 @@ class Config:
 
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """Every model on scenes, and one on ShapeWorld with and without drawn worlds."""
+    """Models on scenes, and one on ShapeWorld with drawn worlds; at gpu scale every model, and without them too."""
     if scale == "smoke":
         small: dict[str, Any] = {"steps": 20, "batch_size": 4}
         return [Config(tested=16, **small), Config("shapeworld+drawn", drawn=8, **small)]
-    steps, seen, drawn = {"laptop": (3_000, 2_500, 4_000), "gpu": (30_000, 40_000, 50_000)}[scale]
+    steps, seen, drawn = {"laptop": (8_000, 2_500, 4_000), "gpu": (30_000, 40_000, 50_000)}[scale]
     worlds: dict[str, Any] = {"steps": seen, "batch_size": 32, "learning_rate": 2e-3}
-    return [
-        *[Config(model=model, steps=steps) for model in get_args(Model)],
-        Config("shapeworld", **worlds),
-        Config("shapeworld+drawn", drawn=drawn, **worlds),
-    ]
+    drawn_too = Config("shapeworld+drawn", drawn=drawn, **worlds)
+    if scale == "laptop":
+        return [Config(model="context", steps=steps), Config(steps=steps), drawn_too]
+    return [*[Config(model=model, steps=steps) for model in get_args(Model)], drawn_too, Config("shapeworld", **worlds)]
 
 
 def build(config: Config, vocab: int) -> "nn.Module":

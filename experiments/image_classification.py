@@ -238,9 +238,12 @@ def errors(ax: "Axes", records: list[runs.Record]) -> None:
             f"{result['accuracy']:.2f} %{range_}", (place, columns[0][0]), (8, 0), "data", "offset points", fontsize=8,
             va="center",
         )  # fmt: skip
-        plain = ",\nimages unchanged" if config.model != "linear" and not config.augment else ""
-        names.append(f"{config.model}{plain}\n({result['parameters']:,} parameters)")
+        plain = ",\nimages as they are" if config.model != "linear" and not config.augment else ""
+        names.append(f"{config.model}{plain}\n({result['parameters']:,})")
     ax.set(yscale="log", ylabel="wrong test images (%), 95 % interval", xlim=(-0.4, len(names) - 0.1))
+    ax.set_xlabel("parameters in brackets")
+    for axis in ("set_major_formatter", "set_minor_formatter"):
+        getattr(ax.yaxis, axis)("{x:g}")
     ax.set_xticks(range(len(names)), names, fontsize=8)
 
 
@@ -272,10 +275,10 @@ def mistakes(ax: "Axes", record: runs.Record) -> None:
         row, column = divmod(place, across)
         picture = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
         ax.imshow(picture, extent=(1.25 * column, 1.25 * column + 1, -1.45 * row - 1, -1.45 * row))
-        text = f"{arrays['classes'][label]}, taken for\n{arrays['classes'][guess]} ({100 * confidence:.0f} %)"
+        text = f"{arrays['classes'][label]}\n{arrays['classes'][guess]} {100 * confidence:.0f} %"
         ax.text(1.25 * column + 0.5, -1.45 * row - 1.04, text, ha="center", va="top", fontsize=7)
     ax.set(xlim=(-0.1, 1.25 * across), ylim=(-1.45 * (MISTAKES // across), 0.05), aspect="equal")
-    ax.set_title("the most confident mistakes")
+    ax.set_title("the most confident mistakes:\nwhat it is, what it was taken for")
 
 
 if __name__ == "__main__":

@@ -323,12 +323,17 @@ def draw(records: list[runs.Record]) -> "Figure":
     figure, axes = plot.figure(2, 2, width=13.5, height=9)
     models = [record for record in records if record.config.pooling == Config.pooling]
     pooled = [record for record in records if record.config.model == POOLED]
-    accuracies(axes[0, 0], models, [f"{LABEL[r.config.model]}\n{r.result['parameters']:,}" for r in models])
+    accuracies(
+        axes[0, 0],
+        models,
+        [f"{LABEL[r.config.model].replace(' ', chr(10))}\n{r.result['parameters']:,}" for r in models],
+    )
     axes[0, 0].set_xlabel("below each name: parameters (of naive Bayes: n-grams)")
     accuracies(axes[1, 0], pooled, [record.config.pooling for record in pooled])
     axes[1, 0].set_xlabel(f"how the steps of {LABEL[POOLED]} become one vector")
 
-    best = max(models, key=lambda record: record.result["validation_accuracy"])
+    networks = [record for record in models if record.config.model not in ("naive_bayes", "bag")] or models
+    best = max(networks, key=lambda record: record.result["validation_accuracy"])
     ax: Axes = axes[0, 1]
     counted = [record for record in models if record.config.model in ("naive_bayes", "bag")]
     for style, record in enumerate(dict.fromkeys([*counted, best])):

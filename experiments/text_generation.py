@@ -98,7 +98,8 @@ def configs(scale: runs.Scale) -> list[Config]:
         full = Config(size="large", length=256, batch_size=64, steps=5_000, dropout=0.2)
         penn = replace(full, corpus="penn", model="lstm", dropout=0.4, steps=10_000)
     units: list[Config] = [replace(penn, unit=unit) for unit in get_args(Unit)]
-    words: list[Config] = [replace(penn, unit="words", model=model) for model in ("gru", "transformer")]
+    others: tuple[Model, ...] = ("gru", "transformer") if scale == "gpu" else ()
+    words = [replace(penn, unit="words", model=model) for model in others]
     return [*(replace(full, model=model) for model in get_args(Model)), *units, *words]
 
 
