@@ -5,13 +5,13 @@ Paper     Socher et al. 2013, D13-1170 (the data); Kim 2014, arXiv:1408.5882; Or
 Figure    experiments/figures/sentiment.png
 Question  With 6,000 sentences, no phrases and no pre-training: does reading words in order beat counting them, does it
           matter how their features are pooled, and can the probabilities be believed?
-Expect    All between 78 and 82 % of the development sentences, several above 80 %, naive Bayes among them; seeds
-          together a point above one alone. Pooling over all words beats the last state. Naive Bayes is far too sure of
-          itself.
+Expect    Naive Bayes 80.9 % of the development sentences, and no network alone does better: medians from 77 (LSTM,
+          Transformer) to 79.5 % (GRU both ways, maximum); three seeds together a point more, up to 80.4 (TCN). The
+          intervals, 5 points wide, hold all of them but the bag of words (74). How steps are pooled matters little.
 Fair      Same embeddings, 32,000 parameters above them (the bag of words: 200), same epochs, dropout, decay
           and learning rate for all, chosen for the GRU on 720 sentences held out of train; on these every run's epoch
           and naive Bayes' n-grams and smoothing are chosen too. The development sentences give the numbers shown alone.
-Cost      20 min on one CPU core
+Cost      16 min on one CPU core
 Run       SEQJAX_DATA=path/to/data python experiments/sentiment.py
 Next      python experiments/sentiment.py --classify "a film that starts badly and ends beautifully"
 """
