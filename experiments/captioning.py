@@ -67,7 +67,7 @@ class Config:
 
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """Models on scenes, and one on ShapeWorld with drawn worlds; at gpu scale every model, and without them too."""
+    """Attention on scenes, and on ShapeWorld with drawn worlds; at gpu scale every model, and without them too."""
     if scale == "smoke":
         small: dict[str, Any] = {"steps": 20, "batch_size": 4}
         return [Config(tested=16, **small), Config("shapeworld+drawn", drawn=8, **small)]
@@ -75,7 +75,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     worlds: dict[str, Any] = {"steps": seen, "batch_size": 32, "learning_rate": 2e-3}
     drawn_too = Config("shapeworld+drawn", drawn=drawn, **worlds)
     if scale == "laptop":
-        return [Config(model="context", steps=steps), Config(steps=steps), drawn_too]
+        return [Config(steps=steps), drawn_too]
     return [*[Config(model=model, steps=steps) for model in get_args(Model)], drawn_too, Config("shapeworld", **worlds)]
 
 

@@ -95,19 +95,16 @@ class Config:
 
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """Every model on the chorales, one of them also where they stand, and some on the larger collection."""
+    """Most models on the chorales; at gpu scale all, on both collections, and one on chorales as they stand."""
     if scale == "smoke":
         return [Config(model=model, length=8, epochs=1, batch_size=64, seeds=2) for model in ("gru", "tcn")]
-    chorales = Config()
-    tunes = Config(collection="nottingham", transpose=0, length=100, epochs=20, batch_size=32, dropout=0.1, seeds=1)
-    models: tuple[Model, ...] = ("logistic", "gru", "tcn")
-    if scale == "gpu":
-        chorales, tunes = replace(chorales, epochs=200, seeds=5), replace(tunes, epochs=60, seeds=5)
-        models = get_args(Model)
+    if scale == "laptop":
+        return [Config(model=model, seeds=1) for model in ("logistic", "rnn", "gru", "lstm", "tcn")]
+    chorales = Config(epochs=200, seeds=5)
+    tunes = replace(chorales, collection="nottingham", transpose=0, length=100, epochs=60, batch_size=32, dropout=0.1)
     return [
-        *(replace(chorales, model=model) for model in get_args(Model)),
+        *(replace(collection, model=model) for collection in (chorales, tunes) for model in get_args(Model)),
         replace(chorales, transpose=0),
-        *(replace(tunes, model=model) for model in models),
     ]
 
 
