@@ -98,7 +98,7 @@ def test_white_noise_gives_states_and_outputs_of_unit_variance(key):
     recurrence: Any = Recurrence((0.5, 0.98), 2 * np.pi)
     x = jax.random.normal(key, (64, 300, 16))
     empty = jnp.zeros((64, 100), jnp.complex64)
-    params = recurrence.init(key, empty, x, None)["params"]
+    params = recurrence.init(key, empty[:1], x[:1, :1], None)["params"]
     state, y = jax.jit(recurrence.apply)({"params": params | {"d": 0 * params["d"]}}, empty, x, None)
     modulus = np.abs(eigenvalues(params["nu"], params["theta"]))
     power = (np.abs(state) ** 2).mean(axis=0)
