@@ -1,4 +1,4 @@
-"""What goes in: signals whose statistics are known exactly, and text as token ids."""
+"""What goes in: signals whose statistics are known exactly, text as token ids, and strict readers of public files."""
 
 from seqjax.data.batching import Buckets
 from seqjax.data.captions import ShapeWorld, shapeworld
@@ -6,6 +6,7 @@ from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.images import Images, cifar, mnist
 from seqjax.data.labelled import Example, Examples, sst2
+from seqjax.data.music import Rolls, piano_rolls
 from seqjax.data.prose import Spaced
 from seqjax.data.signals import GaussianProcess, Signal, WhiteNoise
 from seqjax.data.text import Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
@@ -22,6 +23,7 @@ __all__ = [
     "Images",
     "MarkedWords",
     "Pair",
+    "Rolls",
     "Sentence",
     "ShapeWorld",
     "Signal",
@@ -37,6 +39,7 @@ __all__ = [
     "data_folder",
     "mnist",
     "multi30k",
+    "piano_rolls",
     "shapeworld",
     "sst2",
     "tatoeba",
