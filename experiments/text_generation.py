@@ -359,8 +359,9 @@ def draw(records: list[runs.Record]) -> "Figure":
         row, model = record.result, record.config.model
         name = f"{LABEL[model]} ({row['parameters']:,} parameters)"
         plot.points(ax, [place], [row["bits"]], [row["low"]], [row["high"]], label=name, style=style[model])
-        ax.annotate(f"{row['nats']:.3f} nats", (place, row["high"]), (0, 7), textcoords="offset points", fontsize=8,
-                    ha="center")  # fmt: skip
+        above = row["bits"] > row["5_gram"]  # away from that line
+        ax.annotate(f"{row['nats']:.3f} nats", (place, row["high"]), (0, 7 if above else -15), fontsize=8, ha="center",
+                    textcoords="offset points")  # fmt: skip
     ax.set_xticks(range(len(plays)), [LABEL[record.config.model] for record in plays])
     ends = [-0.6, len(plays) + 1.6]  # room for the names of the lines
     ax.set(ylabel="bits a character, last 5 % of the text", xlim=ends, title="Tiny Shakespeare")
