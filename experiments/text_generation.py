@@ -90,8 +90,7 @@ class Config:
 def configs(scale: runs.Scale) -> list[Config]:
     """Every architecture on Tiny Shakespeare; the Penn Treebank by characters, pieces and words."""
     if scale == "smoke":
-        small = Config(length=8, batch_size=2, steps=20, seeds=2, lines=150)
-        return [replace(small, model="rnn"), replace(small, corpus="penn", unit="words", model="rnn")]
+        return [Config(model="rnn", length=8, batch_size=2, steps=20, seeds=2, lines=150)]
     if scale == "laptop":
         full, penn = Config(seeds=1), Config(corpus="penn", model="lstm", seeds=1)
     else:

@@ -46,9 +46,9 @@ def test_constant_one_has_an_error_of_a_sixth():
     batch = draw(Adding(2))
     errors = (batch.targets[:, -1, 0] - 1) ** 2
     assert errors.mean() == pytest.approx(Adding(2).constant_loss(), abs=float(4 * errors.std() / ROWS**0.5))
-    assert losses.squared_error(jnp.ones_like(batch.targets), batch.targets, batch.weight) == pytest.approx(
-        errors.mean(), rel=1e-5
-    )
+    assert losses.squared_error(
+        *map(jnp.asarray, (np.ones_like(batch.targets), batch.targets, batch.weight))
+    ) == pytest.approx(errors.mean(), rel=1e-5)
     # No other constant does better: the integral over the unit square, by the midpoint rule.
     middles = (np.arange(1000) + 0.5) / 1000
     sums = middles[:, None] + middles[None, :]
@@ -91,7 +91,9 @@ def test_who_has_forgotten_pays_ten_times_ln_eight(blanks):
     logits = np.full((*batch.labels.shape, task.vocab), -np.inf, np.float32)
     logits[:, :-10, 0] = 0
     logits[:, -10:, 1:9] = 0
-    assert losses.cross_entropy(jnp.array(logits), batch.labels) == pytest.approx(task.memoryless_loss(), rel=1e-6)
+    assert losses.cross_entropy(jnp.array(logits), jnp.asarray(batch.labels)) == pytest.approx(
+        task.memoryless_loss(), rel=1e-6
+    )
     assert task.memoryless_loss() == pytest.approx(10 * math.log(8) / (blanks + 20))
 
 
@@ -166,8 +168,8 @@ def test_best_linear_error_of_parity_is_one():
 
 def test_a_fair_coin_costs_ln_two():
     batch = draw(Parity(6), 64)
-    ones = (1 + batch.targets) / 2
-    cost = losses.binary_cross_entropy(jnp.zeros_like(ones), ones, batch.weight > 0)
+    ones = (1 + jnp.asarray(batch.targets)) / 2
+    cost = losses.binary_cross_entropy(jnp.zeros_like(ones), ones, jnp.asarray(batch.weight) > 0)
     assert cost == pytest.approx(Parity(6).chance_loss(), rel=1e-6)
 
 

@@ -129,6 +129,7 @@ def test_energy(x64, ring):
     np.testing.assert_allclose((z * (task.eps * dz + z)).sum((0, 1)), 0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_convergence_order(x64):
     """LZ6, whose errors are for other random numbers: the order is exact, the size within a factor of three."""
     task = Lorenz96(K=3, J=10)
@@ -161,6 +162,7 @@ def test_whole_path_equals_dop853(x64, key, ring):
     np.testing.assert_allclose(path.slow[1, 1:], exact, atol=1e-5)  # 1.5e-6 in the docstring, and chaos varies
 
 
+@pytest.mark.slow
 def test_float32_is_close_to_float64(x64):
     """Round-off for 30 samples; later the odd row strays, for y leaves the interval of LZ8 and the z_j part."""
     task = Lorenz96(K=4, J=10)
@@ -214,6 +216,7 @@ def test_stability_of_equal_fast_variables(x64):
     assert fastest(high - 1e-3) < 0 < fastest(high + 1e-3)
 
 
+@pytest.mark.slow
 def test_linear_filter_error(x64):
     """LZ9: what the last 1, 2, 4, 8 inputs explain; closed form, simulation and the spec's run agree.
 
@@ -276,6 +279,7 @@ def test_keys(key):
     assert len(np.unique(rows, axis=0)) == 32
 
 
+@pytest.mark.slow
 def test_forcing_continues_out_of_the_burn_in(x64, key):
     """A burn-in is the beginning of a longer row, not another row."""
     whole = Lorenz96(length=50, burn_in=0.0, dtype="float64").solve(key, 2)
@@ -384,6 +388,7 @@ def test_irreducible_error_is_the_variance_given_the_window(x64, key):
     assert found.standard_error < 0.1 * expected
 
 
+@pytest.mark.slow
 def test_hard_rung_has_a_ceiling(key):
     """K = 4 at amplitude 4 does not forget: some 7 % of the variance is out of reach, at amplitude 1 nothing is."""
     hard = Lorenz96(K=4, amplitude=4.0).calibrated(key).irreducible(key, 256)

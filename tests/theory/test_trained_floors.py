@@ -16,7 +16,13 @@ def identity(x):
 
 
 @pytest.mark.parametrize(
-    ("order", "delay", "length"), [(1, 0, 1), (1, 1, 3), (1, 4, 9), (2, 4, 16), (4, 4, 9), (4, 8, 32), (6, 5, 11)]
+    ("order", "delay", "length"),
+    [
+        (1, 1, 3),
+        (2, 4, 16),
+        (6, 5, 11),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 0, 1), (1, 4, 9), (4, 4, 9), (4, 8, 32)]),
+    ],
 )
 def test_no_run_ends_below_the_floor(key, order, delay, length):
     """The shortest window of each delay for which the floor holds is among them: there it is easiest to break."""
