@@ -6,9 +6,9 @@ Question  Adding two marked numbers among 200, saying ten symbols again after 50
           inputs, parity, and a product of two past bits: who does better than the trivial predictor, whose error is
           known exactly?
 Expect    Adding, T = 200 (trivial: MSE 1/6): GRU 1e-4, LSTM and TCN 9e-4. Copy memory, T = 500: TCN 1e-5 nats (trivial:
-          10 ln 8/(T+20) = 0.0400, where recurrent networks stay). All of the last 64 inputs: never below 1 -
-          features/64, whatever the model; the RNN, with the most features, is best. Parity: ln 2 for whoever does not keep a state;
-          recurrent networks do. A product of two past bits: TCN and LRU learn it, recurrent networks do not.
+          10 ln 8/(T+20) = 0.0400, where recurrent networks stay). All of the last 64 inputs: never below
+          1 - features/64, whatever the model; the RNN, with the most features, is best. Parity: ln 2 for whoever does
+          not keep a state; recurrent networks do. A product of two past bits: TCN and LRU learn it, the others do not.
 Fair      Equal parameters (within 5 %), steps and batches. Learning rates stand in the script; only those of the TCN on
           adding and copy memory come from short probes, the others are as usual. The two long tasks have one seed, and
           at laptop scale three models.
