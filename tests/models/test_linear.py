@@ -107,6 +107,7 @@ def test_white_noise_gives_states_and_outputs_of_unit_variance(key):
     np.testing.assert_allclose(y[:, -50:].var(), 1, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_stay_finite(key):
     """In parallel too, where powers of the eigenvalues are formed; and so do the gradients."""
     model: Any = LRU(2, layers=1, ring=(0.99, 1.0))

@@ -317,6 +317,7 @@ def test_blown_up_rows_count_nothing_and_harm_nobody(key):
     np.testing.assert_array_equal(batch.weight, ok[:, None] & (np.arange(16) >= 4))
 
 
+@pytest.mark.slow
 def test_blown_up_rows_are_drawn_again(key):
     drawn = FRAGILE.draw(key, 40, attempts=20, chunk=16)
     assert drawn.redrawn > 0
@@ -367,6 +368,7 @@ def test_float64_needs_x64(key):
         Lorenz96(dtype="float64").sample(key, 1)
 
 
+@pytest.mark.slow
 def test_irreducible_error_is_the_variance_given_the_window(x64, key):
     """K = 1 with equal z is linear, so that Gaussian conditioning on the window's forcing gives the floor exactly."""
 
