@@ -60,13 +60,16 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def taps(filter: str) -> tuple[float, ...]:
     """The weights of a named kernel, or those written out in the text."""
+    import math
+
     from seqjax.tasks import convolution
+    from seqjax.theory import targets
 
     match filter:
         case "exponential":
-            return convolution.exponential(0.1, LENGTH)
+            return tuple(targets.exponentials((math.exp(-0.1),), LENGTH).tolist())
         case "power law":
-            return convolution.power_law(1.1, LENGTH)
+            return tuple(targets.power_law(1.1, LENGTH).tolist())
         case "bump":
             return convolution.parse_filter(convolution.BUMP)
         case text:

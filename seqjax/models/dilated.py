@@ -3,10 +3,10 @@
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.layers import CausalConv, Taps, zero_padding
+from seqjax.models.layers import Causal, CausalConv, Taps, zero_padding
 
 
-class LinearDilatedCNN(nn.Module):
+class LinearDilatedCNN(Causal):
     """Causal convolutions of dilation base^k, k < layers, and all channels mixed: no bias, no shortcut, no nonlinearity
     (Jiang, Li & Li 2021, arXiv:2107.09355).
 
@@ -60,12 +60,3 @@ class LinearDilatedCNN(nn.Module):
             taps, x = conv.extend(taps, x, mask=mask)
             left.append(taps)
         return tuple(left), zero_padding(x, mask)
-
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
-        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]

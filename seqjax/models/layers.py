@@ -7,10 +7,40 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from seqjax.types import Carry
+
 
 def zero_padding(y: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None) -> Array:
     """Zeros where a step is not real, whatever stood there (NaN included)."""
     return y if mask is None else jnp.where(mask[..., None], y, 0.0)
+
+
+class Causal(nn.Module):
+    """An architecture that reads step by step; to read whole sequences is to extend an empty memory."""
+
+    def start(self, batch: int, inputs: int, length: int) -> Carry:
+        """An empty memory, for sequences of at most `length` steps."""
+        raise NotImplementedError
+
+    def extend(
+        self,
+        carry: Carry,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> tuple[Carry, Float[Array, "batch time features"]]:
+        """Read further steps."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "batch time features"]:
+        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
 
 
 class Taps(NamedTuple):

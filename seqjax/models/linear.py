@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Complex, Float
 
-from seqjax.models.layers import zero_padding
+from seqjax.models.layers import Causal, zero_padding
 
 
-class LRU(nn.Module):
+class LRU(Causal):
     """Linear recurrent units in residual blocks (Orvieto et al. 2023, arXiv:2303.06349, fig. 1 and sec. 3).
 
     Each block is x + dropout(glu(dropout(gelu(recurrence(norm(x)))))): all that is not linear acts on single steps.
@@ -63,15 +63,6 @@ class LRU(nn.Module):
             state, x = block(state, x, mask, train=train)
             left.append(state)
         return tuple(left), zero_padding(x, mask)
-
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
-        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.layers import zero_padding
+from seqjax.models.layers import Causal, zero_padding
 
 State = Any
 """The memory of one layer: h, or (h, c) for the LSTM; each Float[batch features]."""
@@ -139,7 +139,7 @@ def _orthogonal_blocks(blocks: int) -> Callable:
     return initialise
 
 
-class Recurrent(nn.Module):
+class Recurrent(Causal):
     """A stack of recurrent layers, read forward.
 
     Attributes:
@@ -176,15 +176,6 @@ class Recurrent(nn.Module):
             state, x = Layer(self.features, self.cell, name=f"layer_{depth}")(state, x, mask)
             left.append(state)
         return tuple(left), x
-
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
-        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
 
 
 class Bidirectional(nn.Module):

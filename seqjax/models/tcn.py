@@ -4,10 +4,10 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.layers import CausalConv, Taps, zero_padding
+from seqjax.models.layers import Causal, CausalConv, Taps, zero_padding
 
 
-class TCN(nn.Module):
+class TCN(Causal):
     """Temporal convolutional network (Bai, Kolter & Koltun 2018, arXiv:1803.01271, fig. 1).
 
     One residual block per dilation: two causal convolutions, each followed by relu and dropout, and a shortcut (a 1x1
@@ -67,15 +67,6 @@ class TCN(nn.Module):
             buffers, x = block((first, second), x, mask=mask, train=train)
             left.append(buffers)
         return tuple(left), zero_padding(x, mask)
-
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
-        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
 
 
 class Block(nn.Module):

@@ -34,16 +34,6 @@ def _finite(text: str, position: int) -> float:
     return number
 
 
-def exponential(rate: float, length: int) -> tuple[float, ...]:
-    """Memory that fades at a constant rate per step: rho(s) = exp(-rate s), s < length."""
-    return tuple(np.exp(-rate * np.arange(length)).tolist())
-
-
-def power_law(exponent: float, length: int, scale: float = 0.1) -> tuple[float, ...]:
-    """Memory that fades ever more slowly: rho(s) = (1 + scale s)^-exponent, s < length."""
-    return tuple(((1 + scale * np.arange(length)) ** -exponent).tolist())
-
-
 def convolve(x: Float[Array, "batch time"], kernel: Float[Array, " taps"]) -> Float[Array, "batch time"]:
     """y_t = sum_s kernel[s] x_{t-s}, with x = 0 before the start; taps from lag `time` on reach nothing.
 
@@ -63,7 +53,7 @@ class Convolution:
     Example: taps (1, 0.5), 2 4 0 -> 2 5 2.
 
     Attributes:
-        taps: weights of lag 0, 1, ...; from text with `parse_filter`, or `exponential`, `power_law`.
+        taps: weights of lag 0, 1, ...; from text with `parse_filter`, or a kernel of `theory.targets`.
         length: steps of one sequence.
         signal: the input.
         normalise: divide the taps by their sum, so that a constant input comes out unchanged.
