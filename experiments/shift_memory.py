@@ -105,6 +105,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import jax.numpy as jnp
 
     from seqjax import evaluate, losses, metrics, tasks, train
+    from seqjax.theory import bounds
 
     config = group[0]
     task, model = tasks.Shift(config.delay, config.length), build(config)
@@ -146,16 +147,9 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         }
         if config.model.startswith("linear"):
             row["floor"] = task.floor(int(config.model.removeprefix("linear_")))
-            _require_above(row["floor"], test[index])
+            errors = test[index]
+            bounds.require_above(row["floor"], errors.mean(axis=1), errors.std(axis=1) / errors.shape[1] ** 0.5)
         record.finish(row, test_mse=test[index].mean(axis=-1))
-
-
-def _require_above(floor: float, errors) -> None:
-    """A trained error below a rigorous floor is a bug, or a discovery: stop with both numbers."""
-    for error in errors:
-        mean, standard_error = error.mean(), error.std() / len(error) ** 0.5
-        if mean < floor - 4 * standard_error:
-            raise ArithmeticError(f"error {mean} +- {standard_error} is below the floor {floor}")
 
 
 def draw(records: list[runs.Record]) -> "Figure":

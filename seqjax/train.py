@@ -5,8 +5,9 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Int, Key, PyTree, Scalar
+from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
 from seqjax.types import LossFn, Metrics, Params
 
@@ -162,6 +163,47 @@ def sweep(
     if vectorise:
         return state, lambda state: jax.vmap(advance_one)(state, settings)
     return state, lambda state: jax.lax.map(lambda run: advance_one(*run), (state, settings))
+
+
+def descend(
+    loss: Callable[[Params, Key[Array, ""]], Scalar],
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    key: Key[Array, ""],
+    times: Int[np.ndarray, " times"],
+    watch: Callable[[Params], Scalar] | None = None,
+) -> tuple[Params, Float[Array, " times"]]:
+    """Train on a loss that is a formula, as those of `theory.population`, for the inside of a jit or a vmap.
+
+    Args:
+        loss: of parameters, and of a key for what is drawn at a step, if anything is.
+        times: increasing numbers of steps, on a geometric grid as a rule: plateaus are seen in log time.
+        watch: what is kept of the parameters at these times; `loss` with the step's key if not given.
+
+    Returns:
+        The parameters after the last step, and what was watched after `times` steps.
+
+    Raises:
+        ValueError: times that do not increase from 0 or more.
+    """
+    if not len(times) or times[0] < 0 or not (np.diff(times) > 0).all():
+        raise ValueError(f"times must increase from 0 or more, got {times}")
+
+    def update(step: Int[Array, ""], carry: tuple[Params, Any]) -> tuple[Params, Any]:
+        params, state = carry
+        gradient = jax.grad(loss)(params, jax.random.fold_in(key, step))
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    def until_seen(carry: tuple[Params, Any], interval: tuple[Array, Array]) -> tuple[tuple[Params, Any], Scalar]:
+        first, last = interval
+        params, state = jax.lax.fori_loop(first, last, update, carry)
+        seen = loss(params, jax.random.fold_in(key, last)) if watch is None else watch(params)
+        return (params, state), seen
+
+    intervals = jnp.asarray([0, *times[:-1]]), jnp.asarray(times)
+    (params, _), seen = jax.lax.scan(until_seen, (params, optimizer.init(params)), intervals)
+    return params, seen
 
 
 class Best(NamedTuple):

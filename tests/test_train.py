@@ -423,3 +423,32 @@ def test_the_best_parameters_are_resumed_and_compiled_once(key, tmp_path):
     *_, (resumed, _) = train.run(advance, restored, 16)
     assert checkpoint.fingerprint(resumed) == checkpoint.fingerprint(last)
     assert_bitwise(train.chosen(resumed), train.chosen(last))
+
+
+def test_descent_on_a_formula_is_its_closed_form():
+    """Gradient descent on (x - 3)^2 / 2 with rate r leaves (1 - r)^n of the distance after n steps."""
+    times = np.array([0, 1, 2, 5, 40])
+    params, seen = jax.jit(
+        lambda start: train.descend(
+            lambda x, key: 0.5 * (x - 3) ** 2, optax.sgd(0.1), start, jax.random.key(0), times, watch=lambda x: x
+        )
+    )(jnp.array(1.0))
+    np.testing.assert_allclose(seen, 3 - 2 * 0.9**times, rtol=1e-5)
+    assert params == seen[-1]
+
+
+def test_descent_draws_afresh_at_every_step_and_watches_the_loss():
+    """With rate 1 on (x - noise)^2 / 2 the parameter is the last step's noise."""
+    key, times = jax.random.key(3), np.array([1, 4])
+    noise = [jax.random.normal(jax.random.fold_in(key, step)) for step in range(5)]
+    _, seen = train.descend(
+        lambda x, key: 0.5 * (x - jax.random.normal(key)) ** 2, optax.sgd(1.0), jnp.array(0.0), key, times
+    )
+    expected = [0.5 * (noise[n - 1] - noise[n]) ** 2 for n in times]
+    np.testing.assert_allclose(seen, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("times", [[], [-1, 2], [0, 3, 3]])
+def test_descent_needs_increasing_times(times):
+    with pytest.raises(ValueError, match="times must increase from 0"):
+        train.descend(lambda x, key: x**2, optax.sgd(0.1), jnp.array(0.0), jax.random.key(0), np.array(times, np.int64))

@@ -1,11 +1,32 @@
 """Mean squared errors that no model of a given class can beat: float64, exact for the population, no training."""
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from seqjax.theory.hankel import isometric, tail, uniform
 from seqjax.theory.tensor_train import fitting
 from seqjax.theory.tensor_train import tensor_train as decompose
+
+
+def require_above(
+    floor: float | Float[np.ndarray, "*runs"],
+    loss: float | Float[np.ndarray, "*runs"],
+    standard_error: float | Float[np.ndarray, "*runs"] = 0.0,
+) -> None:
+    """A trained loss below a rigorous floor is a bug, or a discovery: stop with both numbers.
+
+    Args:
+        standard_error: of a loss that was measured on a sample, which may lie 4 of these below; one that is exact may
+            lie a billionth below.
+
+    Raises:
+        ArithmeticError: a loss too low, or NaN.
+    """
+    floor, loss, spread = np.broadcast_arrays(floor, loss, standard_error)
+    below = ~(loss >= floor * (1 - 1e-9) - 4 * spread)
+    if below.any():
+        found = f"{loss[below][0]}" + (f" +- {spread[below][0]}" if spread[below][0] else "")
+        raise ArithmeticError(f"loss {found} is below the floor {floor[below][0]}")
 
 
 def shift(delay: int, length: int, order: int) -> float:

@@ -13,12 +13,14 @@ from jaxtyping import Array, Float
 def response(
     W: Float[Array, "order order"], U: Float[Array, " order"], c: Float[Array, " order"], length: int
 ) -> Float[Array, " lags"]:
-    """The kernel of a linear RNN, c' W^s U for s < length; with gradients."""
+    """The kernel of a linear RNN, c' W^s U for s < length; with gradients.
 
-    def step(state: Array, _: None) -> tuple[Array, Array]:
-        return W @ state, c @ state
-
-    return jax.lax.scan(step, U, length=length)[1]
+    Each product with a power of W doubles the number of lags, so that there are log2(length) of them, not `length`.
+    """
+    states, power = U[:, None], W
+    while states.shape[1] < length:
+        states, power = jnp.concatenate([states, power @ states], axis=1), power @ power
+    return c @ states[:, :length]
 
 
 def last_step(error: Float[Array, " lags"]) -> Float[Array, ""]:

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -6,6 +8,22 @@ from seqjax.data import GaussianProcess
 from seqjax.tasks import Shift
 from seqjax.theory import bounds, fits, targets
 from tests.theory.test_hankel import agrees
+
+
+@pytest.mark.parametrize(
+    ("floor", "loss", "standard_error"),
+    [(1.0, 1 - 2e-9, 0.0), (1.0, math.nan, 0.0), (1.0, 0.9, 0.02), ([0.5, 1.0], [0.6, 0.9], [0.0, 0.02])],
+)
+def test_a_loss_below_its_floor_stops_the_run_with_both_numbers(floor, loss, standard_error):
+    with pytest.raises(ArithmeticError, match=r"is below the floor 1\.0"):
+        bounds.require_above(np.array(floor), np.array(loss), np.array(standard_error))
+
+
+def test_a_loss_above_its_floor_or_within_its_error_does_not():
+    bounds.require_above(1.0, 1.0)
+    bounds.require_above(1.0, 1 - 1e-10)
+    bounds.require_above(1.0, np.array([0.93, 2.0]), 0.02)
+    bounds.require_above(0.0, 0.0)
 
 
 def loss(W, U, c, delay, length) -> float:
