@@ -3,12 +3,13 @@
 Paper     Lorenz 1996, Predictability: a problem partly solved; seed S4
 Figure    experiments/figures/lorenz96_response.png
 Question  From the forcing F_k(t) alone, predict the slow variables y_k(t) of two-level Lorenz96, whose fast variables
-          stay hidden. Does a network see more than the best linear filter does?
+          stay hidden. Does a network see more than the best linear filter does, and does it wait before it does?
 Expect    K = 1: the map is linear up to the spread of the fast variables, and a filter of 64 taps explains all but
           1e-4 of the variance: no network is needed. K = 4, amplitude 4: linear filters stop near R2 .55, while GRU
           and LSTM pass .88 and every network .8. What came before the window stays unknown, and there it is not
           forgotten: two solutions under one forcing stay apart, so that 5 to 7 % of the variance is out of reach for
-          every model (hatched up to four standard errors below the estimate).
+          every model (hatched up to four standard errors below the estimate). Of the plain RNN's training there is
+          a plateau near .3, from step 200 to 800, which no other network has.
 Fair      Equal parameters (within 5 %), steps and data; one learning rate per architecture, the best of 1e-3, 3e-3,
           1e-2, 3e-2 by validation error in 200 steps on K = 4, amplitude 4 (experiments/learning_rates.py), but
           1e-2 instead of 3e-2 in the long runs of that rung: see HARD_RUNG_RATE.
@@ -27,6 +28,7 @@ from seqjax import runs
 
 if TYPE_CHECKING:
     from flax import linen as nn
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from seqjax.tasks.lorenz96 import Irreducible
@@ -215,11 +217,11 @@ def _require_below(floor, predictions, test) -> None:
 
 
 def draw(records: list[runs.Record]) -> "Figure":
-    """Left: what is left unexplained on each rung. Right: predicted against true curves on the hardest."""
+    """What is left unexplained on each rung; on the hardest, how it falls in training, and predicted beside true."""
     from seqjax import plot
 
-    figure, axes = plot.figure(1, 2, width=11.0, height=4.4)
-    left, right = axes[0]
+    figure, axes = plot.figure(1, 3, width=15.5, height=4.4)
+    left, middle, right = axes[0]
     left.set(yscale="log", ylim=(1e-8, 1))
     rungs = list(dict.fromkeys((record.config.K, record.config.amplitude) for record in records))
     networks = [m for m in get_args(Model) if not m.startswith("fir") and any(r.config.model == m for r in records)]
@@ -247,6 +249,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     handles, labels = left.get_legend_handles_labels()
 
     hardest = [record for record in records if (record.config.K, record.config.amplitude) == rungs[-1]]
+    learning_curves(middle, hardest, networks)
     truth = hardest[0].arrays["targets"][0, :, 0]
     time, washout = [0.1 * (step + 1) for step in range(len(truth))], 32
     right.plot(time, truth, color="black", linewidth=2.2, label="truth")
@@ -266,6 +269,31 @@ def draw(records: list[runs.Record]) -> "Figure":
     right.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8, title="parameters in brackets")
     return figure
+
+
+def learning_curves(ax: "Axes", records: list[runs.Record], networks: list[Model]) -> None:
+    """The training error in log time, each point an average over the steps since the one before."""
+    import numpy as np
+
+    from seqjax import metrics, plot
+
+    steps: list[int] = []
+    for record in records:
+        if record.config.model in networks:
+            history = runs.load(record.folder).history
+            steps = sorted({row["step"] for row in history})
+            errors = [[row["loss"] for row in history if row["step"] == step] for step in steps]
+            bands = np.array([metrics.band(error) for error in errors]).T
+            plot.curve(ax, steps, *bands, label="", style=networks.index(record.config.model) + 2, markers=False)
+    for record in records:
+        if record.config.model == "fir_32" and steps:
+            plot.baseline(ax, [steps[0], steps[-1]], [1 - record.result["r2"]] * 2, label="linear filter, 32 taps")
+    ax.set(xscale="log", yscale="log", ylim=(0.03, 1.1), xlabel="training step", ylabel="squared error / variance")
+    if steps:
+        ceiling = records[0].result["ceiling"]
+        plot.floor(ax, [steps[0], steps[-1]], [1 - ceiling] * 2, label=None, style=4)
+    config = records[0].config
+    ax.set_title(f"training, K = {config.K}, amplitude {config.amplitude:g}", fontsize=10)
 
 
 if __name__ == "__main__":
