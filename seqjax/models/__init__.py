@@ -27,7 +27,7 @@ from seqjax.models.heads import (
     mean,
 )
 from seqjax.models.language_model import LanguageModel
-from seqjax.models.linear import LRU
+from seqjax.models.linear import LRU, DiagonalRNN, reciprocal
 from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 from seqjax.models.tagger import LetterConv, Tagger, Window
 from seqjax.models.tcn import TCN
@@ -49,6 +49,7 @@ __all__ = [
     "Bridge",
     "Captioner",
     "Classifier",
+    "DiagonalRNN",
     "Embedded",
     "EncoderDecoder",
     "General",
@@ -79,4 +80,5 @@ __all__ = [
     "last",
     "maximum",
     "mean",
+    "reciprocal",
 ]

@@ -1,4 +1,4 @@
-"""Linear recurrences with a diagonal complex matrix: read in parallel over time, and as fast step by step."""
+"""Linear recurrences with a diagonal matrix: read in parallel over time, and as fast step by step."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float, Inexact
 
 from seqjax.models.layers import Causal, zero_padding
 
@@ -113,18 +113,74 @@ class Recurrence(nn.Module):
         c = [self.param(f"c_{part}", write, (order, features)) for part in ("real", "imaginary")]
         d = self.param("d", nn.initializers.normal(1.0), (features,))
 
-        factor = eigenvalues(nu, theta)
         driven = jnp.exp(gamma)[None, None] * jax.lax.complex(x @ b[0], x @ b[1])
-        driven = driven.at[:, 0].add(factor[None] * state)
-        factors = jnp.broadcast_to(factor[None, None], (1, *driven.shape[1:]))  # the same for every row
-        _, h = jax.lax.associative_scan(_one_after_the_other, (factors, driven), axis=1)
-        y = h.real @ c[0] - h.imag @ c[1] + d[None, None] * x
-        if mask is None:
-            return h[:, -1], y
-        # Real steps come first, so that none has felt the padding: the state is that after the last of them.
-        place = mask.sum(axis=1)[:, None]
-        final = jnp.take_along_axis(h, jnp.maximum(place - 1, 0)[..., None], axis=1)[:, 0]
-        return jnp.where(place > 0, final, state), y
+        state, h = recur(eigenvalues(nu, theta), state, driven, mask)
+        return state, h.real @ c[0] - h.imag @ c[1] + d[None, None] * x
+
+
+class DiagonalRNN(Causal):
+    """States that decay by themselves: h[t] = h[t-1] + step (U x[t] - f(w) h[t-1]), y[t] = C h[t], without biases.
+
+    Euler's steps of the linear RNN h' = -f(w) h + U x. Which f makes a rate of the weight w decides what training can
+    do to it (Wang & Li 2023, arXiv:2311.14495): with w itself a small step may leave the stable side, with `jnp.exp`,
+    `nn.softplus` or `reciprocal` it may not.
+
+    Attributes:
+        features: width of the output.
+        order: states.
+        rate: f; a state is stable while 0 < f(w) < 2 / step.
+        weight: initialiser of w.
+        step: time between two inputs.
+    """
+
+    features: int
+    order: int
+    rate: Callable[[Array], Array] = jnp.exp
+    weight: nn.initializers.Initializer = nn.initializers.normal(1.0)
+    step: float = 1.0
+
+    def start(self, batch: int, inputs: int, length: int) -> Float[Array, "batch order"]:
+        """Zeros; their size depends neither on `inputs` nor on `length`."""
+        return jnp.zeros((batch, self.order))
+
+    @nn.compact
+    def extend(
+        self,
+        carry: Float[Array, "batch order"],
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> tuple[Float[Array, "batch order"], Float[Array, "batch time features"]]:
+        """Read further steps, all of them in parallel; padding leaves the state as it is."""
+        w = self.param("w", self.weight, (self.order,))
+        # Padding may hold anything, and a NaN that no output shows would still reach the kernels' gradients.
+        driven = self.step * nn.Dense(self.order, use_bias=False, name="read")(zero_padding(x, mask))
+        state, h = recur(1 - self.step * self.rate(w), carry, driven, mask)
+        return state, zero_padding(nn.Dense(self.features, use_bias=False, name="write")(h), mask)
+
+
+def reciprocal(w: Array) -> Array:
+    """1 / (w^2 + .1): "best" of arXiv:2311.14495, with which gradients stay in bounds, for rates up to 10."""
+    return 1 / (w**2 + 0.1)
+
+
+def recur(
+    factor: Inexact[Array, " order"],
+    state: Inexact[Array, "batch order"],
+    driven: Inexact[Array, "batch time order"],
+    mask: Bool[Array, "batch time"] | None,
+) -> tuple[Inexact[Array, "batch order"], Inexact[Array, "batch time order"]]:
+    """h[t] = factor h[t-1] + driven[t] for all steps in parallel: the state after the last real step, and all h."""
+    driven = driven.at[:, 0].add(factor[None] * state)
+    factors = jnp.broadcast_to(factor[None, None], (1, *driven.shape[1:]))  # the same for every row
+    _, h = jax.lax.associative_scan(_one_after_the_other, (factors, driven), axis=1)
+    if mask is None:
+        return h[:, -1], h
+    # Real steps come first, so that none has felt the padding: the state is that after the last of them.
+    place = mask.sum(axis=1)[:, None]
+    final = jnp.take_along_axis(h, jnp.maximum(place - 1, 0)[..., None], axis=1)[:, 0]
+    return jnp.where(place > 0, final, state), h
 
 
 def eigenvalues(nu: Float[Array, " order"], theta: Float[Array, " order"]) -> Complex[Array, " order"]:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from seqjax.types import Params
+
 Rates = Float64[np.ndarray, "*any"]
 
 
@@ -24,6 +26,11 @@ class Decays(NamedTuple):
         used = self.amplitudes != 0  # the others may be infinite times 0
         with np.errstate(over="ignore"):
             return _powers(self.rates[used], length) @ self.amplitudes[used]
+
+    def params(self) -> Params:
+        """The same as `models.DiagonalRNN(1, order, rate=lambda w: w)` has it."""
+        read = {"kernel": np.ones((1, len(self.rates)))}
+        return {"params": {"w": self.rates, "read": read, "write": {"kernel": self.amplitudes[:, None]}}}
 
 
 def decays(kernel: Float64[np.ndarray, " lags"], rates: Float64[np.ndarray, " units"]) -> Decays:
