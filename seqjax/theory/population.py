@@ -23,6 +23,16 @@ def response(
     return c @ states[:, :length]
 
 
+def decaying(
+    factors: Float[Array, " order"], amplitudes: Float[Array, " order"], length: int
+) -> Float[Array, " lags"]:
+    """The kernel of a diagonal linear RNN, sum_i amplitudes_i factors_i^s for s < length; with gradients."""
+    powers, power = jnp.ones((1, len(factors))), factors
+    while len(powers) < length:
+        powers, power = jnp.concatenate([powers, power[None] * powers]), power**2
+    return powers[:length] @ amplitudes
+
+
 def last_step(error: Float[Array, " lags"]) -> Float[Array, ""]:
     """Error at the last of T steps from a zero state: sum_{s<T} e_s^2 (L3)."""
     return jnp.sum(error**2)

@@ -40,6 +40,13 @@ def test_response_is_the_kernel_of_a_linear_rnn():
     np.testing.assert_allclose(response((W, U, C), 20), expected, rtol=1e-12)
 
 
+def test_decaying_is_the_response_of_a_diagonal_matrix():
+    factors, amplitudes = np.array([0.9, -0.5, 1.1]), np.array([1.0, -2.0, 0.3])
+    expected = (amplitudes * factors ** np.arange(13)[:, None]).sum(axis=1)
+    found = population.decaying(jnp.asarray(factors), jnp.asarray(amplitudes), 13)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_state_covariance_solves_lyapunovs_equation():
     """I7."""
     expected = solve_discrete_lyapunov(W, np.outer(U, U))
