@@ -28,6 +28,7 @@ from seqjax.models.heads import (
 )
 from seqjax.models.language_model import LanguageModel
 from seqjax.models.linear import LRU, DiagonalRNN, reciprocal
+from seqjax.models.one_head import LowRank, OneHead, Pointwise
 from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 from seqjax.models.tagger import LetterConv, Tagger, Window
 from seqjax.models.tcn import TCN
@@ -59,10 +60,13 @@ __all__ = [
     "Learned",
     "LetterConv",
     "LinearDilatedCNN",
+    "LowRank",
     "LuongDecoder",
     "Memory",
     "MultiHead",
     "Narrow",
+    "OneHead",
+    "Pointwise",
     "Positions",
     "RealEncoderDecoder",
     "Recurrent",
