@@ -239,8 +239,11 @@ def finish(
     probability = np.asarray(probability, np.float64)
     labels = np.array([row.label for row in task.test])
     score, together = metrics.band(right(probability, task.test)), probability.mean(axis=0)
-    accuracy = right(together[None], task.test)[0]
-    low, high = interval(accuracy / 100, len(labels))
+    accuracy = metrics.accuracy(labels, (together > 0.5).astype(int))
+
+    def error(probability):
+        return metrics.calibration(labels, probability, bins=BINS).error
+
     ids = [number for row in task.test for number in task.language.ids(row.sentence)]
     row = {
         "parameters": size,
@@ -248,11 +251,11 @@ def finish(
         "accuracy": score.median,
         "low": score.low,
         "high": score.high,
-        "together": accuracy,
-        "together_low": 100 * low,
-        "together_high": 100 * high,
-        "calibration_error": metrics.band([calibration(one, labels)[1] for one in probability]).median,
-        "together_calibration_error": calibration(together, labels)[1],
+        "together": accuracy.value,
+        "together_low": accuracy.low,
+        "together_high": accuracy.high,
+        "calibration_error": metrics.band([error(one) for one in probability]).median,
+        "together_calibration_error": error(together),
         "unknown_words": 100 * ids.count(UNK) / len(ids),
     }
     sure = np.where(labels == 1, 1 - together, together)
@@ -263,28 +266,6 @@ def finish(
     record.keep("language.json", task.language.to_json())
     record.keep("mistakes.json", json.dumps(mistakes, ensure_ascii=False, indent=1))
     record.finish(row, probability=probability, labels=labels)
-
-
-def interval(share: float, rows: int) -> tuple[float, float]:
-    """Between which shares the true one lies, 95 % sure, if it was measured on so many rows (Wilson 1927)."""
-    z = 1.959964
-    middle, spread = share + z**2 / (2 * rows), z * (share * (1 - share) / rows + z**2 / (4 * rows**2)) ** 0.5
-    return (middle - spread) / (1 + z**2 / rows), (middle + spread) / (1 + z**2 / rows)
-
-
-def calibration(probability: "np.ndarray", labels: "np.ndarray") -> "tuple[np.ndarray, float]":
-    """For each tenth of the scale mean probability, share of positives and rows; and the expected calibration error.
-
-    The error is the distance between the first two, averaged over all rows, in percent (Guo et al. 2017,
-    arXiv:1706.04599, eq. 3, for the positive class).
-    """
-    import numpy as np
-
-    place = np.minimum((probability * BINS).astype(int), BINS - 1)
-    rows = np.bincount(place, minlength=BINS)
-    sums = [np.bincount(place, weights=values, minlength=BINS) for values in (probability, labels)]
-    believed, true = (total / np.maximum(rows, 1) for total in sums)
-    return np.stack([believed, true, rows]), float(100 * rows @ np.abs(believed - true) / rows.sum())
 
 
 def classify(records: list[runs.Record], sentence: str) -> None:
@@ -316,9 +297,7 @@ def classify(records: list[runs.Record], sentence: str) -> None:
 
 def draw(records: list[runs.Record]) -> "Figure":
     """Accuracy of every model and pooling, how far probabilities can be believed, and the surest mistakes."""
-    import numpy as np
-
-    from seqjax import plot
+    from seqjax import metrics, plot
 
     figure, axes = plot.figure(2, 2, width=13.5, height=9)
     models = [record for record in records if record.config.pooling == Config.pooling]
@@ -337,14 +316,12 @@ def draw(records: list[runs.Record]) -> "Figure":
     ax: Axes = axes[0, 1]
     counted = [record for record in models if record.config.model in ("naive_bayes", "bag")]
     for style, record in enumerate(dict.fromkeys([*counted, best])):
-        believed, true, rows = calibration(record.arrays["probability"][0], record.arrays["labels"])[0]
-        there = rows > 0
-        low, high = np.array([interval(share, int(n)) for share, n in zip(true[there], rows[there], strict=True)]).T
+        found = metrics.calibration(record.arrays["labels"], record.arrays["probability"][0], bins=BINS)
         name = f"{LABEL[record.config.model]}: calibration error {record.result['calibration_error']:.1f} %"
-        plot.curve(ax, believed[there], true[there], low, high, label=name, style=style)
-    plot.baseline(ax, [0, 1], [0, 1], label="as sure as right")
-    ax.set(xlabel="predicted probability of positive", ylabel="share of positive sentences, 95 % interval")
-    ax.set(xlim=(0, 1), ylim=(0, 1), title="can probabilities be believed? (one seed; error: median of seeds)")
+        plot.curve(ax, found.predicted, found.observed, found.low, found.high, label=name, style=style)
+    plot.baseline(ax, [0, 100], [0, 100], label="as sure as right")
+    ax.set(xlabel="predicted probability of positive (%)", ylabel="positive sentences (%), 95 % interval")
+    ax.set(xlim=(0, 100), ylim=(0, 100), title="can probabilities be believed? (one seed; error: median of seeds)")
     ax.legend(frameon=False, fontsize=8, loc="upper left")
 
     ax = axes[1, 1]

@@ -145,7 +145,6 @@ def data(corpus: Corpus, words: int, pairs: int) -> "Translation":
         split = corpora.split(prepared(train), held_out=500, seed=0)
         # The public validation set is for the reported number: nothing is chosen by it, and none of it is left out.
         split = split._replace(train=split.train + split.test)
-        public = corpora.multi30k(folder / "multi30k", "val", *corpus.split("-")).pairs
         split = split._replace(test=corpora.normalise(public, tokenizer, tokenizer).pairs)
     train = random.Random(0).sample(split.train, pairs or len(split.train))
     return tasks.Translation.of(split._replace(train=train), tokenizer, tokenizer, least=2)
@@ -161,14 +160,12 @@ def decoding(model: "nn.Module", longest: int, width: int):
     from seqjax.types import SOS, UNK
 
     def decoded(params, batch):
-        def step(carry, token):
-            carry, logits = model.apply(params, carry, token, method="step")
-            return carry, jnp.asarray(logits).at[:, UNK].set(-jnp.inf)
-
         source, mask = batch
+        step: Any = functools.partial(model.apply, params, method="step")
         carry = model.apply(params, source, mask, longest, method="begin")
         first = jnp.full(len(source), SOS, jnp.int32)
-        return decode.beam(step, carry, first, length=longest, width=width, length_penalty=0.6 if width > 1 else 0.0)
+        penalty = 0.6 if width > 1 else 0.0
+        return decode.beam(decode.forbid(step, UNK), carry, first, length=longest, width=width, length_penalty=penalty)
 
     return jax.jit(decoded)
 

@@ -51,6 +51,23 @@ class Beams(NamedTuple):
     score: Float[Array, "batch width"]
 
 
+def forbid(step: StepFn, *tokens: int) -> StepFn:
+    """The same model, but it never says these tokens: at each step the others share their probability.
+
+    Raises:
+        ValueError: a token that is not in the vocabulary, when the step is called.
+    """
+
+    def allowed(carry: Carry, token: Int[Array, " batch"]) -> tuple[Carry, Float[Array, "batch vocab"]]:
+        carry, logits = step(carry, token)
+        vocab = logits.shape[-1]
+        if outside := [token for token in tokens if not 0 <= token < vocab]:
+            raise ValueError(f"tokens must lie in [0, {vocab}), got {outside[0]}")
+        return carry, jnp.asarray(logits).at[:, jnp.array(tokens, int)].set(-jnp.inf)
+
+    return allowed
+
+
 def greedy(step: StepFn, carry: Carry, first: Int[Array, " batch"], *, length: int) -> Decoded:
     """Take the likeliest token at each step, which need not give the likeliest sentence."""
     return _write(lambda logits, _: jnp.argmax(logits, axis=-1), step, carry, first, length)

@@ -95,8 +95,24 @@ class Estimate(NamedTuple):
     high: float
 
 
+def share(right: int, of: int) -> Estimate:
+    """How many percent of some independent rows are right, with the interval of Wilson 1927 (eq. 10).
+
+    Raises:
+        ValueError: no rows, or not between none and all of them right.
+    """
+    if of < 1:
+        raise ValueError(f"of must be >= 1, got {of}")
+    if not 0 <= right <= of:
+        raise ValueError(f"right must lie in [0, {of}], got {right}")
+    found, z = right / of, 1.959964
+    centre = (found + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * (found * (1 - found) / of + z**2 / (4 * of**2)) ** 0.5
+    return Estimate(100 * found, 100 * (centre - half), 100 * (centre + half))
+
+
 def accuracy(labels: Int[Array | np.ndarray, " rows"], guesses: Int[Array | np.ndarray, " rows"]) -> Estimate:
-    """Percent of the guesses that are right, with the interval of a share of independent rows (Wilson 1927, eq. 10).
+    """Percent of the guesses that are right, with its interval (`share`).
 
     Raises:
         ValueError: not equally many labels and guesses, or none.
@@ -104,10 +120,59 @@ def accuracy(labels: Int[Array | np.ndarray, " rows"], guesses: Int[Array | np.n
     labels, guesses = np.asarray(labels), np.asarray(guesses)
     if labels.shape != guesses.shape or not labels.size:
         raise ValueError(f"needs a guess for each label, and one at least, got {guesses.shape} for {labels.shape}")
-    count, share, z = len(labels), float(np.mean(labels == guesses)), 1.959964
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return Estimate(100 * share, 100 * float(centre - half), 100 * float(centre + half))
+    return share(int((labels == guesses).sum()), len(labels))
+
+
+class Calibration(NamedTuple):
+    """How far probabilities can be believed, in percent. Bins without rows are left out.
+
+    Attributes:
+        predicted: mean probability of the positive class in each bin, which do not decrease.
+        observed: share of its rows that are positive.
+        low, high: the interval of that share.
+        rows: how many are in the bin.
+        error: expected calibration error, the distance of `predicted` from `observed` averaged over all rows.
+    """
+
+    predicted: Float64[np.ndarray, " bins"]
+    observed: Float64[np.ndarray, " bins"]
+    low: Float64[np.ndarray, " bins"]
+    high: Float64[np.ndarray, " bins"]
+    rows: Int[np.ndarray, " bins"]
+    error: float
+
+
+def calibration(
+    labels: Int[Array | np.ndarray, " rows"], probability: Float[Array | np.ndarray, " rows"], *, bins: int
+) -> Calibration:
+    """Compare the probability of the positive class with how often it comes true, in bins of equal width.
+
+    Guo et al. 2017, arXiv:1706.04599, eq. 3, for the positive class instead of the likelier one.
+
+    Args:
+        labels: 1 of the positive class, 0 of the other.
+        bins: of the scale from 0 to 1; a bin has its lower end, and the last one both.
+
+    Raises:
+        ValueError: no bins, not equally many labels and probabilities, none, or one that is neither.
+    """
+    labels, probability = np.asarray(labels), np.asarray(probability, np.float64)
+    if bins < 1:
+        raise ValueError(f"bins must be >= 1, got {bins}")
+    if labels.shape != probability.shape or not labels.size:
+        raise ValueError(f"needs a probability for each label, and one, got {probability.shape} for {labels.shape}")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"labels must be 0 or 1, got {labels.min()} to {labels.max()}")
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError(f"probability must lie in [0, 1], got {probability.min()} to {probability.max()}")
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    rows = np.bincount(place)
+    sums = [np.bincount(place, weights=values)[rows > 0] for values in (probability, labels)]
+    rows = rows[rows > 0]
+    predicted, observed = (total / rows for total in sums)
+    low, high = np.array([share(int(right), int(of))[1:] for right, of in zip(sums[1], rows, strict=True)]).T
+    error = float(100 * rows @ np.abs(predicted - observed) / rows.sum())
+    return Calibration(100 * predicted, 100 * observed, low, high, rows, error)
 
 
 def confusion(

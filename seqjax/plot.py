@@ -108,3 +108,29 @@ def heat_map(
     ax.grid(False)
     ax.set_yticks(range(len(rows)), [str(name) for name in rows], fontsize=8)
     ax.set_xticks(range(len(columns)), [str(name) for name in columns], fontsize=8, rotation=45, ha="right")
+
+
+def attended(ax: Axes, picture: np.ndarray, weights: np.ndarray, words: Sequence[str]) -> None:
+    """A picture, and beside it once for each word again: the brighter a place, the more is looked at for the word.
+
+    Light is measured against the place that is looked at most, word by word. Pixels beyond the last whole place, to
+    the right and below, count with it.
+
+    Args:
+        picture: height x width x channels, in [0, 1].
+        weights: words x rows x columns, on a grid over the picture.
+    """
+    height, width = picture.shape[:2]
+    for number, word in enumerate(["", *words]):
+        panel = picture
+        if number:
+            looked = weights[number - 1]
+            down, right = height // looked.shape[0], width // looked.shape[1]
+            light = np.kron(looked / looked.max(), np.ones((down, right)))
+            rest = [(0, height - light.shape[0]), (0, width - light.shape[1])]
+            panel = 0.25 * picture + 0.75 * np.pad(light, rest, mode="edge")[..., None] * (0.35 + 0.65 * picture)
+        left = 1.08 * width * number
+        ax.imshow(np.clip(panel, 0, 1), extent=(left, left + width, height, 0), interpolation="nearest")
+        ax.text(left + width / 2, -0.06 * height, word or "picture", ha="center", va="bottom", fontsize=8)
+    ax.set(xlim=(0, left + width), ylim=(height, -0.3 * height))
+    ax.axis("off")

@@ -191,6 +191,51 @@ def test_score_of_the_impossible_is_minus_infinity():
     assert score(start(1), first(1), target, jnp.ones((1, 3), bool)) == -np.inf
 
 
+def test_what_is_forbidden_is_never_said_and_the_rest_shares_its_probability():
+    """Against all sentences without it, each of whose tokens gains what the forbidden one loses."""
+    forbidden, other = SYMBOLS[0], SYMBOLS[1]
+    allowed, carry = decode.forbid(step, forbidden), start()
+    said = {
+        "greedy": jax.jit(lambda carry: decode.greedy(allowed, carry, first(), length=4).tokens)(carry),
+        "beam": jax.jit(lambda carry: decode.beam(allowed, carry, first(), length=4, width=WIDE).tokens)(carry),
+    }
+    assert (greedy(carry, first(), 4).tokens == forbidden).any(), "else it would be said"
+    for name, tokens in said.items():
+        assert not (tokens == forbidden).any(), name
+        assert (tokens == other).any(), name
+
+    without = [s for part in sentences(3) for s in part if forbidden not in s]
+    target = jnp.asarray(padded(without, 3))
+    rate = jax.jit(lambda carry: decode.score(allowed, carry, first(len(target)), target, target != PAD))
+    for row in (0, 5):
+        expected = []
+        for sentence in without:
+            p = [np.exp(Model(carry, row).read(sentence[:i])[0]) for i in range(len(sentence))]
+            expected.append(sum(np.log(q[token] / (1 - q[forbidden])) for q, token in zip(p, sentence, strict=True)))
+        log_p = rate(repeated(carry, row, len(target)))
+        np.testing.assert_allclose(log_p, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(jnp.sum(jnp.exp(log_p)), 1.0, rtol=1e-4)
+
+
+def fixed(carry, token):
+    return carry, jnp.asarray(TABLE[:ROWS])
+
+
+@pytest.mark.parametrize("tokens", [(), (SYMBOLS[0],), (SYMBOLS[2], EOS)])
+def test_any_number_of_tokens_is_forbidden(tokens):
+    carry, logits = decode.forbid(fixed, *tokens)(7, first())
+    assert carry == 7
+    expected = TABLE[:ROWS].copy()
+    expected[:, list(tokens)] = -np.inf
+    np.testing.assert_array_equal(logits, expected)
+
+
+@pytest.mark.parametrize("token", [-1, VOCAB])
+def test_what_is_no_token_cannot_be_forbidden(token):
+    with pytest.raises(ValueError, match=rf"tokens must lie in \[0, {VOCAB}\), got {token}"):
+        decode.forbid(fixed, SYMBOLS[0], token)(None, first())
+
+
 def test_rows_are_answered_as_if_alone():
     """A row that has its answer keeps it while others go on."""
     carry = start()

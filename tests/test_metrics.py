@@ -188,11 +188,87 @@ def test_the_interval_of_an_accuracy_holds_the_truth_as_often_as_it_says():
     assert np.mean(hits) == pytest.approx(0.95, abs=0.025)
 
 
+@pytest.mark.parametrize(
+    ("right", "of", "message"),
+    [
+        (0, 0, "of must be >= 1, got 0"),
+        (-1, 3, r"right must lie in \[0, 3\], got -1"),
+        (4, 3, r"right must lie in \[0, 3\], got 4"),
+    ],
+)
+def test_a_share_is_of_something(right, of, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.share(right, of)
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("guesses", [[], [1, 2, 3]])
 def test_an_accuracy_needs_guesses(guesses):
     with pytest.raises(ValueError, match=r"needs a guess for each label, and one at least, got \(\d,\) for \(\d,\)"):
         metrics.accuracy(np.zeros(min(2, len(guesses)), int), np.array(guesses, int))
+
+
+def test_calibration_by_hand():
+    """Of four bins, [0.5, 0.75) is empty: 0.1 and 0.2 with one positive, 0.25 with none, 0.9 and 1 with one."""
+    labels, probability = jnp.array([1, 0, 0, 1, 0]), np.array([0.1, 0.2, 0.25, 0.9, 1.0])
+    found = metrics.calibration(labels, probability, bins=4)
+    np.testing.assert_allclose(found.predicted, [15, 25, 95])
+    np.testing.assert_array_equal(found.observed, [50, 0, 50])
+    np.testing.assert_array_equal(found.rows, [2, 1, 2])
+    assert found.error == pytest.approx((2 * 35 + 1 * 25 + 2 * 45) / 5)
+    intervals = [metrics.share(right, of) for right, of in [(1, 2), (0, 1), (1, 2)]]
+    np.testing.assert_array_equal(found.low, [interval.low for interval in intervals])
+    np.testing.assert_array_equal(found.high, [interval.high for interval in intervals])
+
+
+def test_what_is_as_sure_as_right_has_no_calibration_error():
+    """Here each bin holds one probability, k / 5, of ten rows, of which 2 k are positive."""
+    probability = np.repeat(np.arange(6) / 5, 10)
+    labels = np.concatenate([np.arange(10) < 2 * k for k in range(6)]).astype(int)
+    found = metrics.calibration(labels, probability, bins=6)
+    assert found.error == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(found.predicted, found.observed)
+    np.testing.assert_array_equal(found.rows, [10] * 6)
+
+
+def test_sure_of_what_is_never_true_is_the_largest_error():
+    for probability, label in [(1.0, 0), (0.0, 1)]:
+        assert metrics.calibration(np.full(7, label), np.full(7, probability), bins=10).error == 100
+
+
+@pytest.mark.parametrize("bins", [1, 7, 1000])
+def test_bins_hold_all_rows_and_their_means_are_those_of_all(bins):
+    rng = np.random.default_rng(0)
+    probability = rng.random(300)
+    labels = (rng.random(300) < probability**2).astype(int)
+    found = metrics.calibration(labels, probability, bins=bins)
+    assert found.rows.sum() == 300
+    assert found.rows.min() > 0
+    assert found.rows @ found.predicted / 300 == pytest.approx(100 * probability.mean())
+    assert found.rows @ found.observed / 300 == pytest.approx(100 * labels.mean())
+    assert (np.diff(found.predicted) > 0).all()
+    # With one bin, errors of both signs cancel; they never do in smaller ones.
+    assert found.error >= abs(100 * (probability - labels).mean()) - 1e-9
+    if bins == 1:
+        assert found.error == pytest.approx(abs(100 * (probability - labels).mean()))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("labels", "probability", "bins", "message"),
+    [
+        ([0, 1], [0.5, 0.5], 0, "bins must be >= 1, got 0"),
+        ([0, 1], [0.5], 2, r"needs a probability for each label, and one, got \(1,\) for \(2,\)"),
+        ([], [], 2, r"needs a probability for each label, and one, got \(0,\) for \(0,\)"),
+        ([0, 2], [0.5, 0.5], 2, "labels must be 0 or 1, got 0 to 2"),
+        ([0, 1], [0.5, 1.5], 2, r"probability must lie in \[0, 1\], got 0.5 to 1.5"),
+        ([0, 1], [0.5, -0.5], 2, r"probability must lie in \[0, 1\], got -0.5 to 0.5"),
+        ([0, 1], [0.5, np.nan], 2, r"probability must lie in \[0, 1\], got nan to nan"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(labels, probability, bins, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.calibration(np.array(labels, int), np.array(probability), bins=bins)
 
 
 def test_confusion_has_a_row_for_each_class():

@@ -1,6 +1,7 @@
 """Figures: what is drawn is what was given, and curves stay apart without colour."""
 
 import numpy as np
+import pytest
 
 from seqjax import plot
 
@@ -69,6 +70,42 @@ def test_a_heat_map_shows_its_numbers_and_names_row_by_row():
         (0, "i"),
         (1, "go"),
     ]
+
+
+def test_a_picture_is_bright_where_it_is_attended_to():
+    """White, 5 x 10 pixels under 2 x 3 places of 2 x 3 pixels: one row and one column are left over."""
+    _, axes = plot.figure()
+    ax = axes[0, 0]
+    weights = np.zeros((2, 2, 3))
+    weights[0, 0, 1] = 0.3
+    weights[1] = [[0.1, 0.1, 0.2], [0.1, 0.1, 0.4]]
+    plot.attended(ax, np.ones((5, 10, 3)), weights, ["red", "cross"])
+    whole, red, cross = (np.asarray(image.get_array()) for image in ax.images)
+    np.testing.assert_array_equal(whole, 1)
+    np.testing.assert_allclose(red[:2, 3:6], 1)
+    dark = np.ones((5, 10), bool)
+    dark[:2, 3:6] = False
+    np.testing.assert_allclose(red[dark], 0.25)
+    np.testing.assert_allclose(cross[2:, 6:], 1, err_msg="what is left over counts with the last places")
+    np.testing.assert_allclose(cross[:2, 6:], 0.25 + 0.75 / 2, err_msg="half of what the brightest has")
+    np.testing.assert_allclose(cross[2:, :6], 0.25 + 0.75 / 4)
+
+    assert [text.get_text() for text in ax.texts] == ["picture", "red", "cross"]
+    for image, text in zip(ax.images, ax.texts, strict=True):
+        left, right, bottom, top = image.get_extent()
+        assert right - left == pytest.approx(10)
+        assert bottom - top == 5, "upright"
+        assert left < text.get_position()[0] < right
+    lefts = [image.get_extent()[0] for image in ax.images]
+    assert (np.diff(lefts) > 10).all(), "side by side"
+    assert ax.get_xlim() == (0, lefts[-1] + 10)
+
+
+def test_what_is_attended_to_is_seen_on_black():
+    _, axes = plot.figure()
+    plot.attended(axes[0, 0], np.zeros((2, 2, 3)), np.array([[[1.0, 0.0], [0.0, 0.0]]]), ["end"])
+    looked = np.asarray(axes[0, 0].images[1].get_array())
+    np.testing.assert_array_equal(looked[..., 0] > 0.1, [[True, False], [False, False]])
 
 
 def test_a_figure_is_written_without_a_window(tmp_path):

@@ -25,7 +25,7 @@ def is_measured(script: Path) -> bool:
 
 EXPERIMENTS = [script for script in SCRIPTS if is_measured(script)]
 
-LONG_TO_COMPILE = {"captioning", "learning_rates", "lorenz96_response", "tagging", "translation"}
+LONG_TO_COMPILE = {"captioning", "learning_rates", "lorenz96_response", "shapeworld", "tagging", "translation"}
 
 
 def run(script: Path, *arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
