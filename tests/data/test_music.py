@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from seqjax.data.files import DataError, data_folder
-from seqjax.data.music import KEYS, piano_rolls
+from seqjax.data.music import KEYS, PARTS, piano_rolls
 
 RNG = np.random.default_rng(0)
 
@@ -56,7 +56,8 @@ def test_pieces_come_back_as_they_were(dtype, tmp_path):
         (2 * np.ones((4, KEYS)), r"traindata, piece 1: expected 0 or 1, found 2"),
         (np.full((4, KEYS), np.nan), r"traindata, piece 1: expected 0 or 1, found nan"),
         (0.5 * np.ones((4, KEYS)), r"traindata, piece 1: expected 0 or 1, found 0.5"),
-        ("a tune", r"traindata, piece 1: expected numbers \[time >= 2, 88\], found <U6 \[1\]"),
+        (cells(roll(4)), r"traindata, piece 1: expected numbers \[time >= 2, 88\], found object \[1, 1\]"),
+        ("a tune", r"byte \d+: expected numbers or cells in traindata, found text"),
     ],
 )
 def test_what_is_no_piano_roll_is_named(piece, expected, tmp_path):
@@ -69,7 +70,7 @@ def test_what_is_no_piano_roll_is_named(piece, expected, tmp_path):
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"traindata": cells(roll(3))}, "expected a variable validdata, found none"),
+        ({"traindata": cells(roll(3))}, "expected a variable validdata, found the end"),
         ({"traindata": roll(3), "validdata": cells(roll(3))}, "expected traindata to be a cell array of pieces, found"),
         ({"traindata": cells(), "validdata": cells(roll(3))}, "expected traindata to be a cell array of pieces, found"),
     ],
@@ -90,25 +91,26 @@ def test_all_faults_are_told_at_once(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_file_cut_short_is_refused(data, whole, tmp_path):
-    content = whole.read_bytes()
-    path = tmp_path / "cut.mat"
-    # Behind the two parts stands a third, which is passed over: a cut within it may go unseen.
-    end = content.index(b"testdata") - 64
-    path.write_bytes(content[: data.draw(st.integers(0, end))])
-    with pytest.raises(DataError, match=r"cut\.mat: expected"):
-        piano_rolls(path)
+def test_a_damaged_file_is_refused_or_holds_piano_rolls(data, whole, tmp_path):
+    """Cut anywhere, any byte changed: it ends in a DataError or in pieces as they should be, never in anything else."""
+    content = bytearray(whole.read_bytes())
+    path = tmp_path / "damaged.mat"
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+        content[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        found = piano_rolls(path)
+    except DataError:
+        return
+    for piece in [*found.train, *found.validation]:
+        assert piece.dtype == np.uint8
+        assert piece.shape[1] == KEYS
+        assert set(np.unique(piece)) <= {0, 1}
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         piano_rolls(tmp_path / "nowhere.mat")
-
-
-def test_without_scipy_it_says_what_to_install(whole, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
-    with pytest.raises(ImportError, match=r"pip install 'seqjax\[data\]'"):
-        piano_rolls(whole)
 
 
 @pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder of data sets")
@@ -117,6 +119,11 @@ def test_without_scipy_it_says_what_to_install(whole, monkeypatch):
     [("JSB_Chorales", (229, 76), (13_807, 4_602)), ("Nottingham", (694, 173), (176_561, 45_513))],
 )
 def test_public_files_have_as_many_pieces_as_they_should(name, pieces, steps):
-    found = piano_rolls(data_folder(None) / "music" / f"{name}.mat")
+    path = data_folder(None) / "music" / f"{name}.mat"
+    found = piano_rolls(path)
     assert tuple(map(len, found)) == pieces
     assert tuple(sum(map(len, part)) for part in found) == steps
+    expected = loadmat(path)
+    for variable, part in zip(PARTS, found, strict=True):
+        for one, other in zip(expected[variable].ravel(), part, strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)

@@ -46,6 +46,7 @@ def every_sequence(task):
         Agreement(distance=3, clauses=2, repeat=0.9, fillers=2),
         Agreement(distance=2, clauses=2, repeat=0.5, fillers=3),
         Agreement(distance=2, clauses=2, repeat=0.0, fillers=1),
+        Agreement(distance=1, clauses=3, repeat=1.0),
     ],
     ids=str,
 )

@@ -86,6 +86,18 @@ def test_an_epoch_has_every_row_once_with_its_own_image():
     np.testing.assert_array_equal(same.images, batches[0].images)
 
 
+def test_all_changes_are_equally_likely_for_each_row_at_each_step():
+    image = np.arange(18, dtype=np.uint8).reshape(1, 2, 3, 3)
+    task = Captioning.of(image, [["there is a cross ."] * 480])
+    draw = jax.jit(task.sample, static_argnums=2)
+    first, second = (np.asarray(draw(jax.random.key(0), step, 480).images) for step in range(2))
+    assert not np.array_equal(first, second)
+    for images in (first, second):
+        pictures, counts = np.unique(images.reshape(480, -1), axis=0, return_counts=True)
+        assert len(pictures) == 24
+        assert np.sum((counts - 20) ** 2 / 20) < 23 + 4 * 46**0.5
+
+
 def test_what_is_given_is_checked():
     images = np.zeros((2, 4, 4, 3), np.uint8)
     with pytest.raises(ValueError, match="captions must be given for each of 2 images, got 1"):

@@ -31,6 +31,14 @@ def test_pixels_are_standardised_by_those_of_training_alone():
     np.testing.assert_allclose(train.var(axis=(0, 1, 2)), 1, atol=1e-5)
 
 
+def test_a_thousand_rows_of_training_are_enough_to_standardise():
+    pixels = np.tile(np.array([1, 3], np.uint8), 502)
+    pixels[[0, 1002]] = 200, 255  # a row of validation, and one of training behind the first thousand
+    images = Images(pixels[:, None, None, None], np.zeros(1004, np.int32), ("a",))
+    task = ImageClassification(images, Rows(np.arange(1, 1003), np.array([0]), np.array([1003])))
+    np.testing.assert_array_equal(task.batch(np.arange(1, 1001)).inputs.ravel(), np.tile([1, -1], 500))
+
+
 def test_a_channel_without_contrast_stays_finite():
     images = IMAGES._replace(pixels=np.full((40, 3, 5, 2), 7, np.uint8))
     np.testing.assert_array_equal(ImageClassification(images, ROWS).batch(ROWS.test).inputs, 0)
@@ -153,11 +161,12 @@ def test_labels_say_what_was_drawn():
     pixels = np.asarray(batch.inputs)
     step = np.abs(pixels - pixels[:, :1, :1]).max(axis=-1)
     covered = step / step.max(axis=(1, 2), keepdims=True)
-    fill = []
+    fill, sides = [], []
     for picture in covered:
         rows, columns = np.where(picture > 0.5)
         box = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         fill.append(box.mean())
+        sides.append(np.mean(box.shape) / 32)
     by_label = [np.mean([f for f, label in zip(fill, batch.labels, strict=True) if label == n]) for n in range(10)]
     expected = {
         "disc": np.pi / 4,
@@ -169,6 +178,10 @@ def test_labels_say_what_was_drawn():
     }
     for name, value in expected.items():
         assert by_label[SHAPES.index(name)] == pytest.approx(value, abs=0.1), name
+    # A disc is as wide as twice the radius, which goes from 0.18 to 0.42: to within a pixel and the chances of fifty.
+    widths = np.array(sides)[np.asarray(batch.labels) == SHAPES.index("disc")]
+    assert widths.min() == pytest.approx(0.36 + 0.02, abs=0.04)
+    assert widths.max() == pytest.approx(0.84 - 0.02, abs=0.04)
 
 
 def test_noise_is_added_and_the_key_decides():

@@ -30,14 +30,20 @@ def test_every_step_but_the_first_is_predicted_once():
     assert mask.sum(axis=1).tolist() == [4, 4, 3, 1, 4, 4, 1]
 
 
+def windows(batch) -> list[bytes]:
+    """What is read, what is predicted and what of it counts, of each."""
+    rows = zip(*map(np.asarray, (batch.inputs, batch.targets, batch.mask)), strict=True)
+    return [b"".join(part.tobytes() for part in row) for row in rows]
+
+
 def test_an_epoch_has_every_window_once():
     task = Music.of(PIECES, length=4)
     sample = jax.jit(task.sample, static_argnums=2)
     key = jax.random.key(0)
     for epoch in range(2):
         batches = [sample(key, jnp.array(7 * epoch + step), 1) for step in range(7)]
-        seen = sorted(np.asarray(batch.inputs[0]).tobytes() for batch in batches)
-        assert seen == sorted(np.asarray(row).tobytes() for row in task.whole().inputs)
+        seen = sorted(window for batch in batches for window in windows(batch))
+        assert seen == sorted(windows(task.whole()))
     again = sample(key, jnp.array(3), 1)
     jax.tree.map(np.testing.assert_array_equal, again, sample(key, jnp.array(3), 1))
 
@@ -65,6 +71,25 @@ def test_no_key_leaves_the_keyboard(low, high, allowed):
         moves.add(int(first.argmax()) - low)
         np.testing.assert_array_equal(first, np.roll(piece[0], int(first.argmax()) - low))
     assert moves == set(allowed)
+
+
+def test_each_window_of_a_batch_has_its_own_room():
+    """The outermost keys sound at the last step only; how far they are apart tells the piece."""
+    allowed = {(0, 80): range(6), (6, 87): range(-5, 1), (1, 85): range(-1, 3)}
+    pieces = []
+    for outermost in allowed:
+        piece = np.zeros((3, KEYS), np.uint8)
+        piece[:, 44] = piece[2, list(outermost)] = 1
+        pieces.append(piece)
+    sample = jax.jit(Music.of(pieces, length=2, transpose=5).sample, static_argnums=2)
+    moves = {high - low: set() for low, high in allowed}
+    for step in range(60):
+        batch = sample(jax.random.key(2), jnp.array(step), 3)
+        for read, said in zip(np.asarray(batch.inputs), np.asarray(batch.targets), strict=True):
+            keys = np.flatnonzero(said[1])
+            moves[keys[-1] - keys[0]].add(int(keys[1]) - 44)
+            assert np.flatnonzero(read[0]).tolist() == [keys[1]]
+    assert moves == {high - low: set(room) for (low, high), room in allowed.items()}
 
 
 def test_silence_stays_where_it_is():

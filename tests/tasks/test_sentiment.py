@@ -39,10 +39,15 @@ def test_the_parts_depend_on_the_seed_alone():
 
 
 def test_the_vocabulary_is_counted_on_training_rows():
-    made = task(least=2)
-    counts = Counter(word for row in made.train for word in row.sentence.split())
-    assert set(made.language.vocabulary.symbols[4:]) == {word for word, count in counts.items() if count >= 2}
-    assert made.language.unknown("a good surprise") == ["surprise"]
+    words = [f"{one}{other}" for one in "abcde" for other in LETTERS[:6]]
+    rows = [Example(f"{'good' if n % 2 else 'bad'} {words[n // 2]}", n % 2) for n in range(60)]
+    for least, words_left_out in ((1, 1), (2, 10)):
+        made = task(rows, least=least)
+        counts = Counter(word for row in made.train for word in row.sentence.split())
+        known = set(made.language.vocabulary.symbols[4:])
+        assert known == {word for word, count in counts.items() if count >= least}
+        assert len({*words} - known) >= words_left_out
+    assert task().language.unknown("a good surprise") == ["surprise"]
 
 
 def test_a_batch():
@@ -80,6 +85,8 @@ def test_word_dropout_loses_its_share_of_words_afresh_at_each_step(key):
         np.testing.assert_array_equal(np.where(lost[-1], whole.inputs, batch.inputs), whole.inputs)
     np.testing.assert_allclose(np.mean(lost), 0.25, atol=0.02)
     assert not np.array_equal(lost[0], lost[1])
+    for axis in (1, 2):
+        assert np.all(lost, axis=axis).mean() < 0.01, "each word for itself, not whole sentences or columns"
 
 
 @pytest.mark.parametrize(
