@@ -62,7 +62,7 @@ HOMES = {
     "flax.linen": "seqjax/models experiments",
     "flax.nnx": "",
     "diffrax": "seqjax/tasks/lorenz96.py experiments",
-    "matplotlib": "seqjax/plot.py [seqjax/runs] [experiments]",
+    "matplotlib": "seqjax/plot.py [seqjax/runs] experiments",
     "scipy": "seqjax/tasks/worlds.py",
 }
 

@@ -1,0 +1,51 @@
+"""Dilated linear networks as JAX functions of their taps: what `fits.DilatedFilter` is in NumPy, with gradients."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+Taps = tuple[Float[Array, "_base _inputs _channels"], ...]
+"""Of all layers, the first one first; each has its own widths, whence the underscores."""
+
+
+def response(taps: Taps) -> Float[Array, " lags"]:
+    """The kernel of `models.LinearDilatedCNN` with these taps, base^layers lags of one input to one output.
+
+    Lag n = sum_k i_k base^k weighs taps[0][i_0] taps[1][i_1] .... Products are formed from both ends and meet in the
+    middle, where a matrix of sqrt(lags) rows is left for the last and largest of them.
+    """
+    half = (len(taps) + 1) // 2
+    low, high = jnp.ones((1, 1)), jnp.ones((1, 1))
+    for part in taps[:half]:
+        low = jnp.einsum("na,iab->inb", low, part).reshape(-1, part.shape[2])
+    for part in reversed(taps[half:]):
+        high = jnp.einsum("iab,hb->hia", part, high).reshape(-1, part.shape[1])
+    return (high @ low.T).reshape(-1)
+
+
+def random(key: Key[Array, ""], channels: Int[Array, ""] | int, widest: int, layers: int, base: int = 2) -> Taps:
+    """Normal taps of variance 1/(base inputs), so that white noise keeps its variance from layer to layer.
+
+    Channels from `channels` on are zero in both layers that share them. There all derivatives vanish, and training
+    leaves them at zero: networks of several widths fit into one compiled program.
+
+    Args:
+        channels: may be traced, as long as it is at most `widest`.
+
+    Raises:
+        ValueError: widest < 1, layers < 1 or base < 2.
+    """
+    for name, value, least in (("widest", widest, 1), ("layers", layers, 1), ("base", base, 2)):
+        if value < least:
+            raise ValueError(f"{name} must be >= {least}, got {value}")
+    used = (jnp.arange(widest) < channels).astype(float)
+    inside = used / jnp.sqrt(channels)
+    taps = []
+    for layer, layer_key in enumerate(jax.random.split(key, layers)):
+        seen = inside if layer > 0 else jnp.ones(1)
+        said = used if layer < layers - 1 else jnp.ones(1)
+        normal = jax.random.normal(layer_key, (base, len(seen), len(said)))
+        taps.append(normal * seen[None, :, None] * said[None, None, :] / math.sqrt(base))
+    return tuple(taps)
