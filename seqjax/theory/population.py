@@ -23,9 +23,7 @@ def response(
     return c @ states[:, :length]
 
 
-def decaying(
-    factors: Float[Array, " order"], amplitudes: Float[Array, " order"], length: int
-) -> Float[Array, " lags"]:
+def decaying(factors: Float[Array, " order"], amplitudes: Float[Array, " order"], length: int) -> Float[Array, " lags"]:
     """The kernel of a diagonal linear RNN, sum_i amplitudes_i factors_i^s for s < length; with gradients."""
     powers, power = jnp.ones((1, len(factors))), factors
     while len(powers) < length:
