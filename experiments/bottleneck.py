@@ -1,7 +1,7 @@
 """Why attention exists: what does not fit into the context vector?
 
-Paper     Cho et al. 2014, arXiv:1409.1259; Bahdanau, Cho & Bengio 2015, arXiv:1409.0473; Li, Jiang & Li 2021
-          (encoder-decoders, approximation theory), arXiv:2107.05134
+Paper     Cho et al. 2014, arXiv:1409.1259; Bahdanau, Cho & Bengio 2015, arXiv:1409.0473; Li, Jiang & Li 2022
+          (encoder-decoders, approximation theory), ICLR
 Figure    experiments/figures/bottleneck.png
 Question  A sequence is to be said backwards from a context vector of N numbers. How much of it is lost, and does
           attention get it back?

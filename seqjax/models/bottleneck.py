@@ -11,7 +11,7 @@ class Narrow(nn.Module):
     """A bridge through `code` numbers, linear both ways: code = Q h, every part of the decoder's state is a P code.
 
     With linear cells on both sides y_t = sum_s (c' V^(t+1) P Q W^s U) x_{-s} has rank `code` over t and s, however
-    wide the two sides are (Li, Jiang & Li 2021, arXiv:2107.05134). It stands where `Bridge` and `HandOver` do:
+    wide the two sides are (Li, Jiang & Li 2022, ICLR). It stands where `Bridge` and `HandOver` do:
     `partial(Narrow, 4)`.
 
     Attributes:

@@ -136,7 +136,7 @@ def low_rank(
     written: Float64[np.ndarray, "target rank"],
     seen: Float64[np.ndarray, "source rank"],
 ) -> Float64[np.ndarray, "target source"]:
-    """rho(t, s) = sum_n strengths_n written_n(t) seen_n(s) (as in arXiv:2107.05134).
+    """rho(t, s) = sum_n strengths_n written_n(t) seen_n(s) (as in Li, Jiang & Li 2022, ICLR).
 
     With `orthonormal` functions the strengths are the singular values.
     """

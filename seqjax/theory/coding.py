@@ -1,0 +1,32 @@
+"""What a linear encoder-decoder makes of its source, as a matrix with gradients: training without samples."""
+
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float
+
+from seqjax.types import Params
+
+
+def response(params: Params, target: int, source: int) -> Float[Array, "target source"]:
+    """rho(t, s) = c' V^(t+1) P Q W^s U for t < target and s < source, of the weights of a Flax module.
+
+    The parameters are those of `models.RealEncoderDecoder` with linear recurrent sides, bridged by `models.Narrow`, as
+    `fits.LinearEncoderDecoder.params` gives them. For unit white noise x the squared error of y_t = sum_s rho(t, s)
+    x_{-s}, summed over t, is the squared Frobenius distance to the target, of which `bounds.truncation` is the floor.
+
+    Biases are left out: they are zero at first, and for white noise zero is best.
+    """
+    parts: Any = params["params"]
+    encoder, decoder = parts["encoder"]["layer_0"], parts["decoder"]["stack"]["layer_0"]
+    bridge, readout = parts["decoder"]["first"], parts["Dense_0"]["kernel"][:, 0]
+    read = _powers(encoder["recurrent_kernel"].T, encoder["input_kernel"][0], source)
+    said = _powers(decoder["recurrent_kernel"], readout, target + 1)
+    return said[1:] @ bridge["state_0"]["kernel"].T @ (read @ bridge["code"]["kernel"]).T
+
+
+def _powers(
+    matrix: Float[Array, "order order"], vector: Float[Array, " order"], length: int
+) -> Float[Array, "length order"]:
+    """matrix^i vector for i < length."""
+    return jax.lax.scan(lambda vector, _: (matrix @ vector, vector), vector, length=length)[1]

@@ -1,0 +1,96 @@
+"""The kernel matrix of a linear encoder-decoder: against the network itself, and against finite differences."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqjax import models
+from seqjax.theory import bounds, coding, fits, targets
+
+TARGET, SOURCE, CODE = 5, 7, 3
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def identity(x):
+    return x
+
+
+def network(encoder: int, decoder: int):
+    linear = partial(models.RNN, activation=identity)
+    return models.RealEncoderDecoder(
+        models.Recurrent(encoder, linear),
+        models.RecurrentDecoder(decoder, linear, bridge=partial(models.Narrow, CODE)),
+    )
+
+
+def said_to_impulses(model, params, target, source):
+    """One impulse after the other, the last step read first: rho(t, s)."""
+    impulses = jnp.eye(source)[::-1, :, None]
+    return np.asarray(model.apply(params, impulses, target))[..., 0].T
+
+
+def test_response_is_what_the_network_says_to_impulses(key):
+    """Sides of different widths, and from random weights, so that no part can stand for another."""
+    model = network(4, 6)
+    params = jax.tree.map(lambda leaf: leaf.astype(float), model.init(key, jnp.zeros((1, SOURCE, 1)), TARGET))
+    found = coding.response(params, TARGET, SOURCE)
+    np.testing.assert_allclose(found, said_to_impulses(model, params, TARGET, SOURCE), atol=1e-12)
+    assert np.linalg.matrix_rank(np.asarray(found)) == CODE
+
+
+def test_response_of_constructed_weights_is_on_the_floor():
+    """I3: and so is the network that they are loaded into."""
+    matrix = np.random.default_rng(0).normal(size=(TARGET, SOURCE))
+    params = jax.tree.map(jnp.asarray, fits.encoder_decoder(matrix, CODE).params())
+    floor = bounds.truncation(matrix, CODE)
+    for found in (
+        coding.response(params, TARGET, SOURCE),
+        said_to_impulses(network(SOURCE, TARGET), params, TARGET, SOURCE),
+    ):
+        assert ((np.asarray(found) - matrix) ** 2).sum() == pytest.approx(floor, rel=1e-12)
+
+
+def test_gradient_is_that_of_finite_differences(key):
+    matrix = jnp.asarray(targets.gaussian(1.0, TARGET))
+    start = jax.tree.map(jnp.asarray, fits.encoder_decoder(np.asarray(matrix), CODE).params())
+    leaves, tree = jax.tree.flatten(start)
+    keys = jax.random.split(key, 2 * len(leaves))
+    noise = [0.3 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, [*leaves, *leaves], strict=True)]
+    params = tree.unflatten([leaf + more for leaf, more in zip(leaves, noise, strict=False)])
+    direction = tree.unflatten(noise[len(leaves) :])
+
+    def loss(params):
+        return jnp.sum((coding.response(params, TARGET, TARGET) - matrix) ** 2)
+
+    def along(step):
+        return float(loss(jax.tree.map(lambda at, to: at + step * to, params, direction)))
+
+    slopes = jax.tree.map(lambda gradient, to: jnp.sum(gradient * to), jax.grad(loss)(params), direction)
+    assert float(sum(jax.tree.leaves(slopes))) == pytest.approx((along(1e-6) - along(-1e-6)) / 2e-6, rel=1e-6)
+
+
+def test_descent_reaches_the_floor_and_does_not_pass_it():
+    """From constructed weights that were disturbed."""
+    matrix = targets.gaussian(2.0, TARGET)
+    floor = bounds.truncation(matrix, 1)
+    start = jax.tree.map(jnp.asarray, fits.encoder_decoder(matrix, 1).params())
+    keys = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(start))))
+    start = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(keys), leaf.shape), start)
+
+    def descend(params, _):
+        loss, slopes = jax.value_and_grad(
+            lambda params: jnp.sum((coding.response(params, TARGET, TARGET) - matrix) ** 2)
+        )(params)
+        return jax.tree.map(lambda leaf, slope: leaf - 3e-3 * slope, params, slopes), loss
+
+    losses = np.asarray(jax.lax.scan(descend, start, length=300)[1])
+    assert losses.min() >= floor * (1 - 1e-9)
+    assert losses[-1] < floor * (1 + 1e-9) < 0.6 * losses[0]
