@@ -8,8 +8,9 @@ Question  What is said of a picture can be judged by what it means, instead of b
 Expect    Scenes whose objects were never trained on together: 98.3 % true and complete after 16,000 steps (73 % after
           3,000, when only relations are wrong, and 97 % after 8,000); 99 % was hoped for.
 Fair      Laptop scale has one model, with attention; at gpu scale all see the same pictures for as many steps, with
-          parameters within 5 % and one learning rate for both GRUs, a third for the Transformer. Every batch is fresh, so nothing is chosen by validation; a fifth of all kinds of
-          scenes is for the reported numbers alone. One seed; intervals are over scenes.
+          parameters within 5 % and one learning rate for both GRUs, a third for the Transformer. Every batch is fresh,
+          so nothing is chosen by validation; a fifth of all kinds of scenes is for the reported numbers alone. One
+          seed; intervals are over scenes.
 Differs   from the paper: drawn scenes instead of photographs, the encoder is trained with the decoder, and no penalty
           makes all places be looked at equally.
 Cost      30 min on one CPU core

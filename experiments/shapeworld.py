@@ -8,8 +8,9 @@ Question  952 pictures are left to train on. How often does a model with attenti
 Expect    84 % true [79, 88], and 42 % of the same captions are true of another image. A run before it, 2,500 steps with
           4,000 drawn worlds, had 87.5 % [83, 91]: more steps and worlds were tried since 90 % was hoped for, and did
           not help. Of captions given, the likeliest is true for 75 % of the images (by chance 51 %).
-Fair      A quarter of each batch is ShapeWorld's. All pictures are changed at random alike. Parameters are chosen by the loss on 136 validation images; 272 test images are for the
-          reported numbers. Each part has as many of each kind of captions. One seed; intervals are over images.
+Fair      A quarter of each batch is ShapeWorld's. All pictures are changed at random alike. Parameters are chosen by
+          the loss on 136 validation images; 272 test images are for the reported numbers. Each part has as many of each
+          kind of captions. One seed; intervals are over images.
 Differs   from ShapeWorld's own use (agreement of image and caption): captions of three kinds (something is there, is
           something, is somewhere), the true ones, are learned and written. One that the file gives for the image is
           true if the file says so; of others a judge decides that recognises the objects by their colours, which are

@@ -65,7 +65,7 @@ class Config:
     model: Model = "letters"
     sentences: int = 0
     features: int = 256
-    epochs: int = 4
+    epochs: int = 8
     batch_size: int = 32
     shapes: int = 4
     dropout: float = 0.5
@@ -78,7 +78,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     """Models, each with one part more than the one before; at gpu scale all of them."""
     if scale == "smoke":
         return [Config("crf", sentences=200, features=16, epochs=1, shapes=1, seeds=1)]
-    features, epochs, seeds = {"laptop": (256, 4, 3), "gpu": (512, 20, 5)}[scale]
+    features, epochs, seeds = {"laptop": (256, 8, 3), "gpu": (512, 20, 5)}[scale]
     every = Config(features=features, epochs=epochs, seeds=seeds)
     models: tuple[Model, ...] = get_args(Model) if scale == "gpu" else ("window", "words", "letters")
     return [replace(every, model=model, unknown=UNKNOWN[model]) for model in models]
