@@ -1,5 +1,5 @@
 """What could be learned at best: rigorous floors, and the weights and filters that reach them."""
 
-from seqjax.theory import bounds, fits, population, targets
+from seqjax.theory import bounds, coding, dilated, fits, ngrams, perturbation, plateau, population, targets
 
-__all__ = ["bounds", "fits", "population", "targets"]
+__all__ = ["bounds", "coding", "dilated", "fits", "ngrams", "perturbation", "plateau", "population", "targets"]

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import jax
 from jaxtyping import Array, Float
 
+from seqjax.theory.population import powers
 from seqjax.types import Params
 
 
@@ -20,13 +20,6 @@ def response(params: Params, target: int, source: int) -> Float[Array, "target s
     parts: Any = params["params"]
     encoder, decoder = parts["encoder"]["layer_0"], parts["decoder"]["stack"]["layer_0"]
     bridge, readout = parts["decoder"]["first"], parts["Dense_0"]["kernel"][:, 0]
-    read = _powers(encoder["recurrent_kernel"].T, encoder["input_kernel"][0], source)
-    said = _powers(decoder["recurrent_kernel"], readout, target + 1)
+    read = powers(encoder["recurrent_kernel"].T, encoder["input_kernel"][0], source)
+    said = powers(decoder["recurrent_kernel"], readout, target + 1)
     return said[1:] @ bridge["state_0"]["kernel"].T @ (read @ bridge["code"]["kernel"]).T
-
-
-def _powers(
-    matrix: Float[Array, "order order"], vector: Float[Array, " order"], length: int
-) -> Float[Array, "length order"]:
-    """matrix^i vector for i < length."""
-    return jax.lax.scan(lambda vector, _: (matrix @ vector, vector), vector, length=length)[1]

@@ -13,14 +13,21 @@ from jaxtyping import Array, Float
 def response(
     W: Float[Array, "order order"], U: Float[Array, " order"], c: Float[Array, " order"], length: int
 ) -> Float[Array, " lags"]:
-    """The kernel of a linear RNN, c' W^s U for s < length; with gradients.
+    """The kernel of a linear RNN, c' W^s U for s < length; with gradients."""
+    return powers(W, U, length) @ c
 
-    Each product with a power of W doubles the number of lags, so that there are log2(length) of them, not `length`.
+
+def powers(
+    matrix: Float[Array, "order order"], vector: Float[Array, " order"], length: int
+) -> Float[Array, "length order"]:
+    """matrix^s vector for s < length.
+
+    Each product with a power of the matrix doubles what is known, so that there are log2(length) of them, not `length`.
     """
-    states, power = U[:, None], W
-    while states.shape[1] < length:
-        states, power = jnp.concatenate([states, power @ states], axis=1), power @ power
-    return c @ states[:, :length]
+    rows, power = vector[None], matrix.T
+    while len(rows) < length:
+        rows, power = jnp.concatenate([rows, rows @ power]), power @ power
+    return rows[:length]
 
 
 def decaying(factors: Float[Array, " order"], amplitudes: Float[Array, " order"], length: int) -> Float[Array, " lags"]:

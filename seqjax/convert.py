@@ -1,0 +1,407 @@
+"""Parameters from PyTorch, and back: how each module's weights are named and laid out on either side.
+
+A layout is a dict with the keys of the Flax model's parameters; it ends in the parts below, which know PyTorch's names:
+
+    class Torch(torch.nn.Module):                       model = Regressor(Recurrent(64, LSTM, layers=2), targets=1)
+        rnn = nn.LSTM(1, 64, 2, batch_first=True)       layout = {"backbone": recurrent("rnn"), "readout": linear("fc")}
+        fc = nn.Linear(64, 1)
+
+    like = jax.eval_shape(model.init, key, x)           # names and shapes; nothing is computed
+    params = convert.from_torch(convert.load("weights.safetensors"), layout, like)
+    state = convert.to_torch(params, layout)            # by PyTorch's names, for `convert.save`
+
+Both directions are pure functions of arrays, so `jax.grad` passes through them: gradients come by either side's names.
+What is not the same function in PyTorch: the epsilon of `nn.LayerNorm` is 1e-5 there and 1e-6 here; its usual sinusoid
+positions alternate sine and cosine, while `Sinusoid` has the sines first. Dropout has no weights: take care of it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from seqjax.types import Params
+
+State = dict[str, Any]
+"""Arrays by PyTorch's names."""
+
+Tree = Any
+"""A part of the Flax model's parameters, or of their shapes."""
+
+
+class Part(NamedTuple):
+    """What PyTorch makes of one module's parameters, and Flax of PyTorch's: each the other's inverse.
+
+    Attributes:
+        write: parameters -> arrays by PyTorch's names.
+        read: these, and parameters of which only the shapes matter -> parameters.
+    """
+
+    write: Callable[[Tree], State]
+    read: Callable[[State, Tree], Tree]
+
+
+Layout = Any
+"""A `Part`, or a dict of layouts with the keys of the parameters."""
+
+ALIASES = (
+    # A new spelling of weight norm; `torch.nn.utils.parametrizations.weight_norm` loads the old one, too.
+    (r"parametrizations\.weight\.original0$", "weight_g"),
+    (r"parametrizations\.weight\.original1$", "weight_v"),
+    # Each convolution of Bai's blocks stands a second time in a Sequential.
+    (r"\bnet\.0\.", "conv1."),
+    (r"\bnet\.4\.", "conv2."),
+)
+
+
+def load(path: Path | str) -> State:
+    """The arrays of a safetensors file, by name.
+
+    Raises:
+        ValueError: the file is no (whole) safetensors file.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} must be a safetensors file, and whole: {error}") from error
+
+
+def save(path: Path | str, state: Mapping[str, Any]) -> None:
+    """Write arrays by name as a safetensors file."""
+    save_file({name: np.array(value, order="C") for name, value in state.items()}, path)
+
+
+def from_torch(state: Mapping[str, Any], layout: Layout, like: Params) -> Params:
+    """The parameters of a model, from the arrays of a PyTorch module that is the same function.
+
+    Args:
+        state: by PyTorch's names; `module.state_dict()` as it is, if it lies on the CPU.
+        layout: how these are named and laid out.
+        like: the model's parameters, or their shapes, `jax.eval_shape(model.init, key, x)`.
+
+    Raises:
+        ValueError: names, shapes or dtypes do not fit the model, with all that are missing, unexpected or different.
+    """
+    expected = jax.eval_shape(partial(to_torch, layout=layout), like)
+    found, faults = {}, []
+    for given, value in state.items():
+        value = value if isinstance(value, jax.Array) else np.asarray(value)
+        name = _resolved(given, expected)
+        if name not in found:
+            found[name] = value
+        elif not np.array_equal(found[name], value):
+            faults.append(f"{given}: expected the same as {name}, found other numbers")
+    kinds = {name: (_kind(expected.get(name)), _kind(found.get(name))) for name in expected | found}
+    faults += [f"{name}: expected {wanted}, found {got}" for name, (wanted, got) in kinds.items() if wanted != got]
+    if faults:
+        raise ValueError("\n  ".join(["the PyTorch weights do not fit the model:", *sorted(faults)]))
+    return {"params": _read(layout, found, like["params"])}
+
+
+def to_torch(params: Params, layout: Layout) -> State:
+    """The arrays of the PyTorch module that is the same function, by its names.
+
+    A bias that PyTorch has twice comes back as one that is all of it and one that is zero. For a shared convolution of
+    Bai's TCN, load with `strict=False`: it has two names there, and one here.
+    """
+    return _write(layout, params["params"])
+
+
+def linear(prefix: str = "") -> Part:
+    """`nn.Linear`: a Dense or DenseGeneral layer."""
+    return _affine(_join(prefix, "weight"), _join(prefix, "bias"))
+
+
+def grid_linear(prefix: str, grid: tuple[int, int, int]) -> Part:
+    """`nn.Linear` after flattening an image's (channels, height, width), which here lie (height, width, channels).
+
+    Args:
+        grid: height, width, channels.
+    """
+    height, width, channels = grid
+    plain = linear(prefix)
+    weight = _join(prefix, "weight")
+
+    def write(tree: Tree) -> State:
+        state = plain.write(tree)
+        images = state[weight].reshape(-1, height, width, channels)
+        return state | {weight: images.transpose(0, 3, 1, 2).reshape(len(images), -1)}
+
+    def read(state: State, like: Tree) -> Tree:
+        images = jnp.asarray(state[weight]).reshape(-1, channels, height, width)
+        return plain.read(state | {weight: images.transpose(0, 2, 3, 1).reshape(len(images), -1)}, like)
+
+    return Part(write, read)
+
+
+def embedding(prefix: str = "") -> Part:
+    """`nn.Embedding`: an Embed layer, or the table of `Learned` positions."""
+    weight = _join(prefix, "weight")
+
+    def write(tree: Tree) -> State:
+        (table,) = tree.values()
+        return {weight: table}
+
+    return Part(write, lambda state, like: dict.fromkeys(like, jnp.asarray(state[weight])))
+
+
+def conv(prefix: str = "") -> Part:
+    """`nn.Conv2d` with an odd kernel and `padding=kernel_size // 2`: a convolution of `CNN`."""
+    return _renamed(
+        {"kernel": _join(prefix, "weight"), "bias": _join(prefix, "bias")},
+        write=lambda name, x: x.transpose(3, 2, 0, 1) if name == "kernel" else x,
+        read=lambda name, x: x.transpose(2, 3, 1, 0) if name == "kernel" else x,
+    )
+
+
+def norm(prefix: str = "") -> Part:
+    """`nn.LayerNorm`."""
+    same = {"write": lambda _, x: x, "read": lambda _, x: x}
+    return _renamed({"scale": _join(prefix, "weight"), "bias": _join(prefix, "bias")}, **same)
+
+
+def recurrent(prefix: str = "") -> Part:
+    """`nn.RNN`, `nn.GRU` or `nn.LSTM`: a `Recurrent`, or with `bidirectional=True` a `Bidirectional`.
+
+    Its two biases are added up; only those of the GRU's candidate n stay apart, as its reset gate stands between them.
+    """
+
+    def layout(tree: Tree) -> Layout:
+        parts = {}
+        for place in tree:
+            direction, depth = place.split("_")
+            parts[place] = _layer(prefix, f"l{depth}_reverse" if direction == "backward" else f"l{depth}")
+        return parts
+
+    return _by_structure(layout)
+
+
+def tcn(prefix: str = "") -> Part:
+    """Bai's `TemporalConvNet` (github.com/locuslab/TCN): a `TCN`, whose `weight_norm` says whether it has one."""
+
+    def layout(tree: Tree) -> Layout:
+        parts = {}
+        for block, inside in tree.items():
+            at = _join(prefix, f"network.{_number(block)}")
+            convs = {"CausalConv_0": _causal_conv(f"{at}.conv1"), "CausalConv_1": _causal_conv(f"{at}.conv2")}
+            parts[block] = convs | ({"shortcut": _pointwise(f"{at}.downsample")} if "shortcut" in inside else {})
+        return parts
+
+    return _by_structure(layout)
+
+
+def additive(prefix: str = "") -> Part:
+    """v' tanh(attn [query; source]) with `attn = nn.Linear`, `v = nn.Linear(…, 1, bias=False)`: an `Additive`."""
+    weight, bias, energy = (_join(prefix, name) for name in ("attn.weight", "attn.bias", "v.weight"))
+
+    def write(tree: Tree) -> State:
+        both = jnp.concatenate([tree["query"]["kernel"], tree["key"]["kernel"]])
+        return {weight: both.T, bias: tree["key"]["bias"], energy: tree["energy"].T}
+
+    def read(state: State, like: Tree) -> Tree:
+        width = like["query"]["kernel"].shape[0]
+        query, key = jnp.split(jnp.asarray(state[weight]).T, [width])
+        key = {"kernel": key, "bias": jnp.asarray(state[bias])}
+        return {"query": {"kernel": query}, "key": key, "energy": jnp.asarray(state[energy]).T}
+
+    return Part(write, read)
+
+
+def multi_head(prefix: str = "") -> Part:
+    """`nn.MultiheadAttention` where queries and source have one width: a `MultiHead`."""
+    weight, bias = _join(prefix, "in_proj_weight"), _join(prefix, "in_proj_bias")
+    out = linear(_join(prefix, "out_proj"))
+
+    def write(tree: Tree) -> State:
+        parts = [tree["query"], tree["key_value"]]
+        width = tree["query"]["bias"].size
+        kernels = jnp.concatenate([part["kernel"].reshape(width, -1) for part in parts], axis=1)
+        return {weight: kernels.T, bias: jnp.concatenate([p["bias"].reshape(-1) for p in parts])} | out.write(tree["out"])
+
+    def read(state: State, like: Tree) -> Tree:
+        width = like["query"]["bias"].size
+        kernels = jnp.split(jnp.asarray(state[weight]).T, [width], axis=1)
+        biases = jnp.split(jnp.asarray(state[bias]), [width])
+        tree = {"out": out.read(state, like["out"])}
+        for name, kernel, offset in zip(("query", "key_value"), kernels, biases, strict=True):
+            shapes = like[name]
+            tree[name] = {"kernel": kernel.reshape(shapes["kernel"].shape), "bias": offset.reshape(shapes["bias"].shape)}
+        return tree
+
+    return Part(write, read)
+
+
+def transformer(prefix: str = "", **before: Layout) -> Part:
+    """`nn.TransformerEncoder` (the decoder's layers, too): a `Transformer` with the same `pre_norm` and `activation`.
+
+        transformer("encoder", embed=linear("inp"), Learned_0=embedding("positions"))
+
+    Args:
+        before: layouts of what stands before the first block: `embed`, and positions with parameters.
+    """
+
+    def layout(tree: Tree) -> Layout:
+        parts = dict(before)
+        for name in tree:
+            if name.startswith("Block_"):
+                parts[name] = _block(_join(prefix, f"layers.{_number(name)}"), cross="source_norm" in tree[name])
+        return parts | ({"final_norm": norm(_join(prefix, "norm"))} if "final_norm" in tree else {})
+
+    return _by_structure(layout)
+
+
+def transformer_decoder(prefix: str = "", **before: Layout) -> Part:
+    """`nn.TransformerDecoder`: a `TransformerDecoder`; `before` as in `transformer`."""
+
+    def layout(tree: Tree) -> Layout:
+        attend = {
+            name: multi_head(_join(prefix, f"layers.{_number(name)}.multihead_attn"))
+            for name in tree
+            if name.startswith("attend_")
+        }
+        return attend | {"stack": transformer(prefix, **before)}
+
+    return _by_structure(layout)
+
+
+def _block(at: str, *, cross: bool) -> Layout:
+    norms = ("attention_norm", "source_norm", "feed_forward_norm") if cross else ("attention_norm", "feed_forward_norm")
+    return {
+        "query_key_value": _affine(f"{at}.self_attn.in_proj_weight", f"{at}.self_attn.in_proj_bias"),
+        "attention_out": linear(f"{at}.self_attn.out_proj"),
+        "feed_forward_in": linear(f"{at}.linear1"),
+        "feed_forward_out": linear(f"{at}.linear2"),
+        **{name: norm(f"{at}.norm{number}") for number, name in enumerate(norms, start=1)},
+    }
+
+
+def _layer(prefix: str, end: str) -> Part:
+    """One direction of one recurrent layer.
+
+    Its bias is b_ih + b_hh, and behind that the last of b_hh, as many as are left: a GRU's of n, which are in no sum.
+    """
+    names = [_join(prefix, f"{kind}_{end}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
+    def write(tree: Tree) -> State:
+        kernel, bias = tree["recurrent_kernel"], tree["bias"]
+        width = kernel.shape[1]
+        apart = bias[width:]
+        hidden = jnp.concatenate([jnp.zeros_like(bias[: width - apart.size]), apart])
+        return dict(zip(names, (tree["input_kernel"].T, kernel.T, bias[:width], hidden), strict=True))
+
+    def read(state: State, like: Tree) -> Tree:
+        inputs, kernel, bias, hidden = (jnp.asarray(state[name]) for name in names)
+        added = 2 * bias.size - like["bias"].size
+        bias = jnp.concatenate([bias[:added] + hidden[:added], bias[added:], hidden[added:]])
+        return {"input_kernel": inputs.T, "recurrent_kernel": kernel.T, "bias": bias}
+
+    return Part(write, read)
+
+
+def _causal_conv(prefix: str) -> Part:
+    """`nn.Conv1d` with padding on the left; its last tap is the present, which here is the first."""
+
+    def names(tree: Tree) -> dict[str, str]:
+        weight = {"kernel": "weight_v", "gain": "weight_g"} if "gain" in tree else {"kernel": "weight"}
+        return {name: _join(prefix, there) for name, there in (weight | {"bias": "bias"}).items()}
+
+    def write(name: str, x: Any) -> Any:
+        if name == "gain":
+            return x.reshape(-1, 1, 1)
+        return x[::-1].transpose(2, 1, 0) if name == "kernel" else x
+
+    def read(name: str, x: Any) -> Any:
+        if name == "gain":
+            return x.reshape(-1)
+        return x.transpose(2, 1, 0)[::-1] if name == "kernel" else x
+
+    return _by_structure(lambda tree: _renamed(names(tree), write=write, read=read))
+
+
+def _pointwise(prefix: str) -> Part:
+    """`nn.Conv1d` with one tap: a Dense layer."""
+    return _renamed(
+        {"kernel": _join(prefix, "weight"), "bias": _join(prefix, "bias")},
+        write=lambda name, x: x.T[:, :, None] if name == "kernel" else x,
+        read=lambda name, x: x[:, :, 0].T if name == "kernel" else x,
+    )
+
+
+def _affine(weight: str, bias: str) -> Part:
+    """One matrix and perhaps one bias, whatever axes Flax splits them into."""
+
+    def write(tree: Tree) -> State:
+        kernel = tree["kernel"]
+        if "bias" not in tree:
+            return {weight: kernel.T}
+        return {weight: kernel.reshape(-1, tree["bias"].size).T, bias: tree["bias"].reshape(-1)}
+
+    def read(state: State, like: Tree) -> Tree:
+        tree = {"kernel": jnp.asarray(state[weight]).T.reshape(like["kernel"].shape)}
+        if "bias" in like:
+            tree["bias"] = jnp.asarray(state[bias]).reshape(like["bias"].shape)
+        return tree
+
+    return Part(write, read)
+
+
+def _renamed(names: dict[str, str], *, write: Callable[[str, Any], Any], read: Callable[[str, Any], Any]) -> Part:
+    """Arrays that have one counterpart each, seen along other axes."""
+    return Part(
+        lambda tree: {there: write(name, tree[name]) for name, there in names.items()},
+        lambda state, like: {name: read(name, jnp.asarray(state[there])) for name, there in names.items()},
+    )
+
+
+def _by_structure(layout: Callable[[Tree], Layout]) -> Part:
+    """A part whose layout depends on what the model has: how many layers, in which directions."""
+    return Part(
+        lambda tree: _write(layout(tree), tree),
+        lambda state, like: _read(layout(like), state, like),
+    )
+
+
+def _write(layout: Layout, tree: Tree) -> State:
+    if isinstance(layout, Part):
+        return layout.write(tree)
+    if set(layout) != set(tree):
+        raise ValueError(f"the layout must have the keys of the parameters, {sorted(tree)}, got {sorted(layout)}")
+    state: State = {}
+    for name, part in layout.items():
+        state |= _write(part, tree[name])
+    return state
+
+
+def _read(layout: Layout, state: State, like: Tree) -> Tree:
+    if isinstance(layout, Part):
+        return layout.read(state, like)
+    return {name: _read(part, state, like[name]) for name, part in layout.items()}
+
+
+def _resolved(name: str, expected: Mapping[str, Any]) -> str:
+    """The name that the model knows it by."""
+    if name in expected:
+        return name
+    other = name
+    for pattern, usual in ALIASES:
+        other = re.sub(pattern, usual, other)
+    return other if other in expected else name
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
+
+
+def _number(name: str) -> str:
+    return name.rpartition("_")[2]
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
