@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "train": LEARNING,
     "decode": LEARNING,
     "evaluate": f"{LEARNING} decode",
+    "convert": "types",
     "plot": "",
     # floor 4
     "checkpoint": EVERYTHING,
@@ -64,6 +65,8 @@ HOMES = {
     "diffrax": "seqjax/tasks/lorenz96.py experiments",
     "matplotlib": "seqjax/plot.py [seqjax/runs] experiments",
     "scipy": "seqjax/tasks/worlds.py",
+    "safetensors": "seqjax/convert.py",
+    "torch": "",
 }
 
 NEVER = ("jax._src", "pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")

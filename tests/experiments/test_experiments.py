@@ -25,7 +25,19 @@ def is_measured(script: Path) -> bool:
 
 EXPERIMENTS = [script for script in SCRIPTS if is_measured(script)]
 
-LONG_TO_COMPILE = {"captioning", "learning_rates", "lorenz96_response", "shapeworld", "tagging", "translation"}
+LONG_TO_COMPILE = {
+    "addition",
+    "captioning",
+    "convolution_memory",
+    "creature",
+    "encoder_decoder_rank",
+    "learning_rates",
+    "lorenz96_response",
+    "reversal",
+    "shapeworld",
+    "tagging",
+    "translation",
+}
 
 
 def run(script: Path, *arguments: str, cwd: Path, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

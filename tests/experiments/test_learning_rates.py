@@ -30,6 +30,7 @@ def test_the_constants_are_the_winners(name: str):
     assert tried == {(model, rate) for model in load(name).LEARNING_RATE for rate in search.GRID}
 
 
+@pytest.mark.slow
 def test_smoke(tmp_path: Path):
     script = [sys.executable, str(EXPERIMENTS / "learning_rates.py"), "--scale", "smoke", "--out", "here"]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
