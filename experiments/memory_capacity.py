@@ -5,12 +5,14 @@ Figure    experiments/figures/memory_capacity.png
 Question  All of the last 32 inputs, white noise, are to be read off 16 numbers by a linear map. The explained shares
           R²_k of the delays k add up to 16 at most, whatever made the numbers: who comes near, and which delays does it
           choose to remember?
-Expect    to be filled in
+Expect    The linear RNN and the LRU, trained, hold 16.0 and 15.9 of 16: as much as a delay line, but not its last 16
+          inputs; what is farther back fades slowly. GRU 14.8, RNN 14.7, LSTM 14.5, TCN 14, Transformer 6 after so few
+          steps. Random tanh RNNs 14.6, 7.7 and 3.7 with input scales .01, .3 and 1: what is not linear costs memory.
 Fair      Not parameters but the numbers that are read are equal, since they are what the bound speaks of. Steps and
           batches are equal, learning rates as usual for each kind. Of random RNNs (radius .95) only the readout is
           learned, by least squares; the delay line is `fits.delay_line`.
 Differs   from the papers: there only the readout is trained.
-Cost      to be measured
+Cost      7 min on one CPU core
 Run       python experiments/memory_capacity.py
 Next      python experiments/memory_capacity.py --model GRU LSTM --steps 20000 --out results/mine
 """
@@ -214,8 +216,10 @@ def draw(records: list[runs.Record]) -> "Figure":
     left.set_xticks(range(len(records)), names, fontsize=8)
     left.set(xlim=ends, ylim=(0, FEATURES + 3), ylabel="memory capacity, sum of R² over delays 0 to 31")
     left.set_title("trained (circles), or readout alone (diamonds)", fontsize=10)
-    shown = [record for record in records if not record.config.model.startswith("random")]
-    for style, record in enumerate(shown):
+    for record in records:
+        if record.config.model == "delay line":
+            plot.baseline(right, range(DELAY + 1), record.arrays["explained"][0], label="delay line")
+    for style, record in enumerate(record for record in records if record.config.rate):
         low, median, high = np.quantile(record.arrays["explained"], (0, 0.5, 1), axis=0)
         plot.curve(right, range(DELAY + 1), median, low, high, label=record.config.model, style=style, markers=False)
     right.set(xlabel="delay k (steps)", ylabel="R² of x(t - k)", ylim=(-0.05, 1.05))
