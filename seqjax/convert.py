@@ -108,8 +108,8 @@ def from_torch(state: Mapping[str, Any], layout: Layout, like: Params) -> Params
 def to_torch(params: Params, layout: Layout) -> State:
     """The arrays of the PyTorch module that is the same function, by its names.
 
-    A bias that PyTorch has twice comes back as one that is all of it and one that is zero. For a shared convolution of
-    Bai's TCN, load with `strict=False`: it has two names there, and one here.
+    A bias that PyTorch has twice comes back as one that is all of it and one that is zero. A convolution of Bai's TCN
+    has two names there and gets one: `module.load_state_dict(…, strict=False)`.
     """
     return _write(layout, params["params"])
 
@@ -119,24 +119,23 @@ def linear(prefix: str = "") -> Part:
     return _affine(_join(prefix, "weight"), _join(prefix, "bias"))
 
 
-def grid_linear(prefix: str, grid: tuple[int, int, int]) -> Part:
-    """`nn.Linear` after flattening an image's (channels, height, width), which here lie (height, width, channels).
-
-    Args:
-        grid: height, width, channels.
-    """
-    height, width, channels = grid
+def grid_linear(prefix: str, channels: int) -> Part:
+    """`nn.Linear` after flattening an image's (channels, height, width), which lie (height, width, channels) here."""
     plain = linear(prefix)
     weight = _join(prefix, "weight")
 
     def write(tree: Tree) -> State:
         state = plain.write(tree)
-        images = state[weight].reshape(-1, height, width, channels)
-        return state | {weight: images.transpose(0, 3, 1, 2).reshape(len(images), -1)}
+        rows, numbers = state[weight].shape
+        if numbers % channels:
+            raise ValueError(f"channels must divide the numbers of an image, {numbers}, got {channels}")
+        return state | {weight: state[weight].reshape(rows, -1, channels).swapaxes(1, 2).reshape(rows, -1)}
 
     def read(state: State, like: Tree) -> Tree:
-        images = jnp.asarray(state[weight]).reshape(-1, channels, height, width)
-        return plain.read(state | {weight: images.transpose(0, 2, 3, 1).reshape(len(images), -1)}, like)
+        images = jnp.asarray(state[weight])
+        rows = len(images)
+        last = images.reshape(rows, channels, -1).swapaxes(1, 2).reshape(rows, -1)
+        return plain.read(state | {weight: last}, like)
 
     return Part(write, read)
 
@@ -223,7 +222,9 @@ def multi_head(prefix: str = "") -> Part:
         parts = [tree["query"], tree["key_value"]]
         width = tree["query"]["bias"].size
         kernels = jnp.concatenate([part["kernel"].reshape(width, -1) for part in parts], axis=1)
-        return {weight: kernels.T, bias: jnp.concatenate([p["bias"].reshape(-1) for p in parts])} | out.write(tree["out"])
+        return {weight: kernels.T, bias: jnp.concatenate([p["bias"].reshape(-1) for p in parts])} | out.write(
+            tree["out"]
+        )
 
     def read(state: State, like: Tree) -> Tree:
         width = like["query"]["bias"].size
@@ -232,7 +233,10 @@ def multi_head(prefix: str = "") -> Part:
         tree = {"out": out.read(state, like["out"])}
         for name, kernel, offset in zip(("query", "key_value"), kernels, biases, strict=True):
             shapes = like[name]
-            tree[name] = {"kernel": kernel.reshape(shapes["kernel"].shape), "bias": offset.reshape(shapes["bias"].shape)}
+            tree[name] = {
+                "kernel": kernel.reshape(shapes["kernel"].shape),
+                "bias": offset.reshape(shapes["bias"].shape),
+            }
         return tree
 
     return Part(write, read)

@@ -95,13 +95,18 @@ class TCN(nn.Module):
         return self.network(x.transpose(1, 2)).transpose(1, 2)
 
 
+# PyTorch's own epsilon where norms come last, and ours where they come first.
+POST_NORM: dict[str, Any] = {"dropout": 0.0, "batch_first": True}
+PRE_NORM = POST_NORM | {"norm_first": True, "layer_norm_eps": 1e-6}
+
+
 class Encoder(nn.Module):
     """A causal Transformer after the tutorial of PyTorch and seed S4: sine and cosine alternate; norm after the sum."""
 
     def __init__(self):
         super().__init__()
         self.embed = nn.Linear(INPUTS, 8)
-        layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, dropout=0.0, batch_first=True)
+        layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, **POST_NORM)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -118,9 +123,8 @@ class PreNorm(nn.Module):
         super().__init__()
         self.embed = nn.Linear(INPUTS, 8)
         self.positions = nn.Embedding(7, 8)
-        options: Any = {"dim_feedforward": 16, "dropout": 0.0, "activation": "gelu", "norm_first": True}
-        layer = nn.TransformerEncoderLayer(8, 2, batch_first=True, **options)
-        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8), enable_nested_tensor=False)
+        layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, activation="gelu", **PRE_NORM)
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8, 1e-6), enable_nested_tensor=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.encoder(self.embed(x) + self.positions.weight[:TIME], src_key_padding_mask=~MASK)
@@ -129,11 +133,11 @@ class PreNorm(nn.Module):
 class Decoder(nn.Module):
     """Causal over the target, and looking at a source of vectors; the source is padded, the target is not."""
 
-    def __init__(self):
+    def __init__(self, options: dict[str, Any], norm: nn.Module | None):
         super().__init__()
         self.embed = nn.Linear(INPUTS, 8)
-        layer = nn.TransformerDecoderLayer(8, 2, dim_feedforward=16, dropout=0.0, batch_first=True)
-        self.decoder = nn.TransformerDecoder(layer, 2)
+        layer = nn.TransformerDecoderLayer(8, 2, dim_feedforward=16, **options)
+        self.decoder = nn.TransformerDecoder(layer, 2, norm)
 
     def forward(self, x: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
@@ -183,6 +187,38 @@ class Translator(nn.Module):
         return torch.stack(logits, dim=1)
 
 
+class HiddenAsCell(nn.Module):
+    """Seed S0's translator: its decoder starts from (h, h)."""
+
+    def __init__(self):
+        super().__init__()
+        self.source_embedding, self.target_embedding = nn.Embedding(7, 3), nn.Embedding(7, 3)
+        self.encoder, self.decoder = nn.LSTM(3, 4, batch_first=True), nn.LSTM(3, 4, batch_first=True)
+        self.fc = nn.Linear(4, 7)
+
+    def forward(self, source: torch.Tensor, fed: torch.Tensor) -> torch.Tensor:
+        _, (hidden, _) = self.encoder(self.source_embedding(source))
+        return self.fc(self.decoder(self.target_embedding(fed), (hidden, hidden))[0])
+
+
+class OneWord(nn.Module):
+    """Seed S0's captioner, with fewer channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(INPUTS, 4, 3, padding=1)
+        self.gru = nn.GRU(4, 5, batch_first=True)
+        self.fc = nn.Linear(5, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen = nn.functional.adaptive_avg_pool2d(torch.relu(self.conv(x)), 1).flatten(1)
+        return self.fc(self.gru(seen[:, None])[0][:, 0])
+
+
+def tokens(steps: int) -> torch.Tensor:
+    return torch.randint(0, 6, (BATCH, steps))
+
+
 def vectors(steps: int = TIME, inputs: int = INPUTS) -> torch.Tensor:
     return torch.randn(BATCH, steps, inputs)
 
@@ -197,8 +233,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[torch.Tensor,
     "tcn": (TCN, lambda: (vectors(),)),
     "transformer": (Encoder, lambda: (vectors(),)),
     "transformer_pre_norm": (PreNorm, lambda: (vectors(),)),
-    "transformer_decoder": (Decoder, lambda: (vectors(4), vectors(inputs=8))),
-    "translator": (Translator, lambda: (torch.randint(4, 6, (BATCH, TIME)), torch.randint(0, 7, (BATCH, 4)))),
+    "transformer_decoder": (lambda: Decoder(POST_NORM, None), lambda: (vectors(4), vectors(inputs=8))),
+    "transformer_decoder_pre_norm": (
+        lambda: Decoder(PRE_NORM, nn.LayerNorm(8, 1e-6)),
+        lambda: (vectors(4), vectors(inputs=8)),
+    ),
+    "translator": (Translator, lambda: (tokens(TIME), tokens(4))),
+    "hidden_as_cell": (HiddenAsCell, lambda: (tokens(TIME), tokens(4))),
+    "one_word": (OneWord, lambda: (torch.randn(BATCH, INPUTS, 5, 4),)),
 }
 
 # Of the outputs; the others are what padding leads to, and the logits of tokens that ours never writes.
@@ -206,6 +248,7 @@ KEPT = {
     "transformer": MASK[:, :, None],
     "transformer_pre_norm": MASK[:, :, None],
     "translator": torch.arange(7)[None, None, :] > 1,
+    "hidden_as_cell": torch.arange(7)[None, None, :] > 1,
 }
 
 
