@@ -11,8 +11,8 @@ Expect    JSB, validation pieces: NLL 8.23 (TCN, seeds 8.21 to 8.23; 8.2 was hop
 Fair      Equal parameters (within 5 %), epochs and dropout; learning rates stand in the script, as usual for each kind.
           A ninth of the training pieces is held out and chooses among the parameters of all epochs; the public
           validation pieces are for the reported number. The TCN's size, dropout and whether pieces are moved to other
-          keys were chosen by the held-out pieces (8.28 to 8.31 as it is; moved by up to 5 semitones 8.49 to 9.2, with .13 M
-          parameters 8.36), when some of their validation NLL had been seen; the others were not searched.
+          keys were chosen by the held-out pieces (8.28 to 8.31 as it is; moved by up to 5 semitones 8.49 to 9.2, with
+          .13 M parameters 8.36), when some of their validation NLL had been seen; the others were not searched.
 Differs   from the paper: validation pieces instead of test pieces (we have no others), 1,200 steps. NLL as in the
           authors' code: summed over keys, averaged over all steps of all pieces but the first of each. Keys are
           independent of each other given the past.
