@@ -165,9 +165,9 @@ def draw(records: list[runs.Record]) -> "Figure":
             steps, accuracy = PEER
             ax.plot([steps], [accuracy], "k*", markersize=9, label="flax's example (2.2 million), easier pairs")
         ax.set(xlabel="steps", ylabel=f"sums of {digits} digits, training batches exact (%)", ylim=(-2, 102))
-        ax.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8, loc="center right")
+        plot.legend(ax, title="parameters in brackets", title_fontsize=8, loc="center right")
         by_carries.set(xlabel="carries", ylabel="unseen pairs exact (%)", xticks=range(digits + 1), ylim=(-2, 102))
-        by_carries.legend(frameon=False, fontsize=8, loc="best")
+        plot.legend(by_carries, loc="best")
     return figure
 
 

@@ -165,7 +165,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     plot.levels(right, range(1, task.clauses + 1), [50.0, *[later] * (task.clauses - 1)], **known)
     left.set_xticks(range(len(distances)), [str(distance) for distance in distances])
     left.set(xlabel="words from the noun to its verb", ylabel="nouns tagged right (%)", ylim=(45, 102))
-    left.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8, loc="lower center")
+    plot.legend(left, title="parameters in brackets", title_fontsize=8, loc="lower center")
     right.set_xticks(range(1, task.clauses + 1))
     right.set(xlabel="clause", ylabel="nouns tagged right (%)", ylim=(45, 102), title=f"{distances[-1]} words away")
     return figure

@@ -151,7 +151,7 @@ def panel(ax: "Axes", records: list[runs.Record], name) -> None:
         plot.baseline(ax, [widths[0], widths[-1]], [1, 1], label="a constant")
         ax.set_xticks(widths, [str(width) for width in widths])
     ax.set(yscale="log", ylim=(LOWEST, 2), xlabel="width of the head, m", ylabel="squared error / variance")
-    ax.legend(frameon=False, fontsize=8, loc="lower left")
+    plot.legend(ax, loc="lower left")
 
 
 LOWEST = 1e-5

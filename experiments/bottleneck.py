@@ -208,7 +208,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     floor = [bounds.truncation(np.eye(LENGTH), width) / LENGTH for width in every]
     plot.floor(left, every, floor, label="out of reach for linear ones", style=0)
     plot.baseline(left, every, [1.0] * LENGTH, label="zero predictor")
-    left.legend(frameon=False, fontsize=8)
+    plot.legend(left)
     symbols = [record for record in records if record.config.values == "symbols"]
     for number, record in enumerate(symbols):
         found = record.arrays["by_length"]
@@ -216,7 +216,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         label = f"{LABEL[record.config.model]}, N = {record.config.width}"
         plot.curve(right, LENGTHS, *zip(*bands, strict=True), label=label, style=number + 2)
     right.set(xlabel="symbols of the sequence", ylabel="symbols right (%)", ylim=(0, 102))
-    right.legend(frameon=False, fontsize=8)
+    plot.legend(right)
     return figure
 
 

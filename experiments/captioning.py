@@ -236,7 +236,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     plot.baseline(ax, (0, len(WORDS) - 1), (4 / 64, 4 / 64), label="attention spread evenly: mass")
     ax.set_xticks(range(len(WORDS)), WORDS)
     ax.set(xlabel="word that is written", ylabel="attention on the object named (share)", ylim=(0, 1.02))
-    ax.legend(frameon=False, fontsize=8)
+    plot.legend(ax)
 
     for number, record in enumerate(looking, 1):
         ax, shown = axes[number, 0], record.arrays

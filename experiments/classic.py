@@ -297,7 +297,7 @@ def draw(records: list[runs.Record]) -> "Figure":
                 ax.set(yscale="log", title=title, xlabel="training steps", ylabel=f"training loss ({UNIT[task]})")
         if ax.lines:
             plot.baseline(ax, ends, [trivial] * 2, label=f"trivial: {trivial:.4g}")
-            ax.legend(frameon=False, fontsize=8)
+            plot.legend(ax)
 
     ax: Axes = axes[1, 0]
     ax.set(yscale="log", ylabel="test loss, in units of the trivial predictor's")
@@ -315,7 +315,7 @@ def draw(records: list[runs.Record]) -> "Figure":
                     ax.plot(ends, [record.result["floor"]] * 2, color="black", linewidth=1.2)
     plot.baseline(ax, [-0.5, len(TASKS) - 0.5], [1, 1], label="trivial")
     ax.set_xticks(range(len(TASKS)), [LABEL[task] for task in TASKS])
-    ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(0.02, 0.94))
+    plot.legend(ax, ncols=2, loc="upper left", bbox_to_anchor=(0.02, 0.94))
 
     ax = axes[1, 1]
     ax.axis("off")

@@ -254,7 +254,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     ):
         if chosen:
             draw_panel(ax, chosen)
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="center right")
+    plot.legend(axes[0, 0], loc="center right")
     return figure
 
 
@@ -300,7 +300,7 @@ def _draw_depths(ax: "Axes", records: list[runs.Record]) -> None:
         else:  # out of reach for those with fewer layers, too
             plot.floor(ax, widths, floor, label=f"out of reach for {depth} layers", style=0)
         ax.set_xticks(widths)
-    ax.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.83))
+    plot.legend(ax, loc="upper right", bbox_to_anchor=(1, 0.83))
 
 
 def _draw_losses(ax: "Axes", line: list[runs.Record]) -> None:
@@ -317,7 +317,7 @@ def _draw_losses(ax: "Axes", line: list[runs.Record]) -> None:
     ax.set(xscale="log", xlim=(1e-2, 1e4 * latest), ylim=(0, 1.6))
     ax.set(xlabel="time of gradient flow", ylabel="loss (each line a seed)")
     ax.set_title(f"shift, {line[0].config.layers} layers: the saddle at zero")
-    ax.legend(frameon=False, fontsize=8, loc="center right")
+    plot.legend(ax, loc="center right")
 
 
 def _draw_escapes(ax: "Axes", records: list[runs.Record]) -> None:
@@ -342,7 +342,7 @@ def _draw_escapes(ax: "Axes", records: list[runs.Record]) -> None:
     sizes = sorted({record.config.size for record in records})
     ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ax.minorticks_off()
-    ax.legend(frameon=False, fontsize=8)
+    plot.legend(ax)
 
 
 if __name__ == "__main__":

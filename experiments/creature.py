@@ -218,7 +218,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             plot.curve(ax, places, *zip(*bands, strict=True), label=name, style=style)
     ax.set(xlabel="tokens read", ylabel="unseen sentences translated exactly (%)", ylim=(-2, 102))
     ax.set_xticks(places, [f"{low}-{high}" for low, high in LENGTHS])
-    ax.legend(frameon=False, fontsize=8, title="parameters in brackets", title_fontsize=8, loc="lower left")
+    plot.legend(ax, title="parameters in brackets", title_fontsize=8, loc="lower left")
 
     ax = axes[0, 1]
     looking = [record for record in records if record.config.model == "attention"]
@@ -228,7 +228,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             ratios = [record.config.teacher_forcing for record in line]
             columns = [[record.result[name] for record in line] for name in ("exact", "low", "high")]
             plot.curve(ax, ratios, *columns, label=f"{LABEL['attention']}, {steps:,} steps", style=style)
-            ax.legend(frameon=False, fontsize=8, loc="upper left")
+            plot.legend(ax, loc="upper left")
     ax.set(xlabel="teacher forcing: share of true tokens read back in training", ylim=(-2, 102))
     ax.set_ylabel("unseen sentences translated exactly (%)")
 

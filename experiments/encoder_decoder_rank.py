@@ -339,7 +339,7 @@ def _draw_spectrum(ax: "Axes", records: list[runs.Record], target: Target) -> No
     for style, (model, label) in enumerate(LABEL.items()):
         if line := _line(records, model, target):
             plot.points(ax, *_columns(line, 1e-6), label=label, style=style)
-    ax.legend(frameon=False, fontsize=8, loc="upper right" if slow else "lower left")
+    plot.legend(ax, loc="upper right" if slow else "lower left")
 
 
 def _draw_floors(ax: "Axes", records: list[runs.Record], model: Model, chosen: Sequence[Target], lowest: float) -> None:
@@ -353,7 +353,7 @@ def _draw_floors(ax: "Axes", records: list[runs.Record], model: Model, chosen: S
         ax.plot(every, floors, color=look["color"], linestyle=look["linestyle"], linewidth=1.2)
         plot.points(ax, *_columns(line, lowest / 100), label=target, style=style)
     ax.set(yscale="log", ylim=(lowest, 2), xlabel="numbers in the code, N", ylabel="squared error / |rho|²")
-    ax.legend(frameon=False, fontsize=8, loc="lower right" if len(every) > WIDEST else "upper right")
+    plot.legend(ax, loc="lower right" if len(every) > WIDEST else "upper right")
 
 
 def _draw_descent(ax: "Axes", records: list[runs.Record]) -> None:
@@ -371,7 +371,7 @@ def _draw_descent(ax: "Axes", records: list[runs.Record]) -> None:
             losses = [[row["loss"] for row in history if row["step"] == step] for step in steps]
             bands = zip(*[metrics.band(np.array(row) / record.result["floor"] - 1) for row in losses], strict=True)
             plot.curve(ax, steps, *bands, label=label, style=style, markers=False)
-    ax.legend(frameon=False, fontsize=8)
+    plot.legend(ax)
 
 
 def _identity(x):

@@ -266,7 +266,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     right.text(0.15, 3.6, "washout, not scored", va="top", fontsize=8, color="0.35")
     right.set(xlabel="time (units of the slow equation)", ylabel="y₁ (standard deviations)")
     right.set(xlim=(0, time[-1]), ylim=(-4, 4))
-    right.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
+    plot.legend(right, loc="lower right", ncols=2)
     figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8, title="parameters in brackets")
     return figure
 

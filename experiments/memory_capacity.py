@@ -223,7 +223,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         low, median, high = np.quantile(record.arrays["explained"], (0, 0.5, 1), axis=0)
         plot.curve(right, range(DELAY + 1), median, low, high, label=record.config.model, style=style, markers=False)
     right.set(xlabel="delay k (steps)", ylabel="R² of x(t - k)", ylim=(-0.05, 1.05))
-    right.legend(frameon=False, fontsize=8, loc="upper right")
+    plot.legend(right, loc="upper right")
     return figure
 
 

@@ -291,7 +291,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         paper = {names.index(model): nll for model, nll in PAPER[collection].items() if model in names}
         plot.levels(ax, [*paper], [*paper.values()], label="Bai et al. (test)", linestyle="-")
         ax.set_xticks(range(len(names)), [LABEL[model].replace(" ", "\n") for model in names], fontsize=8)
-        ax.legend(frameon=False, fontsize=8, loc="center right")
+        plot.legend(ax, loc="center right")
 
     shown = [record for record in records if record.config.model != "logistic" and record.config.collection == "jsb"]
     best = min(shown, key=lambda record: record.result["nll"], default=None)
@@ -316,7 +316,7 @@ def _learning(ax: "Axes", records: list[runs.Record]) -> None:
         style = get_args(Model).index(record.config.model)
         plot.curve(ax, steps, *zip(*bands, strict=True), label=LABEL[record.config.model], style=style, markers=False)
     ax.set(title="while they learn", xlabel="steps", ylabel="NLL of held-out training pieces", ylim=(8, 14))
-    ax.legend(frameon=False, fontsize=8)
+    plot.legend(ax)
 
 
 def _show_roll(ax: "Axes", roll: "np.ndarray") -> None:

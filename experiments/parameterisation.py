@@ -183,7 +183,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             panel(ax, chosen)
             ax.set_title(f"{target}, {LABEL[optimizer]}")
         row[-1].axis("off")
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="lower left")
+    plot.legend(axes[0, 0], loc="lower left")
 
     ax = axes[0, -1]
     ax.axis("on")

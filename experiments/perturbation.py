@@ -165,7 +165,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     every = sorted({record.config.states for record in free})
     ax.set_xticks(every, [str(states) for states in every])
     ax.minorticks_off()
-    ax.legend(frameon=False, fontsize=8, loc="lower left")
+    plot.legend(ax, loc="lower left")
 
     ax = axes[1, 2]
     rates = np.geomspace(1e-3, 1.0, 61)
@@ -174,7 +174,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         plot.curve(ax, rates, scale, scale, scale, label=LABEL[weights], style=style, markers=False)
     ax.set(xscale="log", yscale="log", title="how steep a weight's loss can be", xlabel="rate f")
     ax.set_ylabel("gradient scale |f'|/f²")
-    ax.legend(frameon=False, fontsize=8)
+    plot.legend(ax)
     return figure
 
 
@@ -193,7 +193,7 @@ def _draw_errors(ax: "Axes", line: list[runs.Record], title: str) -> None:
     ax.axhline(1.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="silence")
     ax.set(xscale="log", yscale="log", xlim=(BETAS[0], BETAS[-1]), ylim=(lowest, 1e2), title=title)
     ax.set(xlabel="change of the weights, beta", ylabel="squared error / |target|²")
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    plot.legend(ax, loc="lower right")
 
 
 if __name__ == "__main__":

@@ -277,7 +277,7 @@ def _draw_line(ax: "Axes", line: list[runs.Record], along: str) -> None:
     ax.set(xlabel="delay k" if along == "delay" else "random pole pairs p", ylabel="squared error / |target|²")
     ax.set_xticks(places, [str(place) for place in places])
     ax.minorticks_off()
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    plot.legend(ax, loc="lower right")
 
 
 if __name__ == "__main__":

@@ -211,7 +211,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     side = records[0].config.side
     ax.set(xlabel="parameters below the names", ylabel="correct test images (%), 95 % interval", ylim=(0, 102))
     ax.set_title(f"MNIST, {side}x{side} pixels one by one")
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    plot.legend(ax, loc="lower right")
 
     for ax, order in zip(axes[0, 1:], get_args(Order), strict=True):
         for record in records:
@@ -222,8 +222,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             style = list(LABEL).index(record.config.model)
             plot.curve(ax, steps, loss, loss, loss, label=LABEL[record.config.model], style=style)
         ax.set(yscale="log", xlabel="training steps", ylabel="training loss (nats an image)", title=order)
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(frameon=False, fontsize=8)
+        plot.legend(ax)
     return figure
 
 

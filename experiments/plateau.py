@@ -258,7 +258,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     theory = [plateau.second_plateau(memory) / plateau.HEIGHT for memory in memories]
     plot.baseline(ax, memories, theory, label="one spare unit: 1 - 1.30/memory")
     ax.set(title="the second plateau", xlabel="memory", ylabel=f"loss at time {LONGEST:.0e} / plateau", ylim=(0, 1.05))
-    ax.legend(frameon=False, fontsize=8)
+    plot.legend(ax)
     return figure
 
 
@@ -307,7 +307,7 @@ def _draw_losses(ax: "Axes", line: list[runs.Record]) -> None:
         config = line[0].config
         ax.set_title(_label(config) + ends)
         ax.set_xlabel("time" if config.optimizer == "flow" else f"step (learning rate {config.rate:g})")
-    ax.legend(frameon=False, fontsize=8, loc="lower left")
+    plot.legend(ax, loc="lower left")
 
 
 def _escaped(line: list[runs.Record]) -> list[runs.Record]:
@@ -328,7 +328,7 @@ def _draw_escapes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
     ax.set(yscale="log", xlabel="memory", ylabel="steps until 5 % below the plateau\n(gradient flow: time)")
     ax.set_title("escape: median and range over seeds")
     if lines:
-        ax.legend(frameon=False, fontsize=8, loc="upper left")
+        plot.legend(ax, loc="upper left")
 
 
 def _draw_slopes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
@@ -346,7 +346,7 @@ def _draw_slopes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
             plot.curve(ax, middles, slopes, slopes, slopes, label=label, style=style)
     ax.axhline(2.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="2: all units at rate 1")
     ax.set(ylim=(0, 3), title="local exponent", xlabel="memory", ylabel="d log(escape) / d memory")
-    ax.legend(frameon=False, fontsize=8)
+    plot.legend(ax)
 
 
 if __name__ == "__main__":

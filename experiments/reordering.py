@@ -262,7 +262,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             plot.floor(ax, ends, [row["causal_floor"]] * 2, label="no causal model can" if first else None, style=5)
         ax.set_xticks(range(len(tasks)), [LABEL[task] for task in tasks], fontsize=8)
         ax.set_ylabel("mean squared error")
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="lower right")
+    plot.legend(axes[0, 0], loc="lower right")
     return figure
 
 

@@ -322,7 +322,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     plot.baseline(ax, [0, 100], [0, 100], label="as sure as right")
     ax.set(xlabel="predicted probability of positive (%)", ylabel="positive sentences (%), 95 % interval")
     ax.set(xlim=(0, 100), ylim=(0, 100), title="can probabilities be believed? (one seed; error: median of seeds)")
-    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    plot.legend(ax, loc="upper left")
 
     ax = axes[1, 1]
     ax.axis("off")
@@ -349,7 +349,7 @@ def accuracies(ax: "Axes", records: list[runs.Record], names: list[str]) -> None
     plot.baseline(ax, ends, [80, 80], label="80 %")
     ax.set_xticks(range(len(records)), names, fontsize=8)
     ax.set(xlim=ends, ylabel="development sentences right (%)")
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    plot.legend(ax, loc="lower right")
 
 
 if __name__ == "__main__":

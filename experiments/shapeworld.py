@@ -293,7 +293,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         plot.levels(ax, places, [row[chance] for row in rows], label=label, linestyle="--")
         ax.set_xticks(places, names)
         ax.set(ylabel="true of test images (%)", title=title, ylim=(0, 104), xlim=(-0.5, len(records) - 0.5))
-        ax.legend(frameon=False, fontsize=8, loc="lower left")
+        plot.legend(ax, loc="lower left")
 
     best = max(records, key=lambda record: record.result["judged_true"])
     shown, ax = best.arrays, axes[1, 0]

@@ -300,7 +300,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             ylabel="words tagged right (%)", xlabel="model, parameters", title=title, xlim=(-0.5, len(records) - 0.5)
         )
         ax.margins(y=0.1)
-    axes[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
+    plot.legend(axes[0, 0], loc="upper left")
 
     best = min(records, key=lambda record: record.result["validation_error"])
     called = LABEL[best.config.model].replace("\n", " ")

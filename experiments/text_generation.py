@@ -351,7 +351,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             ax, read, *zip(*bands, strict=True), label=LABEL[record.config.model], style=style[record.config.model]
         )
     ax.set(xlabel="characters read (millions)", ylabel="bits a character, validation text", title="Tiny Shakespeare")
-    _legend(ax)
+    plot.legend(ax)
 
     ax = axes[0, 1]
     for place, record in enumerate(plays):
@@ -389,7 +389,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     ax.set_xticks(range(len(units)), units)
     ax.set(ylabel="bits a character, validation file", title="Penn Treebank by unit (numbers: perplexity of a word)")
     ax.set_xlim(-0.6, len(units) - 0.4)
-    _legend(ax)
+    plot.legend(ax)
 
     ax = axes[1, 1]
     ax.axis("off")
@@ -409,11 +409,6 @@ def _lines() -> list[tuple[str, str]]:
         ("bigram_floor", "no bigram model can be below"),
         (f"{ORDER}_gram", f"{ORDER}-gram model, Kneser-Ney"),
     ]
-
-
-def _legend(ax: "Axes") -> None:
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=8)
 
 
 if __name__ == "__main__":

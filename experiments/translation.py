@@ -346,7 +346,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             )
     ax.set_xticks(range(len(corpora)), corpora)
     ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, len(corpora) - 0.5), ylim=(0, None), title="translations")
-    _legend(ax)
+    plot.legend(ax)
 
     ax = axes[0, 1]
     for record in full:
@@ -354,7 +354,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         if record.config.corpus == "spa-eng" and line.size:
             plot.curve(ax, *line, label=record.config.model, style=style[record.config.model])
     ax.set(xlabel="words of the source sentence", ylabel="BLEU, 95 % interval", title="spa-eng by length")
-    _legend(ax)
+    plot.legend(ax)
 
     ax = axes[0, 2]
     for number, record in enumerate(record for record in records if record.config.pairs == FEW):
@@ -365,7 +365,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
         plot.curve(ax, epochs, losses, losses, losses, label=f"{name}\n{bleu}", style=number + 3, markers=False)
     ax.set(xlabel="epochs", ylabel="validation loss (nats a token)", title=f"{FEW:,} pairs, attention: over-fitting")
-    _legend(ax)
+    plot.legend(ax)
 
     looking = [record for record in full if record.config.model != "lstm"]
     looking.sort(key=lambda record: (record.config.corpus != "spa-eng", record.config.model))
@@ -391,11 +391,6 @@ def draw(records: list[runs.Record]) -> "Figure":
     ax.text(0, 1, "\n".join(lines), va="top", fontsize=9, family="monospace", transform=ax.transAxes)
     ax.set_title("seed S2's three sentences")
     return figure
-
-
-def _legend(ax: "Axes") -> None:
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=8)
 
 
 def _bare(*sides: "np.ndarray") -> list[list[str]]:

@@ -73,6 +73,12 @@ def points(
     ax.errorbar(x, median, [below, above], label=label, linestyle="", elinewidth=1.2, capsize=2.5, **marks)
 
 
+def legend(ax: Axes, **options: Any) -> None:
+    """Names for what has one, small and without a frame; nothing where nothing has. Options are matplotlib's."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(**{"frameon": False, "fontsize": 8} | options)
+
+
 def levels(ax: Axes, x: Numbers, y: Numbers, *, label: str, linestyle: str) -> None:
     """A short black line at each place of a categorical axis, for what needs no training."""
     for index, (place, height) in enumerate(zip(x, y, strict=True)):

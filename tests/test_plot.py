@@ -114,3 +114,15 @@ def test_a_figure_is_written_without_a_window(tmp_path):
     plot.baseline(axes[0, 0], [0, 1], [1, 1], label="zero predictor")
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_legend_is_there_if_anything_has_a_name():
+    ax = plot.figure()[1][0, 0]
+    plot.legend(ax)
+    assert ax.get_legend() is None
+    ax.plot([0, 1], label="a line")
+    plot.legend(ax, fontsize=5)
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["a line"]
+    assert legend.get_texts()[0].get_fontsize() == 5
+    assert not legend.get_frame_on()
