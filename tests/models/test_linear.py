@@ -198,4 +198,4 @@ def test_rates_of_the_theory_are_the_models():
         (jax.nn.softplus, perturbation.SOFTPLUS),
         (reciprocal, perturbation.BEST),
     ):
-        np.testing.assert_allclose(ours(weights), numpys.rate(weights), rtol=1e-5)
+        np.testing.assert_allclose(ours(jnp.asarray(weights)), numpys.rate(weights), rtol=1e-5)
