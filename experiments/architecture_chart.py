@@ -5,11 +5,15 @@ Figure    experiments/figures/architecture_chart.png
 Question  White noise through damped waves of p random pole pairs that begin after a delay of k steps: of what kind of
           memory does each architecture learn most, the one that is long or the one that is rich, and where does it pass
           what a linear RNN of eight states could do at best?
-Expect    to be filled in
+Expect    After 800 steps: linear networks of 4,400 parameters know every one of these memories (errors below 4e-4), and
+          of those with a nonlinearity the TCN alone, .001 to .004 whatever k and p. Delays stop RNN, GRU and LSTM: at
+          16 steps they have learned next to nothing (GRU with one pair: .1), at 0 and 4 at most .16 is left. The LRU
+          minds delays less (.02 at 16, .2 to .4 at 48) and pairs hardly; the Transformer minds pairs (.05 to .3 with
+          one or two, .5 to .9 with more). TCN and LRU pass eight linear states where those can least.
 Fair      Equal parameters (within 5 %), steps, batches and targets; learning rates as usual for each kind. One seed:
           neighbouring cells are the repetition.
 Differs   from the theory: all but two are nonlinear, so that the floor of eight linear states is a mark and no bound.
-Cost      to be measured
+Cost      12 min on one CPU core
 Run       python experiments/architecture_chart.py
 Next      python experiments/architecture_chart.py --model lru tcn --steps 10000 --out results/mine
 """
@@ -206,9 +210,8 @@ def draw(records: list[runs.Record]) -> "Figure":
         panel(ax, mine, "error", f"{LABEL[model]} ({mine[0].result['parameters']:,} parameters)")
     for ax in panels[len(models) + 1 :]:
         ax.axis("off")
-    figure.suptitle(
-        "squared error / variance; shade: log10(error / floor), white at 1/100, black at 10,000 times", fontsize=10
-    )
+    scale = "log10(error / floor), white at 1/100, black at 10,000 times; *: below the floor"
+    figure.suptitle(f"squared error / variance; shade: {scale}", fontsize=10)
     return figure
 
 
