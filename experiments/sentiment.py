@@ -280,10 +280,8 @@ def classify(records: list[runs.Record], sentence: str) -> None:
         raise ValueError("--classify needs a finished network, found none: train one without it")
     record = max(networks, key=lambda record: record.result["validation_accuracy"])
     language = Language.from_json(record.read("language.json"))
-    if not (ids := language.ids(sentence)):
-        raise ValueError(f"the sentence must hold a word, got {sentence!r}")
-    if unknown := language.unknown(sentence):
-        print(f"warning: read as <unk>: {', '.join(unknown)} ({len(unknown)} of {len(ids)} words)", file=sys.stderr)
+    if warning := language.warning(sentence):
+        print(f"warning: {warning}", file=sys.stderr)
     model, loaded = build(record.config, len(language.vocabulary)), runs.load(record.folder)
     batch = Sentiment(language, [], [], []).batch([Example(sentence, 0)])
     logits = [model.apply(loaded.params(seed), batch.inputs, mask=batch.mask) for seed in range(record.config.seeds)]

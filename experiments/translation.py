@@ -310,10 +310,8 @@ def translate(records: list[runs.Record], sentence: str) -> None:
     source, target = (Language.from_json(record.read(f"{side}.json")) for side in ("source", "target"))
     model = build(record.config, len(source.vocabulary), len(target.vocabulary))
     translator = Translator(model, runs.load(record.folder).params(), source, target, record.result["longest"])
-    if not (ids := source.ids(sentence)):
-        raise ValueError(f"the sentence must hold a word, got {sentence!r}")
-    if unknown := source.unknown(sentence):
-        print(f"warning: read as <unk>: {', '.join(unknown)} ({len(unknown)} of {len(ids)} words)", file=sys.stderr)
+    if warning := source.warning(sentence):
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"{record.folder.name}: BLEU {record.result['bleu']:.1f}\n> {sentence}")
     for found in translator([sentence])[0]:
         print(f"< {found.text}   (log-probability {found.log_probability:.2f})")

@@ -43,6 +43,17 @@ class Language:
         """The tokens of a sentence that the vocabulary lacks."""
         return self.vocabulary.unknown(self.tokenizer.split(sentence))
 
+    def warning(self, sentence: str) -> str | None:
+        """What to tell whoever typed a sentence in which there are unknown words.
+
+        Raises:
+            ValueError: the sentence holds no word.
+        """
+        if not (ids := self.ids(sentence)):
+            raise ValueError(f"the sentence must hold a word, got {sentence!r}")
+        unknown = self.unknown(sentence)
+        return f"read as <unk>: {', '.join(unknown)} ({len(unknown)} of {len(ids)} words)" if unknown else None
+
     def to_json(self) -> str:
         """Tokenizer and vocabulary as text."""
         kind, fields = type(self.tokenizer).__name__, dataclasses.asdict(self.tokenizer)  # pyright: ignore

@@ -129,6 +129,10 @@ def test_vocabularies_are_counted_on_the_training_pairs_alone():
     assert often.source.vocabulary.symbols[4:] == ("a", "b")
     assert often.target.vocabulary.symbols[4:] == ("x", "z")
     assert often.source.unknown("c a d") == ["c", "d"]
+    assert often.source.warning("c a d") == "read as <unk>: c, d (2 of 3 words)"
+    assert often.source.warning("a a") is None
+    with pytest.raises(ValueError, match="must hold a word, got ' '"):
+        often.source.warning(" ")
 
 
 def test_a_batch_holds_the_pairs_in_order():
