@@ -110,7 +110,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     else:
         apply, params = _given(config, task, train_key)
     predictions = evaluate.predict(apply, params, test.inputs)
-    counted = np.asarray(test.weight[0]) > 0  # the same steps of every sequence
+    counted = np.asarray(test.weight)[0] > 0  # the same steps of every sequence
     targets = np.asarray(test.targets, np.float64)[:, counted]
     errors = np.stack([((found[:, counted] - targets) ** 2).mean(axis=(0, 1)) for found in predictions])
     errors, variance = errors.reshape(len(group), config.seeds, DELAY + 1), targets.var(axis=(0, 1))

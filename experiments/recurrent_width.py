@@ -102,12 +102,16 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     times = np.unique(np.geomspace(1, config.steps, 200).round().astype(int))
 
     def train_one(start, key, target, rate):
+        def missed(weights):
+            W, U, c = weights
+            return target - population.response(W, U, c, LENGTH)
+
         def exact(weights):
-            return population.last_step(target - population.response(*weights, LENGTH))
+            return population.last_step(missed(weights))
 
         def sampled(weights, key):
             x = jax.random.normal(key, (config.batch_size, LENGTH))
-            return jnp.mean((x @ (target - population.response(*weights, LENGTH))) ** 2)
+            return jnp.mean((x @ missed(weights)) ** 2)
 
         loss = sampled if config.batch_size else lambda weights, key: exact(weights)
         return train.descend(loss, train.adam(rate, config.steps), start, key, times, watch=exact)

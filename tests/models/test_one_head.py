@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,8 +29,11 @@ def test_logits_have_the_rank_asked_for(key):
     head = LowRank(2, features=3)
     source = contracts.inputs(key, 8, width=5)
     mask = jnp.ones(source.shape[:2], bool)
-    params = head.init(key, source, mask, method=lambda head, x, mask: head.look(head.prepare(x, mask), x))
-    _, weights = head.apply(params, source, mask, method=lambda head, x, mask: head.look(head.prepare(x, mask), x))
+
+    def look(head, x):
+        return head.look(head.prepare(x, mask), x)[1]
+
+    weights: Any = head.apply(head.init(key, source, method=look), source, method=look)
     logits = np.log(np.asarray(weights[0, 0], np.float64))
     spectrum = np.linalg.svd(logits - logits.mean(axis=1, keepdims=True), compute_uv=False)
     assert spectrum[1] > 1e-3 * spectrum[0]
