@@ -1,6 +1,7 @@
 """Files from the network, checked before they are there, and archives that may write nowhere but in their folder."""
 
 import bz2
+import errno
 import gzip
 import hashlib
 import http.client
@@ -129,7 +130,9 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int) -> None:
     except DataError:
         raise
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, _CLASHES):
+        # Python's zipfile may seek to before the file's begin, where a damaged directory points: EINVAL.
+        told = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+        if told and not isinstance(error, _CLASHES):
             raise  # the disk's fault
         raise DataError([f"{archive}: expected a whole zip or tar, found {error or type(error).__name__}"]) from None
     finally:

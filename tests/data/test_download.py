@@ -186,6 +186,15 @@ def sparse() -> bytes:
 
 
 ESCAPES = ["../evil", "a/../../evil", "/evil", "..\\evil", "C:evil", "b/../../evil/x"]
+
+
+def misplaced(content):
+    """A zip whose end says that the directory is 1,000 bytes later: everything else then begins before the file."""
+    end = content.rindex(b"PK\5\6") + 16
+    offset = int.from_bytes(content[end : end + 4], "little") + 1000
+    return content[:end] + offset.to_bytes(4, "little") + content[end + 4 :]
+
+
 REFUSED = {
     **{f"tar {name}": (tarred(("ok", b"1"), (name, b"2")), "expected relative names") for name in ESCAPES},
     **{f"zip {name}": (zipped(("ok", b"1"), (name, b"2")), "expected relative names") for name in ESCAPES},
@@ -207,6 +216,7 @@ REFUSED = {
     "empty": (b"", "expected a whole zip or tar"),
     "text": (b"<html>404</html>" * 99, "expected a whole zip or tar"),
     **{f"cut {kind}": (WHOLE[kind][:-20], "expected a whole zip or tar") for kind in ("gz", "bz2", "xz", "zip")},
+    "misplaced zip": (misplaced(WHOLE["zip"]), "expected a whole zip or tar"),
     "cut plain": (WHOLE["plain"][:2_000], "expected a whole zip or tar"),
 }
 
