@@ -112,13 +112,14 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     predictions = evaluate.predict(apply, params, test.inputs)
     counted = np.asarray(test.weight)[0] > 0  # the same steps of every sequence
     targets = np.asarray(test.targets, np.float64)[:, counted]
-    errors = np.stack([((found[:, counted] - targets) ** 2).mean(axis=(0, 1)) for found in predictions])
-    errors, variance = errors.reshape(len(group), config.seeds, DELAY + 1), targets.var(axis=(0, 1))
+    # What is left of all delays in each sequence, as a share of the variance: the standard error is over sequences.
+    missed = np.stack([((found[:, counted] - targets) ** 2).mean(axis=1) for found in predictions])
+    missed = missed.reshape(len(group), config.seeds, *missed.shape[1:]) / targets.var(axis=(0, 1))
     for index, record in enumerate(records):
-        explained = 1 - errors[index] / variance
-        # Of 65,000 outputs a delay: the standard error of the sum is below 0.02.
-        floor = bounds.bessel(DELAY + 1, FEATURES)
-        bounds.require_above(floor, (DELAY + 1) - explained.sum(axis=1), 0.02)
+        explained = 1 - missed[index].mean(axis=1)
+        of_sequences = missed[index].sum(axis=2)
+        standard_error = of_sequences.std(axis=1) / of_sequences.shape[1] ** 0.5
+        bounds.require_above(bounds.bessel(DELAY + 1, FEATURES), of_sequences.mean(axis=1), standard_error)
         total = metrics.band(explained.sum(axis=1))
         row = {
             "learning_rate": group[index].rate,
