@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from seqjax.models.layers import zero_padding
+from seqjax.models.layers import widened, zero_padding
 from seqjax.types import PAD, SOS, Carry
 
 
@@ -39,6 +40,7 @@ class LanguageModel(nn.Module):
         embedding: width of the vectors that stand for tokens.
         dropout: share of embeddings, and of what the logits are computed from, dropped in training.
         tied: whether the embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
+        dtype: what embedding and readout compute with, as in `Transformer`; the backbone has its own.
     """
 
     backbone: nn.Module
@@ -46,15 +48,16 @@ class LanguageModel(nn.Module):
     embedding: int = 256
     dropout: float = 0.0
     tied: bool = False
+    dtype: DTypeLike | None = None
 
     def setup(self):
-        self.embed = nn.Embed(self.vocab, self.embedding)
+        self.embed = nn.Embed(self.vocab, self.embedding, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
         if self.tied:
-            self.narrow = nn.Dense(self.embedding, use_bias=False)
+            self.narrow = nn.Dense(self.embedding, use_bias=False, dtype=self.dtype)
             self.bias = self.param("bias", nn.initializers.zeros_init(), (self.vocab,))
         else:
-            self.readout = nn.Dense(self.vocab)
+            self.readout = nn.Dense(self.vocab, dtype=self.dtype)
 
     def start(self, batch: int, length: int) -> Carry:
         """The backbone's empty memory, for texts of at most `length` tokens."""
@@ -115,4 +118,4 @@ class LanguageModel(nn.Module):
         else:
             logits = self.readout(features)
         never = (jnp.arange(self.vocab) == PAD) | (jnp.arange(self.vocab) == SOS)
-        return jnp.where(never.reshape(1, 1, -1), -jnp.inf, logits)
+        return jnp.where(never.reshape(1, 1, -1), -jnp.inf, widened(logits))

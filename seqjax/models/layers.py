@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from seqjax.types import Carry
@@ -13,6 +15,11 @@ from seqjax.types import Carry
 def zero_padding(y: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None) -> Array:
     """Zeros where a step is not real, whatever stood there (NaN included)."""
     return y if mask is None else jnp.where(mask[..., None], y, 0.0)
+
+
+def widened(y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """What leaves a model has single precision or more, whatever it was computed with."""
+    return y.astype(jnp.promote_types(y.dtype, jnp.float32))
 
 
 class Causal(nn.Module):
@@ -68,6 +75,7 @@ class CausalConv(nn.Module):
         weight_norm: learn direction and length of each output channel's kernel apart, w = g v / |v|
             (Salimans & Kingma 2016, arXiv:1602.07868); g starts as |v|, so that the start is the same without it.
         use_bias: whether there is one.
+        dtype: what is computed with, and what the memory holds; None: what inputs and parameters have.
     """
 
     features: int
@@ -75,6 +83,7 @@ class CausalConv(nn.Module):
     dilation: int = 1
     weight_norm: bool = False
     use_bias: bool = True
+    dtype: DTypeLike | None = None
 
     @property
     def reach(self) -> int:
@@ -83,7 +92,7 @@ class CausalConv(nn.Module):
 
     def start(self, batch: int, inputs: int) -> Taps:
         """No past: zeros."""
-        return Taps(jnp.zeros((batch, self.reach, inputs)), jnp.zeros((batch,), jnp.int32))
+        return Taps(jnp.zeros((batch, self.reach, inputs), self.dtype), jnp.zeros((batch,), jnp.int32))
 
     @nn.compact
     def extend(
@@ -94,15 +103,18 @@ class CausalConv(nn.Module):
         mask: Bool[Array, "batch time"] | None = None,
     ) -> tuple[Taps, Float[Array, "batch time features"]]:
         """Convolve further steps: `kernel_size` products for a single one, whatever the dilation."""
-        kernel = self._kernel(x.shape[-1])
+        x, kernel = promote_dtype(x, self._kernel(x.shape[-1]), dtype=self.dtype)
         if x.shape[1] == 1:
             taps, window = self._step(taps, x, mask)
         else:
             taps, window = self._chunk(taps, x, mask)
-        y = window @ kernel.reshape(-1, self.features)
+        # Two matrices, and the kernel first: with three axes, or the other way round, the product for the kernel's
+        # gradient takes XLA on CPU twice as long.
+        batch, time, taken = window.shape
+        y = jnp.einsum("kf,nk->fn", kernel.reshape(taken, -1), window.reshape(-1, taken)).T.reshape(batch, time, -1)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-            y += bias.reshape(1, 1, -1)
+            y += bias.astype(y.dtype).reshape(1, 1, -1)
         return taps, y
 
     def _kernel(self, inputs: int) -> Float[Array, "kernel_size inputs features"]:

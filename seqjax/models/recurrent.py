@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from seqjax.models.layers import Causal, zero_padding
@@ -47,7 +49,7 @@ class RNN:
         return jnp.zeros((batch, features))
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
-        h = self.activation(projected + state @ kernel + bias[None, :])
+        h = self.activation(projected + _recur(state, kernel) + bias[None, :])
         return h, h
 
 
@@ -66,7 +68,7 @@ class GRU:
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
         width = state.shape[-1]
-        recurrent = state @ kernel
+        recurrent = _recur(state, kernel)
         gate = nn.sigmoid(projected[:, : 2 * width] + recurrent[:, : 2 * width] + bias[None, : 2 * width])
         reset, update = gate[:, :width], gate[:, width:]
         memory = recurrent[:, 2 * width :] + bias[None, 3 * width :]
@@ -90,10 +92,15 @@ class LSTM:
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
         h, c = state
-        i, f, g, o = jnp.split(projected + h @ kernel + bias[None, :], 4, axis=-1)
+        i, f, g, o = jnp.split(projected + _recur(h, kernel) + bias[None, :], 4, axis=-1)
         c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
         h = nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
+
+
+def _recur(state: Array, kernel: Array) -> Array:
+    """The recurrent product, with the kernel's numbers, but as precise as the state: that adds up over many steps."""
+    return jnp.matmul(state.astype(kernel.dtype), kernel, preferred_element_type=state.dtype)
 
 
 class Layer(nn.Module):
@@ -101,6 +108,7 @@ class Layer(nn.Module):
 
     features: int
     cell: Callable[[], Cell]
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(
@@ -114,6 +122,7 @@ class Layer(nn.Module):
         input_kernel = self.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], width))
         kernel = self.param("recurrent_kernel", _orthogonal_blocks(cell.gates), (self.features, width))
         bias = self.param("bias", nn.initializers.zeros_init(), (cell.biases * self.features,))
+        x, input_kernel, kernel = promote_dtype(x, input_kernel, kernel, dtype=self.dtype)
 
         def step(state: State, now: tuple[Array, Array | None]) -> tuple[State, Array]:
             projected, real = now
@@ -122,9 +131,12 @@ class Layer(nn.Module):
                 return new, y
             return jax.tree.map(lambda after, before: jnp.where(real[:, None], after, before), new, state), y
 
-        # Time-major inside: each step then reads one contiguous slice.
-        projected = jnp.swapaxes(x @ input_kernel, 0, 1)
-        state, y = jax.lax.scan(step, state, (projected, None if mask is None else mask.T))
+        # Time-major inside: each step then reads one contiguous slice. One product of two matrices: with three axes,
+        # XLA on CPU would turn all that it keeps for the gradient round, a sixth of a training step.
+        batch, time, inputs = x.shape
+        projected = jnp.swapaxes(x, 0, 1).reshape(time * batch, inputs) @ input_kernel
+        over_time = projected.reshape(time, batch, width), None if mask is None else mask.T
+        state, y = jax.lax.scan(step, state, over_time)
         return state, zero_padding(jnp.swapaxes(y, 0, 1), mask)
 
 
@@ -147,12 +159,14 @@ class Recurrent(Causal):
         cell: RNN, GRU or LSTM, or a partial of one: `partial(RNN, activation=nn.relu)`.
         layers: depth of the stack.
         dropout: share of activations dropped between layers in training.
+        dtype: what products are computed with, as in `Transformer`; the state keeps single precision.
     """
 
     features: int
     cell: Callable[[], Cell] = GRU
     layers: int = 1
     dropout: float = 0.0
+    dtype: DTypeLike | None = None
 
     def start(self, batch: int, inputs: int, length: int) -> tuple[State, ...]:
         """One zero state a layer; its size depends neither on `inputs` nor on `length`."""
@@ -173,7 +187,7 @@ class Recurrent(Causal):
         for depth, state in enumerate(carry):
             if depth:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
-            state, x = Layer(self.features, self.cell, name=f"layer_{depth}")(state, x, mask)
+            state, x = Layer(self.features, self.cell, self.dtype, name=f"layer_{depth}")(state, x, mask)
             left.append(state)
         return tuple(left), x
 
@@ -185,13 +199,14 @@ class Bidirectional(nn.Module):
 
     Attributes:
         features: width of the output; each direction has half of it.
-        cell, layers, dropout: as in `Recurrent`.
+        cell, layers, dropout, dtype: as in `Recurrent`.
     """
 
     features: int
     cell: Callable[[], Cell] = GRU
     layers: int = 1
     dropout: float = 0.0
+    dtype: DTypeLike | None = None
 
     def __post_init__(self):
         if self.features % 2:
@@ -218,9 +233,9 @@ class Bidirectional(nn.Module):
             if depth:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
             half = self.features // 2
-            forward, ahead = Layer(half, self.cell, name=f"forward_{depth}")(forward, x, mask)
+            forward, ahead = Layer(half, self.cell, self.dtype, name=f"forward_{depth}")(forward, x, mask)
             turned = reverse(x, mask)
-            backward, behind = Layer(half, self.cell, name=f"backward_{depth}")(backward, turned, mask)
+            backward, behind = Layer(half, self.cell, self.dtype, name=f"backward_{depth}")(backward, turned, mask)
             x = jnp.concatenate([ahead, reverse(behind, mask)], axis=-1)
             left.append((forward, backward))
         return tuple(left), x

@@ -2,9 +2,10 @@
 
 import jax
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.layers import Causal, CausalConv, Taps, zero_padding
+from seqjax.models.layers import Causal, CausalConv, Taps, widened, zero_padding
 
 
 class TCN(Causal):
@@ -19,6 +20,7 @@ class TCN(Causal):
         dilations: one block per entry; doubling gives exponential reach.
         dropout: share of activations dropped in training.
         weight_norm: as in the paper; see `CausalConv`.
+        dtype: what is computed with, as in `Transformer`.
     """
 
     features: int
@@ -26,6 +28,7 @@ class TCN(Causal):
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     dropout: float = 0.0
     weight_norm: bool = False
+    dtype: DTypeLike | None = None
 
     def __post_init__(self):
         if self.kernel_size < 1:
@@ -39,8 +42,8 @@ class TCN(Causal):
         """Time steps that reach one output: 1 + 2 (kernel_size - 1) sum(dilations)."""
         return 1 + 2 * (self.kernel_size - 1) * sum(self.dilations)
 
-    def _conv(self, dilation: int, name: str | None = None) -> CausalConv:
-        return CausalConv(self.features, self.kernel_size, dilation, self.weight_norm, name=name, parent=None)
+    def _conv(self, dilation: int) -> CausalConv:
+        return CausalConv(self.features, self.kernel_size, dilation, dtype=self.dtype, parent=None)
 
     def start(self, batch: int, inputs: int, length: int) -> tuple[tuple[Taps, Taps], ...]:
         """Empty buffers, two a block; their size does not depend on `length`."""
@@ -63,10 +66,10 @@ class TCN(Causal):
         # Padding may hold anything, and a NaN that no output shows would still reach the kernels' gradients.
         left, x = [], zero_padding(x, mask)
         for dilation, (first, second) in zip(self.dilations, carry, strict=True):
-            block = Block(self.features, self.kernel_size, dilation, self.dropout, self.weight_norm)
+            block = Block(self.features, self.kernel_size, dilation, self.dropout, self.weight_norm, self.dtype)
             buffers, x = block((first, second), x, mask=mask, train=train)
             left.append(buffers)
-        return tuple(left), zero_padding(x, mask)
+        return tuple(left), zero_padding(widened(x), mask)
 
 
 class Block(nn.Module):
@@ -77,6 +80,7 @@ class Block(nn.Module):
     dilation: int
     dropout: float
     weight_norm: bool
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(
@@ -84,10 +88,10 @@ class Block(nn.Module):
     ) -> tuple[tuple[Taps, Taps], Array]:
         y, left = x, []
         for taps in buffers:
-            conv = CausalConv(self.features, self.kernel_size, self.dilation, self.weight_norm)
+            conv = CausalConv(self.features, self.kernel_size, self.dilation, self.weight_norm, dtype=self.dtype)
             taps, y = conv.extend(taps, y, mask=mask)
             y = nn.Dropout(self.dropout)(jax.nn.relu(y), deterministic=not train)
             left.append(taps)
         if x.shape[-1] != self.features:
-            x = nn.Dense(self.features, name="shortcut")(x)
+            x = nn.Dense(self.features, dtype=self.dtype, name="shortcut")(x)
         return (left[0], left[1]), jax.nn.relu(x + y)

@@ -1,15 +1,17 @@
 """The Transformer over one sequence: causal with a key/value cache, or reading both ways."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from seqjax.models.attention import dot_attention
-from seqjax.models.layers import zero_padding
+from seqjax.models.attention import dot_attention, self_attention
+from seqjax.models.layers import widened, zero_padding
 
 Look = Callable[[Array], tuple[Array, Array]]
 """`queries -> (what they see, weights)`: an attention over something that is not part of the sequence."""
@@ -34,7 +36,7 @@ class Sinusoid(Positions):
 
     def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
         angle = _angles(index, x.shape[-1], self.longest)
-        return x + jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)[..., : x.shape[-1]]
+        return x + jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)[..., : x.shape[-1]].astype(x.dtype)
 
 
 class Learned(Positions):
@@ -48,7 +50,7 @@ class Learned(Positions):
             raise ValueError(f"learned positions hold {self.length} steps, got {x.shape[1]}")
         table = self.param("table", nn.initializers.normal(0.02), (self.length, x.shape[-1]))
         # Filling with NaN: a position past the table, which only a streaming caller can reach, must not go unnoticed.
-        return x + jnp.take(table, index, axis=0, mode="fill")
+        return x + jnp.take(table, index, axis=0, mode="fill").astype(x.dtype)
 
 
 class Rotary(Positions):
@@ -62,7 +64,8 @@ class Rotary(Positions):
         angle = _angles(index, heads.shape[-1], self.longest)[:, :, None, :]
         first, second = jnp.split(heads, 2, axis=-1)
         sin, cos = jnp.sin(angle), jnp.cos(angle)
-        return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+        turned = jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+        return turned.astype(heads.dtype)
 
 
 def _angles(index: Int[Array, "batch time"], width: int, longest: float) -> Float[Array, "batch time half"]:
@@ -100,6 +103,8 @@ class Transformer(nn.Module):
         positions: a class of this module, or a partial of one: Sinusoid, Learned, Rotary, or Positions for none.
         activation: of the feed-forward layer.
         dropout: share of each sublayer's output dropped in training.
+        dtype: what is computed with, such as `jnp.bfloat16`; None: what inputs and parameters have. Parameters, norms'
+            statistics, sums of attention weights and the output have single precision or more, whatever it is.
     """
 
     features: int
@@ -111,6 +116,7 @@ class Transformer(nn.Module):
     positions: Callable[..., Positions] = Sinusoid
     activation: Callable[[Array], Array] = nn.gelu
     dropout: float = 0.0
+    dtype: DTypeLike | None = None
 
     def __post_init__(self):
         if self.heads < 1 or self.features % self.heads:
@@ -120,7 +126,7 @@ class Transformer(nn.Module):
     def start(self, batch: int, inputs: int, length: int) -> Cache:
         """An empty cache of `length` slots."""
         shape = (batch, length, self.heads, self.features // self.heads)
-        empty = tuple(jnp.zeros(shape) for _ in range(self.layers))
+        empty = tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers))
         return Cache(empty, empty, jnp.zeros((batch, length), bool), jnp.zeros((), jnp.int32))
 
     def extend(
@@ -186,25 +192,27 @@ class Transformer(nn.Module):
         # itself takes position 0: past the end of a learned table it would be NaN, and so would the gradients.
         index = cache.real.sum(axis=1)[:, None] + jnp.cumsum(real_now, axis=1) - real_now
         index = jnp.where(real_now, index, 0)
-        seen = jnp.broadcast_to(real[:, None, :], (batch, time, length))
-        if self.causal:
+        if time == length:  # a whole sequence, or all that an empty cache holds
+            attend = partial(self_attention, mask=real, causal=self.causal)
+        else:
             slot = cache.used + jnp.arange(time)
-            seen = seen & (jnp.arange(length)[None, :] <= slot[:, None])[None]
+            seen = real[:, None, :] & (jnp.arange(length)[None, :] <= slot[:, None])[None]
+            attend = partial(_over_cache, mask=seen)
 
         positions = self.positions()
         # Padding may hold anything: a weight of 0 does not silence a NaN among the values.
-        x = positions.embed(nn.Dense(self.features, name="embed")(zero_padding(x, mask)), index)
+        x = positions.embed(nn.Dense(self.features, dtype=self.dtype, name="embed")(zero_padding(x, mask)), index)
         keys, values, weights = [], [], []
         for layer, look in enumerate(looks):
-            block = Block(self.heads, self.expansion, self.pre_norm, self.activation, self.dropout)
+            block = Block(self.heads, self.expansion, self.pre_norm, self.activation, self.dropout, self.dtype)
             old = cache.keys[layer], cache.values[layer], cache.used
-            (key, value), x, looked = block(old, x, seen, positions, index, look, train=train)
+            (key, value), x, looked = block(old, x, attend, positions, index, look, train=train)
             keys.append(key)
             values.append(value)
             weights.append(looked)
         if self.pre_norm:
-            x = nn.LayerNorm(name="final_norm")(x)
-        x = jnp.where(cache.used + time > length, jnp.nan, x)
+            x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
+        x = jnp.where(cache.used + time > length, jnp.nan, widened(x))
         return Cache(tuple(keys), tuple(values), real, cache.used + time), zero_padding(x, mask), weights
 
 
@@ -219,13 +227,14 @@ class Block(nn.Module):
     pre_norm: bool
     activation: Callable[[Array], Array]
     dropout: float
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(
         self,
         old: tuple[Array, Array, Array],
         x: Float[Array, "batch time features"],
-        seen: Bool[Array, "batch time length"],
+        attend: Callable[[Array, Array, Array], Array],
         positions: Positions,
         index: Int[Array, "batch time"],
         look: Look | None,
@@ -235,30 +244,41 @@ class Block(nn.Module):
         features = x.shape[-1]
         old_keys, old_values, used = old
         drop = nn.Dropout(self.dropout, deterministic=not train)
+        norm = partial(nn.LayerNorm, dtype=self.dtype)
 
-        y = nn.LayerNorm(name="attention_norm")(x) if self.pre_norm else x
-        heads = nn.DenseGeneral((3, self.heads, features // self.heads), name="query_key_value")(y)
+        def dense(y: Array, features: int | tuple[int, ...], name: str, axis: tuple[int, ...] = (-1,)) -> Array:
+            # All steps of all rows as one matrix: with two axes in place of its first, the gradient of the kernel takes
+            # a transposed copy of the wider side on CPU, a tenth of a training step.
+            rows = nn.DenseGeneral(features, axis, dtype=self.dtype, name=name)(y.reshape(-1, *y.shape[2:]))
+            return rows.reshape(*y.shape[:2], *rows.shape[1:])
+
+        y = norm(name="attention_norm")(x) if self.pre_norm else x
+        heads = dense(y, (3, self.heads, features // self.heads), "query_key_value")
         query, key, value = (heads[:, :, part] for part in range(3))
         keys = _write(old_keys, positions.rotate(key, index), used)
         values = _write(old_values, value, used)
-        y, _ = dot_attention(positions.rotate(query, index), keys, values, mask=seen)
-        x = x + drop(nn.DenseGeneral(features, axis=(-2, -1), name="attention_out")(y))
+        y = attend(positions.rotate(query, index), keys, values)
+        x = x + drop(dense(y, features, "attention_out", axis=(-2, -1)))
         if not self.pre_norm:
-            x = nn.LayerNorm(name="attention_norm")(x)
+            x = norm(name="attention_norm")(x)
 
         weights = None
         if look is not None:
-            y, weights = look(nn.LayerNorm(name="source_norm")(x) if self.pre_norm else x)
+            y, weights = look(norm(name="source_norm")(x) if self.pre_norm else x)
             x = x + drop(y)
             if not self.pre_norm:
-                x = nn.LayerNorm(name="source_norm")(x)
+                x = norm(name="source_norm")(x)
 
-        y = nn.LayerNorm(name="feed_forward_norm")(x) if self.pre_norm else x
-        y = self.activation(nn.Dense(self.expansion * features, name="feed_forward_in")(y))
-        x = x + drop(nn.Dense(features, name="feed_forward_out")(y))
+        y = norm(name="feed_forward_norm")(x) if self.pre_norm else x
+        y = self.activation(dense(y, self.expansion * features, "feed_forward_in"))
+        x = x + drop(dense(y, features, "feed_forward_out"))
         if not self.pre_norm:
-            x = nn.LayerNorm(name="feed_forward_norm")(x)
+            x = norm(name="feed_forward_norm")(x)
         return (keys, values), x, weights
+
+
+def _over_cache(query: Array, keys: Array, values: Array, *, mask: Array) -> Array:
+    return dot_attention(query, keys, values, mask=mask)[0]
 
 
 def _write(slots: Array, new: Array, used: Array) -> Array:

@@ -1,4 +1,5 @@
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from seqjax.models import Additive, Attention, General, MultiHead, dot_attention
+from seqjax.models.attention import _cudnn_takes, _fused, self_attention
 from tests import contracts
 
 
@@ -69,6 +71,61 @@ def test_scores_of_any_size(qkv):
         weights = dot_attention(wide_query, wide_keys, values, mask=everything)[1]
         narrow = dot_attention(query * np.sqrt(6 / 7), keys, values, mask=everything)[1]
         np.testing.assert_allclose(weights, narrow, rtol=1e-3)
+
+
+LENGTHS = (150, 149, 70, 1, 0)
+"""Real steps of rows of 150: three blocks."""
+
+
+@pytest.mark.parametrize("way", ["causal", "both ways", "fused"])
+def test_self_attention(way):
+    """Averages and gradients are those of `dot_attention` under the whole mask; padding gets zeros, and gives none.
+
+    In double precision, but for the sums of JAX's own attention.
+    """
+    mask = contracts.upto(LENGTHS, 150)
+    attend = partial(self_attention, mask=mask, causal=way == "causal")
+    close: Any = {"rtol": 1e-9, "atol": 1e-12}
+    if way == "fused":
+        attend, close = partial(_fused, mask=mask, implementation="xla"), {"rtol": 1e-4, "atol": 1e-6}
+    before = np.ones((150, 150), bool) if way == "both ways" else np.tri(150, dtype=bool)
+    seen = jnp.asarray(np.asarray(mask)[:, :, None] & np.asarray(mask)[:, None] & before[None])
+
+    def with_gradients(attend, query, keys, values, weight):
+        averages, pull = jax.vjp(attend, query, keys, values)
+        return averages, *pull(weight)
+
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(3)
+        parts = tuple(jnp.asarray(rng.normal(size=(5, 150, 2, 4))) for _ in range(4))
+        found = contracts.compiled(partial(with_gradients, attend))(*parts)
+        plain = partial(with_gradients, lambda *parts: dot_attention(*parts, mask=seen)[0])
+        for ours, expected in zip(found, contracts.compiled(plain)(*parts), strict=True):
+            assert ours.dtype == jnp.float64
+            np.testing.assert_allclose(ours, expected, **close)
+            np.testing.assert_array_equal(np.asarray(ours)[~np.asarray(mask)], 0)
+        if way == "causal":  # what a block does not see is not even read: zero times NaN would show
+            later = [part.at[:, 64:].set(jnp.nan) for part in parts[:3]]
+            np.testing.assert_allclose(contracts.compiled(attend)(*later)[:, :64], found[0][:, :64], **close)
+
+
+def test_self_attention_is_chosen_for_the_platform(monkeypatch):
+    """Blocks of 64 on CPU, and on no other; cuDNN's kernel on NVIDIA's GPUs alone, for half precision."""
+    part, mask = jax.ShapeDtypeStruct((2, 128, 2, 8), jnp.float32), jax.ShapeDtypeStruct((2, 128), bool)
+    for platform, blocks in [("cpu", True), ("cuda", False), ("rocm", False), ("tpu", False)]:
+        traced = jax.jit(lambda q, k, v, mask: self_attention(q, k, v, mask=mask, causal=True)).trace(*[part] * 3, mask)
+        assert ("2x2x64x64xf32" in traced.lower(lowering_platforms=(platform,)).as_text()) == blocks
+
+    half = partial(jnp.zeros, dtype=jnp.bfloat16)
+    assert not _cudnn_takes(half((1, 1, 1, 64)))
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(device_kind="NVIDIA H200")])
+    for query, taken in [
+        (half((1, 1, 1, 64)), True),
+        (jnp.zeros((1, 1, 1, 64)), False),
+        (half((1, 1, 1, 20)), False),
+        (half((1, 1, 1, 256)), False),
+    ]:
+        assert _cudnn_takes(query) == taken
 
 
 def by_dot(params, query, source):
