@@ -79,14 +79,18 @@ def signals_into(received: list[int]) -> Iterator[None]:
             signal.signal(signum, handler)
 
 
+def keep_memory() -> None:
+    """Keep freed memory for the next step: XLA on CPU gives it back after every one and faults it in again (glibc)."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # in an arena of a thread they would not hold
+        for option, value in ((trim_threshold, 2**31 - 1), (top_pad, 2**26), (mmap_max, 0), (arena_max, 1)):
+            libc.mallopt(option, value)
+
+
 def prepare_process() -> None:
     """Settings of a script, never of an import: keep memory for the next step, compiled programs for the next start."""
-    with suppress(OSError, AttributeError):
-        # XLA on CPU gives memory back after every step and faults it in again; glibc can be told to keep it.
-        libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_max, top_pad = -1, -4, -2
-        for option, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26)):
-            libc.mallopt(option, value)
+    keep_memory()
     import jax
 
     # Filtered tracebacks end in our own code wherever JAX raised, and `exit_code` could not tell whose error it is.
