@@ -8,6 +8,7 @@ The package reads as chapters, and a chapter imports only from those before it:
     models      what is learned                   runs        run folders, command line, progress
     losses, metrics                               checkpoint  saved and verified state
                                                   plot        arrays in, figures out
+                                                  explore     settings to play with: figures and widgets
                                                   convert     weights from PyTorch, and back
 
 Importing seqjax loads none of them: `from seqjax import models` does, and `seqjax.models` does on first use.
@@ -22,6 +23,7 @@ __all__ = [
     "data",
     "decode",
     "evaluate",
+    "explore",
     "losses",
     "metrics",
     "models",

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     # floor 4
     "checkpoint": EVERYTHING,
     "runs": f"{EVERYTHING} checkpoint runs",
+    "explore": f"{EVERYTHING} decode runs explore",
 }
 
 # Inside models, where each file stands: it imports from smaller numbers only.
@@ -63,10 +64,12 @@ HOMES = {
     "flax.linen": "seqjax/models experiments",
     "flax.nnx": "",
     "diffrax": "seqjax/tasks/lorenz96.py experiments",
-    "matplotlib": "seqjax/plot.py [seqjax/runs] experiments",
-    "scipy": "seqjax/tasks/worlds.py",
+    "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
+    "scipy": "seqjax/tasks/worlds.py experiments/workloads",
     "safetensors": "seqjax/convert.py",
-    "torch": "",
+    "torch": "experiments/workloads",
+    "ipywidgets": "seqjax/explore/explorer.py",
+    "IPython": "seqjax/explore/explorer.py",
 }
 
 NEVER = ("jax._src", "pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal")
@@ -214,7 +217,7 @@ print(*sorted({"jax", "numpy", "flax", "matplotlib", "diffrax"} & set(sys.module
     assert run(script).strip() == ""
 
 
-def test_importing_every_chapter_touches_no_device():
+def test_importing_every_chapter_touches_no_device_and_no_optional_package():
     """On a platform that does not exist, whatever asks for a device fails."""
     chapters = ", ".join(sorted(MAY_IMPORT))
     script = f"""
@@ -224,5 +227,7 @@ try:
     jax.devices()
 except RuntimeError:
     print("no device")
+import sys
+print(*{{"ipywidgets", "IPython", "sentencepiece", "torch"}} & set(sys.modules))
 """
-    assert run(script, JAX_PLATFORMS="nowhere").strip() == "no device"
+    assert run(script, JAX_PLATFORMS="nowhere").split() == ["no", "device"]

@@ -1,0 +1,141 @@
+"""Trained models held against their task, on sequences that they never saw."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+
+from seqjax import metrics, plot
+from seqjax.explore.explorer import Explorer, legend_above, line, title
+from seqjax.explore.trained import count, predict, require_fit
+from seqjax.tasks.lorenz96 import Lorenz96
+from seqjax.tasks.shift import Shift
+from seqjax.theory import fits
+from seqjax.types import Batch, Params
+
+TAPS = 32
+"""Of the linear filter that stands beside every model of Lorenz96."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftEvaluation(Explorer):
+    """A target of `tasks.Shift`, what a model makes of it, and its error beside what can be had without memory.
+
+        run = runs.load(next(runs.finished("results/shift_memory", model="gru", delay=8)))
+        config = shift_memory.Config(**run.config)
+        task = tasks.Shift(config.delay, config.length)
+        explore.ShiftEvaluation(shift_memory.build(config), run.params(seed=0), task).plot()
+
+    Attributes:
+        model: [batch, time, 1] -> [batch, time, 1].
+        params: of one seed.
+        rows: sequences that the error is an average of.
+
+    Raises:
+        ValueError: the parameters are not the model's, or the model does not do the task.
+    """
+
+    model: Any
+    params: Params
+    task: Shift
+    rows: int = 256
+
+    def __post_init__(self) -> None:
+        require_fit(self.model, self.params, (1, self.task.length, 1), jnp.float32, outputs=1)
+
+    def figure(self) -> Figure:
+        batch = self.task.sample(jax.random.key(self.seed), self.rows)
+        predictions = np.asarray(predict(self.model, self.params, batch.inputs))
+        references = {"zero predictor": self.task.zero_loss(), "floor without memory": self.task.memoryless_floor()}
+        figure, (left, right) = _beside(np.arange(self.task.length, dtype=float), batch, predictions, references)
+        left.set(xlabel="time (steps)", ylabel="standard deviations of x")
+        right.set(xlabel="time (steps)", ylabel="squared error (input variance 1)")
+        task = f"Shift by {self.task.delay} of {self.task.length} steps"
+        title(figure, f"{task}; {count(self.params):,} parameters, {self.rows} sequences")
+        return figure
+
+
+@dataclass(frozen=True, eq=False)
+class LorenzEvaluation(Explorer):
+    """A target of `tasks.Lorenz96`, what a model makes of it, and its error beside that of a linear filter.
+
+    The filter is the best of the last `TAPS` forcings, fitted to as many other trajectories.
+
+    Attributes:
+        model: the forcing, [batch, time, K] -> the slow variables, [batch, time, K].
+        params: of one seed.
+        task: with the scale of the targets that the model was trained on (`Lorenz96.calibrated`).
+        rows: trajectories that the error is an average of.
+
+    Raises:
+        ValueError: the parameters are not the model's, or the model does not do the task.
+    """
+
+    model: Any
+    params: Params
+    task: Lorenz96
+    rows: int = 256
+
+    def __post_init__(self) -> None:
+        task = self.task
+        require_fit(self.model, self.params, (1, task.length, task.K), task.dtype, outputs=task.K)
+
+    def figure(self) -> Figure:
+        task = self.task
+        test_key, fit_key = jax.random.split(jax.random.key(self.seed))
+        batch, others = (_sample(task, key, self.rows) for key in (test_key, fit_key))
+        predictions = np.asarray(predict(self.model, self.params, batch.inputs))
+        linear = fits.fir(others.inputs, others.targets, TAPS, others.weight).predict(batch.inputs)
+        references = {
+            "zero predictor": metrics.mse(np.zeros_like(linear), batch.targets, batch.weight),
+            f"linear filter, {TAPS} taps": metrics.mse(linear, batch.targets, batch.weight),
+        }
+        time = task.sample_step * np.arange(1, task.length + 1)
+        figure, (left, right) = _beside(time, batch, predictions, references)
+        left.set(xlabel="time (units of the slow equation)", ylabel="$y_1$ (units of the targets)")
+        right.set(xlabel="time (units of the slow equation)", ylabel="squared error (units of the targets)")
+        r2 = metrics.r2(predictions, batch.targets, batch.weight)
+        told = f"Lorenz96, K = {task.K}, J = {task.J}, amplitude {task.amplitude:g}"
+        title(figure, f"{told}; {count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
+        return figure
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _sample(task: Lorenz96, key: Key[Array, ""], rows: int) -> Batch:
+    return task.sample(key, rows)
+
+
+def _beside(
+    time: Float[np.ndarray, " time"],
+    batch: Batch,
+    predictions: Float[np.ndarray, "batch time targets"],
+    references: Mapping[str, float],
+) -> tuple[Figure, np.ndarray]:
+    """Left: one target and what is predicted. Right: the error at each step over all rows, beside the references."""
+    targets = np.asarray(batch.targets)
+    weight = np.ones(targets.shape[:2]) if batch.weight is None else np.asarray(batch.weight)
+    usable, counted = weight.any(axis=1), weight.any(axis=0)
+    figure, axes = plot.figure(1, 2, width=13.0, height=3.8)
+    left, right = axes[0]
+    left.get_gridspec().set_width_ratios([1.4, 1])
+    shown = usable.argmax()
+    left.plot(time, targets[shown, :, 0], color="black", linewidth=2.2, label="target")
+    line(left, time, predictions[shown, :, 0], label="prediction", style=1)
+    errors = np.square(predictions - targets)[usable].mean(axis=(0, 2))
+    line(right, time, errors, label=f"prediction: {metrics.mse(predictions, targets, weight):.2g}", style=1)
+    for (name, error), dashes in zip(references.items(), ("--", ":"), strict=True):
+        right.axhline(error, color="black", linewidth=1.2, linestyle=dashes, label=f"{name}: {error:.2g}")
+    plot.legend(right, loc="upper left", bbox_to_anchor=(1, 1), title="averages over time", title_fontsize=8)
+    right.set(yscale="log")
+    for ax in (left, right):
+        ax.margins(x=0.01)
+        if not counted.all():
+            ax.axvspan(time[0], time[counted][0], color="0.92", linewidth=0, label="washout, not counted")
+    legend_above(left)
+    return figure, axes[0]

@@ -1,0 +1,180 @@
+"""The tasks of seed S4 to look at: shift, convolution and Lorenz96."""
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+
+from seqjax import plot
+from seqjax.data.signals import GaussianProcess, WhiteNoise
+from seqjax.explore.explorer import Explorer, legend_above, line, load_ipywidgets, title
+from seqjax.tasks.convolution import BUMP, Convolution, parse_filter
+from seqjax.tasks.lorenz96 import Lorenz96, Trajectories
+from seqjax.tasks.shift import Shift
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftPlotter(Explorer):
+    """One sequence, and what it is k steps later (`tasks.Shift`).
+
+    Attributes:
+        k: the delay, in steps.
+        length: steps of the sequence.
+        signal: smooth, which the eye can follow, or white noise, of which no step tells anything about another.
+    """
+
+    k: int = 25
+    length: int = 100
+    signal: GaussianProcess | WhiteNoise = field(default=GaussianProcess())
+
+    def figure(self) -> Figure:
+        x, y = _sequence(Shift(self.k, self.length, self.signal), self.seed)
+        figure, axes = plot.figure(width=9.0, height=3.4)
+        ax = axes[0, 0]
+        line(ax, range(self.length), x, label="input x(t)", style=0)
+        line(ax, range(self.length), y, label=f"output y(t) = x(t - {self.k})", style=1)
+        if 0 < self.k < self.length:
+            seen = x[: self.length - self.k]
+            start = int(np.abs(seen).argmax())
+            end, height, grey = start + self.k, seen[start], "0.35"
+            ax.annotate("", (end, height), (start, height), arrowprops={"arrowstyle": "->", "color": grey})
+            middle = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "color": grey}
+            ax.annotate(f"{self.k} steps", ((start + end) / 2, height), **middle)
+        ax.set(xlabel="time (steps)", ylabel="standard deviations of x")
+        ax.margins(x=0.01, y=0.12)
+        legend_above(ax)
+        title(figure, f"Shift by {self.k} of {self.length} steps")
+        return figure
+
+    def controls(self) -> dict[str, Any]:
+        delay = load_ipywidgets().IntText(self.k, description="delay k", layout={"width": "9em"})
+        return {"k": delay, "signal": _signals(self.signal)}
+
+
+@dataclass(frozen=True, eq=False)
+class ConvoPlotter(Explorer):
+    """One sequence, a filter, and the sequence after it (`tasks.Convolution`).
+
+    Attributes:
+        filter: weights of lag 0, 1, …, separated by commas.
+        normalise: divide them by their sum.
+        length: steps of the sequence.
+        signal: smooth, or white noise.
+    """
+
+    filter: str = BUMP
+    normalise: bool = False
+    length: int = 100
+    signal: GaussianProcess | WhiteNoise = field(default=GaussianProcess())
+
+    def figure(self) -> Figure:
+        task = Convolution(parse_filter(self.filter), self.length, self.signal, self.normalise)
+        x, y = _sequence(task, self.seed)
+        figure, axes = plot.figure(1, 2, width=11.0, height=3.4)
+        left, right = axes[0]
+        left.get_gridspec().set_width_ratios([1, 3])
+        lags = range(len(task.kernel))
+        left.axhline(0, color="black", linewidth=0.6)
+        left.vlines(lags, 0, task.kernel, color="black", linewidth=1.2)
+        left.plot(lags, task.kernel, color="black", marker="o", markersize=4.5, linestyle="")
+        left.set(xlabel="lag s (steps)", ylabel="filter ρ(s)", xlim=(-0.6, len(lags) - 0.4))
+        left.xaxis.get_major_locator().set_params(integer=True)
+        line(right, range(self.length), x, label="input x(t)", style=0)
+        line(right, range(self.length), y, label="output y(t) = Σ ρ(s) x(t - s)", style=1)
+        right.set(xlabel="time (steps)", ylabel="standard deviations of x")
+        right.margins(x=0.01)
+        legend_above(right)
+        title(figure, f"Convolution with a filter of {len(lags)} taps, sum {math.fsum(task.kernel):.3g}")
+        return figure
+
+    def controls(self) -> dict[str, Any]:
+        widgets = load_ipywidgets()
+        text = widgets.Text(self.filter, description="filter", continuous_update=False, layout={"width": "36em"})
+        normalise = widgets.Checkbox(self.normalise, description="normalise", indent=False, layout={"width": "8em"})
+        return {"filter": text, "normalise": normalise, "signal": _signals(self.signal)}
+
+
+@dataclass(frozen=True, eq=False)
+class LorenzPlotter(Explorer):
+    """One trajectory of two-level Lorenz96, with the variables that a model does not see (`tasks.Lorenz96`).
+
+    Attributes:
+        K: slow variables.
+        J: fast variables of each.
+        amplitude: standard deviation of the forcing; at 1 the response is nearly linear.
+        length: samples of the trajectory, ten to a time unit.
+    """
+
+    K: int = 1
+    J: int = 10
+    amplitude: float = 1.0
+    length: int = 200
+
+    def figure(self) -> Figure:
+        task = Lorenz96(self.K, self.J, self.length, self.amplitude)
+        forcing, slow, fast, ok = (np.asarray(rows[0]) for rows in _solve(task, jax.random.key(self.seed)))
+        if not ok:
+            raise ValueError(f"amplitude must be small enough for the solver, got {self.amplitude}: it blew up")
+        time = task.sample_step * np.arange(1, self.length + 1)
+        figure, axes = plot.figure(1, 3, width=14.0, height=3.8)
+        left, middle, right = axes[0]
+        left.get_gridspec().set_width_ratios([1.5, 1, 1.5])
+        line(left, time, forcing[:, 0], label="forcing $F_1$", style=0)
+        line(left, time, slow[:, 0], label="slow $y_1$", style=1)
+        for other in range(1, self.K):
+            label = "other y" if other == 1 else None
+            left.plot(time, slow[:, other], color="0.75", linewidth=0.8, zorder=1, label=label)
+        left.set(xlabel="time (units of the slow equation)", ylabel="forcing and response", xlim=(0, time[-1]))
+        legend_above(left)
+
+        mean = fast[:, 0].mean(axis=1)
+        middle.plot(slow[:, 0], mean, color="0.35", linewidth=0.8, marker=".", markersize=3)
+        for end, marker, label in ((0, "o", "start"), (-1, "s", "end")):
+            middle.plot(slow[end, 0], mean[end], color="black", marker=marker, linestyle="", label=label)
+        middle.set(xlabel="slow $y_1$", ylabel="mean of its fast $z_{j1}$")
+        legend_above(middle)
+
+        rows = self.K * self.J
+        shown = right.imshow(fast.reshape(-1, rows).T, aspect="auto", cmap="cividis", extent=(0, time[-1], rows, 0))
+        right.grid(False)
+        for border in range(self.J, rows, self.J):
+            right.axhline(border, color="white", linewidth=0.6)
+        right.set_yticks(self.J * (np.arange(self.K) + 0.5), [f"k = {k}" for k in range(1, self.K + 1)], fontsize=8)
+        right.set(xlabel="time (units of the slow equation)", ylabel=f"j = 1 … {self.J}, from top to bottom")
+        figure.colorbar(shown, ax=right, pad=0.02, label="fast $z_{jk}$, hidden from a model")
+        title(figure, f"Lorenz96, K = {self.K}, J = {self.J}, amplitude {self.amplitude:g}")
+        return figure
+
+    def controls(self) -> dict[str, Any]:
+        widgets = load_ipywidgets()
+        narrow = {"layout": {"width": "9em"}}
+        return {
+            "K": widgets.IntText(self.K, description="K", **narrow),
+            "J": widgets.IntText(self.J, description="J", **narrow),
+            "amplitude": widgets.FloatText(self.amplitude, description="amplitude", **narrow),
+        }
+
+
+def _sequence(task: Shift | Convolution, seed: int) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
+    """One input and its output."""
+    batch = task.sample(jax.random.key(seed), 1)
+    return np.asarray(batch.inputs)[0, :, 0], np.asarray(batch.targets)[0, :, 0]
+
+
+@partial(jax.jit, static_argnums=0)
+def _solve(task: Lorenz96, key: Key[Array, ""]) -> Trajectories:
+    return task.solve(key, 1)
+
+
+def _signals(chosen: GaussianProcess | WhiteNoise) -> Any:
+    """A choice between the two kinds of input; one with other settings than usual is offered, too."""
+    options = {"smooth": GaussianProcess(), "white noise": WhiteNoise()}
+    if chosen not in options.values():
+        options[str(chosen)] = chosen
+    shown = {"description": "input x", "style": {"button_width": "auto"}}
+    return load_ipywidgets().ToggleButtons(options=list(options.items()), value=chosen, **shown)
