@@ -1,0 +1,191 @@
+"""Training steps: forward, backward and Adam on one batch, from the same weights on every side."""
+
+# pyright: reportMissingImports=false
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from workloads.work import Work, filled, matmul_flops
+
+if TYPE_CHECKING:
+    from flax import linen
+
+STEPS = 5
+"""Of one run."""
+
+RATE = 1e-3
+
+CLASSES = 10
+
+
+class Sizes(NamedTuple):
+    """What a batch looks like, and how wide the model is; of images `time` is height and width."""
+
+    batch: int
+    time: int
+    features: int
+    layers: int
+    kernel_size: int = 4
+    heads: int = 8
+    words: int = 10_000
+
+
+SIZES = {
+    "rnn": Sizes(128, 32, 256, 2),
+    "gru": Sizes(128, 32, 256, 2),
+    "lstm": Sizes(128, 32, 256, 2),
+    "tcn": Sizes(128, 128, 32, 8),
+    "transformer": Sizes(64, 128, 128, 4),
+    "cnn": Sizes(128, 28, 16, 2, kernel_size=3),
+    "translator": Sizes(64, 20, 512, 1),
+}
+
+
+def sizes(name: str, smoke: bool) -> Sizes:
+    """Of a workload; at smoke scale it only shows that it runs."""
+    size = SIZES[name]
+    return size._replace(batch=2, time=8, features=16, layers=2, words=20) if smoke else size
+
+
+def batch(name: str, size: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets."""
+    random = np.random.default_rng(0)
+    if name == "translator":
+        source, target = random.integers(4, size.words, (2, size.batch, size.time))
+        return source, target
+    if name == "cnn":
+        images = random.normal(size=(size.batch, size.time, size.time, 1)).astype(np.float32)
+        return images, random.integers(0, CLASSES, size.batch)
+    x = random.normal(size=(size.batch, size.time, 1)).astype(np.float32)
+    return x, np.roll(x, size.time // 4, axis=1)
+
+
+def seqjax(name: str, smoke: bool) -> Work:
+    """As our experiments train: several steps are one compiled call."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from seqjax import convert, losses, train
+
+    size = sizes(name, smoke)
+    model, layout = _model(name, size)
+    x, y = (jnp.asarray(array) for array in batch(name, size))
+    inputs = (x, y) if name == "translator" else (x,)
+
+    def loss(params, batch, key):
+        outputs = jnp.asarray(model.apply(params, *inputs))
+        if outputs.shape[-1] == 1:
+            return losses.squared_error(outputs, y), {}
+        return losses.cross_entropy(outputs, y), {}
+
+    like = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    weights = filled(
+        {name: leaf.shape for name, leaf in jax.eval_shape(partial(convert.to_torch, layout=layout), like).items()}
+    )
+    params = convert.from_torch(weights, layout, like)
+    optimizer = optax.adam(RATE)
+    state = train.init(params, optimizer, jax.random.key(0))
+    advance = jax.jit(train.scan(loss, optimizer, lambda key, step: (), STEPS), donate_argnums=0)
+    start = float(jax.jit(loss)(params, (), None)[0])
+    flops = STEPS * matmul_flops(jax.grad(lambda params: loss(params, (), None)[0]), like)
+
+    def run() -> float:
+        nonlocal state
+        state, metrics = advance(state)
+        return float(metrics["loss"])
+
+    return Work(run, STEPS, sum(leaf.size for leaf in jax.tree.leaves(like)), flops, start)
+
+
+def _model(name: str, size: Sizes) -> tuple["linen.Module", Any]:
+    """Our model, and how its weights are laid out on the other side."""
+    import jax
+
+    from seqjax import convert, models
+
+    readout: dict[str, Any] = {"readout": convert.linear("readout")}
+    match name:
+        case "rnn" | "gru" | "lstm":
+            cell = {"rnn": models.RNN, "gru": models.GRU, "lstm": models.LSTM}[name]
+            backbone = models.Recurrent(size.features, cell, layers=size.layers)
+            return models.Regressor(backbone), {"backbone": convert.recurrent("backbone")} | readout
+        case "tcn":
+            dilations = tuple(2**depth for depth in range(size.layers))
+            backbone = models.TCN(size.features, size.kernel_size, dilations)
+            return models.Regressor(backbone), {"backbone": convert.tcn()} | readout
+        case "transformer":
+            gelu = partial(jax.nn.gelu, approximate=False)
+            form: Any = {"positions": models.Positions, "activation": gelu}
+            backbone = models.Transformer(size.features, size.heads, size.layers, **form)
+            layout = convert.transformer("backbone", embed=convert.linear("embed"))
+            return models.Regressor(backbone), {"backbone": layout} | readout
+        case "cnn":
+            channels = tuple(size.features * 2**depth for depth in range(size.layers))
+            layout = {f"Conv_{depth}": convert.conv(f"convolutions.{depth}") for depth in range(size.layers)}
+            classifier = models.ImageClassifier(models.CNN(channels, size.kernel_size), CLASSES)
+            return classifier, {"backbone": layout, "readout": convert.grid_linear("readout", channels[-1])}
+        case "translator":
+            attention = partial(models.Additive, size.features)
+            decoder = models.BahdanauDecoder(size.features, attention=attention)
+            encoder = models.Bidirectional(2 * size.features)
+            return models.EncoderDecoder(encoder, decoder, size.words, size.words, size.features // 2), {
+                "source_embedding": convert.embedding("source_embedding"),
+                "encoder": convert.recurrent("encoder"),
+                "decoder": {
+                    "first": {"Dense_0": convert.linear("bridge")},
+                    "attend": convert.additive("attention"),
+                    "stack": convert.recurrent("decoder"),
+                },
+                "target_embedding": convert.embedding("target_embedding"),
+            } | readout
+    raise ValueError(f"workload must be one of {sorted(SIZES)}, got {name}")
+
+
+def torch(name: str, smoke: bool) -> Work:
+    """Eager PyTorch with its fused Adam."""
+    return _torch(name, smoke, lambda module: module)
+
+
+def torch_compiled(name: str, smoke: bool) -> Work:
+    """The same after `torch.compile`."""
+    import torch
+
+    return _torch(name, smoke, torch.compile)
+
+
+def _torch(name: str, smoke: bool, prepare: Callable[[Any], Any]) -> Work:
+    import torch
+    from torch.nn import functional as F
+    from workloads.peers import PEERS
+
+    size = sizes(name, smoke)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module = PEERS[name](size)
+    weights = filled({name: tuple(value.shape) for name, value in module.state_dict().items()})
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    module = module.to(device)
+    x, y = (torch.from_numpy(array).to(device) for array in batch(name, size))
+    inputs = (x, y) if name == "translator" else (x,)
+    forward = prepare(module)
+    optimizer = torch.optim.Adam(module.parameters(), RATE, fused=True)
+
+    def loss() -> Any:
+        outputs = forward(*inputs)
+        if outputs.shape[-1] == 1:
+            return F.mse_loss(outputs, y)
+        return F.cross_entropy(outputs.flatten(0, -2), y.flatten())
+
+    def run() -> float:
+        total = 0.0
+        for _ in range(STEPS):
+            optimizer.zero_grad(set_to_none=True)
+            value = loss()
+            value.backward()
+            optimizer.step()
+            total += value.detach()
+        return float(total) / STEPS
+
+    return Work(run, STEPS, sum(p.numel() for p in module.parameters()), start=loss().item())
