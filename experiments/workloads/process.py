@@ -26,12 +26,13 @@ class Arguments:
     workload: Annotated[str, tyro.conf.Positional]
     side: Annotated[str, tyro.conf.Positional]
     repeats: int = 10
+    seconds: float = 10.0
     smoke: bool = False
     keep_memory: bool = True
 
 
 def measure(given: Arguments) -> dict:
-    """Make ready, run once (which compiles), once more, then `repeats` times with a clock."""
+    """Make ready, run once (which compiles), once more, then again with a clock: three times or until time is up."""
     module, _, name = given.workload.partition(".")
     began = time.perf_counter()
     work = getattr(import_module(f"workloads.{module}"), given.side)(name, given.smoke)
@@ -39,7 +40,7 @@ def measure(given: Arguments) -> dict:
     first = time.perf_counter() - began
     work.run()
     before, seconds = resource.getrusage(resource.RUSAGE_SELF), []
-    for _ in range(given.repeats):
+    while len(seconds) < given.repeats and (len(seconds) < 3 or sum(seconds) < given.seconds):
         began = time.perf_counter()
         work.run()
         seconds.append(time.perf_counter() - began)
@@ -52,19 +53,18 @@ def measure(given: Arguments) -> dict:
         "units": work.units,
         "parameters": work.parameters,
         "flops": work.flops,
-        "page_faults": (after.ru_minflt - before.ru_minflt) / given.repeats,
+        "page_faults": (after.ru_minflt - before.ru_minflt) / len(seconds),
         "peak_megabytes": after.ru_maxrss / 1024,
     }
 
 
 def device() -> str:
-    """What the work ran on, as its framework calls it."""
-    if "jax" in sys.modules:
-        import jax
-
+    """What the work ran on, as its framework calls it; PyTorch's sides may import JAX, but not the other way round."""
+    if torch := sys.modules.get("torch"):
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if jax := sys.modules.get("jax"):
         return jax.devices()[0].device_kind
-    torch = sys.modules.get("torch")
-    return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu"
+    return "cpu"
 
 
 def main() -> None:

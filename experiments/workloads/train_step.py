@@ -71,7 +71,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     from seqjax import convert, losses, train
 
     size = sizes(name, smoke)
-    model, layout = _model(name, size)
+    model, layout = build(name, size)
     x, y = (jnp.asarray(array) for array in batch(name, size))
     inputs = (x, y) if name == "translator" else (x,)
 
@@ -100,7 +100,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     return Work(run, STEPS, sum(leaf.size for leaf in jax.tree.leaves(like)), flops, start)
 
 
-def _model(name: str, size: Sizes) -> tuple["linen.Module", Any]:
+def build(name: str, size: Sizes) -> tuple["linen.Module", Any]:
     """Our model, and how its weights are laid out on the other side."""
     import jax
 
