@@ -126,6 +126,7 @@ def sweep(
     settings: PyTree,
     steps: int,
     vectorise: bool = True,
+    chunk: int | None = None,
 ) -> tuple[TrainState, Advance]:
     """Many whole runs as one program: `vmap` over seeds and over whatever `settings` holds.
 
@@ -140,10 +141,16 @@ def sweep(
         vectorise: whether runs are one batched computation: many times faster for small models. Otherwise each
             waits for the one before, as models that fill the machine may; bucketed batches are then chosen between,
             where `vmap` would compute them all.
+        chunk: how many runs are batched at most; the others wait, and memory is that of so many. None: all.
 
     Returns:
         All runs' first state, and the function that advances it, to be given to `train.run`.
+
+    Raises:
+        ValueError: chunk < 1, or given where runs are not batched.
     """
+    if chunk is not None and (chunk < 1 or not vectorise):
+        raise ValueError(f"chunk must be >= 1, and needs vectorise=True, got {chunk} and {vectorise}")
 
     def first(run: tuple[Key[Array, ""], PyTree]) -> TrainState:
         key, setting = run
@@ -160,9 +167,10 @@ def sweep(
     # One after the other, not vmapped: two batched QR factorisations (orthogonal initialisers) at a time wait for each
     # other's threads for ever on a CPU of two cores (jaxlib 0.10.2, `ParallelBatchMap`).
     state = jax.jit(lambda *runs: jax.lax.map(first, runs))(keys, settings)
-    if vectorise:
+    if vectorise and (chunk is None or chunk >= len(keys)):
         return state, lambda state: jax.vmap(advance_one)(state, settings)
-    return state, lambda state: jax.lax.map(lambda run: advance_one(*run), (state, settings))
+    size = chunk if vectorise else None
+    return state, lambda state: jax.lax.map(lambda run: advance_one(*run), (state, settings), batch_size=size)
 
 
 def descend(

@@ -49,6 +49,14 @@ def test_the_loading_example_finds_what_an_experiment_trained(workplace: Path):
     assert float(names["y"][0, 0, 0]) == pytest.approx(float(whole[0, 2, 0]), abs=1e-6)
 
 
+def test_the_explorers_draw(workplace: Path):
+    from matplotlib.figure import Figure
+
+    names: dict = {}
+    exec(examples()[3].replace("explore.Shift", "figure = explore.Shift"), names)
+    assert isinstance(names["figure"], Figure)
+
+
 def test_the_commands_name_files_that_exist():
     paths = re.findall(r"\]\(([\w./]+)\)", README) + re.findall(r"bin/python (experiments/\w+\.py)", README)
     missing = [path for path in paths if not (ROOT / path).exists()]

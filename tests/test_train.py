@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax import checkpoint, train
+from seqjax import checkpoint, models, train
 from seqjax.data import Buckets
 from seqjax.types import Batch
 
@@ -307,6 +307,34 @@ def test_runs_of_a_sweep_may_wait_for_each_other(key):
     assert_bitwise((together.key, together.step), (alone.key, alone.step))
     assert_close((together[:3], metrics), (alone[:3], expected))
     assert len({float(value) for value in alone.params["kernel"][:, 0, 0]}) == 3
+
+
+def test_chunks_of_a_sweep_give_the_same(key):
+    """But for rounding, as XLA's batched products depend on how many there are; the last chunk may be smaller."""
+    model = models.Regressor(models.Recurrent(8, models.GRU))
+
+    def squared(params, x, key):
+        return jnp.mean((jnp.asarray(model.apply(params, x)) - jnp.roll(x, 1, axis=1)) ** 2), {}
+
+    def trained(chunk: int | None):
+        state, advance = train.sweep(
+            lambda key: model.init(key, jnp.zeros((1, 5, 1))),
+            squared,
+            lambda rate: optax.adam(rate),
+            lambda key, step, rate: jax.random.normal(jax.random.fold_in(key, step), (4, 5, 1)),
+            keys=jax.random.split(key, 5),
+            settings=jnp.linspace(1e-3, 1e-2, 5),
+            steps=6,
+            chunk=chunk,
+        )
+        return jax.jit(advance)(state)
+
+    (whole, metrics), (chunked, expected) = trained(None), trained(2)
+    assert_bitwise((chunked.key, chunked.step), (whole.key, whole.step))
+    assert_close((chunked[:2], metrics), (whole[:2], expected))
+    assert len({float(value) for value in whole.params["params"]["readout"]["kernel"][:, 0, 0]}) == 5
+    with pytest.raises(ValueError, match="chunk must be >= 1"):
+        trained(0)
 
 
 def test_a_sweep_that_waits_chooses_between_buckets(key):

@@ -27,12 +27,16 @@ EXPERIMENTS = [script for script in SCRIPTS if is_measured(script)]
 
 LONG_TO_COMPILE = {
     "addition",
+    "bottleneck",
     "captioning",
+    "cnn_rank",
     "convolution_memory",
     "creature",
     "encoder_decoder_rank",
     "learning_rates",
     "lorenz96_response",
+    "memory_capacity",
+    "plateau",
     "reversal",
     "shapeworld",
     "tagging",
