@@ -223,9 +223,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     ax.set_yticks(range(len(records)), names, fontsize=8)
     ax.invert_yaxis()
     ax.axvline(1.0, color="grey", linewidth=0.8)
-    ax.set(
-        xscale="log", xlabel="peer's time / ours (above 1: ours is faster); dots: median, open where below the goal |"
-    )
+    ax.set(xscale="log", xlabel="time of the peer / ours")
     ax.margins(y=0.01)
     ax.set_title("filled where a goal (tick) is met or there is none; right of 1: ours is faster", fontsize=8)
     return figure
