@@ -1,6 +1,7 @@
 """Training as pure functions: one step, many steps in one compiled call, many whole runs as one program."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
@@ -28,6 +29,8 @@ class Bucketed(Protocol):
         """One for each shape."""
         ...
 
+
+RUNS = jax.sharding.PartitionSpec("runs")
 
 Advance = Callable[["TrainState"], tuple["TrainState", Metrics]]
 """A compiled call that trains for some steps."""
@@ -141,10 +144,11 @@ def sweep(
         vectorise: whether runs are one batched computation: many times faster for small models. Otherwise each
             waits for the one before, as models that fill the machine may; bucketed batches are then chosen between,
             where `vmap` would compute them all.
-        chunk: how many runs are batched at most; the others wait, and memory is that of so many. None: all.
+        chunk: how many runs a device batches at most; the others wait, and memory is that of so many. None: all.
 
     Returns:
-        All runs' first state, and the function that advances it, to be given to `train.run`.
+        All runs' first state, and the function that advances it, to be given to `train.run`. Where there are several
+        devices, as many of them as divide the runs train equal shares.
 
     Raises:
         ValueError: chunk < 1, or given where runs are not batched.
@@ -168,9 +172,36 @@ def sweep(
     # other's threads for ever on a CPU of two cores (jaxlib 0.10.2, `ParallelBatchMap`).
     state = jax.jit(lambda *runs: jax.lax.map(first, runs))(keys, settings)
     if vectorise and (chunk is None or chunk >= len(keys)):
-        return state, lambda state: jax.vmap(advance_one)(state, settings)
-    size = chunk if vectorise else None
-    return state, lambda state: jax.lax.map(lambda run: advance_one(*run), (state, settings), batch_size=size)
+        advance = jax.vmap(advance_one)
+    else:
+        size = chunk if vectorise else None
+        advance = lambda *runs: jax.lax.map(lambda run: advance_one(*run), runs, batch_size=size)  # noqa: E731
+    advance = _each_its_share(advance, len(keys))
+    state, settings = share((state, settings), len(keys))
+    return state, lambda state: advance(state, settings)
+
+
+def _mesh(runs: int) -> jax.sharding.Mesh:
+    """As many devices as divide the runs."""
+    devices = jax.devices()
+    count = max(count for count in range(1, len(devices) + 1) if runs % count == 0)
+    return jax.sharding.Mesh(np.array(devices[:count]), ("runs",))
+
+
+def share(tree: PyTree, runs: int) -> PyTree:
+    """Arrays with the leading axis `runs`, on the devices on which `sweep` trains them."""
+    mesh = _mesh(runs)
+    if mesh.size == 1:  # uncommitted, as everything else is
+        return tree
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, RUNS))
+
+
+def _each_its_share(work: Callable, runs: int) -> Callable:
+    """`work` on arrays with the leading axis `runs`, done by each device for its own runs."""
+    mesh = _mesh(runs)
+    if mesh.size == 1:
+        return work
+    return jax.shard_map(work, mesh=mesh, in_specs=RUNS, out_specs=RUNS, check_vma=False)
 
 
 def descend(
@@ -242,7 +273,7 @@ def keep_best(
     def advance_and_validate(state: TrainState) -> tuple[TrainState, dict[str, Array]]:
         best: Best = state.opt_state
         state, metrics = advance(state._replace(opt_state=best.opt_state))
-        loss, more = jax.lax.map(validate, state.params)
+        loss, more = _each_its_share(partial(jax.lax.map, validate), len(state.step))(state.params)
         better = loss < best.loss
         params = jax.tree.map(
             lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), state.params, best.params

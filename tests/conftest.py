@@ -1,10 +1,14 @@
-"""Strict for all tests: shapes and types are checked at run time, and no axis is added silently."""
+"""Strict for all tests: shapes and types are checked at run time, and no axis is added silently.
+
+There are two devices, which share the runs of sweeps, as several GPUs would.
+"""
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 2)
 install_import_hook("seqjax", "beartype.beartype")
 
 

@@ -168,10 +168,12 @@ def sweep(keys):
     return train.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings_of(len(keys)), steps=4)
 
 
-def test_each_run_of_a_sweep_equals_that_run_alone(key):
-    keys = jax.random.split(key, 3)
+@pytest.mark.parametrize(("runs", "devices"), [(3, 1), (4, 2)])
+def test_each_run_of_a_sweep_equals_that_run_alone(key, runs, devices):
+    keys = jax.random.split(key, runs)
     state, advance = sweep(keys)
     together, metrics = jax.jit(advance)(state)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves((state, together))} == {devices}
 
     @jax.jit
     def alone(key, setting):
@@ -180,7 +182,7 @@ def test_each_run_of_a_sweep_equals_that_run_alone(key):
         advance = train.scan(loss, optimizer(setting), lambda key, step: scaled(key, step, setting), 4)
         return first.params, *advance(first)
 
-    for run, setting in enumerate(zip(*settings_of(3), strict=True)):
+    for run, setting in enumerate(zip(*settings_of(runs), strict=True)):
         first, last, expected = alone(keys[run], Settings(*setting))
         pairs = [(state.params, first), (together.params, last.params), (metrics, expected)]
         for ours, theirs in pairs:

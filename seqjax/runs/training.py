@@ -74,7 +74,7 @@ def _restored(records: Sequence[Record], state: "TrainState") -> "TrainState":
     import jax
     import jax.numpy as jnp
 
-    from seqjax import checkpoint
+    from seqjax import checkpoint, train
 
     def restore(index: int, step: int | None = None) -> checkpoint.Restored:
         # Warns of what is damaged, and is an error if all is: never silently a random initialisation.
@@ -101,7 +101,8 @@ def _restored(records: Sequence[Record], state: "TrainState") -> "TrainState":
     for record in records:
         record.history = [row for row in read_history(record.work / "history.csv") if row["step"] <= step]
     print(f"resumed {_common_name(records)} at step {step}", file=sys.stderr)
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[found.state for found in newest])
+    together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[found.state for found in newest])
+    return train.share(together, len(state.step))
 
 
 def _forget_after(folder: Path, step: int) -> None:
