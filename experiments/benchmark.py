@@ -10,7 +10,8 @@ Fair      Each side runs in a process of its own, one at a time, in turn; a rati
           the number of parameters and the loss (or what else the work ends in) are compared before anything counts.
           PyTorch has its fused Adam; compiled, where that is a peer of its own.
 Differs   `default_allocator` is seqjax itself without the setting that scripts make, `uncached` without the programs
-          that an earlier start compiled.
+          that an earlier start compiled. On a CPU, sweeps are given a device for each core (JAX_NUM_CPU_DEVICES), but
+          for `one_device`.
 Cost      25 min on two CPU cores, with nothing else running
 Run       python experiments/benchmark.py
 Next      python experiments/benchmark.py --workload train_step.lstm --peer torch --rounds 9 --out results/mine
@@ -46,9 +47,10 @@ Peer = Literal[
     "default_allocator",
     "uncached",
     "seqjax_one_by_one",
+    "one_device",
 ]
 
-OURSELVES = ("default_allocator", "uncached", "seqjax_one_by_one")
+OURSELVES = ("default_allocator", "uncached", "seqjax_one_by_one", "one_device")
 """Peers that are seqjax under other settings: no goal is about them."""
 
 
@@ -68,7 +70,7 @@ class Row(NamedTuple):
 
 STEP: tuple[Peer, ...] = ("torch",)
 COMPILED: tuple[Peer, ...] = ("torch", "torch_compiled")
-SWEEP: tuple[Peer, ...] = ("torch_loop", "torch_vmap")
+SWEEP: tuple[Peer, ...] = ("torch_loop", "torch_vmap", "one_device")
 ROWS: dict[str, Row] = {
     "matmul.2048": Row(("torch",)),
     # PyTorch has two biases a layer, and Adam moves each.
@@ -135,9 +137,15 @@ def time_side(config: Config, side: str) -> dict[str, Any]:
     options += ["--smoke"] if config.smoke else []
     if side == "default_allocator":
         side, options = "seqjax", [*options, "--no-keep-memory"]
+    devices = "1"
+    if config.workload.startswith("sweep") and side == "seqjax":
+        devices = str(os.cpu_count())
+    if side == "one_device":
+        side = "seqjax"
     command = [sys.executable, str(PROCESS), config.workload, side, *options]
     # As in scripts: what was compiled in one round is there in the next.
-    environment = {"JAX_COMPILATION_CACHE_DIR": str(Path.home() / ".cache" / "seqjax")} | os.environ
+    cache = str(Path.home() / ".cache" / "seqjax")
+    environment = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_NUM_CPU_DEVICES": devices} | os.environ
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")

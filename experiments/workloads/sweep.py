@@ -8,6 +8,9 @@ from workloads.work import Work
 
 DELAY, TIME, BATCH, RATE = 8, 32, 128, 1e-3
 
+CHUNK = 4
+"""Models side by side on a device: what more of them keep for the gradient no longer fits its core's cache."""
+
 
 class Sizes(NamedTuple):
     """A backbone."""
@@ -54,6 +57,7 @@ def seqjax(name: str, smoke: bool) -> Work:
         keys=jax.random.split(jax.random.key(0), runs),
         settings=jnp.full(runs, RATE),
         steps=steps,
+        chunk=CHUNK,
     )
     compiled = jax.jit(advance, donate_argnums=0)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
