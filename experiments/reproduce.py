@@ -47,6 +47,10 @@ class Options:
     draw: Annotated[bool, tyro.conf.arg(help="run nothing: only write the report of what is on disk")] = False
 
 
+LONG = 40
+"""Letters of a cell that stays on one line."""
+
+
 class Experiment(NamedTuple):
     """One script: its header, the arguments it is run with, where its figure and numbers lie, and how it ended."""
 
@@ -219,7 +223,7 @@ def table(rows: list[Row], label: str) -> str:
     if metric and "floor" in names:
         columns["floor"] = [row.get("floor") for row in rows]
         columns[f"{metric} / floor"] = [row[metric] / row["floor"] if row.get("floor") else None for row in rows]
-    sides = ["" if isinstance(v[0], str) and "[" not in name else ' class="number"' for name, v in columns.items()]
+    sides = [side(name, values) for name, values in columns.items()]
 
     def line(cells: Iterable[Any], first: str, other: str) -> str:
         parts = zip([first] + [other] * (len(sides) - 1), sides, cells, strict=True)
@@ -234,6 +238,13 @@ def table(rows: list[Row], label: str) -> str:
 {line(columns, column, column)}</thead>
 <tbody>
 {body}</tbody></table></div>"""
+
+
+def side(name: str, values: list[Any]) -> str:
+    """How a column stands: numbers to the right, and what is long in lines of its own width."""
+    if not isinstance(values[0], str | dict) or "[" in name:
+        return ' class="number"'
+    return ' class="long"' if max(len(shown(value)) for value in values) > LONG else ""
 
 
 def definitions(texts: dict[str, str]) -> str:
@@ -253,6 +264,8 @@ def shown(value: Any) -> str:
     """A value of a table: four digits of a float, nothing for nothing."""
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {shown(item)}" for name, item in value.items())
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)
 
 
@@ -288,6 +301,10 @@ th, td { padding: .18rem .6rem; text-align: left; white-space: nowrap; }
 thead th { border-bottom: 1px solid var(--ink); white-space: normal; vertical-align: bottom; }
 tbody th { font-weight: normal; }
 .number { text-align: right; }
+td.long { min-width: 7.5rem; }
+tr:has(.long) > * { vertical-align: top; white-space: normal; }
+.compare:has(.long) { grid-template-columns: minmax(0, 1fr); }
+.scroll:has(.long) { margin: 0 calc(50% - 48vw); }
 pre { padding: .7rem 1rem; background: var(--tint); overflow-x: auto; font-size: .88rem; }
 .finished { color: var(--good); }
 .failed, .missing, .warning { color: var(--bad); }

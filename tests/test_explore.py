@@ -23,6 +23,7 @@ from seqjax import explore, models
 from seqjax.data.signals import GaussianProcess, WhiteNoise
 from seqjax.data.text import Characters, Vocabulary, Words
 from seqjax.explore import __main__ as command
+from seqjax.explore import trained
 from seqjax.tasks import Language, Lorenz96, Shift
 from seqjax.types import EOS
 
@@ -330,6 +331,21 @@ def test_parameters_that_are_not_the_models_are_all_named():
         explore.LorenzEvaluation(model, seeds, LORENZ)
     with pytest.raises(ValueError, match=r"expected float32\[2, 3\], found float32\[1, 3\]"):
         explore.LorenzEvaluation(model, params, Lorenz96(K=2))
+
+
+def test_parameters_may_be_a_file(tmp_path):
+    model, params = regressor()
+    path = tmp_path / "model.safetensors"
+    trained.save(path, params)
+    opened = explore.LorenzEvaluation(model, str(path), LORENZ)
+    jax.tree.map(np.testing.assert_array_equal, opened.params, params)
+    jax.tree.map(np.testing.assert_array_equal, explore.ShiftEvaluation(model, path, SHIFT).params, params)
+    wide = models.Regressor(models.Recurrent(4, models.RNN))
+    with pytest.raises(ValueError, match=r"expected float32\[4, 4\], found float32\[3, 3\]"):
+        explore.ShiftEvaluation(wide, path, SHIFT)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=r"model\.safetensors must be a safetensors file, and whole"):
+        explore.ShiftEvaluation(model, path, SHIFT)
 
 
 def test_a_model_says_as_much_as_the_task_asks():

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     # floor 4
     "checkpoint": EVERYTHING,
     "runs": f"{EVERYTHING} checkpoint runs",
-    "explore": f"{EVERYTHING} decode runs explore",
+    "explore": f"{EVERYTHING} decode convert runs explore",
 }
 
 # Inside models, where each file stands: it imports from smaller numbers only.
@@ -179,7 +179,8 @@ def test_packages_are_imported_at_home_only(package):
 def test_experiments_do_not_know_each_other():
     others = {path.stem for path in (ROOT / "experiments").rglob("*.py")} | {"experiments"}
     assert len(others) > 1
-    assert names([one for one in EXPERIMENTS if one.name.split(".")[0] in others]) == []
+    written = [one for one in EXPERIMENTS if not one.path.startswith("experiments/notebooks/")]  # these read on
+    assert names([one for one in written if one.name.split(".")[0] in others]) == []
 
 
 def test_what_nobody_imports():

@@ -1,5 +1,6 @@
 """What the README tells a newcomer to type works as it stands there."""
 
+import ast
 import os
 import re
 import subprocess
@@ -55,6 +56,37 @@ def test_the_explorers_draw(workplace: Path):
     names: dict = {}
     exec(examples()[3].replace("explore.Shift", "figure = explore.Shift"), names)
     assert isinstance(names["figure"], Figure)
+
+
+def from_the_seeds() -> tuple[str, list[str]]:
+    """What is run before the table of the seeds' cells, and what that has in its last column."""
+    section = README[README.index("### From the seeds") : README.index("## Add your own")]
+    lines = re.findall(r"^\| S\d.* \| `([^`]+)` \|$", section, flags=re.MULTILINE)
+    assert len(lines) == section.count("\n| S")
+    return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)[0], lines
+
+
+def test_the_seeds_lines_are_python_and_name_what_exists(workplace: Path):
+    setup, lines = from_the_seeds()
+    names: dict = {}
+    exec(setup, names)
+    for line in lines:
+        if line.startswith("python "):
+            assert (ROOT / line.split()[1]).exists()
+            continue
+        for node in ast.walk(ast.parse(line)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+                assert hasattr(names[node.value.id], node.attr), line
+
+
+@pytest.mark.slow
+def test_the_seeds_lines_run_one_after_the_other(workplace: Path):
+    setup, lines = from_the_seeds()
+    names: dict = {}
+    exec(setup, names)
+    for line in lines:
+        if not line.startswith("python "):
+            exec(line, names)
 
 
 def test_the_commands_name_files_that_exist():

@@ -13,6 +13,7 @@ class Finding(NamedTuple):
         ours: median and range, over seeds where something was trained.
         verdict: follows from the numbers.
         claimed: the quoted number, where the claim has one.
+        corrected: of a defect, the same quantity without it; `ours` is then with it.
         floor: what nothing of the kind in question can go below.
         also: other numbers that the row computes.
         parameters: of the model that `ours` is about.
@@ -22,6 +23,7 @@ class Finding(NamedTuple):
     ours: metrics.Band
     verdict: str
     claimed: float | None = None
+    corrected: float | None = None
     floor: float | None = None
     also: dict[str, float] = {}  # noqa: RUF012 (never changed)
     parameters: int = 0

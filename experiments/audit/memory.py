@@ -1,10 +1,14 @@
 """Rows on memory in theory: how many states a power law needs, how long plateaus last, what decides stability."""
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from audit.finding import Finding
+from audit.training import Watch
 
 from seqjax import metrics, tasks, train
 from seqjax.theory import bounds, fits, hankel, perturbation, plateau, population, targets
@@ -169,26 +173,77 @@ def depends_on_the_optimiser(seeds: int, steps: int) -> Finding:
     )
 
 
-def freezes(seeds: int, steps: int) -> Finding:
-    """AU14: Adam at 1e-3 on a plateau, with and without a rate that falls tenfold after 10 epochs without progress."""
-    settings = jnp.array([False, True])
-    losses, scales = _descend(optax.adam(1e-3), np.array([16.0]), max(seeds, 8), steps, settings)
+class Escapes(NamedTuple):
+    """How runs with S4's scheduler, and without it, leave a plateau.
+
+    Attributes:
+        epochs: until the loss falls, [run]; infinite where it never does.
+        scale: what the scheduler has left of the learning rate, [run, step].
+        times: of the steps, in epochs.
+    """
+
+    without: np.ndarray
+    scheduled: np.ndarray
+    scale: np.ndarray
+    times: np.ndarray
+
+    def at(self, where: np.ndarray) -> float:
+        """The epoch of a step of each run, in the median."""
+        return float(np.median(self.times[where]))
+
+
+@functools.lru_cache(maxsize=1)
+def _escapes(seeds: int, steps: int) -> Escapes:
+    """Adam at 1e-3 on a plateau, with and without a rate that falls tenfold after 10 epochs without progress."""
+    losses, scales = _descend(optax.adam(1e-3), np.array([16.0]), seeds, steps, jnp.array([False, True]))
     times = np.arange(1, steps + 1) / EPOCH
-    escapes = [metrics.plateau_time(times, of_case[0], 0.95 * plateau.HEIGHT) for of_case in losses]
-    left = [int(np.isfinite(found).sum()) for found in escapes]
-    free, frozen = (metrics.band(np.minimum(found, times[-1])) for found in escapes)
-    dropped = (scales[1, 0] < 1).argmax(axis=1)
+    without, scheduled = (metrics.plateau_time(times, of_case[0], 0.95 * plateau.HEIGHT) for of_case in losses)
+    return Escapes(without, scheduled, scales[1, 0], times)
+
+
+def freezes(seeds: int, steps: int) -> Finding:
+    """AU14: the scheduler of the public code behind S4 against a plateau that is left without it."""
+    runs = max(seeds, 8)
+    found = _escapes(runs, steps)
+    last, scale = found.times[-1], found.scale
+    left = [int(np.isfinite(epochs).sum()) for epochs in found[:2]]
+    free, frozen = (metrics.band(np.minimum(epochs, last)) for epochs in found[:2])
     froze = left[1] < left[0] and frozen.median > 2 * free.median
-    verdict = f"frozen: {left[1]} of {max(seeds, 8)} leave in {times[-1]:.0f} epochs; without it {left[0]}"
+    verdict = f"frozen: {left[1]} of {runs} leave in {last:.0f} epochs; without it {left[0]}"
     return Finding(
         quantity="epochs on a plateau, with the scheduler",
         ours=frozen,
         verdict=f"{verdict}, after {free.median:.0f}" if froze else "the scheduler does no harm",
         also={
             "without the scheduler": free.median,
-            "first drop, epoch": float(np.median(times[dropped])),
-            "last drop, epoch": float(np.median(times[(scales[1, 0] > scales[1, 0, :, -1:]).sum(axis=1) - 1])),
-            "last learning rate": 1e-3 * float(np.median(scales[1, 0, :, -1])),
+            "first drop, epoch": found.at((scale < 1).argmax(axis=1)),
+            "last drop, epoch": found.at((scale > scale[:, -1:]).sum(axis=1) - 1),
+            "last learning rate": 1e-3 * float(np.median(scale[:, -1])),
+        },
+        parameters=16,
+    )
+
+
+def costs_learning(seeds: int, steps: int) -> Finding:
+    """D12: the same, and what a stated schedule does in its place: warm-up, then half a cosine."""
+    runs = max(seeds, 8)
+    found = _escapes(runs, steps)
+    losses, _ = _descend(train.adam(1e-3, steps), np.array([16.0]), runs, steps, jnp.array([False]))
+    stated = metrics.plateau_time(found.times, losses[0, 0], 0.95 * plateau.HEIGHT)
+    last = found.times[-1]
+    frozen, free, fixed = (metrics.band(np.minimum(epochs, last)) for epochs in (*found[1::-1], stated))
+    stuck, left = int(np.isinf(found.scheduled).sum()), int(np.isfinite(stated).sum())
+    return Finding(
+        quantity="epochs on a plateau, with the scheduler",
+        ours=frozen,
+        verdict=f"{stuck} of {runs} stay for good; under warm-up and cosine {left} leave, after {fixed.median:.0f}"
+        if frozen.median > 2 * fixed.median
+        else "no harm on this plateau",
+        corrected=fixed.median,
+        also={
+            "at a rate that stays": free.median,
+            "rate at epoch 20": 1e-3 * float(np.median(found.scale[:, min(20 * EPOCH, steps) - 1])),
+            "rate at epoch 80": 1e-3 * float(np.median(found.scale[:, min(80 * EPOCH, steps) - 1])),
         },
         parameters=16,
     )
@@ -201,20 +256,16 @@ def _descend(optimizer, memories: np.ndarray, seeds: int, steps: int, scheduled:
     """
 
     def run(start, memory, scheduled):
-        def update(carry, number):
-            model, state, scale, best, bad, total = carry
+        def update(carry, step):
+            model, state, watch = carry
             loss, gradient = jax.value_and_grad(plateau.loss)(model, memory)
             change, state = optimizer.update(gradient, state)
+            scale = jnp.where(scheduled, watch.scale, 1.0)
             model = jax.tree.map(lambda part, by: part + scale * by, model, change)
-            total, ends = total + loss / EPOCH, (number + 1) % EPOCH == 0
-            bad = jnp.where(ends, jnp.where(total < best * (1 - 1e-4), 0, bad + 1), bad)
-            lower = scheduled & (bad > 10)
-            scale = jnp.where(lower, jnp.maximum(scale / 10, 1e-5), scale)  # nothing below a rate of 1e-8
-            best = jnp.where(ends & (total < best * (1 - 1e-4)), total, best)
-            carry = model, state, scale, best, jnp.where(lower, 0, bad), jnp.where(ends, 0.0, total)
-            return carry, (loss, scale)
+            watch = watch.after(loss, step, EPOCH)
+            return (model, state, watch), (loss, jnp.where(scheduled, watch.scale, 1.0))
 
-        carry = start, optimizer.init(start), jnp.ones(()), jnp.asarray(jnp.inf), jnp.asarray(0), jnp.zeros(())
+        carry = start, optimizer.init(start), Watch.start()
         return jax.lax.scan(update, carry, jnp.arange(steps))[1]
 
     amplitude_key, rate_key = jax.random.split(jax.random.key(0))

@@ -1,6 +1,7 @@
 """Rows on the shift: what recurrence over the wrong axis cannot see, and what smooth input does not test."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,40 +110,118 @@ def is_not_zero(seeds: int, steps: int) -> Finding:
     )
 
 
+class Extrapolated(NamedTuple):
+    """What filters make of a delay beyond their reach: the floor, and the error with a standard error each way."""
+
+    floor: float
+    error: metrics.Band
+
+
+def extrapolated(signal, delay: int, window: int) -> Extrapolated:
+    """The input some steps back, from the last `window` inputs alone."""
+    length, rows = 64, 4096
+    floor = bounds.window(signal.covariance(length), delay, window)
+    task = tasks.Shift(delay, length, signal)
+    seen, fresh = (task.sample(jax.random.key(seed), rows) for seed in (0, 1))
+    counted = np.broadcast_to(np.arange(length) >= delay, (rows, length)).astype(float)
+    filters = fits.fir(seen.inputs, seen.targets, window, counted)
+    squared = np.square(filters.predict(fresh.inputs) - fresh.targets)[:, delay:].mean(axis=(1, 2))
+    error, noise = squared.mean(), squared.std() / rows**0.5
+    bounds.require_above(floor, error, noise)
+    return Extrapolated(floor, metrics.band([error - noise, error, error + noise]))
+
+
 def hides_memory() -> Finding:
     """AU12: shift 8 from the last 4 inputs alone, which do not reach back to it."""
     delay, window, length = 8, 4, 64
-    floors = {
-        name: bounds.window(signal.covariance(length), delay, window)
-        for name, signal in (("smooth", GaussianProcess()), ("white", WhiteNoise()))
-    }
+    floor, spread = extrapolated(GaussianProcess(), delay, window)
+    white = bounds.window(WhiteNoise().covariance(length), delay, window)
     rough = GaussianProcess(jitter=1e-6)
-    task = tasks.Shift(delay, length, GaussianProcess())
-    seen, fresh = (task.sample(jax.random.key(seed), 4096) for seed in (0, 1))
-    counted = np.broadcast_to(np.arange(length) >= delay, (4096, length)).astype(float)
-    filters = fits.fir(seen.inputs, seen.targets, window, counted)
-    squared = np.square(filters.predict(fresh.inputs) - fresh.targets)[:, delay:].mean(axis=(1, 2))
-    standard_error = squared.std() / len(squared) ** 0.5
-    bounds.require_above(floors["smooth"], squared.mean(), standard_error)
-    spread = metrics.band([squared.mean() + sign * standard_error for sign in (-1, 0, 1)])
     needed = {
         f"inputs needed for 1%, shift {k}": next(
             w for w in range(1, k + 2) if bounds.window(GaussianProcess().covariance(k + 1), k, w) < 0.01
         )
         for k in (8, 16, 32)
     }
-    hidden = spread.median < 0.01 * floors["white"]
+    hidden = spread.median < 0.01 * white
     return Finding(
         quantity="error of shift 8 from the last 4 inputs",
         ours=spread,
         verdict="no: smooth input tells its past; white noise tests memory" if hidden else "yes",
-        floor=floors["smooth"],
+        floor=floor,
         also=needed
         | {
-            "same on white noise": floors["white"],
+            "same on white noise": white,
             "floor at jitter 1e-6": bounds.window(rough.covariance(length), delay, window),
         },
-        parameters=filters.filter.size + 1,
+        parameters=window + 1,
+    )
+
+
+def needs_white_noise() -> Finding:
+    """D2: what filters too short for a delay reach all the same on S4's smooth process, and on white noise."""
+    smooth, white = (extrapolated(signal, 8, 4) for signal in (GaussianProcess(), WhiteNoise()))
+    others = ((8, 1), (8, 2), (8, 3), (16, 4), (16, 8), (32, 16), (32, 24))
+    spectrum = np.linalg.eigvalsh(GaussianProcess().covariance(32))
+    hidden = smooth.error.median < 0.01 * white.error.median
+    return Finding(
+        quantity="error of shift 8 from the last 4 inputs",
+        ours=smooth.error,
+        verdict=f"{1 - smooth.error.median:.1%} of a shift of 8 without memory of 8; on white noise nothing of it"
+        if hidden and white.error.low > 0.95
+        else "memory is needed",
+        corrected=white.error.median,
+        floor=smooth.floor,
+        also={
+            f"shift {delay}, {window} inputs": bounds.window(GaussianProcess().covariance(64), delay, window)
+            for delay, window in others
+        }
+        | {
+            "shift 8, 4 inputs, jitter 1e-6": bounds.window(GaussianProcess(jitter=1e-6).covariance(64), 8, 4),
+            "directions above 1e-6 in 32 steps": int((spectrum > 1e-6).sum()),
+        },
+        parameters=5,
+    )
+
+
+def unequal_tasks(claimed: float, seeds: int, steps: int) -> Finding:
+    """D8: an LSTM and a TCN of as many parameters, as S4 sets them against each other and then on one task."""
+    lstm = models.Regressor(models.Recurrent(64, models.LSTM))
+    tcn = models.Regressor(models.TCN(19, kernel_size=4, dilations=(1, 2, 4, 8, 16, 32)))
+    long = tasks.Shift(32, 128, GaussianProcess())
+
+    def errors(model, task, rate: float, *, vectorise: bool) -> tuple[np.ndarray, int]:
+        one = jnp.zeros(1)
+        params = training.networks(
+            model, lambda key, _: task.sample(key, training.BLOCK), one, seeds, steps, rate, vectorise=vectorise
+        )
+        test = task.sample(jax.random.key(1), 2048)
+        predictions = evaluate.predict(model.apply, params, test.inputs)
+        return np.square(predictions - test.targets[None]).mean(axis=(1, 2, 3)), training.count(params)
+
+    on_axes, _, _ = axes(seeds, steps)
+    over_time, over_batch = (np.median(of_axis.mean(axis=1)) for of_axis in on_axes)
+    lstm_long, _ = errors(lstm, long, 3e-3, vectorise=True)
+    (tcn_short, _), (tcn_long, parameters) = (errors(tcn, task, 1e-2, vectorise=False) for task in (SEED, long))
+    as_compared = metrics.band(over_batch / tcn_long)
+    equal = float(over_time / np.median(tcn_short))
+    equal_long = float(np.median(lstm_long) / np.median(tcn_long))
+    overstated = as_compared.median / max(equal, equal_long)
+    ratios = f"at one task and size, LSTM's error / TCN's is {equal:.2g} on 8/32, {equal_long:.2g} on 32/128"
+    return Finding(
+        quantity="error of LSTM (batch axis, 8/32) / of TCN (32/128)",
+        ours=as_compared,
+        verdict=f"overstated {overstated:.0f} x: {ratios}" if overstated > 3 else f"stands: {ratios}",
+        claimed=claimed,
+        corrected=equal,
+        also={
+            "LSTM over time / TCN, 32/128": equal_long,
+            "LSTM over time, 8/32": float(over_time),
+            "LSTM over time, 32/128": float(np.median(lstm_long)),
+            "TCN, 8/32": float(np.median(tcn_short)),
+            "TCN, 32/128": float(np.median(tcn_long)),
+        },
+        parameters=parameters,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from seqjax import metrics, plot
 from seqjax.explore.explorer import Explorer, legend_above, line, title
-from seqjax.explore.trained import count, predict, require_fit
+from seqjax.explore.trained import count, opened, predict, require_fit
 from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.shift import Shift
 from seqjax.theory import fits
@@ -32,21 +33,26 @@ class ShiftEvaluation(Explorer):
         task = tasks.Shift(config.delay, config.length)
         explore.ShiftEvaluation(shift_memory.build(config), run.params(seed=0), task).plot()
 
+        model, params, task = shipped_models.load("shift_tcn_32_128")
+        explore.ShiftEvaluation(model, params, task).plot()
+        explore.ShiftEvaluation(model, "experiments/models/shift_tcn_32_128.safetensors", task).plot()
+
     Attributes:
         model: [batch, time, 1] -> [batch, time, 1].
-        params: of one seed.
+        params: of one seed, or the safetensors file that `trained.save` made of them.
         rows: sequences that the error is an average of.
 
     Raises:
-        ValueError: the parameters are not the model's, or the model does not do the task.
+        ValueError: the file is damaged, the parameters are not the model's, or the model does not do the task.
     """
 
     model: Any
-    params: Params
+    params: Params | Path | str
     task: Shift
     rows: int = 256
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "params", opened(self.params))
         require_fit(self.model, self.params, (1, self.task.length, 1), jnp.float32, outputs=1)
 
     def figure(self) -> Figure:
@@ -69,20 +75,21 @@ class LorenzEvaluation(Explorer):
 
     Attributes:
         model: the forcing, [batch, time, K] -> the slow variables, [batch, time, K].
-        params: of one seed.
+        params: of one seed, or the safetensors file that `trained.save` made of them.
         task: with the scale of the targets that the model was trained on (`Lorenz96.calibrated`).
         rows: trajectories that the error is an average of.
 
     Raises:
-        ValueError: the parameters are not the model's, or the model does not do the task.
+        ValueError: the file is damaged, the parameters are not the model's, or the model does not do the task.
     """
 
     model: Any
-    params: Params
+    params: Params | Path | str
     task: Lorenz96
     rows: int = 256
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "params", opened(self.params))
         task = self.task
         require_fit(self.model, self.params, (1, task.length, task.K), task.dtype, outputs=task.K)
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from seqjax import convert
 from seqjax.types import Params
 
 
@@ -18,6 +22,26 @@ def predict(
 ) -> Float[Array, "batch time targets"]:
     """What the model says; compiled once for each model and shape."""
     return model.apply(params, inputs)
+
+
+def save(path: Path | str, params: Params) -> None:
+    """Write parameters as a safetensors file, each named by where it stands: params/backbone/layer_0/bias."""
+    convert.save(path, flatten_dict(params, sep="/"))
+
+
+def load(path: Path | str) -> Params:
+    """The parameters that `save` was given.
+
+    Raises:
+        ValueError: the file is no (whole) safetensors file.
+    """
+    flat = {name: jnp.asarray(value) for name, value in convert.load(path).items()}
+    return unflatten_dict(flat, sep="/")
+
+
+def opened(params: Params | Path | str) -> Params:
+    """The parameters themselves, or those in the file."""
+    return load(params) if isinstance(params, Path | str) else params
 
 
 def count(params: Params) -> int:

@@ -1,6 +1,7 @@
 """The report on all experiments: what it runs, what it survives, and that it is one page that loads nothing."""
 
 import base64
+import importlib
 import json
 import os
 import re
@@ -195,6 +196,16 @@ def test_table_has_the_band_the_floor_and_the_ratio(first):
     assert page.values("scope") == ["col"] * 4 + ["row"] * 2
     numbers = [attributes.get("class") for tag, attributes in page.tags if tag == "td"]
     assert numbers == ["number"] * 6
+
+
+def test_long_texts_have_lines_and_several_numbers_their_names(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    reproduce = importlib.import_module("reproduce")
+    rows = [{"only": name, "verdict": f"{name} " + "word " * 10, "also": {"a floor": 0.25}} for name in ("A", "B")]
+    table = reproduce.table([rows[0], rows[1] | {"also": {"slope": 0.54321, "steps": 1_000}}], "label")
+    assert '<td class="long">B word word' in table
+    assert "<td>a floor 0.25</td>" in table
+    assert "<td>slope 0.5432; steps 1,000</td>" in table
 
 
 def test_a_missing_figure_is_said(first):

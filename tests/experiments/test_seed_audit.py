@@ -1,6 +1,7 @@
 """The audit's own code: the defects it reproduces, the floors it computes itself, and that every row is quoted."""
 
 import importlib
+import json
 from pathlib import Path
 from typing import get_args
 
@@ -25,6 +26,7 @@ def test_every_row_quotes_a_claim():
     script = importlib.import_module("seed_audit")
     assert tuple(script.CLAIMS) == get_args(script.Row)
     assert [config.only for config in script.configs("laptop")] == list(get_args(script.Row))
+    assert tuple(script.findings(0.0, 1, 1)) == get_args(script.Row)
 
 
 def test_turned_batches_make_a_network_recur_over_sequences():
@@ -43,6 +45,128 @@ def test_turned_batches_make_a_network_recur_over_sequences():
     assert {step for _, step in felt} == {5}
     assert felt[0, 0] == 2
     assert felt[:, 0].max() <= 31  # the second block of 32 sequences is another batch
+
+
+def test_the_first_axis_is_taken_for_time():
+    """As above, for the form that takes batches of any shape."""
+    axis = importlib.import_module("audit.axis")
+    network = axis.over_batch(models.Regressor(models.Recurrent(4, models.LSTM)))
+    x = jax.random.normal(jax.random.key(0), (6, 9, 1))
+    params = network.init(jax.random.key(1), x)
+    felt = np.argwhere(np.asarray(network.apply(params, x) != network.apply(params, x.at[2, 5].add(1.0)))[..., 0])
+    np.testing.assert_array_equal(felt, [[row, 5] for row in range(2, 6)])
+
+
+def test_what_the_axis_costs():
+    """The numbers that are published: S4's network sits on the floor of what has no memory, the right one far below."""
+    numbers = json.loads((SCRIPTS / "figures" / "seed_audit.json").read_text())
+    rows = {row["only"]: row for row in numbers["rows"]}
+    assert rows["D1"]["parameters"] == 789_761
+    assert rows["D1"]["floor"] == pytest.approx(0.018136, abs=5e-7)
+    assert rows["D1"]["low"] > 0.98 * rows["D1"]["floor"]
+    assert rows["D1"]["high"] < 1.02 * rows["D1"]["floor"]
+    for row in ("D1", "D1b", "D1c"):
+        assert rows[row]["also"]["over time, worst seed"] < rows[row]["floor"] / 10
+
+
+def test_what_lies_beyond_tanh():
+    modules = importlib.import_module("audit.modules")
+    x = np.linspace(-12, 12, 400_001)
+    for deviation in (0.5, 1.0, 3.0):
+        lost = np.square(np.maximum(np.abs(deviation * x) - 1, 0)) * np.exp(-(x**2) / 2)
+        assert modules.beyond_tanh(deviation) == pytest.approx(lost.sum() * (x[1] - x[0]) / (2 * np.pi) ** 0.5)
+    assert modules.beyond_tanh(1.0) == pytest.approx(0.1507, abs=5e-5)
+
+
+def test_second_biases_add_up():
+    modules, training = importlib.import_module("audit.modules"), importlib.import_module("audit.training")
+    model = models.Regressor(models.Recurrent(3, models.LSTM))
+    x = jax.random.normal(jax.random.key(0), (2, 4, 1))
+    twice = modules.twice_biased(model)
+    weights = twice.init(jax.random.key(1), x)
+    ((name, twin),) = weights["twins"].items()
+    assert "readout" not in name
+    weights["twins"][name] = twin + 0.5
+    single = {"params": jax.tree.map(jnp.copy, weights["params"])}
+    single["params"]["backbone"]["layer_0"]["bias"] += 0.5
+    np.testing.assert_allclose(twice.apply(weights, x), jnp.asarray(model.apply(single, x)), atol=1e-6)
+    assert training.torch_count(256) == 791_809
+
+
+def test_weight_norm_forgets_what_is_drawn_after_it():
+    normed = importlib.import_module("audit.modules").WeightNormed(jax.random.key(0), 4, 3, 5)
+    before = normed.used()
+    normed.weight = jnp.zeros_like(before)
+    np.testing.assert_allclose(normed.used(), before)
+    normed.v, normed.g = -before, 2 * normed.g
+    np.testing.assert_allclose(normed.used(), -2 * before, rtol=1e-6)
+
+
+def test_the_printed_rnn_lacks_its_activation():
+    printed_by = importlib.import_module("audit.modules").Printed
+    model, x = models.Recurrent(3, models.RNN), jax.random.normal(jax.random.key(0), (1, 7, 2))
+    params = model.init(jax.random.key(1), x)
+    printed = printed_by(params["params"]["layer_0"])
+    with pytest.raises(AttributeError, match="activation"):
+        printed(np.asarray(x[0]))
+    printed.activation, printed.projections = np.tanh, 0
+    np.testing.assert_allclose(printed(np.asarray(x[0])), model.apply(params, x)[0], atol=1e-6)
+    assert printed.projections == 7 * 7
+
+
+def test_defects_of_encoder_decoders_leave_their_marks():
+    """On gradients: a weight that a defect keeps out of the loss has none."""
+    reversing = importlib.import_module("audit.reversing")
+    params = reversing.start(jax.random.key(0), 8, reversing.EOS + 1)
+    source = jnp.array([[3, 4, 5, 6, 7]])
+    gradient = jax.jit(jax.grad(lambda params, case: reversing.loss(params, (source, case))))
+
+    def marks(**defects):
+        return gradient(params, reversing.Case(*(jnp.asarray(name in defects) for name in reversing.Case._fields)))
+
+    def rows(table):
+        return set(np.flatnonzero(np.asarray(table).any(axis=1)).tolist())
+
+    right, one, clash = marks(), marks(one_symbol=True), marks(clashes=True)
+    assert rows(right["encoder_table"]) == {3, 4, 5, 6, 7}
+    assert rows(one["encoder_table"]) == {3}
+    assert rows(right["decoder_table"]) == {reversing.SOS, 7, 6, 5, 4, 3}
+    assert rows(one["decoder_table"]) == {reversing.SOS}
+    assert rows(marks(unshifted=True)["decoder_table"]) == {7, 6, 5, 4, 3, reversing.EOS}
+    # A token that is never a target is only ever pushed down.
+    assert right["readout_bias"][reversing.EOS] < 0 < clash["readout_bias"][reversing.EOS]
+    assert one["readout_bias"][7] < 0 < one["readout_bias"][6]
+
+
+def test_a_decoder_that_forgets_starts_anew_for_every_token():
+    reversing = importlib.import_module("audit.reversing")
+    params = reversing.start(jax.random.key(0), 3, reversing.EOS + 1)
+    source, given, target = jnp.array([[3, 4, 5, 6, 7]]), (0, 7, 6, 5, 4, 3), (7, 6, 5, 4, 3, reversing.EOS)
+    state = reversing.read(params, source)
+    logits = [reversing.write(params, state, jnp.array([token]))[1][0] for token in given]
+    alone = -np.mean([jax.nn.log_softmax(now)[token] for now, token in zip(logits, target, strict=True)])
+    found = reversing.loss(params, (source, reversing.Case(forgets=True)))
+    np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
+def test_a_symbol_that_is_eos_cannot_be_written():
+    reversing = importlib.import_module("audit.reversing")
+    params = reversing.start(jax.random.key(0), 3, reversing.EOS + 1)
+    always = params | {"readout_bias": jnp.zeros(reversing.EOS + 1).at[1].set(100.0)}
+    source = jnp.array([[1] * 5, [1, 1, 2, 1, 1]])
+    assert reversing.wrong(always, source, reversing.Case()).tolist() == [False, True]
+    assert reversing.wrong(always, source, reversing.Case(clashes=True)).tolist() == [True, True]
+
+
+@pytest.mark.slow
+def test_costs_of_the_seeds_generator():
+    """Against D11 of the seeds' table: an unknown y(0), with it, and Euler's steps, for other random numbers."""
+    found = importlib.import_module("audit.lorenz").is_repaired()
+    expected = {"same at step 1": 1.5e-2, "same at step 8": 3e-4, "not told, in the recorded units": 1.3e-3}
+    assert {name: found.also[name] for name in expected} == pytest.approx(expected, rel=0.2)
+    assert found.also["told, in the recorded units"] == pytest.approx(5e-5, rel=0.2)
+    assert found.also["Euler's largest error"] == pytest.approx(8.8e-3, rel=0.5)
+    assert found.verdict.startswith("an untold start costs 6")
 
 
 def test_floors_of_re_ordering_are_those_of_the_theory():

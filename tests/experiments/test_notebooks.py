@@ -1,0 +1,69 @@
+"""The notebooks run from top to bottom, as notebooks and as scripts, and what they point to is there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.py"))
+
+every = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+
+
+def test_there_are_three():
+    assert [notebook.stem for notebook in NOTEBOOKS] == ["sequence_shapes", "tour", "translation"]
+
+
+@every
+def test_links_lead_somewhere(notebook):
+    links = re.findall(r"\]\(([^)]+)\)", notebook.read_text())
+    assert links
+    assert [link for link in links if not (FOLDER / link).exists()] == []
+
+
+@every
+def test_code_and_prose_take_turns(notebook):
+    """What a percent script is: every cell is code that compiles, or a markdown cell that is nothing but comments."""
+    header, *cells = re.split(r"^# %%", notebook.read_text(), flags=re.MULTILINE)
+    assert "format_name: percent" in header
+    prose = [cell for cell in cells if cell.startswith(" [markdown]\n")]
+    assert 0.3 < len(prose) / len(cells) < 0.7
+    for cell in prose:
+        assert all(not line or line.startswith("#") for line in cell.split("\n")[1:])
+    for cell in cells:
+        if cell not in prose:
+            assert cell.startswith("\n")
+            compile(cell, notebook.name, "exec")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@every
+def test_as_a_notebook(notebook, tmp_path):
+    """Every cell runs, in all within five minutes, and no figure is left a line of text."""
+    jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    made = jupytext.read(notebook)
+    resources = {"metadata": {"path": str(FOLDER)}}
+    nbclient.NotebookClient(made, timeout=300, kernel_name="python3", resources=resources).execute()
+    outputs = [output for cell in made.cells if cell.cell_type == "code" for output in cell.outputs]
+    shown = [output.data for output in outputs if output.output_type in ("display_data", "execute_result")]
+    drawn = {"image/png", "application/vnd.jupyter.widget-view+json"}
+    assert shown
+    assert all(drawn & data.keys() for data in shown)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@every
+def test_as_a_script_without_data(notebook, tmp_path):
+    """Without public data it has something of its own to learn from."""
+    environment = {name: value for name, value in os.environ.items() if name != "SEQJAX_DATA"}
+    command = [sys.executable, str(notebook)]
+    done = subprocess.run(command, cwd=FOLDER.parents[1], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "instead" in done.stdout
