@@ -7,6 +7,7 @@ from seqjax.data.files import DataError, data_folder
 from seqjax.data.images import Images, cifar, mnist
 from seqjax.data.labelled import Example, Examples, sst2
 from seqjax.data.music import Rolls, piano_rolls
+from seqjax.data.photographs import Photographs, coco, flickr8k, image_features
 from seqjax.data.prose import Spaced
 from seqjax.data.signals import GaussianProcess, Signal, WhiteNoise
 from seqjax.data.text import Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
@@ -23,6 +24,7 @@ __all__ = [
     "Images",
     "MarkedWords",
     "Pair",
+    "Photographs",
     "Rolls",
     "Sentence",
     "ShapeWorld",
@@ -35,8 +37,11 @@ __all__ = [
     "WhiteNoise",
     "Words",
     "cifar",
+    "coco",
     "conllu",
     "data_folder",
+    "flickr8k",
+    "image_features",
     "mnist",
     "multi30k",
     "piano_rolls",
