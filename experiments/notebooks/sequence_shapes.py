@@ -25,6 +25,7 @@
 # %%
 # %matplotlib inline
 import random
+import textwrap
 from functools import partial
 
 import jax
@@ -152,15 +153,12 @@ verdicts = [scenes.judge(words, jax.tree.map(lambda field, n=n: field[n], shown)
 for name in ("parsed", "true", "complete"):
     share = np.mean([getattr(verdict, name) for verdict in verdicts])
     print(f"{name:9} {100 * share:5.1f} % of 200 kinds of scenes that were held out")
-two_lines = [
-    words.replace(" left", "\nleft").replace(" right", "\nright").replace(" ab", "\nab").replace(" be", "\nbe")
-    for words in said[:6]
-]
-picture_row(images[:6], two_lines)
+picture_row(images[:6], [textwrap.fill(words, 24) for words in said[:6]])
 
 # %% [markdown]
-# Grammar is learned first, then sizes and colours; shapes, and what stands where, come last. So few steps make a quarter
-# of the captions true; [captioning.py](../captioning.py) goes on for 16,000, gets to 98 %, and shows where it looks.
+# Grammar is learned first, then sizes and colours; shapes, and what stands where, come last. So few steps make a
+# quarter of the captions true; [captioning.py](../captioning.py) goes on for 16,000, gets to 98 %, and shows where the
+# model looks.
 #
 # ## 3. Many to one: did they like it?
 #
@@ -213,7 +211,7 @@ for sentence in ("it is a good film", "it is not a good film", "it is a really b
     print(f"{100 * positive:5.1f} % positive: {sentence}")
 
 # %% [markdown]
-# [sentiment.py](../sentiment.py) compares nine models and five poolings, and naive Bayes, which is not easily beaten.
+# [sentiment.py](../sentiment.py) compares eight networks and five poolings, none of which beats naive Bayes.
 #
 # ## 4. Many to many, aligned: a tag for each word
 #

@@ -254,6 +254,6 @@ long = np.flatnonzero(np.asarray(mask.sum(axis=1)) >= min(7, length))
 attention_maps(long[:: len(long) // 3][:3].tolist())
 
 # %% [markdown]
-# [translation.py](../translation.py) trains five times longer on longer sentences, with S2's question about
+# [translation.py](../translation.py) trains six times as long on longer sentences, with S2's question about
 # over-fitting answered by an ablation; [bottleneck.py](../bottleneck.py) measures what does not fit into the context
 # vector; [creature.py](../creature.py) has the creature's language at full length.

@@ -151,7 +151,8 @@ class EncoderDecoder(TokenWriter):
     Attributes:
         encoder: `Bidirectional`, `Recurrent`, `TCN`, `Transformer(causal=False)`, …
         decoder: `RecurrentDecoder`, `LuongDecoder`, `BahdanauDecoder` or `TransformerDecoder`.
-        source_vocab, target_vocab: sizes, the four reserved tokens included.
+        source_vocab, target_vocab: sizes, the four reserved tokens included. No `source_vocab`: the source is vectors
+            (frames of speech, say), which are read as they are.
         embedding: width of the vectors that stand for tokens.
         dropout: share of embeddings, and of what the logits are computed from, dropped in training.
         tied: whether the target's embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
@@ -159,7 +160,7 @@ class EncoderDecoder(TokenWriter):
 
     encoder: nn.Module
     decoder: nn.Module
-    source_vocab: int
+    source_vocab: int | None
     target_vocab: int
     embedding: int = 256
     dropout: float = 0.0
@@ -167,18 +168,20 @@ class EncoderDecoder(TokenWriter):
 
     def setup(self):
         super().setup()
-        self.source_embedding = nn.Embed(self.source_vocab, self.embedding)
+        if self.source_vocab is not None:
+            self.source_embedding = nn.Embed(self.source_vocab, self.embedding)
 
     def encode(
         self,
-        source: Int[Array, "batch source"],
+        source: Int[Array, "batch source"] | Float[Array, "batch source inputs"],
         *,
         mask: Bool[Array, "batch source"] | None = None,
         train: bool = False,
     ) -> Memory:
         """Read the whole source; padding may hold anything."""
-        x = self.drop(self.source_embedding(source), deterministic=not train)
-        return read(self.encoder, x, jnp.ones(source.shape, bool) if mask is None else mask, train)
+        x = source if self.source_vocab is None else self.source_embedding(source)
+        x = self.drop(x, deterministic=not train)
+        return read(self.encoder, x, jnp.ones(source.shape[:2], bool) if mask is None else mask, train)
 
 
 def shift_right(target: Int[Array, "batch target"]) -> Int[Array, "batch target"]:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.stats import chisquare
 
@@ -83,6 +84,44 @@ def test_any_encoder_goes_with_any_decoder(encoder, decoder, key):
     found = jax.eval_shape(partial(whole.apply, method="align", train=True), params, one, one)
     assert found.logits.shape == (2, 1, 12)
     assert found.weights.shape == (2, HEADS[decoder], 1, 1)
+
+
+def test_frames_are_transcribed(key):
+    """Three noisy frames a token, of lengths that differ, and nonsense behind them: what speech recognition reads."""
+    symbols, batch = 4, 64
+    whole: Any = EncoderDecoder(Recurrent(32), RecurrentDecoder(32), None, 4 + symbols, embedding=8)
+    spoken = jax.random.normal(jax.random.key(1), (symbols, 3, 5))
+
+    def sample(key):
+        symbol_key, length_key, noise_key = jax.random.split(key, 3)
+        target = jax.random.randint(symbol_key, (batch, 4), 4, 4 + symbols)
+        length = jax.random.randint(length_key, (batch, 1), 1, 4)
+        place = jnp.arange(4)[None]
+        target = jnp.where(place < length, target, jnp.where(place == length, EOS, PAD))
+        frames = spoken[jnp.maximum(target - 4, 0)[:, :3]].reshape(batch, 9, 5)
+        frames += 0.1 * jax.random.normal(noise_key, frames.shape)
+        mask = jnp.repeat(place[:, :3] < length, 3, axis=1)
+        return jnp.where(mask[..., None], frames, jnp.nan), mask, target
+
+    def loss(params, key):
+        frames, mask, target = sample(key)
+        logits = whole.apply(params, frames, target, source_mask=mask, target_mask=target != PAD)
+        return losses.cross_entropy(logits, target, target != PAD), (logits.argmax(-1) == target) | (target == PAD)
+
+    @jax.jit
+    def train(params):
+        optimizer = optax.adam(1e-2)
+
+        def step(carry, key):
+            params, state = carry
+            updates, state = optimizer.update(jax.grad(loss, has_aux=True)(params, key)[0], state)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, 200))[0][0]
+
+    frames, _, target = sample(key)
+    params = train(jax.jit(whole.init)(key, frames, target))
+    assert np.mean(jax.jit(loss)(params, jax.random.key(2))[1].all(axis=1)) > 0.95
 
 
 PLAIN: Any = EncoderDecoder(Recurrent(4), RecurrentDecoder(4), 8, 8, embedding=5)
