@@ -203,7 +203,7 @@ def cannot_run(seeds: int) -> Finding:
     return Finding(
         quantity=f"inputs projected for {length} steps",
         ours=exact(projections),
-        verdict=f"cannot run: {fault}; with it, {projections // length} x the work; ours: one step at a time = all"
+        verdict=f"cannot run: {fault}; with it, {projections // length} x the work; ours: step by step = at once"
         if fault and same
         else "runs"
         if not fault

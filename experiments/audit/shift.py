@@ -207,7 +207,7 @@ def unequal_tasks(claimed: float, seeds: int, steps: int) -> Finding:
     equal = float(over_time / np.median(tcn_short))
     equal_long = float(np.median(lstm_long) / np.median(tcn_long))
     overstated = as_compared.median / max(equal, equal_long)
-    ratios = f"at one task and size, LSTM's error / TCN's is {equal:.2g} on 8/32, {equal_long:.2g} on 32/128"
+    ratios = f"at one task and size, LSTM's error / TCN's is {equal:.3g} on 8/32, {equal_long:.3g} on 32/128"
     return Finding(
         quantity="error of LSTM (batch axis, 8/32) / of TCN (32/128)",
         ours=as_compared,

@@ -221,7 +221,7 @@ for sentence in ("it is a good film", "it is not a good film", "it is a really b
 
 # %%
 language = tasks.Agreement()
-print(f"no tagger that only reads forward gets more than {100 * language.ceiling:.0f} % of the nouns right")
+print(f"in the long run, none that only reads forward gets more than {100 * language.ceiling:.1f} % of the nouns right")
 directions = {"forward": models.Recurrent(48, models.LSTM), "both ways": models.Bidirectional(48, models.LSTM)}
 for name, backbone in directions.items():
     tagger = models.Tagger(backbone, tags=len(agreement.TAGS), vocab=language.vocab, embedding=16)

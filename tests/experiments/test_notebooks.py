@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,8 @@ def test_code_and_prose_take_turns(notebook):
 @every
 def test_as_a_notebook(notebook, tmp_path):
     """Every cell runs, in all within five minutes, and no figure is left a line of text."""
-    jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
+    # Of the extra `notebook`, which the tests of every day do without.
+    jupytext, nbclient = import_module("jupytext"), import_module("nbclient")
     made = jupytext.read(notebook)
     resources = {"metadata": {"path": str(FOLDER)}}
     nbclient.NotebookClient(made, timeout=300, kernel_name="python3", resources=resources).execute()
