@@ -13,7 +13,7 @@ Fair      no comparison: tasks, steps and sizes differ, as in S4. The shipped we
 Differs   from seed S4: the RNN recurs over time and not over the batch and is smaller (one LSTM layer of 64; there two
           of 256), all outputs are linear, input and target have variance 1, every sequence of Shift is a fresh one,
           and Lorenz96 is that of lorenz96_response.
-Cost      17 min on two CPU cores
+Cost      39 min on two CPU cores that others used too; about 18 alone, by the rate of short runs
 Run       python experiments/shipped_models.py
 Next      python experiments/shipped_models.py --model shift_rnn_8_32 --steps 8000
 """
@@ -233,6 +233,7 @@ def draw(records: list[runs.Record]) -> "Figure":
         ship(records)
     figure, axes = plot.figure(1, 3, width=15.5, height=4.4)
     left, *right = axes[0]
+    left.get_gridspec().set_width_ratios([1.5, 1, 1])
     names = [record.config.model for record in records]
     rows = [record.result for record in records]
     places = range(len(rows))
@@ -249,7 +250,7 @@ def draw(records: list[runs.Record]) -> "Figure":
             plot.levels(left, *zip(*having, strict=True), label=label, linestyle=dashes)
     left.set(yscale="log", ylabel=ERROR, xlabel="task and architecture")
     kinds = [name.split("_", maxsplit=2) for name in names]
-    left.set_xticks(places, [f"{task}\n{kind}\n{sizes.replace('_', '/')}" for task, kind, sizes in kinds], fontsize=8)
+    left.set_xticks(places, [f"{task}\n{kind}\n{sizes.replace('_', '/')}" for task, kind, sizes in kinds], fontsize=7.5)
     for ax, task in zip(right, ("shift", "lorenz"), strict=True):
         learning_curves(ax, [record for record in records if record.config.model.startswith(task)], names)
         ax.set_title({"shift": "training on Shift", "lorenz": "training on Lorenz96"}[task], fontsize=10)
