@@ -1,9 +1,14 @@
 """Strict for all tests: shapes and types are checked at run time, and no axis is added silently.
 
-There are two devices, which share the runs of sweeps, as several GPUs would.
+There are two devices, which share the runs of sweeps, as several GPUs would. Most of the time goes into compiling, a
+third less without XLA's newer emitters, whose programs are faster; a test runs each of its own but a few times.
 """
 
-import jax
+import os
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+
+import jax  # XLA reads its flags when it is loaded
 import pytest
 from jaxtyping import install_import_hook
 

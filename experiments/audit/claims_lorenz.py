@@ -55,8 +55,8 @@ def _named(place: tuple[int, float]) -> str:
 
 def beats(ratios: list[float], plain: float, filter_wins: bool, axis: float) -> str:
     """The verdict of C6 from errors over the TCN's: the best recurrent nets', the plain RNN's, and with the defect."""
-    most = f"best recurrent net {min(ratios):.2g} to {max(ratios):.2g} x the TCN's error"
-    linear = "64 linear taps beat both" if filter_wins else "64 linear taps do not"
+    most = f"best recurrent {min(ratios):.2g} to {max(ratios):.2g} x the TCN's error"
+    linear = "64 taps beat both at K = 1" if filter_wins else "64 taps do not"
     if min(ratios) > 1:
         return f"stands: {most}; {linear}"
     if max(ratios) > 1:

@@ -75,16 +75,17 @@ def who_learns(white: dict[tuple[str, int], float], smooth: dict[tuple[str, int]
     delays = {delay for _, delay in white}
     recurrent = set.intersection(*(learned(white, name) for name in RECURRENT))
     lost = delays - set.union(*(learned(white, name) for name in RECURRENT))
-    also_smooth = 8 in set.intersection(*(learned(smooth, name) for name in RECURRENT))
+    fine = {delay: [name for name in RECURRENT if delay in learned(smooth, name)] for delay in (8, 32)}
     if learned(white, "tcn") < delays:
         return f"no: the TCN itself learns {_listed(learned(white, 'tcn'))} only"
     if not recurrent:
         return f"stands: the TCN learns {_listed(delays)}, not every recurrent net any of them"
     if not lost:
         return f"no: some recurrent net learns each of {_listed(delays)} too"
-    own = "S4's own 8/32 too" if also_smooth else "not S4's own 8/32"
+    own = ", ".join(f"shift {delay} {'/'.join(names) or 'none'}" for delay, names in fine.items())
     others = " and Transformer" if lost <= learned(white, "transformer") else ""
-    return f"half: recurrent nets learn {_listed(recurrent)}, {own}; {_listed(lost)} only TCN{others}; more untested"
+    both = f"recurrent nets learn {_listed(recurrent)}, {_listed(lost)} only TCN{others}"
+    return f"half: on white noise {both}; on S4's smooth input, {own}"
 
 
 def _listed(delays) -> str:

@@ -67,9 +67,10 @@ def test_who_learns_shifts():
     judge, smooth = module("shift").who_learns, left(0.01, {8: 0.01, 32: 0.9})
     assert judge(left(0.01, {8: 0.9, 32: 0.9}), smooth).startswith("stands")
     half = judge(left(0.01, {8: 0.01, 32: 0.9}), smooth)
-    assert half.startswith("half: recurrent nets learn 8, S4's own 8/32 too; 32 only TCN;")
+    assert half.startswith("half: on white noise recurrent nets learn 8, 32 only TCN;")
+    assert half.endswith("on S4's smooth input, shift 8 rnn/gru/lstm, shift 32 none")
     assert "TCN and Transformer" in judge(left(0.01, {8: 0.01, 32: 0.9}, transformer=0.01), smooth)
-    assert "not S4's own" in judge(left(0.01, {8: 0.01, 32: 0.9}), left(0.01, {8: 0.9, 32: 0.9}))
+    assert "shift 8 none" in judge(left(0.01, {8: 0.01, 32: 0.9}), left(0.01, {8: 0.9, 32: 0.9}))
     assert judge(left(0.01, {8: 0.01, 32: 0.01}), smooth).startswith("no: some recurrent")
     assert judge(left(0.9, {8: 0.01, 32: 0.9}), smooth).startswith("no: the TCN itself learns nothing")
 
@@ -137,9 +138,9 @@ def test_what_is_left_of_the_variance(committed, tmp_path):
 
 def test_rules_on_lorenz96():
     lorenz = module("lorenz")
-    assert lorenz.beats([0.2, 0.7], 50, True, 75).startswith("no: best recurrent net 0.2 to 0.7 x the TCN's error")
+    assert lorenz.beats([0.2, 0.7], 50, True, 75).startswith("no: best recurrent 0.2 to 0.7 x the TCN's error")
     assert lorenz.beats([0.2, 1.7], 50, True, 75).startswith("half")
-    assert lorenz.beats([1.2, 1.7], 50, False, 75).endswith("64 linear taps do not")
+    assert lorenz.beats([1.2, 1.7], 50, False, 75).endswith("64 taps do not")
     assert lorenz.pattern(0.003, 0.2, 1e-7, 0.2).startswith("true, and little: 0.30% left")
     assert lorenz.pattern(0.003, 0.2, 0.1, 0.2).startswith("stands")
     assert lorenz.pattern(0.3, 0.4, 1e-7, 0.2).startswith("no")
