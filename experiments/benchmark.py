@@ -53,6 +53,9 @@ Peer = Literal[
 OURSELVES = ("default_allocator", "uncached", "seqjax_one_by_one", "one_device")
 """Peers that are seqjax under other settings: no goal is about them."""
 
+SETTINGS = ("default_allocator", "one_device")
+"""Those of them that run the same function in a process set up otherwise."""
+
 
 class Row(NamedTuple):
     """A workload, whom it is compared with, how many times longer they should take, and how near the results must be.
@@ -135,17 +138,13 @@ def time_side(config: Config, side: str) -> dict[str, Any]:
     """What one process measured of one side."""
     options = ["--repeats", str(config.repeats), "--seconds", str(config.seconds)]
     options += ["--smoke"] if config.smoke else []
-    if side == "default_allocator":
-        side, options = "seqjax", [*options, "--no-keep-memory"]
-    devices = "1"
-    if config.workload.startswith("sweep") and side == "seqjax":
-        devices = str(os.cpu_count())
-    if side == "one_device":
-        side = "seqjax"
-    command = [sys.executable, str(PROCESS), config.workload, side, *options]
+    options += ["--no-keep-memory"] if side == "default_allocator" else []
+    devices = str(os.cpu_count()) if side == "seqjax" and config.workload.startswith("sweep.") else "1"
+    function = "seqjax" if side in SETTINGS else side
+    command = [sys.executable, str(PROCESS), config.workload, function, *options]
     # As in scripts: what was compiled in one round is there in the next.
     cache = str(Path.home() / ".cache" / "seqjax")
-    environment = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_NUM_CPU_DEVICES": devices} | os.environ
+    environment = {"JAX_COMPILATION_CACHE_DIR": cache} | os.environ | {"JAX_NUM_CPU_DEVICES": devices}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")

@@ -18,7 +18,7 @@ Expect    S4's recurrent net recurs over the batch: its plateau is .018136, the 
           right (D5, D6, D13), an EOS that is a symbol loses 18.5 % (D7), padding that is read most (D15). A start that
           is not told costs 6 % of Lorenz96's variance (D11). The TCN's lead on shifts is real at equal size, and S4's
           comparison overstates it (D8).
-          Of the seeds' claims: shifts of 8 are learned by recurrent nets too, 32 is not in 1,000 steps (C1); on
+          Of the seeds' claims: shifts of 8 are learned by recurrent nets too, 32 of white noise is not (C1); on
           Lorenz96 no CNN leads at equal size, and 64 linear taps lead all at K = 1 (C6, C7); K makes it harder, J
           hardly (C15).
 Fair      Verdicts follow from the numbers by rules that stand in experiments/audit, one function a row. Quoted numbers
