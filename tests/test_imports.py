@@ -63,7 +63,7 @@ MODEL_FLOORS = {
 HOMES = {
     "flax.linen": "seqjax/models experiments",
     "flax.nnx": "",
-    "diffrax": "seqjax/tasks/lorenz96.py experiments",
+    "diffrax": "seqjax/tasks/lorenz96.py seqjax/tasks/runge_kutta.py experiments",
     "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
     "scipy": "seqjax/tasks/worlds.py experiments/workloads",
     "safetensors": "seqjax/convert.py",

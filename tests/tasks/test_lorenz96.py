@@ -11,7 +11,8 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from seqjax.data.signals import GaussianProcess
-from seqjax.tasks.lorenz96 import Lorenz96, Unrolled, canonical_ring, per_slow_ring
+from seqjax.tasks.lorenz96 import Lorenz96, canonical_ring, per_slow_ring
+from seqjax.tasks.runge_kutta import Unrolled
 
 
 @pytest.fixture
