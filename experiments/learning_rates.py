@@ -7,7 +7,7 @@ Expect    Gated networks and TCNs take the largest rates, and a plain RNN breaks
           experiments are the winners of this table, which a test checks.
 Cost      9 min on two CPU cores
 Run       python experiments/learning_rates.py
-Next      python experiments/shift_memory.py --learning-rate 0.0003 0.1 --model gru --seeds 1 --out results/my_rates
+Next      python experiments/memory/shift_memory.py --learning-rate 0.0003 0.1 --model gru --out results/rates
 """
 
 import json
@@ -50,7 +50,7 @@ class Config:
 def search(experiment: str, config: Config) -> dict:
     """Run one experiment over the grid; what is finished is not done again. Its exit code, if not 0, is ours."""
     smoke, out = config.scale == "smoke", config.out / "learning_rates"
-    command = [sys.executable, str(FOLDER / f"{experiment}.py"), "--scale", config.scale, "--out", str(out)]
+    command = [sys.executable, str(FOLDER / "memory" / f"{experiment}.py"), "--scale", config.scale, "--out", str(out)]
     command += ["--seeds", "1", "--learning-rate", *map(str, GRID[:2] if smoke else GRID)]
     command += [*([] if smoke else SEARCHES[experiment]), *(["--draw"] if config.draw else [])]
     if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:

@@ -55,6 +55,7 @@ class Experiment(NamedTuple):
     """One script: its header, the arguments it is run with, where its figure and numbers lie, and how it ended."""
 
     name: str
+    script: Path
     title: str
     header: dict[str, str]
     has_scale: bool
@@ -65,11 +66,17 @@ class Experiment(NamedTuple):
 
 def find(options: Options) -> list[Experiment]:
     """The experiments beside this script, or those of them that were asked for."""
-    scripts = {script.stem: script for script in sorted(FOLDER.glob("*.py")) if script.name != Path(__file__).name}
+    scripts = {script.stem: script for script in sorted(FOLDER.glob("**/*.py")) if is_experiment(script)}
     for name in options.only:
         if name not in scripts:
             raise ValueError(f"only must name experiments of {FOLDER} ({', '.join(scripts)}), got {name!r}")
     return [describe(script, options) for script in scripts.values() if script.stem in (options.only or scripts)]
+
+
+def is_experiment(script: Path) -> bool:
+    """Whether it stands in a chapter or beside this script, and is no part that others share."""
+    place = script.relative_to(FOLDER)
+    return len(place.parts) <= 2 and not place.stem.startswith("_") and script != Path(__file__)
 
 
 def describe(script: Path, options: Options) -> Experiment:
@@ -82,7 +89,7 @@ def describe(script: Path, options: Options) -> Experiment:
     apart = has_scale and (options.out != Options.out or options.scale == "smoke")  # as in seqjax.runs.command
     header = read_header(script)
     figure = (own if apart else FOLDER / "figures") / f"{script.stem}.png"
-    return Experiment(script.stem, header["Title"] or script.stem, header, has_scale, arguments, figure)
+    return Experiment(script.stem, script, header["Title"] or script.stem, header, has_scale, arguments, figure)
 
 
 def run(experiment: Experiment) -> int:
@@ -99,7 +106,7 @@ def run(experiment: Experiment) -> int:
     before = {signum: signal.signal(signum, forward) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         # A group of its own: each signal comes once, from here, whether a terminal or another process sent it.
-        command = [sys.executable, str(FOLDER / f"{experiment.name}.py"), *experiment.arguments]
+        command = [sys.executable, str(experiment.script), *experiment.arguments]
         children.append(subprocess.Popen(command, process_group=0))
         if received:
             forward(received.pop())
@@ -129,7 +136,7 @@ def reproduce(options: Options, failures: list[int]) -> None:
 
 def typed(e: Experiment) -> str:
     """What a person types to run it just so."""
-    return shlex.join(["python", f"experiments/{e.name}.py", *e.arguments])
+    return shlex.join(["python", f"experiments/{e.script.relative_to(FOLDER)}", *e.arguments])
 
 
 def numbers_of(e: Experiment) -> Row:

@@ -65,9 +65,9 @@ HOMES = {
     "flax.nnx": "",
     "diffrax": "seqjax/tasks/lorenz96.py seqjax/tasks/runge_kutta.py experiments",
     "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
-    "scipy": "seqjax/tasks/worlds.py experiments/workloads",
+    "scipy": "seqjax/tasks/worlds.py experiments/benchmark/workloads",
     "safetensors": "seqjax/convert.py",
-    "torch": "experiments/workloads",
+    "torch": "experiments/benchmark/workloads",
     "ipywidgets": "seqjax/explore/explorer.py",
     "IPython": "seqjax/explore/explorer.py",
 }
@@ -179,7 +179,7 @@ def test_packages_are_imported_at_home_only(package):
 def test_experiments_do_not_know_each_other():
     others = {path.stem for path in (ROOT / "experiments").rglob("*.py")} | {"experiments"}
     assert len(others) > 1
-    written = [one for one in EXPERIMENTS if not one.path.startswith("experiments/notebooks/")]  # these read on
+    written = [one for one in EXPERIMENTS if not one.path.startswith("experiments/tutorials/notebooks/")]
     assert names([one for one in written if one.name.split(".")[0] in others]) == []
 
 

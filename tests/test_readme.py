@@ -41,7 +41,7 @@ def test_the_encoder_decoder_example_writes_what_it_finds_likeliest(workplace: P
 
 
 def test_the_loading_example_finds_what_an_experiment_trained(workplace: Path):
-    script = ["experiments/shift_memory.py", "--model", "tcn", "--delay", "8", "--steps", "20", "--seeds", "1"]
+    script = ["experiments/memory/shift_memory.py", "--model", "tcn", "--delay", "8", "--steps", "20", "--seeds", "1"]
     environment = os.environ | {"XDG_CACHE_HOME": str(workplace)}
     subprocess.run([sys.executable, *script], check=True, cwd=workplace, env=environment, capture_output=True)
     names: dict = {}
@@ -90,11 +90,11 @@ def test_the_seeds_lines_run_one_after_the_other(workplace: Path):
 
 
 def test_the_commands_name_files_that_exist():
-    paths = re.findall(r"\]\(([\w./]+)\)", README) + re.findall(r"bin/python (experiments/\w+\.py)", README)
+    paths = re.findall(r"\]\(([\w./]+)\)", README) + re.findall(r"bin/python (experiments/[\w/]+\.py)", README)
     missing = [path for path in paths if not (ROOT / path).exists()]
     assert not missing
 
 
 def test_every_experiment_has_its_row():
-    for script in (ROOT / "experiments").glob("*.py"):
-        assert f"(experiments/{script.name})" in README
+    for script in [*(ROOT / "experiments").glob("*.py"), *(ROOT / "experiments").glob("*/[!_]*.py")]:
+        assert f"({script.relative_to(ROOT)})" in README

@@ -94,7 +94,7 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
         raise ValueError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
     # The committed figure is only ever replaced by one of the whole experiment, at a scale that means something.
     whole = options.out == Path("results") and not changes and finished == records and options.scale != "smoke"
-    _publish(script.stem, options.scale, finished, draw, script.parent / "figures" if whole else home)
+    _publish(script.stem, options.scale, finished, draw, experiments_folder(script) / "figures" if whole else home)
     print(f"\nWhat to try next\n  {header['Next']}")
 
 
@@ -171,6 +171,16 @@ def read_header(script: Path) -> dict[str, str]:
     return header
 
 
+def experiments_folder(script: Path) -> Path:
+    """The folder `experiments` that a script is in, or its own folder if it is elsewhere."""
+    return next((folder for folder in script.resolve().parents if folder.name == "experiments"), script.parent)
+
+
+def _typed(script: Path) -> str:
+    """The path of a script from the top of the repository."""
+    return script.resolve().relative_to(experiments_folder(script).resolve().parent).as_posix()
+
+
 def _takes_text(use: Callable) -> bool:
     return len(inspect.signature(use).parameters) > 1
 
@@ -202,7 +212,7 @@ def _arguments(
         "Arguments", [(key, kind, default) for key, (kind, default) in (options | fields).items()]
     )
     description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in header.items())
-    given = tyro.cli(arguments, prog=f"python experiments/{name}.py", description=description)
+    given = tyro.cli(arguments, prog=f"python {_typed(Path(sys.argv[0]))}", description=description)
     changes = {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
     for key, values in changes.items():
         if not values:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def benchmark(monkeypatch) -> Any:
-    monkeypatch.syspath_prepend(ROOT / "experiments")
+    monkeypatch.syspath_prepend(ROOT / "experiments" / "benchmark")
     return importlib.import_module("benchmark")
 
 
@@ -69,7 +69,7 @@ def test_a_peer_that_is_missing_leaves_no_row(benchmark, tmp_path, monkeypatch, 
 def test_every_row_has_its_sides(benchmark):
     for config in benchmark.configs("laptop"):
         module, _, _ = config.workload.partition(".")
-        source = (ROOT / "experiments" / "workloads" / f"{module}.py").read_text()
+        source = (ROOT / "experiments" / "benchmark" / "workloads" / f"{module}.py").read_text()
         for name in ("seqjax", config.peer):
             assert name in benchmark.SETTINGS or f"\ndef {name}(" in source
 

@@ -13,7 +13,7 @@ from seqjax import tasks
 from seqjax.metrics import Band
 from seqjax.types import EOS, PAD, SOS
 
-SCRIPTS = Path(__file__).parents[2] / "experiments"
+SCRIPTS = Path(__file__).parents[2] / "experiments" / "tutorials"
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +24,13 @@ def scripts(monkeypatch):
 @pytest.fixture
 def committed(monkeypatch, tmp_path):
     """The module that reads committed numbers, in an empty folder."""
-    module = importlib.import_module("audit.claims_committed")
+    module = importlib.import_module("_claims.claims_committed")
     monkeypatch.setattr(module, "FIGURES", tmp_path)
     return module
 
 
 def module(name: str):
-    return importlib.import_module(f"audit.claims_{name}")
+    return importlib.import_module(f"_claims.claims_{name}")
 
 
 def write(folder: Path, experiment: str, *rows: dict) -> None:
@@ -38,21 +38,23 @@ def write(folder: Path, experiment: str, *rows: dict) -> None:
 
 
 def test_a_missing_file_and_a_missing_row_name_the_command(committed, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"shift_memory.json is missing: `python experiments/shift_memory.py`"):
+    with pytest.raises(FileNotFoundError, match=r"shift_memory.json is missing: `python experiments/memory/shift"):
         committed.rows("shift_memory", delay=8)
     write(tmp_path, "shift_memory", {"delay": 8, "mse": 1.0}, {"delay": 8, "mse": 2.0}, {"delay": 2, "mse": 3.0})
     assert [row["mse"] for row in committed.rows("shift_memory", delay=8)] == [1.0, 2.0]
     assert committed.row("shift_memory", delay=2)["mse"] == 3.0
-    with pytest.raises(FileNotFoundError, match=r"no row with delay = 9, model = gru: `python experiments/shift"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no row with delay = 9, model = gru: `python experiments/memory/shift"
+    ):
         committed.rows("shift_memory", delay=9, model="gru")
     with pytest.raises(ValueError, match="got 2"):
         committed.row("shift_memory", delay=8)
 
 
 def test_a_row_says_what_is_missing(committed):
-    with pytest.raises(FileNotFoundError, match=r"python experiments/recurrent_width"):
+    with pytest.raises(FileNotFoundError, match=r"python experiments/theory/recurrent_width"):
         module("shift").hurts_linear_rnns()
-    with pytest.raises(FileNotFoundError, match=r"python experiments/shift_memory"):
+    with pytest.raises(FileNotFoundError, match=r"python experiments/memory/shift_memory"):
         module("lorenz").the_missing_row()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from seqjax import models
 
-SCRIPTS = Path(__file__).parents[2] / "experiments"
+SCRIPTS = Path(__file__).parents[2] / "experiments" / "tutorials"
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_what_each_layer_reads_and_that_these_numbers_are_committed(diagrams):
     tcn = diagrams.tcn_reads(options.kernel_size, options.dilations)
     assert [offsets(layer) for layer in tcn.layers] == [[0, 1, 2], [0, 2, 4], [0, 4, 8]]
     assert tcn.found == tcn.stated == 15
-    rows = json.loads((SCRIPTS / "figures" / "diagrams.json").read_text())["rows"]
+    rows = json.loads((SCRIPTS.parent / "figures" / "diagrams.json").read_text())["rows"]
     found = [(row["model"], row["parameters"], row["stated"], row["receptive_field"]) for row in rows]
     assert found == [(one.name, one.parameters, one.stated, one.found) for one in (linear, tcn)]
 

@@ -13,7 +13,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, next(EXPERIMENTS.glob(f"**/{name}.py")))
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "notebooks"
+FOLDER = Path(__file__).parents[2] / "experiments" / "tutorials" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
 
 every = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
@@ -65,6 +65,6 @@ def test_as_a_script_without_data(notebook, tmp_path):
     """Without public data it has something of its own to learn from."""
     environment = {name: value for name, value in os.environ.items() if name != "SEQJAX_DATA"}
     command = [sys.executable, str(notebook)]
-    done = subprocess.run(command, cwd=FOLDER.parents[1], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=FOLDER.parents[2], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "instead" in done.stdout

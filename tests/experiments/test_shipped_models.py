@@ -14,8 +14,8 @@ import pytest
 from seqjax import evaluate, explore, runs
 from seqjax.runs.folder import save_parameters
 
-SCRIPTS = Path(__file__).parents[2] / "experiments"
-FOLDER = SCRIPTS / "models"
+SCRIPTS = Path(__file__).parents[2] / "experiments" / "tutorials"
+FOLDER = SCRIPTS.parent / "models"
 NAMES = (
     "shift_rnn_8_32",
     "shift_tcn_32_128",

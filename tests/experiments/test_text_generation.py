@@ -7,7 +7,7 @@ import pytest
 from seqjax.data.text import Characters, Vocabulary
 from seqjax.tasks import Language
 
-SCRIPTS = Path(__file__).parents[2] / "experiments"
+SCRIPTS = Path(__file__).parents[2] / "experiments" / "language"
 
 
 def test_a_model_of_characters_names_those_it_does_not_know(monkeypatch):

@@ -197,7 +197,7 @@ def test_a_value_that_is_refused_is_exit_2_and_one_line(lab, arguments, message)
 
 
 def test_shift_memory_refuses_a_negative_delay(lab):
-    lab.script = ROOT / "experiments" / "shift_memory.py"
+    lab.script = ROOT / "experiments" / "memory" / "shift_memory.py"
     code, out, err = lab.run("--delay", "-1", "--model", "tcn", "--out", str(lab.folder))
     assert (code, out) == (2, "")
     assert err.startswith("error: ")

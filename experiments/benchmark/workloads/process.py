@@ -1,0 +1,84 @@
+"""One side of one row of the benchmark, timed in a process of its own.
+
+python experiments/benchmark/workloads/process.py train_step.lstm torch --repeats 20
+
+prints one line of JSON: the seconds of every repeat, the number both sides must agree in, and what the process used.
+"""
+
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from seqjax.runs import process
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which side of which row, and how often."""
+
+    workload: Annotated[str, tyro.conf.Positional]
+    side: Annotated[str, tyro.conf.Positional]
+    repeats: int = 10
+    seconds: float = 10.0
+    smoke: bool = False
+    keep_memory: bool = True
+
+
+def measure(given: Arguments) -> dict:
+    """Make ready, run once (which compiles), once more, then again with a clock: three times or until time is up."""
+    module, _, name = given.workload.partition(".")
+    began = time.perf_counter()
+    work = getattr(import_module(f"workloads.{module}"), given.side)(name, given.smoke)
+    value = work.run()
+    first = time.perf_counter() - began
+    work.run()
+    before, seconds = resource.getrusage(resource.RUSAGE_SELF), []
+    while len(seconds) < given.repeats and (len(seconds) < 3 or sum(seconds) < given.seconds):
+        began = time.perf_counter()
+        work.run()
+        seconds.append(time.perf_counter() - began)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": seconds,
+        "first_seconds": first,
+        "start": work.start,
+        "value": value,
+        "units": work.units,
+        "parameters": work.parameters,
+        "flops": work.flops,
+        "page_faults": (after.ru_minflt - before.ru_minflt) / len(seconds),
+        "peak_megabytes": after.ru_maxrss / 1024,
+    }
+
+
+def device() -> str:
+    """What the work ran on, as its framework calls it; PyTorch's sides may import JAX, but not the other way round."""
+    if torch := sys.modules.get("torch"):
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if jax := sys.modules.get("jax"):
+        return jax.devices()[0].device_kind
+    return "cpu"
+
+
+def main() -> None:
+    """Print what was measured, or which library is missing."""
+    given = tyro.cli(Arguments)
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    if given.keep_memory:
+        process.keep_memory()
+    try:
+        found = measure(given) | {"device": device()}
+    except ModuleNotFoundError as error:
+        found = {"missing": error.name}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,318 @@
+"""The seeds' own way beside ours: S1's training token by token, S4's RNN, and how its inputs are drawn.
+
+Each is written anew from its description (ids as in `experiments/tutorials/audit.py`): as slow as it was, but without the
+faults that make it do less work or fail.
+"""
+
+# pyright: reportMissingImports=false
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from workloads.work import Work, filled
+
+
+class Sizes(NamedTuple):
+    """Examples (for the RNN steps) of one run, their length, how wide the model is, and examples of a step."""
+
+    count: int
+    time: int
+    features: int = 0
+    batch: int = 1
+
+
+SIZES = {
+    "reversal": Sizes(256, 5, 256),
+    "rnn": Sizes(8, 128, 128, batch=64),
+    "processes": Sizes(100, 128),
+}
+
+SYMBOLS = 26
+"""Of S1: SOS and EOS, which are never written here, and numbers."""
+
+MANY = 1_000
+"""Processes of ours for each of the seed's in a run, which would be too short for a clock."""
+
+RATES = {"reversal": 1e-2, "rnn": 1e-3}
+
+DELAY = 32
+"""Of the shift that S4's RNN learns."""
+
+
+def sizes(name: str, smoke: bool) -> Sizes:
+    """Of a row; at smoke scale it only shows that it runs."""
+    size = SIZES[name]
+    return size._replace(count=2, features=min(size.features, 8)) if smoke else size
+
+
+def seqjax(name: str, smoke: bool) -> Work:
+    """Ours. The reversal is trained in batches of 128: fewer updates, so that only its start agrees with the seed's."""
+    match name:
+        case "reversal":
+            size = sizes(name, smoke)
+            return _reversal(size._replace(batch=min(128, size.count)))
+        case "rnn":
+            return _rnn(sizes(name, smoke))
+        case "processes":
+            return _processes(sizes(name, smoke))
+    raise ValueError(f"workload must be one of {sorted(SIZES)}, got {name}")
+
+
+def seqjax_one_by_one(name: str, smoke: bool) -> Work:
+    """The reversal with one example an update, as the seed: all updates are one compiled call."""
+    return _reversal(sizes(name, smoke))
+
+
+def seed(name: str, smoke: bool) -> Work:
+    """Theirs."""
+    made = {"reversal": _seed_reversal, "rnn": _seed_rnn, "processes": _seed_processes}
+    return made[name](sizes(name, smoke))
+
+
+def numbers(size: Sizes) -> np.ndarray:
+    """Sequences to be reversed."""
+    return np.random.default_rng(0).integers(4, SYMBOLS, (size.count, size.time))
+
+
+def delayed(size: Sizes) -> tuple[np.ndarray, np.ndarray]:
+    """White noise, and the same some steps later."""
+    x = np.random.default_rng(0).normal(size=(size.batch, size.time, 1)).astype(np.float32)
+    y = np.zeros_like(x)
+    y[:, DELAY:] = x[:, :-DELAY]
+    return x, y
+
+
+def _trainer(params: Any, loss: Any, optimizer: Any, sample: Any, steps: int) -> tuple[Callable[[], float], int]:
+    """What trains for some steps, one compiled call, and gives their mean loss; and the number of parameters."""
+    import jax
+
+    from seqjax import train
+
+    state = train.init(params, optimizer, jax.random.key(0))
+    advance = jax.jit(train.scan(loss, optimizer, sample, steps), donate_argnums=0)
+
+    def run() -> float:
+        nonlocal state
+        state, metrics = advance(state)
+        return float(metrics["loss"])
+
+    return run, sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _given(model: Any, layout: Any, *inputs: Any) -> Any:
+    """Parameters with the same numbers as the seed's."""
+    import jax
+
+    from seqjax import convert
+
+    like = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    named = jax.eval_shape(partial(convert.to_torch, layout=layout), like)
+    return convert.from_torch(_weights({name: leaf.shape for name, leaf in named.items()}), layout, like)
+
+
+def _weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """By PyTorch's names; what S1 has besides (a relu after the embedding, two logits) begins without effect."""
+    made = filled(shapes)
+    if "target_embedding.weight" in made:
+        made["target_embedding.weight"] = np.abs(made["target_embedding.weight"])
+        made["readout.bias"][:2] = -1e4
+    return made
+
+
+def _reversal(size: Sizes) -> Work:
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from seqjax import convert, losses, models
+
+    decoder = models.RecurrentDecoder(size.features, bridge=models.HandOver)
+    model = models.EncoderDecoder(models.Recurrent(size.features), decoder, SYMBOLS, SYMBOLS, size.features)
+    layout = {
+        "source_embedding": convert.embedding("source_embedding"),
+        "target_embedding": convert.embedding("target_embedding"),
+        "encoder": convert.recurrent("encoder"),
+        "decoder": {"stack": convert.recurrent("decoder")},
+        "readout": convert.linear("readout"),
+    }
+    data = jnp.asarray(numbers(size))
+    params = _given(model, layout, data[:1], data[:1])
+
+    def sample(key, step):
+        return jax.lax.dynamic_slice_in_dim(data, step * size.batch % size.count, size.batch)
+
+    def loss(params, x, key):
+        target = x[:, ::-1]
+        rngs = {"sampling": key}
+        logits = model.apply(params, x, target, 0.0, method="scheduled", rngs=rngs)
+        return size.time * losses.cross_entropy(jnp.asarray(logits), target), {}
+
+    start = float(jax.jit(loss)(params, data, jax.random.key(0))[0])
+    run, parameters = _trainer(params, loss, optax.sgd(RATES["reversal"]), sample, size.count // size.batch)
+    return Work(run, size.count, parameters, start=start)
+
+
+def _seed_reversal(size: Sizes) -> Work:
+    """A1, P1, P4, A6 and A7: one token a call, the likeliest fed back, one example an update, two optimisers.
+
+    The loops run over all tokens and the decoder keeps its state (D5, D6), which its own code missed.
+    """
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    from seqjax.types import SOS
+
+    encoder = nn.ModuleDict(
+        {
+            "source_embedding": nn.Embedding(SYMBOLS, size.features),
+            "encoder": nn.GRU(size.features, size.features, batch_first=True),
+        }
+    )
+    decoder = nn.ModuleDict(
+        {
+            "target_embedding": nn.Embedding(SYMBOLS, size.features),
+            "decoder": nn.GRU(size.features, size.features, batch_first=True),
+            "readout": nn.Linear(size.features, SYMBOLS),
+        }
+    )
+    for half in (encoder, decoder):
+        made = _weights({name: tuple(value.shape) for name, value in half.state_dict().items()})
+        half.load_state_dict({name: torch.from_numpy(value) for name, value in made.items()})
+    optimizers = [torch.optim.SGD(half.parameters(), RATES["reversal"]) for half in (encoder, decoder)]
+    data = torch.from_numpy(numbers(size))
+    criterion = nn.NLLLoss()
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        state = torch.zeros(1, 1, size.features)
+        for token in x:
+            _, state = encoder["encoder"](encoder["source_embedding"](token).view(1, 1, -1), state)
+        total, token = torch.zeros(()), torch.tensor([SOS])
+        for target in x.flip(0):
+            embedded = F.relu(decoder["target_embedding"](token).view(1, 1, -1))
+            output, state = decoder["decoder"](embedded, state)
+            log_probability = F.log_softmax(decoder["readout"](output[0]), dim=1)
+            total = total + criterion(log_probability, target[None])
+            token = log_probability.topk(1)[1].view(1).detach()
+        return total
+
+    def run() -> float:
+        total = 0.0
+        for x in data:
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            value = loss(x)
+            value.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            total += value.item()
+        return total / size.count
+
+    with torch.no_grad():
+        start = float(np.mean([loss(x).item() for x in data]))
+    parameters = sum(p.numel() for half in (encoder, decoder) for p in half.parameters())
+    return Work(run, size.count, parameters, start=start)
+
+
+def _rnn(size: Sizes) -> Work:
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from seqjax import convert, losses, models
+
+    model = models.Regressor(models.Recurrent(size.features, models.RNN))
+    layout = {"backbone": convert.recurrent("backbone"), "readout": convert.linear("readout")}
+    x, y = (jnp.asarray(array) for array in delayed(size))
+    params = _given(model, layout, x)
+
+    def loss(params, batch, key):
+        return losses.squared_error(jnp.asarray(model.apply(params, x)), y), {}
+
+    start = float(jax.jit(loss)(params, (), None)[0])
+    run, parameters = _trainer(params, loss, optax.adam(RATES["rnn"]), lambda key, step: (), size.count)
+    return Work(run, size.count, parameters, start=start)
+
+
+def _seed_rnn(size: Sizes) -> Work:
+    """A12 with its activation set: U x of the whole sequence is computed anew at every step of it.
+
+    Adam moves both of its biases, and so what is one bias here twice as fast: losses agree at the start.
+    """
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class RNN(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.U, self.W = nn.Linear(1, size.features), nn.Linear(size.features, size.features)
+            self.c = nn.Linear(size.features, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h, outputs = torch.zeros(len(x), 1, size.features), []
+            for t in range(x.shape[1]):
+                h = torch.tanh(self.W(h) + self.U(x)[:, t : t + 1])
+                outputs.append(self.c(h))
+            return torch.cat(outputs, dim=1)
+
+    module = RNN()
+    theirs = {
+        "U.weight": "backbone.weight_ih_l0",
+        "U.bias": "backbone.bias_ih_l0",
+        "W.weight": "backbone.weight_hh_l0",
+        "W.bias": "backbone.bias_hh_l0",
+        "c.weight": "readout.weight",
+        "c.bias": "readout.bias",
+    }
+    shapes = {theirs[name]: tuple(value.shape) for name, value in module.state_dict().items()}
+    made = _weights(shapes)
+    module.load_state_dict({name: torch.from_numpy(made[usual]) for name, usual in theirs.items()})
+    optimizer = torch.optim.Adam(module.parameters(), RATES["rnn"])
+    x, y = (torch.from_numpy(array) for array in delayed(size))
+
+    def run() -> float:
+        total = 0.0
+        for _ in range(size.count):
+            optimizer.zero_grad()
+            value = F.mse_loss(module(x), y)
+            value.backward()
+            optimizer.step()
+            total += value.item()
+        return total / size.count
+
+    with torch.no_grad():
+        start = F.mse_loss(module(x), y).item()
+    return Work(run, size.count, sum(p.numel() for p in module.parameters()), start=start)
+
+
+def _processes(size: Sizes) -> Work:
+    import jax
+    import jax.numpy as jnp
+
+    from seqjax import data
+
+    count = MANY * size.count
+    process = data.GaussianProcess()
+
+    @jax.jit
+    def mean_square(key):
+        return jnp.square(process.sample(key, count, size.time)).mean()
+
+    return Work(lambda: float(mean_square(jax.random.key(0))), count)
+
+
+def _seed_processes(size: Sizes) -> Work:
+    """T7: one call of `multivariate_normal` for each sample. Its covariance is made once here."""
+    lag = np.subtract.outer(np.arange(size.time), np.arange(size.time)) / 10
+    covariance = np.exp(-(lag**2) / 2)
+    random = np.random.default_rng(0)
+    mean = np.zeros(size.time)
+
+    def run() -> float:
+        drawn = [random.multivariate_normal(mean, covariance) for _ in range(size.count)]
+        return float(np.square(drawn).mean())
+
+    return Work(run, size.count)

@@ -1,0 +1,175 @@
+"""What can a tagger not know that only reads forward?
+
+Paper     Schuster & Paliwal 1997 (bidirectional networks); Linzen, Dupoux & Goldberg 2016, arXiv:1611.01368
+          (agreement, which here points the other way); seed T4
+Figure    experiments/figures/agreement.png
+Question  A noun that looks alike in both numbers has the number of a verb some words later. How often is it tagged
+          right by models that read forward, and by models that read both ways?
+Expect    Both ways: >= 99.9 % of the nouns at every distance. Forward: 72.5 %, no more than any causal tagger can reach
+          and no less, since the clause before says something: half of the first nouns, 80 % of the later ones.
+Fair      Same data and steps; equal parameters (within 1 %) of the two GRUs and of the two Transformers; learning
+          rate 3e-3, of the Transformers 1e-3, not searched.
+Cost      6 min on one CPU core
+Run       python experiments/language/agreement.py
+Next      python experiments/language/agreement.py --model forward_gru both_ways_gru --distance 64
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, assert_never, get_args
+
+from seqjax import runs
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from matplotlib.figure import Figure
+
+Model = Literal["forward_gru", "both_ways_gru", "causal_transformer", "transformer"]
+
+LABEL = {
+    "forward_gru": "GRU, forward",
+    "both_ways_gru": "GRU, both ways",
+    "causal_transformer": "Transformer, causal",
+    "transformer": "Transformer, both ways",
+}
+
+LEARNING_RATE = {"forward_gru": 3e-3, "both_ways_gru": 3e-3, "causal_transformer": 1e-3, "transformer": 1e-3}
+
+CAUSAL = ("forward_gru", "causal_transformer")
+
+TEST_SEQUENCES = 4000
+
+
+@dataclass(frozen=True)
+class Config:
+    """One model, and how far its verbs are from their nouns. A learning rate of 0 stands for the model's own."""
+
+    model: Model = "both_ways_gru"
+    distance: int = 8
+    steps: int = 800
+    batch_size: int = 32
+    learning_rate: float = runs.traced(0.0)
+    seeds: int = 3
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Every model at several distances."""
+    if scale == "smoke":
+        return [Config("forward_gru", 2, steps=20, seeds=2)]
+    steps, distances, seeds = {
+        "laptop": (800, (1, 4, 16), 3),
+        "gpu": (10_000, (1, 4, 16, 32, 64, 128), 5),
+    }[scale]
+    return [Config(model, distance, steps, seeds=seeds) for model in get_args(Model) for distance in distances]
+
+
+def build(config: Config) -> "nn.Module":
+    """The GRUs have about 10,000 parameters each, the Transformers 17,000."""
+    from seqjax import models, tasks
+    from seqjax.tasks.agreement import TAGS
+
+    match config.model:
+        case "forward_gru":
+            backbone = models.Recurrent(48, models.GRU)
+        case "both_ways_gru":
+            backbone = models.Bidirectional(64, models.GRU)
+        case "causal_transformer" | "transformer":
+            causal = config.model == "causal_transformer"
+            backbone = models.Transformer(32, heads=4, layers=2, expansion=2, causal=causal)
+        case _:
+            assert_never(config.model)
+    return models.Tagger(backbone, len(TAGS), tasks.Agreement(config.distance).vocab, embedding=16)
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """Seeds and learning rates are one program, and every batch is a fresh one."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from seqjax import evaluate, losses, metrics, tasks, train
+
+    config = group[0]
+    task, model = tasks.Agreement(config.distance), build(config)
+
+    def loss(params, batch, key):
+        return losses.cross_entropy(jnp.asarray(model.apply(params, batch.inputs)), batch.labels), {}
+
+    train_key, test_key = jax.random.split(jax.random.key(0))
+    test = task.sample(test_key, TEST_SEQUENCES)
+    state, advance = train.sweep(
+        lambda key: model.init(key, test.inputs[:1]),
+        loss,
+        lambda rate: train.adam(rate, config.steps),
+        lambda key, step, rate: task.sample(jax.random.fold_in(key, step), config.batch_size),
+        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
+        steps=config.steps // 20,
+    )
+    state = runs.fit(records, state, advance, config.steps)
+    logits = evaluate.predict(model.apply, state.params, test.inputs)
+    right = 100.0 * (logits.argmax(axis=-1) == np.asarray(test.labels)[None])
+    nouns = right[:, :, task.nouns]  # runs, sequences, clauses
+    others = right[:, :, ~task.nouns]
+    for index, record in enumerate(records):
+        of_record = slice(index * config.seeds, (index + 1) * config.seeds)
+        if config.model in CAUSAL:
+            _require_below(100 * task.ceiling, nouns[of_record].mean(axis=2))
+        score = metrics.band(nouns[of_record].mean(axis=(1, 2)))
+        row = {
+            "learning_rate": group[index].rate,
+            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
+            "nouns": score.median,
+            "low": score.low,
+            "high": score.high,
+            "ceiling": 100 * task.ceiling,
+            "others": float(others[of_record].mean()),
+        }
+        record.finish(row, by_clause=nouns[of_record].mean(axis=1))
+
+
+def _require_below(ceiling: float, found) -> None:
+    """A causal model above what any causal model can reach is a bug: it has seen the future. `found` is by sequence."""
+    for right in found:
+        mean, standard_error = right.mean(), right.std() / len(right) ** 0.5
+        if mean > ceiling + 4 * standard_error:
+            raise ArithmeticError(f"{mean} +- {standard_error} % of the nouns right is above the ceiling {ceiling} %")
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """Left: nouns by distance, with the ceiling. Right: by clause, which shows what the past tells."""
+    from seqjax import metrics, plot, tasks
+
+    figure, axes = plot.figure(1, 2, width=11.5, height=4.6)
+    left, right = axes[0]
+    distances, task = sorted({record.config.distance for record in records}), tasks.Agreement()
+    for style, model in enumerate(get_args(Model)):
+        line = sorted((r for r in records if r.config.model == model), key=lambda record: record.config.distance)
+        if not line:
+            continue
+        aside = 0.16 * (style - 1.5)  # they would hide each other
+        columns = [[record.result[name] for record in line] for name in ("nouns", "low", "high")]
+        label = f"{LABEL[model]} ({line[0].result['parameters']:,})"
+        places = [distances.index(record.config.distance) + aside for record in line]
+        plot.points(left, places, *columns, label=label, style=style)
+        bands = [metrics.band(column) for column in line[-1].arrays["by_clause"].T]
+        places = [clause + aside for clause in range(1, len(bands) + 1)]
+        plot.points(right, places, *zip(*bands, strict=True), label=LABEL[model], style=style)
+    known = {"label": "the most a causal tagger can reach", "linestyle": "--"}
+    plot.levels(left, range(len(distances)), [100 * task.ceiling] * len(distances), **known)
+    later = 100 * max(task.repeat, 1 - task.repeat)
+    plot.levels(right, range(1, task.clauses + 1), [50.0, *[later] * (task.clauses - 1)], **known)
+    left.set_xticks(range(len(distances)), [str(distance) for distance in distances])
+    left.set(xlabel="words from the noun to its verb", ylabel="nouns tagged right (%)", ylim=(45, 102))
+    plot.legend(left, title="parameters in brackets", title_fontsize=8, loc="lower center")
+    right.set_xticks(range(1, task.clauses + 1))
+    right.set(xlabel="clause", ylabel="nouns tagged right (%)", ylim=(45, 102), title=f"{distances[-1]} words away")
+    return figure
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)

@@ -1,0 +1,336 @@
+"""Which architecture solves the classic tasks of long memory?
+
+Paper     Bai, Kolter & Koltun 2018, arXiv:1803.01271, table 1, whose synthetic rows this redraws
+Figure    experiments/figures/classic_tasks.png
+Question  Adding two marked numbers among 200, saying ten symbols again after 500 blanks, telling all of the last 64
+          inputs, parity, and a product of two past bits: who does better than the trivial predictor, whose error is
+          known exactly?
+Expect    Adding, T = 200 (trivial: MSE 1/6): GRU 1e-4, LSTM and TCN 9e-4. Copy memory, T = 500: TCN 1e-5 nats (trivial:
+          10 ln 8/(T+20) = 0.0400, where recurrent networks stay). All of the last 64 inputs: never below
+          1 - features/64, whatever the model; the RNN, with the most features, is best. Parity: ln 2 for whoever does
+          not keep a state; recurrent networks do. A product of two past bits: TCN and LRU learn it, the others do not.
+Fair      Equal parameters (within 5 %), steps and batches. Learning rates stand in the script; only those of the TCN on
+          adding and copy memory come from short probes, the others are as usual. The two long tasks have one seed, and
+          at laptop scale three models.
+Differs   from the paper: Adam with warm-up and half a cosine for all, gradients clipped at norm 1, fewer steps, fresh
+          sequences instead of a fixed set, symbols as one-hot vectors instead of a number, shorter T on a laptop.
+Cost      25 min on one CPU core
+Run       python experiments/memory/classic_tasks.py
+Next      python experiments/memory/classic_tasks.py --task parity --model gru --length 100
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never, get_args
+
+from seqjax import runs
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from jax import Array
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Task = Literal["adding", "copy", "multi_delay", "parity", "xor"]
+
+Model = Literal["rnn", "gru", "lstm", "tcn", "transformer", "lru"]
+
+Size = Literal["small", "paper"]
+
+LABEL = {
+    "adding": "adding",
+    "copy": "copy memory",
+    "multi_delay": "multi-delay",
+    "parity": "parity",
+    "xor": "delayed XOR",
+    "rnn": "RNN",
+    "gru": "GRU",
+    "lstm": "LSTM",
+    "tcn": "TCN",
+    "transformer": "Transformer",
+    "lru": "LRU",
+}
+
+TASKS = get_args(Task)
+
+UNIT = {"adding": "MSE", "copy": "nats", "multi_delay": "MSE", "parity": "nats", "xor": "MSE"}
+
+TARGETS = {"adding": 1, "copy": 10, "multi_delay": 64, "parity": 1, "xor": 1}
+
+LENGTH = {"adding": 200, "copy": 500, "multi_delay": 160, "parity": 32, "xor": 64}
+
+DELAY, XOR_DELAYS = TARGETS["multi_delay"] - 1, (10, 20)
+
+FEATURES = {
+    ("adding", "small"): {"rnn": 164, "gru": 94, "lstm": 82, "tcn": 22, "transformer": 40, "lru": 47},
+    ("copy", "small"): {"rnn": 183, "gru": 105, "lstm": 90, "tcn": 20, "transformer": 48, "lru": 54},
+    ("multi_delay", "small"): {"rnn": 63, "gru": 42, "lstm": 37, "tcn": 16, "transformer": 20, "lru": 23},
+    ("parity", "small"): {"rnn": 83, "gru": 48, "lstm": 41, "tcn": 16, "transformer": 20, "lru": 24},
+    ("xor", "small"): {"rnn": 83, "gru": 48, "lstm": 41, "tcn": 16, "transformer": 20, "lru": 24},
+    ("adding", "paper"): {"rnn": 263, "gru": 151, "lstm": 131, "tcn": 24, "transformer": 64, "lru": 76},
+    ("copy", "paper"): {"rnn": 104, "gru": 59, "lstm": 51, "tcn": 10, "transformer": 28, "lru": 31},
+}
+"""Widths that give equally many parameters."""
+
+KERNEL_AND_BLOCKS = {
+    ("adding", "small"): (8, 4),
+    ("copy", "small"): (8, 6),
+    ("adding", "paper"): (8, 8),
+    ("copy", "paper"): (8, 8),
+}
+"""Of the TCN: taps, and how many blocks there are, each of twice the dilation; of the other tasks 3 and 5."""
+
+LEARNING_RATE = {
+    "adding": {"rnn": 1e-3, "gru": 4e-3, "lstm": 4e-3, "tcn": 4e-3, "transformer": 2e-3, "lru": 4e-3},
+    "copy": {"rnn": 1e-3, "gru": 4e-3, "lstm": 4e-3, "tcn": 4e-3, "transformer": 2e-3, "lru": 4e-3},
+    "multi_delay": {"rnn": 3e-3, "gru": 1e-2, "lstm": 1e-2, "tcn": 1e-2, "transformer": 3e-3, "lru": 1e-2},
+    "parity": {"rnn": 3e-3, "gru": 1e-2, "lstm": 1e-2, "tcn": 1e-2, "transformer": 3e-3, "lru": 1e-2},
+    "xor": {"rnn": 3e-3, "gru": 1e-2, "lstm": 1e-2, "tcn": 1e-2, "transformer": 3e-3, "lru": 1e-2},
+}
+
+TEST_BATCHES, TEST_BATCH_SIZE = 16, 64
+
+
+@dataclass(frozen=True)
+class Config:
+    """One model on one task. A length or a learning rate of 0 stands for the task's own."""
+
+    task: Task = "adding"
+    model: Model = "tcn"
+    length: int = 0
+    size: Size = "small"
+    steps: int = 2_000
+    batch_size: int = 16
+    learning_rate: float = runs.traced(0.0)
+    seeds: int = 3
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.task][self.model]
+
+    @property
+    def time(self) -> int:
+        """The task's length in use: T of adding, blanks of copy memory, steps of the others."""
+        return self.length or LENGTH[self.task]
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Every model on every task, the long sequences last; at gpu scale the paper's sizes and lengths."""
+    if scale == "smoke":
+        return [Config(task="copy", model="tcn", length=20, steps=20, seeds=2)]
+    if scale == "gpu":
+        paper = Config(size="paper", steps=20_000, batch_size=32, seeds=5)
+        long = [replace(paper, task="adding", length=600), replace(paper, task="copy", length=1000)]
+        patient = get_args(Model)
+    else:
+        long = [
+            Config(task="adding", length=200, steps=3_000, batch_size=32, seeds=1),
+            Config(task="copy", length=500, steps=1_500, batch_size=8, seeds=1),
+        ]
+        patient: tuple[Model, ...] = ("tcn", "lstm", "gru")  # the others take longer
+    short = [Config(task=task, steps=1_000) for task in ("xor", "parity", "multi_delay")]
+    return [
+        *(replace(config, model=model) for config in short for model in get_args(Model)),
+        *(replace(config, model=model) for config in long for model in patient),
+    ]
+
+
+def build(config: Config) -> "nn.Module":
+    """One readout a step on a backbone of the width that stands in the table."""
+    from seqjax import models
+
+    features = FEATURES[config.task, config.size][config.model]
+    match config.model:
+        case "rnn":
+            backbone = models.Recurrent(features, models.RNN)
+        case "gru":
+            backbone = models.Recurrent(features, models.GRU)
+        case "lstm":
+            backbone = models.Recurrent(features, models.LSTM)
+        case "tcn":
+            kernel_size, blocks = KERNEL_AND_BLOCKS.get((config.task, config.size), (3, 5))
+            backbone = models.TCN(features, kernel_size, dilations=tuple(2**block for block in range(blocks)))
+        case "transformer":
+            backbone = models.Transformer(features, heads=2, layers=2, expansion=2, positions=models.Rotary)
+        case "lru":
+            backbone = models.LRU(features, layers=2, ring=(0.9, 0.999))
+        case _:
+            assert_never(config.model)
+    return models.Regressor(backbone, TARGETS[config.task])
+
+
+class Posed(NamedTuple):
+    """A task as models meet it.
+
+    Attributes:
+        task: what makes the batches.
+        inputs: a batch to what the model reads.
+        cost: outputs of the model and a batch to what is minimised and reported.
+        trivial: the least cost of whoever does not even try.
+    """
+
+    task: Any
+    inputs: "Callable[[Any], Array]"
+    cost: "Callable[[Array, Any], Array]"
+    trivial: float
+
+
+def pose(config: Config) -> Posed:
+    """The task with its cost: squared error, or cross-entropy in nats."""
+    import jax
+
+    from seqjax import losses, tasks
+
+    def inputs(batch):
+        return batch.inputs
+
+    def squared(outputs, batch):
+        return losses.squared_error(outputs, batch.targets, batch.weight)
+
+    match config.task:
+        case "adding":
+            task = tasks.Adding(config.time)
+            return Posed(task, inputs, squared, task.constant_loss())
+        case "copy":
+            task = tasks.CopyMemory(config.time)
+            return Posed(
+                task,
+                lambda batch: jax.nn.one_hot(batch.inputs, task.vocab),
+                lambda outputs, batch: losses.cross_entropy(outputs, batch.labels),
+                task.memoryless_loss(),
+            )
+        case "multi_delay":
+            task = tasks.MultiDelay(DELAY, config.time)
+            return Posed(task, inputs, squared, task.zero_loss())
+        case "parity":
+            task = tasks.Parity(config.time)
+            return Posed(
+                task,
+                inputs,
+                lambda outputs, batch: losses.binary_cross_entropy(outputs, (1 + batch.targets) / 2, batch.weight > 0),
+                task.chance_loss(),
+            )
+        case "xor":
+            task = tasks.DelayedXor(*XOR_DELAYS, config.time)
+            return Posed(task, inputs, squared, task.linear_loss())
+        case _:
+            assert_never(config.task)
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """Seeds and learning rates are one program, every batch is a fresh one, and so are the sequences of the test."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from seqjax import metrics, train
+
+    config = group[0]
+    posed, model = pose(config), build(config)
+
+    def loss(params, batch, key):
+        return posed.cost(jnp.asarray(model.apply(params, posed.inputs(batch))), batch), {}
+
+    def sample(key, step, rate):
+        return posed.task.sample(jax.random.fold_in(key, step), config.batch_size)
+
+    train_key, test_key = jax.random.split(jax.random.key(0))
+    state, advance = train.sweep(
+        lambda key: model.init(key, posed.inputs(posed.task.sample(key, 1))),
+        loss,
+        lambda rate: train.adam(rate, config.steps),
+        sample,
+        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
+        steps=config.steps // 20,
+        vectorise=config.model in ("rnn", "gru", "lstm"),
+    )
+    state = runs.fit(records, state, advance, config.steps)
+
+    @jax.jit
+    def test(params):
+        """Costs of one run on each test batch."""
+        keys = jax.random.split(test_key, TEST_BATCHES)
+        return jax.lax.map(lambda key: loss(params, posed.task.sample(key, TEST_BATCH_SIZE), key)[0], keys)
+
+    seeds = [jax.tree.map(lambda leaf, run=run: leaf[run], state.params) for run in range(len(state.step))]
+    costs = np.stack([test(params) for params in seeds]).reshape(len(group), config.seeds, TEST_BATCHES)
+    for index, record in enumerate(records):
+        score = metrics.band(costs[index].mean(axis=-1))
+        row = {
+            "learning_rate": group[index].rate,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(seeds[0])),
+            "loss": score.median,
+            "low": score.low,
+            "high": score.high,
+            "trivial": posed.trivial,
+        }
+        if config.task == "multi_delay":
+            row["floor"] = posed.task.floor(FEATURES[config.task, config.size][config.model])
+            _require_above(row["floor"], costs[index])
+        record.finish(row, costs=costs[index])
+
+
+def _require_above(floor: float, costs) -> None:
+    """A trained error below a rigorous floor is a bug, or a discovery: stop with both numbers."""
+    for run in costs:
+        mean, standard_error = run.mean(), run.std() / len(run) ** 0.5
+        if mean < floor - 4 * standard_error:
+            raise ArithmeticError(f"error {mean} +- {standard_error} is below the floor {floor}")
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """How the two tasks of long memory are learned, and the table: every model on every task."""
+    from seqjax import metrics, plot
+
+    figure, axes = plot.figure(2, 2, width=13, height=9)
+    for ax, task in zip(axes[0], ("adding", "copy"), strict=True):
+        for style, model in enumerate(get_args(Model)):
+            for record in (r for r in records if r.config.task == task and r.config.model == model):
+                history = runs.load(record.folder).history
+                steps = sorted({row["step"] for row in history})
+                bands = [metrics.band([row["loss"] for row in history if row["step"] == step]) for step in steps]
+                plot.curve(ax, steps, *zip(*bands, strict=True), label=LABEL[model], style=style)
+                ends, trivial = [steps[0], steps[-1]], record.result["trivial"]
+                title = f"{LABEL[task]}, T = {record.config.time}"
+                ax.set(yscale="log", title=title, xlabel="training steps", ylabel=f"training loss ({UNIT[task]})")
+        if ax.lines:
+            plot.baseline(ax, ends, [trivial] * 2, label=f"trivial: {trivial:.4g}")
+            plot.legend(ax)
+
+    ax: Axes = axes[1, 0]
+    ax.set(yscale="log", ylabel="test loss, in units of the trivial predictor's")
+    for style, model in enumerate(get_args(Model)):
+        line = [(TASKS.index(r.config.task) + (style - 2.5) / 8, r) for r in records if r.config.model == model]
+        if line:
+            columns = [
+                [record.result[name] / record.result["trivial"] for _, record in line]
+                for name in ("loss", "low", "high")
+            ]
+            plot.points(ax, [place for place, _ in line], *columns, label=LABEL[model], style=style)
+            for place, record in line:
+                if "floor" in record.result:
+                    ends = [place - 0.06, place + 0.06]
+                    ax.plot(ends, [record.result["floor"]] * 2, color="black", linewidth=1.2)
+    plot.baseline(ax, [-0.5, len(TASKS) - 0.5], [1, 1], label="trivial")
+    ax.set_xticks(range(len(TASKS)), [LABEL[task] for task in TASKS])
+    plot.legend(ax, ncols=2, loc="upper left", bbox_to_anchor=(0.02, 0.94))
+
+    ax = axes[1, 1]
+    ax.axis("off")
+    ax.set_title("test loss, median over seeds; in brackets that of the trivial predictor", fontsize=10)
+    found = {(record.config.task, record.config.model): record.result for record in records}
+    cells = [[f"{found[t, m]['loss']:.2g}" if (t, m) in found else "" for t in TASKS] for m in get_args(Model)]
+    trivial = {record.config.task: record.result["trivial"] for record in records}
+    heads = [f"{LABEL[t]}\n{UNIT[t]} ({trivial[t]:.4f})" if t in trivial else LABEL[t] for t in TASKS]
+    names = [LABEL[model] for model in get_args(Model)]
+    table = ax.table(cells, rowLabels=names, colLabels=heads, loc="center", cellLoc="center", edges="horizontal")
+    table.auto_set_font_size(False)
+    table.set_fontsize(9)
+    table.scale(1, 2.4)
+    return figure
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)

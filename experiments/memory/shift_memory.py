@@ -1,0 +1,192 @@
+"""How far back can a network remember?
+
+Paper     Bai, Kolter & Koltun 2018, arXiv:1803.01271; Li, Han, E & Li 2021, arXiv:2009.07799; seed S4
+Figure    experiments/figures/shift_memory.png
+Question  y(t) = x(t - k) on white noise: which architecture still finds the input k steps back, and does the error
+          jump once k exceeds what the model can hold?
+Expect    TCN: MSE < 1e-3 within its receptive field. LSTM: < 2e-3 at delay 8. Linear RNN of order m: never below
+          (1 - k/T)(1 - m/(k+1)), which is 0 once m > k. The zero predictor has 1 - k/T.
+Fair      Equal parameters (within 5 %) and steps. One learning rate per architecture, the best of 1e-3, 3e-3, 1e-2,
+          3e-2 by validation error: experiments/learning_rates.py, whose table stands in figures/learning_rates.json.
+Differs   from seed S4: every architecture on every delay, time and not batch is the axis of recurrence, white noise
+          (smooth input lets a model extrapolate into the past), and a linear output.
+Cost      4 min on two CPU cores
+Run       python experiments/memory/shift_memory.py
+Next      python experiments/memory/shift_memory.py --model gru --delay 16 --steps 2000
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal, assert_never, get_args
+
+from seqjax import runs
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+    from matplotlib.figure import Figure
+
+Model = Literal["linear_4", "linear_16", "rnn", "gru", "lstm", "tcn", "transformer"]
+
+LEARNING_RATE = {
+    "linear_4": 0.03,
+    "linear_16": 0.03,
+    "rnn": 0.01,
+    "gru": 0.03,
+    "lstm": 0.03,
+    "tcn": 0.03,
+    "transformer": 0.01,
+}
+"""Chosen by experiments/learning_rates.py."""
+
+TEST_SEQUENCES = 1024
+
+SMALLEST_DRAWN = 1e-7
+"""Below it errors are round-off: linear RNNs that are exact reach 1e-14."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One architecture on one delay. A learning rate of 0 stands for the architecture's own."""
+
+    model: Model = "tcn"
+    delay: int = 8
+    steps: int = 1_000
+    batch_size: int = 32
+    learning_rate: float = runs.traced(0.0)
+    seeds: int = 3
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.model]
+
+    @property
+    def length(self) -> int:
+        """Steps of a sequence: long enough for the floor to hold, and for most of its targets not to be zero."""
+        return max(32, 4 * self.delay)
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Every architecture on every delay."""
+    delays, steps, seeds = {
+        "smoke": ((2,), 20, 2),
+        "laptop": ((2, 8, 32), 1_000, 3),
+        "gpu": ((1, 2, 4, 8, 16, 32, 64), 10_000, 5),
+    }[scale]
+    return [Config(model=m, delay=k, steps=steps, seeds=seeds) for k in delays for m in get_args(Model)]
+
+
+def build(config: Config) -> "nn.Module":
+    """All but the linear ones have 7,050 parameters, give or take 2 %."""
+    from seqjax import models
+
+    match config.model:
+        case "linear_4" | "linear_16":
+            linear = partial(models.RNN, activation=_identity)
+            backbone = models.Recurrent(int(config.model.removeprefix("linear_")), linear)
+        case "rnn":
+            backbone = models.Recurrent(82, models.RNN)
+        case "gru":
+            backbone = models.Recurrent(47, models.GRU)
+        case "lstm":
+            backbone = models.Recurrent(41, models.LSTM)
+        case "tcn":
+            backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
+        case "transformer":
+            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary)
+        case _:
+            assert_never(config.model)
+    return models.Regressor(backbone)
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """Seeds and learning rates are one program; validation and test sequences are fresh ones."""
+    import jax
+    import jax.numpy as jnp
+
+    from seqjax import evaluate, losses, metrics, tasks, train
+    from seqjax.theory import bounds
+
+    config = group[0]
+    task, model = tasks.Shift(config.delay, config.length), build(config)
+
+    def loss(params, batch, key):
+        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+
+    def sample(key, step, rate):
+        return task.sample(jax.random.fold_in(key, step), config.batch_size)
+
+    train_key, validation_key, test_key = jax.random.split(jax.random.key(config.delay), 3)
+    state, advance = train.sweep(
+        lambda key: model.init(key, jnp.zeros((1, config.length, 1))),
+        loss,
+        lambda rate: train.adam(rate, config.steps),
+        sample,
+        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
+        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
+        steps=config.steps // 20,
+    )
+    state = runs.fit(records, state, advance, config.steps)
+
+    def errors(key):
+        batch = task.sample(key, TEST_SEQUENCES)
+        predictions = evaluate.predict(model.apply, state.params, batch.inputs)
+        return ((predictions - batch.targets[None]) ** 2).mean(axis=(2, 3)).reshape(len(group), config.seeds, -1)
+
+    validation, test = errors(validation_key), errors(test_key)
+    for index, record in enumerate(records):
+        error = metrics.band(test[index].mean(axis=-1))
+        row = {
+            "learning_rate": group[index].rate,
+            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
+            "validation_mse": metrics.band(validation[index].mean(axis=-1)).median,
+            "mse": error.median,
+            "low": error.low,
+            "high": error.high,
+            "zero_predictor": task.zero_loss(),
+        }
+        if config.model.startswith("linear"):
+            row["floor"] = task.floor(int(config.model.removeprefix("linear_")))
+            errors = test[index]
+            bounds.require_above(row["floor"], errors.mean(axis=1), errors.std(axis=1) / errors.shape[1] ** 0.5)
+        record.finish(row, test_mse=test[index].mean(axis=-1))
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """Error against delay: bands are the range over seeds; hatched is out of reach for linear RNNs."""
+    from seqjax import plot, tasks
+
+    figure, axes = plot.figure(width=8.5)
+    ax = axes[0, 0]
+    rows = [{"model": record.config.model, "delay": record.config.delay} | record.result for record in records]
+    delays = sorted({row["delay"] for row in rows})
+    ax.set(xscale="log", yscale="log", ylim=(SMALLEST_DRAWN / 2, 2), xlabel="delay k (time steps)")
+    ax.set_ylabel(f"mean squared error (input variance 1)\nsmaller ones are drawn at {SMALLEST_DRAWN:g}")
+    ax.set_xticks(delays, [str(delay) for delay in delays])
+    ax.minorticks_off()
+    every = range(delays[0], delays[-1] + 1)
+    for style, model in enumerate(get_args(Model)):
+        line = sorted((row for row in rows if row["model"] == model), key=lambda row: row["delay"])
+        if not line:
+            continue
+        name = model.replace("linear_", "linear RNN of order ")
+        columns = [[max(row[column], SMALLEST_DRAWN) for row in line] for column in ("delay", "mse", "low", "high")]
+        # Linear RNNs are not joined: between two delays their error follows the floor, not a straight line.
+        show = plot.points if "floor" in line[0] else plot.curve
+        show(ax, *columns, label=f"{name} ({line[0]['parameters']:,} parameters)", style=style)
+        if "floor" in line[0]:
+            order = int(model.removeprefix("linear_"))
+            bound = [tasks.Shift(delay, Config(delay=delay).length).floor(order) for delay in every]
+            plot.floor(ax, every, bound, label=f"out of reach for {name}", style=style)
+    zero = [tasks.Shift(delay, Config(delay=delay).length).zero_loss() for delay in every]
+    plot.baseline(ax, every, zero, label="zero predictor")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _identity(x):
+    return x
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)

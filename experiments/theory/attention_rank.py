@@ -1,0 +1,165 @@
+"""How wide must an attention head be for a relation between inputs?
+
+Paper     Jiang & Li 2024, arXiv:2305.18475 (NeurIPS), sec. 4
+Figure    experiments/figures/attention_rank.png
+Question  Every output is an average of all inputs, weighted by softmax of a relation rho(x_t, x_s) that is a sum of r
+          products, the i-th of size i^-alpha. What does a Transformer of one head make of it, whose logits have rank
+          m, and is m = r where the error falls?
+Expect    No: after 2,000 steps the error does not fall at m = r, nor with m at all beyond 2. With all terms it is .025
+          at m = 1 and .01 from 2 on, a tenth of what the true relation leaves when it is cut to m, which the networks
+          around the head must make up for; with 2 or 6 terms it stays at .03 even where the truth itself fits in.
+          What stops it so early is training, not rank: the paper's curve is not to be had so cheaply.
+Fair      Same networks around the head (three layers of 128), steps and batches for every m; one learning rate.
+Differs   from the paper: 2,000 steps on fresh sequences. No floor is drawn: softmax has none that is known. The error
+          of the true relation, cut to its m largest terms, is what can be reached with m for sure.
+Cost      12 min on one CPU core
+Run       python experiments/theory/attention_rank.py
+Next      python experiments/theory/attention_rank.py --alpha 1 --rank 6 --head-dim 4 5 6 7 --steps 16000
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seqjax import runs
+
+if TYPE_CHECKING:
+    from jax import Array
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LENGTH, TERMS = 16, 64
+"""Steps of a sequence, and how many terms stand for all."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One width of the head on one relation. `rank` is the number of its terms."""
+
+    alpha: float = runs.traced(1.0)
+    rank: int = runs.traced(6)
+    head_dim: int = 4
+    steps: int = 2_000
+    batch_size: int = 64
+    learning_rate: float = runs.traced(2e-3)
+    seeds: int = 3
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Two relations of few terms, and one of all for each alpha."""
+    if scale == "smoke":
+        return [Config(head_dim=2, rank=rank, steps=20, seeds=2) for rank in (2, 6)]
+    steps, widths, seeds = {"laptop": (2_000, (1, 2, 4, 6, 8), 3), "gpu": (50_000, (1, 2, 3, 4, 6, 8, 12, 16), 5)}[
+        scale
+    ]
+    relations = [(1.0, 2), (1.0, 6), (1.0, TERMS), (0.55, TERMS)]
+    return [Config(a, r, m, steps, seeds=seeds) for m in widths for a, r in relations]
+
+
+def relation(alpha: float, rank: int, terms: int = TERMS) -> list[float]:
+    """Sizes of the first terms, 0 where there are no more."""
+    return [i**-alpha if i <= min(rank, terms) else 0.0 for i in range(1, TERMS + 1)]
+
+
+def respond(x: "Array", sizes: "Array") -> "Array":
+    """y_t = sum_s softmax_s(rho(x_t, x_s)) x_s, rho(u, v) = sum_i sizes_i 2 sin(2 pi i u) sin(2 pi i v)."""
+    import jax
+    import jax.numpy as jnp
+
+    waves = jnp.sin(2 * jnp.pi * jnp.arange(1, TERMS + 1)[None, None] * x)
+    logits = jnp.matmul(2 * sizes * waves, jnp.swapaxes(waves, 1, 2), precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(jax.nn.softmax(logits, axis=-1), x, precision=jax.lax.Precision.HIGHEST)
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """Relations and seeds are one program; errors are shares of the outputs' variance."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from seqjax import evaluate, losses, metrics, models, train
+    from seqjax.types import Batch
+
+    config = group[0]
+    model = models.OneHead(1, config.head_dim)
+
+    def draw(key, sizes, rows):
+        x = jax.random.uniform(key, (rows, LENGTH, 1))
+        return Batch(x, respond(x, sizes[None, None]))
+
+    def loss(params, batch, key):
+        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+
+    train_key, test_key = jax.random.split(jax.random.key(0))
+    sizes = jnp.array([relation(c.alpha, c.rank) for c in group])
+    settings = sizes, jnp.array([c.learning_rate for c in group])
+    state, advance = train.sweep(
+        lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
+        loss,
+        lambda setting: train.adam(setting[1], config.steps),
+        lambda key, step, setting: draw(jax.random.fold_in(key, step), setting[0], config.batch_size),
+        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
+        settings=jax.tree.map(lambda part: jnp.repeat(part, config.seeds, axis=0), settings),
+        steps=max(1, config.steps // 20),
+    )
+    state = runs.fit(records, state, advance, config.steps)
+
+    rows = 200 if config.steps < 100 else 10_000  # a smoke test
+    predictions = evaluate.predict(model.apply, state.params, draw(test_key, sizes[0], rows).inputs)
+    for index, record in enumerate(records):
+        chosen = group[index]
+        test = draw(test_key, sizes[index], rows)
+        targets = np.asarray(test.targets, np.float64)
+        runs_of = predictions[index * config.seeds : (index + 1) * config.seeds]
+        error = metrics.band(((runs_of - targets) ** 2).mean(axis=(1, 2, 3)) / targets.var())
+        cut = respond(test.inputs, jnp.array(relation(chosen.alpha, chosen.rank, config.head_dim))[None, None])
+        row = {
+            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
+            "error": error.median,
+            "low": error.low,
+            "high": error.high,
+            "cut": float(((np.asarray(cut) - targets) ** 2).mean() / targets.var()),
+        }
+        record.finish(row)
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """Error against the width of the head: few terms, and all of them."""
+    from seqjax import plot
+
+    figure, axes = plot.figure(1, 2, width=11, height=4.6)
+    few = [record for record in records if record.config.alpha == 1.0]
+    everything = [record for record in records if record.config.rank == TERMS]
+    panel(axes[0, 0], few, lambda config: f"r = {config.rank if config.rank < TERMS else 'all'}")
+    axes[0, 0].set_title("terms of size 1/i, r of them")
+    panel(axes[0, 1], everything, lambda config: f"size i^-{config.alpha:g}")
+    axes[0, 1].set_title("all terms")
+    return figure
+
+
+def panel(ax: "Axes", records: list[runs.Record], name) -> None:
+    """Trained errors, and dotted what the true relation gives when it is cut."""
+    from seqjax import plot
+
+    lines: dict[str, list[runs.Record]] = {}
+    for record in sorted(records, key=lambda record: record.config.head_dim):
+        lines.setdefault(name(record.config), []).append(record)
+    for style, (label, line) in enumerate(lines.items()):
+        widths = [record.config.head_dim for record in line]
+        columns = [[record.result[column] for record in line] for column in ("error", "low", "high")]
+        plot.curve(ax, widths, *columns, label=f"{label}, trained", style=style)
+        cut = [max(record.result["cut"], LOWEST) for record in line]
+        ax.plot(widths, cut, color=plot.STYLES[style]["color"], linestyle=":", label=f"{label}, the truth cut to m")
+    widths = sorted({record.config.head_dim for record in records})
+    if widths:
+        plot.baseline(ax, [widths[0], widths[-1]], [1, 1], label="a constant")
+        ax.set_xticks(widths, [str(width) for width in widths])
+    ax.set(yscale="log", ylim=(LOWEST, 2), xlabel="width of the head, m", ylabel="squared error / variance")
+    plot.legend(ax, loc="lower left")
+
+
+LOWEST = 1e-5
+"""What is less is drawn as this."""
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)

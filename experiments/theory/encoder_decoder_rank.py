@@ -1,0 +1,382 @@
+"""How much of a linear memory passes through a code of N numbers?
+
+Paper     Li, Jiang & Li 2022, On the approximation properties of recurrent encoder-decoder architectures (ICLR)
+Figure    experiments/figures/encoder_decoder_rank.png
+Question  32 steps of white noise are read, and y_t = sum_s rho(t, s) x_{-s} is said for 32 more. All that the decoder
+          gets is N numbers. Is the error the part of rho that rank N leaves out, is it found by training, and who
+          gets below it?
+Expect    Linear: the sum of sigma_n^2 beyond N, over that of all, and never less. SVD weights have it, training comes
+          within 5e-6 of it at N = 1, 2.3 % at N = 8. sigma_n = 1/n up to 8 leaves .345, .182, .068, .024, 0 at
+          N = 1, 2, 4, 6, 8; n^-1/8 up to 8 leaves .828, .684, .432, .208, 0; n^-2 leaves .076, .018, .0033. Adam does
+          not stay on SVD weights: round-off is enough to drive it up to 1.9 times the floor, and it comes back as its
+          rate falls to 0. On n^-1/8 GRUs, not bound by that floor, end 1, 8 and 12 % below it (N = 1, 2, 4); with
+          attention .027, .016 and .010 are left, 30 to 44 times below it (medians).
+Fair      Both sides have 32 states; Adam at 1e-2 (3e-3 was tried, and is worse for GRUs and wide codes). Linear: the
+          population's loss in float64, 4,000 steps, 5 seeds. GRUs: 2,000 steps on fresh samples, 3 seeds, and n^-1/8
+          only. The code is N numbers, linear both ways, for all. Attention goes around it: each step of the decoder
+          also sees the encoder's 32 states of 32 numbers, averaged by each of 4 heads.
+Differs   from the paper: 32 states, not 128; the rates of the damped exponentials are chosen here; n^-2 ends at 32.
+Cost      6 min on one CPU core, of which linear models take about 2
+Run       python experiments/theory/encoder_decoder_rank.py
+Next      python experiments/theory/encoder_decoder_rank.py --model gru --target "n^-1 to 8" --code 1 2 4 --steps 10000
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+
+from seqjax import runs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from flax import linen as nn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Model = Literal["constructed", "linear", "gru", "attention"]
+Start = Literal["random", "constructed", "disturbed"]
+Target = Literal[
+    "n^-1/8 to 8", "n^-1 to 8", "n^-1 to 6", "n^-1 to 4", "n^-1 to 2", "n^-2",
+    "reversal", "delay 8", "gaussian", "cosine", "power law",
+]  # fmt: skip
+
+SPECTRUM: dict[Target, tuple[float, int]] = {
+    "n^-1/8 to 8": (1 / 8, 8),
+    "n^-1 to 8": (1.0, 8),
+    "n^-1 to 6": (1.0, 6),
+    "n^-1 to 4": (1.0, 4),
+    "n^-1 to 2": (1.0, 2),
+    "n^-2": (2.0, 32),
+}
+"""Targets that are given by their singular values: the exponent, and the n after which they are 0."""
+
+LABEL: dict[Model, str] = {
+    "linear": "linear RNNs, trained",
+    "gru": "GRUs, trained",
+    "attention": "GRUs with attention, trained",
+}
+START: dict[Start, str] = {
+    "random": "random weights",
+    "constructed": "SVD weights",
+    "disturbed": "SVD weights, disturbed",
+}
+
+LENGTH = 32
+"""Steps read, and steps said; and the width of both sides, with which every code and every answer can be held."""
+
+WIDEST = 8
+"""Numbers in the code of a trained model; of these, those beyond N are shut."""
+
+DISTURBANCE = 1e-3
+"""Standard deviation of what is added to each constructed weight, where most are 0 or 1."""
+
+TEST_SEQUENCES = 4096
+
+
+@dataclass(frozen=True)
+class Config:
+    """One model with a code of some numbers on one target. `start` is that of linear models."""
+
+    model: Model = "linear"
+    target: Target = runs.traced("n^-1 to 8")  # noqa: RUF009
+    code: int = runs.traced(4)
+    start: Start = "random"
+    learning_rate: float = runs.traced(1e-2)
+    steps: int = 4_000
+    batch_size: int = 32
+    seeds: int = 5
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Linear models on all spectra, gates and attention where most is left out, SVD weights on every target."""
+    if scale == "smoke":
+        return [Config("linear", start="disturbed", steps=100, seeds=2), Config("gru", steps=100, seeds=2)]
+    longer = {"laptop": 1, "gpu": 10}[scale]
+    laws, codes, every = list(SPECTRUM), (1, 2, 4, 6, 8), range(1, WIDEST + 1)
+    gated = {"laptop": laws[:1], "gpu": laws}[scale]
+    return [
+        *[Config("constructed", target, code) for target in laws for code in every],
+        *[Config("constructed", target, code) for target in get_args(Target)[len(laws) :] for code in (1, 2, 4, 8, 16)],
+        *[Config("linear", target, code) for target in laws for code in codes],
+        *[Config("linear", "n^-1 to 8", code, start) for start in ("constructed", "disturbed") for code in (1, 2, 4)],
+        *[
+            Config(model, target, code, steps=2_000 * longer, seeds=3)
+            for model in ("gru", "attention")
+            for target in gated
+            for code in (1, 2, 4)
+        ],
+    ]
+
+
+def kernel(target: Target) -> "np.ndarray":
+    """rho(t, s), its squares adding up to 1."""
+    import numpy as np
+
+    from seqjax.theory import targets
+
+    match target:
+        case "reversal":
+            matrix = targets.reversal(LENGTH)
+        case "delay 8":
+            matrix = targets.hankel(targets.shift(8, 2 * LENGTH - 1), LENGTH)
+        case "gaussian":
+            matrix = targets.gaussian(3.0, LENGTH)
+        case "cosine":
+            matrix = targets.cosine(0.0375, LENGTH)
+        case "power law":
+            matrix = targets.hankel(targets.power_law(1.1, 2 * LENGTH - 1), LENGTH)
+        case _:
+            exponent, last = SPECTRUM[target]
+            # Damped exponentials; at Chebyshev's nodes all 32 of them are independent in float64.
+            bases = np.cos(np.pi * (np.arange(last) + 0.5) / LENGTH)
+            written, seen = targets.orthonormal(0.95 * bases, LENGTH), targets.orthonormal(0.9 * bases, LENGTH)
+            matrix = targets.low_rank(np.arange(1, last + 1) ** -exponent, written, seen)
+    return matrix / np.linalg.norm(matrix)
+
+
+def build(config: Config, code: int = WIDEST) -> "nn.Module":
+    """Two recurrent sides and the code between them; attention also shows the decoder all states of the encoder."""
+    from seqjax import models
+
+    linear = partial(models.RNN, activation=_identity)
+    bridge = partial(models.Narrow, code)
+    match config.model:
+        case "constructed" | "linear":
+            sides = models.Recurrent(LENGTH, linear), models.RecurrentDecoder(LENGTH, linear, bridge=bridge)
+        case "gru":
+            sides = models.Recurrent(LENGTH), models.RecurrentDecoder(LENGTH, bridge=bridge)
+        case "attention":
+            attention = partial(models.MultiHead, LENGTH)
+            sides = models.Recurrent(LENGTH), models.LuongDecoder(LENGTH, bridge=bridge, attention=attention)
+        case _:
+            assert_never(config.model)
+    return models.RealEncoderDecoder(*sides)
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """Errors are summed over the steps said, and relative to the target."""
+    import jax
+
+    from seqjax import metrics
+    from seqjax.theory import bounds
+
+    kernels = [kernel(config.target) for config in group]
+    # Linear models are trained on the population's loss in float64, the others on samples.
+    exact = group[0].model in ("constructed", "linear")
+    with jax.enable_x64(exact):
+        parameters, errors = (_construct if group[0].model == "constructed" else _train)(group, records, kernels)
+    for config, record, matrix, of_record in zip(group, records, kernels, errors, strict=True):
+        floor = bounds.truncation(matrix, config.code)
+        if exact and of_record.min() < floor * (1 - 1e-9):
+            raise ArithmeticError(f"error {of_record.min()} is below the floor {floor}")
+        error = metrics.band(of_record)
+        # What is shut is not counted: a column on the way into the code, and a row on the way out.
+        row = {"parameters": parameters - 2 * LENGTH * (WIDEST - config.code), "floor": floor}
+        row |= {"error": error.median, "low": error.low, "high": error.high}
+        if floor > 0:
+            row["over_floor"] = error.median / floor
+        record.finish(row, errors=of_record)
+
+
+def _construct(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, "np.ndarray"]:
+    """The errors of the SVD's weights in the Flax module, by its answers to impulses."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from seqjax.theory import fits
+
+    impulses = jnp.eye(LENGTH)[::-1, :, None]  # the last step read is s = 0
+    errors, parameters = [], 0
+    for config, matrix in zip(group, kernels, strict=True):
+        params = fits.encoder_decoder(matrix, config.code).params()
+        said: Any = build(config, config.code).apply(params, impulses, LENGTH)
+        errors.append([((np.asarray(said)[..., 0].T - matrix) ** 2).sum()])
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(params)) + 2 * LENGTH * (WIDEST - config.code)
+    return parameters, np.array(errors)
+
+
+def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, "np.ndarray"]:
+    """Targets, codes, learning rates and seeds are one program."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from seqjax import evaluate, train
+    from seqjax.theory import coding
+
+    config, model = group[0], build(group[0])
+    if max(c.code for c in group) > WIDEST:
+        raise ValueError(f"code must be <= {WIDEST} for a trained model, got {max(c.code for c in group)}")
+
+    def said(params, x) -> Any:
+        return model.apply(params, x, LENGTH)
+
+    def wanted(kernel, x):
+        return jnp.einsum("ts,bsi->bti", kernel, x[:, ::-1])
+
+    def loss(params, batch, key):
+        x, setting = batch
+        params = _shut(params, setting["open"])
+        if config.model == "linear":
+            error = coding.response(params, LENGTH, LENGTH) - setting["kernel"]
+            return jnp.sum(error**2), {}
+        return jnp.mean(jnp.sum((said(params, x) - wanted(setting["kernel"], x)) ** 2, axis=(1, 2))), {}
+
+    def sample(key, step, setting):
+        if config.model == "linear":
+            return None, setting
+        return jax.random.normal(jax.random.fold_in(key, step), (config.batch_size, LENGTH, 1)), setting
+
+    settings = {
+        "rate": jnp.array([c.learning_rate for c in group]),
+        "kernel": jnp.array(np.stack(kernels)),
+        "open": jnp.array([[float(number < c.code) for number in range(WIDEST)] for c in group]),
+    }
+    settings = jax.tree.map(lambda leaf: jnp.repeat(leaf, config.seeds, axis=0), settings)
+    train_key, noise_key, test_key = jax.random.split(jax.random.key(0), 3)
+    state, advance = train.sweep(
+        lambda key: jax.tree.map(lambda leaf: leaf.astype(float), model.init(key, jnp.zeros((1, LENGTH, 1)), LENGTH)),
+        loss,
+        lambda setting: train.adam(setting["rate"], config.steps),
+        sample,
+        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
+        settings=settings,
+        steps=config.steps // 100,
+    )
+    params = state.params
+    if config.start != "random":
+        params = _constructed(group, kernels, DISTURBANCE * (config.start == "disturbed"), noise_key)
+    # What is shut is zero from the start, so that whoever loads the parameters need not know of it.
+    state = state._replace(params=jax.vmap(_shut)(params, settings["open"]))
+    params = runs.fit(records, state, advance, config.steps).params
+    if config.model == "linear":
+        errors = jax.vmap(lambda params, setting: loss(params, (None, setting), None)[0])(params, settings)
+    else:
+        x = jax.random.normal(test_key, (TEST_SEQUENCES, LENGTH, 1))
+        answers = jax.vmap(wanted, (0, None))(settings["kernel"], x)
+        errors = ((evaluate.predict(said, params, x) - answers) ** 2).sum(axis=(2, 3)).mean(axis=1)
+    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(params))
+    return parameters, np.asarray(errors).reshape(len(group), config.seeds)
+
+
+def _shut(params, opened):
+    """The parameters with no way through those numbers of the code for which `opened` is 0."""
+    from flax.traverse_util import flatten_dict, unflatten_dict
+
+    flat: dict[Any, Any] = flatten_dict(params)
+    path = ("params", "decoder", "first", "code", "kernel")
+    return unflatten_dict(flat | {path: flat[path] * opened[None, :]})
+
+
+def _constructed(group: list[Config], kernels: list, disturbance: float, key):
+    """The SVD's weights for all runs, with noise on all but biases, which no gradient would take away again."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from seqjax.theory import fits
+
+    weights = []
+    for config, matrix in zip(group, kernels, strict=True):
+        fit = fits.encoder_decoder(matrix, config.code)
+        shut = WIDEST - config.code
+        fit = fit._replace(Q=np.pad(fit.Q, ((0, shut), (0, 0))), P=np.pad(fit.P, ((0, 0), (0, shut))))
+        weights += [fit.params()] * config.seeds
+    leaves, tree = jax.tree.flatten(jax.tree.map(lambda *runs: jnp.stack(runs), *weights))
+    keys = jax.random.split(key, len(leaves))
+    noise = [disturbance * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
+    return tree.unflatten([leaf + (more if leaf.ndim > 2 else 0) for leaf, more in zip(leaves, noise, strict=True)])
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """Three spectra with all models; one that ends early; the way to the floor; other targets."""
+    from seqjax import plot
+
+    figure, axes = plot.figure(2, 3, width=15.0, height=8.2)
+    for ax, target in zip(axes[0], ("n^-1/8 to 8", "n^-1 to 8", "n^-2"), strict=True):
+        _draw_spectrum(ax, records, target)
+    every = get_args(Target)
+    _draw_floors(axes[1, 0], records, "linear", every[1 : len(SPECTRUM) - 1][::-1], 1e-7)
+    axes[1, 0].set_title("singular values n^-1 to N0: floors (lines), trained (marks)")
+    _draw_descent(axes[1, 1], records)
+    _draw_floors(axes[1, 2], records, "constructed", every[len(SPECTRUM) :], 1e-14)
+    axes[1, 2].set_title("other targets: floors (lines), SVD weights (marks)")
+    return figure
+
+
+def _line(records: list[runs.Record], model: Model, target: Target, start: Start = "random") -> list[runs.Record]:
+    """The runs of one model on one target, by the width of the code."""
+    line = [r for r in records if (r.config.model, r.config.target, r.config.start) == (model, target, start)]
+    return sorted(line, key=lambda record: record.config.code)
+
+
+def _columns(line: list[runs.Record], lowest: float) -> list[list[float]]:
+    """Codes; medians and ranges of the seeds, none of them below what is drawn."""
+    errors = [[max(record.result[name], lowest) for record in line] for name in ("error", "low", "high")]
+    return [[record.config.code for record in line], *errors]
+
+
+def _floors(target: Target, codes: Sequence[int], lowest: float) -> list[float]:
+    from seqjax.theory import bounds
+
+    return [max(bounds.truncation(kernel(target), code), lowest) for code in codes]
+
+
+def _draw_spectrum(ax: "Axes", records: list[runs.Record], target: Target) -> None:
+    """What is left of a target by every model."""
+    from seqjax import plot
+
+    slow = target == "n^-1/8 to 8"
+    ax.set(yscale="linear" if slow else "log", ylim=(0, 1.05) if slow else (1e-6, 1.5), xlim=(0.5, WIDEST + 0.5))
+    ax.set(xlabel="numbers in the code, N", ylabel="squared error / |rho|²")
+    ax.set_title(f"singular values {target}")
+    every = range(1, WIDEST + 1)
+    plot.floor(ax, every, _floors(target, every, 1e-9), label="out of reach for linear models", style=0)
+    if fit := _line(records, "constructed", target):
+        ax.plot(*_columns(fit, 1e-9)[:2], color="black", linestyle=":", linewidth=2, label="SVD weights in the network")
+    for style, (model, label) in enumerate(LABEL.items()):
+        if line := _line(records, model, target):
+            plot.points(ax, *_columns(line, 1e-6), label=label, style=style)
+    plot.legend(ax, loc="upper right" if slow else "lower left")
+
+
+def _draw_floors(ax: "Axes", records: list[runs.Record], model: Model, chosen: Sequence[Target], lowest: float) -> None:
+    """The floors of some targets, and one model's errors on them."""
+    from seqjax import plot
+
+    every = range(1, 1 + max([record.config.code for record in records if record.config.model == model], default=8))
+    for style, target in enumerate(chosen):
+        line, look = _line(records, model, target), plot.STYLES[style]
+        floors = _floors(target, every, lowest / 100)
+        ax.plot(every, floors, color=look["color"], linestyle=look["linestyle"], linewidth=1.2)
+        plot.points(ax, *_columns(line, lowest / 100), label=target, style=style)
+    ax.set(yscale="log", ylim=(lowest, 2), xlabel="numbers in the code, N", ylabel="squared error / |rho|²")
+    plot.legend(ax, loc="lower right" if len(every) > WIDEST else "upper right")
+
+
+def _draw_descent(ax: "Axes", records: list[runs.Record]) -> None:
+    """How far above its floor a linear model is while it learns, from random weights and from those of the SVD."""
+    import numpy as np
+
+    from seqjax import metrics, plot
+
+    ax.set(xscale="log", yscale="log", ylim=(1e-8, 1e3), xlabel="step", ylabel="error / floor - 1")
+    ax.set_title("linear RNNs on the way to the floor (n^-1 to 8, N = 4)")
+    for style, (start, label) in enumerate(START.items()):
+        for record in [record for record in _line(records, "linear", "n^-1 to 8", start) if record.config.code == 4]:
+            history = runs.load(record.folder).history
+            steps = sorted({row["step"] for row in history})
+            losses = [[row["loss"] for row in history if row["step"] == step] for step in steps]
+            bands = zip(*[metrics.band(np.array(row) / record.result["floor"] - 1) for row in losses], strict=True)
+            plot.curve(ax, steps, *bands, label=label, style=style, markers=False)
+    plot.legend(ax)
+
+
+def _identity(x):
+    return x
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)

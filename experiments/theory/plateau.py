@@ -1,0 +1,353 @@
+"""How long does gradient descent wait before it finds what lies far in the past?
+
+Paper     Li, Han, E & Li 2021, arXiv:2009.07799 (JMLR 23, 2022)
+Figure    experiments/figures/plateau.png
+Question  Exponentials are to learn e^-t + e^-(t - memory)^2/2. They learn the first and stop at a loss of sqrt(pi). How
+          long is the plateau, as a function of memory, and does the answer belong to the target or to the optimiser?
+Expect    Exponential in memory, but by no single rate: gradient flow leaves at e^(2 memory), since all units meet at
+          rate 1; gradient descent on 8 units with a slope that rises from .5 to more than 1; Adam with about .25 while
+          the gradient is above its epsilon. One unit never leaves from memory 10 on. Slow units at the start leave at
+          once. What follows is a second plateau, 1.30/memory lower, if the step is small enough for a slow unit:
+          descent at rate .02 jumps up and down there, and from memory 12 on ends on the first plateau again.
+Fair      Same 8 initial states for each memory and optimiser. All is float64 and the exact population loss: no data.
+Differs   from the paper: its widths and learning rates are not known; an escape is a drop of 5 %.
+Cost      40 s on one CPU core
+Run       python experiments/theory/plateau.py
+Next      python experiments/theory/plateau.py --optimizer adam --epsilon 1e-8 1e-2 --seeds 16 --out results/mine
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, assert_never
+
+from seqjax import runs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Optimizer = Literal["flow", "descent", "adam"]
+Start = Literal["random", "log-spaced"]
+
+LABEL = {"flow": "gradient flow", "descent": "gradient descent", "adam": "Adam"}
+LEARNING_RATE = {"descent": 0.02, "adam": 1e-3}
+
+DROP = 0.05
+"""Part of the plateau's height that a run must lose to have escaped. A second one is too near it for more."""
+
+LONGEST = 1e12
+"""Of gradient flow, in its own time, which is learning rate times steps."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One optimiser on one memory.
+
+    `epsilon` is Adam's; `noise` the standard deviation of what is added to each derivative at each step; `steps` are
+    those of descent and Adam.
+    """
+
+    optimizer: Optimizer = "descent"
+    units: int = 8
+    memory: float = runs.traced(10.0)
+    start: Start = "random"
+    epsilon: float = runs.traced(1e-8)
+    noise: float = 0.0
+    learning_rate: float = 0.0
+    steps: int = 150_000
+    seeds: int = 8
+
+    @property
+    def rate(self) -> float:
+        """The learning rate in use."""
+        return self.learning_rate or LEARNING_RATE[self.optimizer]
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Every optimiser over memories; then what shortens the plateau, and what brings it back."""
+    if scale == "smoke":
+        return [Config(memory=5.0, steps=300, seeds=2), Config("flow", 1, 6.0, seeds=2)]
+    seeds = {"laptop": 8, "gpu": 64}[scale]
+    longer = {"laptop": 1, "gpu": 10}[scale]
+    near = [float(memory) for memory in range(5, 15)]
+    far = [16.0, 20.0]
+    even = [float(memory) for memory in range(6, 21, 2)]
+    return [
+        *[Config("flow", units, memory, seeds=seeds) for units in (1, 2) for memory in even],
+        *[Config("descent", 8, memory, steps=150_000 * longer, seeds=seeds) for memory in [*near, *far]],
+        *[Config("adam", 8, memory, steps=60_000 * longer, seeds=seeds) for memory in [*near, *far]],
+        *[
+            Config("adam", 8, memory, epsilon=epsilon, steps=60_000 * longer, seeds=seeds)
+            for epsilon in (1e-3, 1e-1)
+            for memory in even
+        ],
+        *[
+            Config("adam", 8, memory, noise=noise, steps=20_000, seeds=seeds)
+            for noise in (1e-3, 1e-1)
+            for memory in even
+        ],
+        *[
+            Config("descent", 8, memory, "log-spaced", learning_rate=0.005, steps=20_000, seeds=seeds)
+            for memory in even
+        ],
+    ]
+
+
+def measure(group: list[Config], records: list[runs.Record]) -> None:
+    """Memories and seeds are one program; losses are logged on a geometric grid."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from seqjax import metrics
+    from seqjax.theory import plateau
+
+    config = group[0]
+    with jax.enable_x64(True):
+        starts = _starts(config)
+        memories, epsilons = (jnp.array([getattr(c, name) for c in group]) for name in ("memory", "epsilon"))
+        if config.optimizer == "flow":
+            times, losses, refusals = _flow(starts, memories)
+        else:
+            times, losses, refusals = _steps(config, starts, memories, epsilons)
+        losses, refusals = np.asarray(losses), np.asarray(refusals)
+    if not (losses >= 0).all() or (config.optimizer == "flow" and refusals.any()):
+        raise ArithmeticError(f"a loss of {losses.min()}: a rate is not > 0, and the closed form does not hold")
+    for record, runs_losses, of_runs in zip(records, losses, refusals, strict=True):
+        escapes = metrics.plateau_time(times, runs_losses, (1 - DROP) * plateau.HEIGHT)
+        # A run that has not escaped counts as the last time of all, and `escaped` tells how many have.
+        # `refused` is the number of runs with a step to a rate that no plateau has; before it descent stays for good.
+        escape = metrics.band(np.minimum(escapes, times[-1]))
+        row = {
+            "parameters": 2 * config.units,
+            "escape": escape.median,
+            "low": escape.low,
+            "high": escape.high,
+            "escaped": int(np.isfinite(escapes).sum()),
+            "refused": int((of_runs > 0).sum()),
+            "last_loss": float(np.median(runs_losses[:, -1])),
+        }
+        record.finish(row, times=times, losses=runs_losses, escapes=np.minimum(escapes, times[-1]))
+
+
+def _starts(config: Config):
+    """The initial states of all seeds: amplitudes N(0, 1)/units; rates U(.5, 2), or slow ones among them."""
+    import jax
+    import jax.numpy as jnp
+
+    from seqjax.theory import plateau
+
+    amplitude_key, rate_key = jax.random.split(jax.random.key(0))
+    shape = (config.seeds, config.units)
+    amplitudes = jax.random.normal(amplitude_key, shape) / config.units
+    match config.start:
+        case "random":
+            rates = jax.random.uniform(rate_key, shape, minval=0.5, maxval=2.0)
+        case "log-spaced":
+            rates = jnp.broadcast_to(jnp.geomspace(0.05, 2.0, config.units), shape)
+        case _:
+            assert_never(config.start)
+    return plateau.Exponentials(amplitudes, rates)
+
+
+def _flow(starts, memories):
+    """d(amplitudes, rates)/d(time) = -(gradient), by a stiff solver: its steps grow as the flow slows down.
+
+    Returns:
+        Times, and for each memory and seed the losses then, and how often a rate was out of (0, memory).
+    """
+    import diffrax
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optimistix
+
+    from seqjax.theory import plateau
+
+    times = np.geomspace(0.1, LONGEST, 600)
+    gradient = jax.grad(plateau.loss)
+    # diffrax's own chord iteration keeps a Jacobian too long for a problem this stiff, and rejects every other step.
+    solver = diffrax.Kvaerno3(root_finder=diffrax.with_stepsize_controller_tols(optimistix.Newton)())
+
+    def solve(start, memory):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda time, model, args: jax.tree.map(jnp.negative, gradient(model, memory))),
+            solver,
+            t0=0.0,
+            t1=LONGEST,
+            dt0=1e-3,
+            y0=start,
+            saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
+            stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-4),
+            max_steps=4096,
+        )
+        models: Any = solution.ys
+        return jax.vmap(plateau.loss, (0, None))(models, memory), (models.rates <= 0).sum()
+
+    over_seeds = jax.vmap(solve, (0, None))
+    return times, *jax.jit(jax.vmap(over_seeds, (None, 0)))(starts, memories)
+
+
+def _steps(config: Config, starts, memories, epsilons):
+    """The same for steps of an optimiser."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    from seqjax.theory import plateau
+
+    times = np.unique(np.geomspace(1, config.steps, 600).round().astype(int))
+    differentiate = jax.value_and_grad(plateau.loss)
+
+    def train(start, key, memory, epsilon):
+        adam = optax.adam(config.rate, eps=epsilon)
+        optimizer = optax.sgd(config.rate) if config.optimizer == "descent" else adam
+
+        def update(step, carry):
+            model, state, refusals = carry
+            _, gradient = differentiate(model, memory)
+            if config.noise:
+                noise = jax.random.normal(jax.random.fold_in(key, step), (2, config.units))
+                gradient = jax.tree.map(lambda part, more: part + config.noise * more, gradient, type(model)(*noise))
+            change, state = optimizer.update(gradient, state)
+            new: Any = optax.apply_updates(model, change)
+            # A slow unit can step over 0, where the loss is infinite, or past where the closed form holds. Such a step
+            # is refused, and counted.
+            refused = ~((new.rates.min() > 0) & (new.rates.max() < memory))
+            model = jax.tree.map(lambda new, old: jnp.where(refused, old, new), new, model)
+            return model, state, refusals + refused
+
+        def until_logged(carry, interval):
+            carry = jax.lax.fori_loop(interval[0], interval[1], update, carry)
+            return carry, plateau.loss(carry[0], memory)
+
+        first = (start, optimizer.init(start), jnp.zeros((), jnp.int32))
+        intervals = jnp.asarray(np.concatenate([[0], times[:-1]])), jnp.asarray(times)
+        (_, _, refusals), losses = jax.lax.scan(until_logged, first, intervals)
+        return losses, refusals
+
+    keys = jax.random.split(jax.random.key(1), config.seeds)
+    over_seeds = jax.vmap(train, (0, 0, None, None))
+    return times, *jax.jit(jax.vmap(over_seeds, (None, None, 0, 0)))(starts, keys, memories, epsilons)
+
+
+def draw(records: list[runs.Record]) -> "Figure":
+    """Losses in log time; escapes against memory, and their slopes; what cures; what comes after."""
+    from seqjax import plot
+    from seqjax.theory import plateau
+
+    lines: dict[str, list[runs.Record]] = {}
+    for record in sorted(records, key=lambda record: record.config.memory):
+        lines.setdefault(_label(record.config), []).append(record)
+    figure, axes = plot.figure(2, 3, width=15.0, height=8.2)
+    _draw_losses(axes[0, 0], [r for r in records if _is_plain(r.config) and r.config.optimizer == "descent"])
+    _draw_losses(axes[1, 0], [r for r in records if r.config.optimizer == "flow" and r.config.units == 2])
+    plain = {label: line for label, line in lines.items() if _is_plain(line[0].config)}
+    _draw_escapes(axes[0, 1], plain)
+    _draw_slopes(axes[0, 2], plain)
+    changed = {label: line for label, line in lines.items() if label not in plain}
+    _draw_escapes(axes[1, 1], {k: line for k, line in plain.items() if line[0].config.optimizer == "adam"} | changed)
+    axes[1, 1].set_ylim(0.5, 1e8)  # room for the legend
+
+    ax = axes[1, 2]
+    memories = sorted({record.config.memory for record in records})
+    for style, (label, line) in enumerate(plain.items()):
+        if line[0].config.optimizer == "flow":
+            ends = [[last / plateau.HEIGHT for last in _ends(record)] for record in line]
+            plot.curve(ax, [r.config.memory for r in line], *zip(*ends, strict=True), label=label, style=style)
+    theory = [plateau.second_plateau(memory) / plateau.HEIGHT for memory in memories]
+    plot.baseline(ax, memories, theory, label="one spare unit: 1 - 1.30/memory")
+    ax.set(title="the second plateau", xlabel="memory", ylabel=f"loss at time {LONGEST:.0e} / plateau", ylim=(0, 1.05))
+    plot.legend(ax)
+    return figure
+
+
+def _is_plain(config: Config) -> bool:
+    return config.start == "random" and config.epsilon == Config.epsilon and not config.noise
+
+
+def _label(config: Config) -> str:
+    units = "1 unit" if config.units == 1 else f"{config.units} units"
+    label = f"{LABEL[config.optimizer]}, {units}"
+    if config.start != "random":
+        label += f", {config.start} rates at the start"
+    if config.epsilon != Config.epsilon:
+        label += f", epsilon {config.epsilon:g}"
+    if config.noise:
+        label += f", noise {config.noise:g}"
+    return label
+
+
+def _ends(record: runs.Record) -> tuple[float, float, float]:
+    """The last losses of the seeds."""
+    from seqjax import metrics
+
+    return metrics.band(record.arrays["losses"][:, -1])
+
+
+def _draw_losses(ax: "Axes", line: list[runs.Record]) -> None:
+    """The loss of every seed at a few memories."""
+    from seqjax import plot
+    from seqjax.theory import plateau
+
+    line = sorted(line, key=lambda record: record.config.memory)[::-1][:: max(1, len(line) // 4)][::-1]
+    for style, record in enumerate(line):
+        look = plot.STYLES[style % len(plot.STYLES)]
+        times, losses = record.arrays["times"], record.arrays["losses"]
+        label = f"memory {record.config.memory:g}"
+        for seed, (curve, escape) in enumerate(zip(losses, record.arrays["escapes"], strict=True)):
+            dash = {"color": look["color"], "linestyle": look["linestyle"]}
+            # Later a slow unit is too steep for descent's step, and the loss jumps up and down.
+            shown = (times < 3 * escape) | (record.config.optimizer == "flow")
+            ax.plot(times[shown], curve[shown], linewidth=0.8, label=label if seed == 0 else None, **dash)
+    ax.axhline(plateau.HEIGHT, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="plateau, sqrt(pi)")
+    ax.set(xscale="log", ylim=(0, 2.6), ylabel="loss (each line a seed)")
+    ends = " until 3 times its escape" if line and line[0].config.optimizer != "flow" else ""
+    if line:
+        config = line[0].config
+        ax.set_title(_label(config) + ends)
+        ax.set_xlabel("time" if config.optimizer == "flow" else f"step (learning rate {config.rate:g})")
+    plot.legend(ax, loc="lower left")
+
+
+def _escaped(line: list[runs.Record]) -> list[runs.Record]:
+    """Those whose median is a time and not the end of the run."""
+    return [record for record in line if 2 * record.result["escaped"] > record.config.seeds]
+
+
+def _draw_escapes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
+    """When the loss is 5 % below the plateau, against memory."""
+    from seqjax import plot
+
+    for style, (label, line) in enumerate(lines.items()):
+        found = _escaped(line)
+        columns = [[record.result[name] for record in found] for name in ("escape", "low", "high")]
+        if len(found) < len(line):
+            label += f" (not beyond {found[-1].config.memory:g})" if found else " (never)"
+        plot.curve(ax, [record.config.memory for record in found], *columns, label=label, style=style)
+    ax.set(yscale="log", xlabel="memory", ylabel="steps until 5 % below the plateau\n(gradient flow: time)")
+    ax.set_title("escape: median and range over seeds")
+    if lines:
+        plot.legend(ax, loc="upper left")
+
+
+def _draw_slopes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
+    """The exponent between two neighbouring memories."""
+    import numpy as np
+
+    from seqjax import plot
+
+    for style, (label, line) in enumerate(lines.items()):
+        found = _escaped(line)
+        if len(found) > 1:
+            memories = np.array([record.config.memory for record in found])
+            slopes = np.diff(np.log([record.result["escape"] for record in found])) / np.diff(memories)
+            middles = (memories[1:] + memories[:-1]) / 2
+            plot.curve(ax, middles, slopes, slopes, slopes, label=label, style=style)
+    ax.axhline(2.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="2: all units at rate 1")
+    ax.set(ylim=(0, 3), title="local exponent", xlabel="memory", ylabel="d log(escape) / d memory")
+    plot.legend(ax)
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)
