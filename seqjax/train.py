@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +10,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, Scalar
 
-from seqjax.types import LossFn, Metrics, Params
+from seqjax.types import Batches, Bucketed, LossFn, Metrics, Params
 
 SampleFn = Callable[[Key[Array, ""], Int[Array, ""]], Any]
 """`(key, step) -> batch`: the same batch for the same step of the same run, whenever it is asked."""
-
-
-@runtime_checkable
-class Bucketed(Protocol):
-    """Batches of a few shapes, as `data.Buckets`."""
-
-    def choose(self, key: Key[Array, ""], step: Int[Array, ""], /) -> Int[Array, ""]:
-        """Which of the samples makes the batch of a step."""
-        ...
-
-    @property
-    def samples(self) -> tuple[SampleFn, ...]:
-        """One for each shape."""
-        ...
 
 
 RUNS = jax.sharding.PartitionSpec("runs")
@@ -76,7 +62,7 @@ def make_step(
 
 
 def scan(
-    loss: LossFn, optimizer: optax.GradientTransformation, sample: SampleFn | Bucketed, steps: int
+    loss: LossFn, optimizer: optax.GradientTransformation, sample: SampleFn | Batches | Bucketed, steps: int
 ) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """`steps` updates as one pure function; batches are made inside, so nothing crosses the host in between.
 
@@ -89,6 +75,8 @@ def scan(
             data_key, _ = jax.random.split(state.key)
             if callable(sample):
                 return update(state, sample(data_key, state.step))
+            if isinstance(sample, Batches):
+                return update(state, sample.batch(data_key, state.step))
             branches = [lambda state, make=make: update(state, make(data_key, state.step)) for make in sample.samples]
             return jax.lax.switch(sample.choose(data_key, state.step), branches, state)
 
@@ -123,7 +111,7 @@ def sweep(
     initialise: Callable[[Key[Array, ""]], Params],
     loss: LossFn,
     optimizer: Callable[[PyTree], optax.GradientTransformation],
-    sample: Callable[[Key[Array, ""], Int[Array, ""], PyTree], Any] | Bucketed,
+    sample: Callable[[Key[Array, ""], Int[Array, ""], PyTree], Any] | Batches | Bucketed,
     *,
     keys: Key[Array, " runs"],
     settings: PyTree,

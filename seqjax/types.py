@@ -14,7 +14,7 @@ Tokens are integers below `vocab`, of which every vocabulary reserves the first 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
@@ -108,6 +108,32 @@ class CausalBackbone(Backbone, Protocol):
         train: bool = False,
     ) -> tuple[Carry, Float[Array, "batch time features"]]:
         """Read any number of further steps: a prompt, a chunk, one."""
+        ...
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Training batches that depend on the step, such as those of `data.Epochs`.
+
+    A pytree (`jax.tree_util.register_dataclass`), so that its arrays are arguments of compiled calls.
+    """
+
+    def batch(self, key: Key[Array, ""], step: Int[Array, ""]) -> Any:
+        """The batch of a step; the same bits for the same key and step."""
+        ...
+
+
+@runtime_checkable
+class Bucketed(Protocol):
+    """Training batches of a few shapes, such as those of `data.Buckets`; a pytree, as `Batches`."""
+
+    def choose(self, key: Key[Array, ""], step: Int[Array, ""], /) -> Int[Array, ""]:
+        """Which of the samples makes the batch of a step."""
+        ...
+
+    @property
+    def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""]], Any], ...]:
+        """For each shape, `(key, step) -> batch`."""
         ...
 
 

@@ -162,18 +162,16 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     import numpy as np
 
     from seqjax import evaluate, losses, metrics, tasks, train
-    from seqjax.data.batching import epoch_rows
+    from seqjax.data import Epochs
 
     config = group[0]
     model, task = build(config), task_of(config.model)
     data_key, seeds_key = jax.random.split(jax.random.key(TRAIN_SEED))
     drawn = task.draw(data_key, config.rows).batch if isinstance(task, tasks.Lorenz96) else None
-
-    def sample(key, step, rate):
-        if drawn is None:
-            return task.sample(jax.random.fold_in(key, step), config.batch_size)
-        chosen = epoch_rows(key, step, config.rows, config.batch_size)
-        return jax.tree.map(lambda array: array[chosen], drawn)
+    if drawn is not None:
+        sample = Epochs(drawn, config.batch_size)
+    else:
+        sample = lambda key, step, rate: task.sample(jax.random.fold_in(key, step), config.batch_size)  # noqa: E731
 
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets, batch.weight), {}
