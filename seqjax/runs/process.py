@@ -71,11 +71,8 @@ def signals_into(received: list[int]) -> Iterator[None]:
         if received:
             os._exit(128 + signum)
         received.append(signum)
-        print(
-            "\nfinishing the current steps and saving; press Ctrl-C again to quit immediately",
-            file=sys.stderr,
-            flush=True,
-        )
+        message = "finishing the current steps and saving; press Ctrl-C again to quit immediately"
+        print(f"\n{message}", file=sys.stderr, flush=True)
 
     before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -64,9 +64,7 @@ def test_a_run_folder_gives_its_model_back_wherever_it_is_read(finished, monkeyp
     provenance = json.loads((moved / "provenance.json").read_text())
     write_json(moved / "provenance.json", provenance | {"script": "/gone/regression.py"})
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        FileNotFoundError, match=r"moved must be /gone/regression.py, or regression.py in a folder above"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"must be /gone/regression.py, or regression.py in a folder above"):
         _ = runs.load(moved).model
     shutil.copy(lab.script, tmp_path)
     assert runs.load(moved).model == run.model
