@@ -138,11 +138,11 @@ def _as_they_are(x, *, mask=None, train=False):
 def data(rows: int) -> "Sentiment":
     """Sentences as SST-2 has them, those of train divided once and for all."""
     from seqjax import tasks
-    from seqjax.data import files, labelled
-    from seqjax.data.text import Words
+    from seqjax.data import files, read_sst2
+    from seqjax.data.tokenizers import Words
 
     folder = files.data_folder(None) / "sentiment" / "sst2"
-    train, test = (labelled.sst2(folder / name).rows for name in ("train.tsv", "dev.tsv"))
+    train, test = (read_sst2(folder / name).rows for name in ("train.tsv", "dev.tsv"))
     held_out = HELD_OUT if not rows else rows // 4
     return tasks.Sentiment.of(
         train[: rows or None], test, Words(punctuation=PUNCTUATION), held_out=held_out, seed=0, least=2
@@ -205,14 +205,16 @@ def count(task: "Sentiment", records: list[runs.Record]) -> None:
     """Naive Bayes, its n-grams and smoothing chosen on validation sentences."""
     import numpy as np
 
-    from seqjax.tasks import NaiveBayes
+    from seqjax.theory.naive_bayes import NaiveBayes
 
     def judged(model, rows):
-        return 1 / (1 + np.exp([[-model(row.sentence) for row in rows]]))
+        return 1 / (1 + np.exp([[-model(split(row.sentence)) for row in rows]]))
 
+    split = task.language.tokenizer.split
+    sentences, labels = [split(row.sentence) for row in task.train], [row.label for row in task.train]
     models = [
-        NaiveBayes.of(task.train, task.language.tokenizer, words=words, smoothing=smoothing)
-        for words in (1, 2)
+        NaiveBayes.fit(sentences, labels, longest=longest, smoothing=smoothing)
+        for longest in (1, 2)
         for smoothing in (0.25, 0.5, 1.0, 2.0)
     ]
     best = max(models, key=lambda model: right(judged(model, task.validation), task.validation)[0])
@@ -272,8 +274,9 @@ def classify(records: list[runs.Record], sentence: str) -> None:
     """What the finished network that does best on validation sentences thinks of a sentence, all its seeds together."""
     import numpy as np
 
-    from seqjax.data.labelled import Example
-    from seqjax.tasks import Language, Sentiment
+    from seqjax.data.language import Language
+    from seqjax.data.sst2 import Example
+    from seqjax.tasks import Sentiment
 
     networks = [record for record in records if record.config.model != "naive_bayes"]
     if not networks:

@@ -247,8 +247,8 @@ def tag(records: list[runs.Record], sentence: str) -> None:
     """What the best finished model makes of a sentence, its words and punctuation marks apart."""
     import jax.numpy as jnp
 
-    from seqjax.data.text import Vocabulary
     from seqjax.data.treebank import UPOS
+    from seqjax.data.vocabulary import Vocabulary
     from seqjax.tasks import Speller
     from seqjax.types import UNK, Labelled
 

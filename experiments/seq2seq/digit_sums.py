@@ -81,7 +81,7 @@ def build(config: Config) -> "nn.Module":
             decoder = models.TransformerDecoder(108, heads=4, layers=2, expansion=2)
         case _:
             assert_never(config.model)
-    characters = len(tasks.Addition(config.digits).vocabulary)
+    characters = len(tasks.DigitSums(config.digits).vocabulary)
     return models.EncoderDecoder(encoder, decoder, characters, characters, embedding=32)
 
 
@@ -94,7 +94,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     from seqjax import evaluate, losses, metrics, tasks, train
 
     config = group[0]
-    task, model = tasks.Addition(config.digits), build(config)
+    task, model = tasks.DigitSums(config.digits), build(config)
 
     def loss(params, batch, key):
         masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}

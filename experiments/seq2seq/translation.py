@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from seqjax.tasks.translation import Language, Translation
+    from seqjax.data.language import Language
+    from seqjax.tasks.translation import Translation
 
 Model = Literal["lstm", "attention", "transformer"]
 Corpus = Literal["spa-eng", "de-en", "en-de"]
@@ -126,7 +127,7 @@ def data(corpus: Corpus, words: int, pairs: int) -> "Translation":
     """Pairs of at most `words` tokens a side, split so that no sentence is in two parts."""
     from seqjax import tasks
     from seqjax.data import corpora, files
-    from seqjax.data.text import MarkedWords, Words
+    from seqjax.data.tokenizers import MarkedWords, Words
 
     folder = files.data_folder(None) / "translation"
     tokenizer = Words(punctuation="") if corpus == "spa-eng" else MarkedWords()
@@ -303,7 +304,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 def translate(records: list[runs.Record], sentence: str) -> None:
     """What the best finished model makes of a sentence, five translations, and where it looked for the first."""
     from seqjax import plot
-    from seqjax.tasks.translation import Language
+    from seqjax.data.language import Language
 
     looking = [record for record in records if record.config.model != "lstm"] or records
     record = max(looking, key=lambda record: record.result["bleu"])
@@ -393,7 +394,7 @@ def draw(records: list[runs.Record]) -> "Figure":
 
 def _bare(*sides: "np.ndarray") -> list[list[str]]:
     """Tokens without the mark that says where no space was: fonts lack it."""
-    from seqjax.data.text import MARK
+    from seqjax.data.tokenizers import MARK
 
     return [[token.replace(MARK, "") for token in side.tolist()] for side in sides]
 

@@ -94,7 +94,7 @@ def configs(scale: runs.Scale) -> list[Config]:
 def task_of(model: Model) -> "Shift | Lorenz96":
     """What a model was trained on, with all numbers that decide what it sees."""
     from seqjax import tasks
-    from seqjax.data.signals import GaussianProcess
+    from seqjax.data.gaussian_process import GaussianProcess
 
     match model:
         case "shift_rnn_8_32":

@@ -88,11 +88,12 @@ class Part(NamedTuple):
 
 def data() -> tuple[Part, Part, Part]:
     """For training, validation and test."""
-    from seqjax.data import captions, files
+    from seqjax.data import files
     from seqjax.data.images import split
+    from seqjax.data.shapeworld import read_shapeworld
     from seqjax.tasks import worlds
 
-    read = captions.shapeworld(files.data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(files.data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
     said = [
         dict(zip(given, agrees, strict=True))
         for given, agrees in zip(read.captions, read.agreement.tolist(), strict=True)
@@ -247,11 +248,11 @@ def caption(records: list[runs.Record], path: str) -> None:
 
     import numpy as np
 
-    from seqjax.data import captions
+    from seqjax.data.shapeworld import png
     from seqjax.tasks import worlds
 
     try:
-        image = captions.png(pathlib.Path(path).read_bytes())
+        image = png(pathlib.Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     model = build(len(worlds.WORDS))

@@ -106,12 +106,14 @@ class Epochs:
 
     def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
         """The rows of batch `step`."""
-        rows_key, augment_key = (key, None) if self.augment is None else jax.random.split(key)
-        chosen = epoch_rows(rows_key, step, _rows(self.rows), self.batch_size)
-        batch = jax.tree.map(lambda array: jnp.asarray(array)[chosen], self.rows)
         if self.augment is None:
-            return batch
-        return self.augment(jax.random.fold_in(augment_key, step), batch)
+            return self._rows_of(key, step)
+        rows_key, augment_key = jax.random.split(key)
+        return self.augment(jax.random.fold_in(augment_key, step), self._rows_of(rows_key, step))
+
+    def _rows_of(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+        chosen = epoch_rows(key, step, _rows(self.rows), self.batch_size)
+        return jax.tree.map(lambda array: jnp.asarray(array)[chosen], self.rows)
 
 
 @jax.tree_util.register_dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqjax.data.files import DataError, excerpt, filled, gunzipped, read_lines, unzipped
-from seqjax.data.text import Tokenizer
+from seqjax.data.tokenizers import Tokenizer
 
 
 class Pair(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from seqjax.data.signals import Signal, WhiteNoise
+from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.types import Batch
 
 BUMP = "0.002, 0.022, 0.097, 0.159, 0.097, 0.022, 0.002"

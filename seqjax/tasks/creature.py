@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
 from seqjax.data.batching import close_up
-from seqjax.data.text import Vocabulary
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks.creature_words import (
     ADJECTIVES,
     ADVERBS,

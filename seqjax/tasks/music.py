@@ -80,7 +80,7 @@ class _Windows(NamedTuple):
 
 
 def _transposed(key: Key[Array, ""], windows: _Windows) -> Batch:
-    rolls, lengths, down, up = windows
+    rolls, lengths, down, up = map(jnp.asarray, windows)
     moves = jax.random.randint(key, lengths.shape, -down, up + 1)
     source = (jnp.arange(KEYS)[None, :] - moves[:, None]) % KEYS
     return _predicted(jnp.take_along_axis(rolls, source[:, None, :], axis=2), lengths)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Int32
 
 from seqjax.data.batching import Buckets, by_length, pad
-from seqjax.data.text import Vocabulary
 from seqjax.data.treebank import UPOS, Sentence
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.types import PAD, Labelled
 
 LETTERS = 12

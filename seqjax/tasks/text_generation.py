@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, Key
 
-from seqjax.data.prose import Parts
-from seqjax.data.text import Tokenizer, Vocabulary
-from seqjax.tasks.translation import Language
+from seqjax.data.language import Language
+from seqjax.data.plain_text import Parts
+from seqjax.data.tokenizers import Tokenizer
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.types import EOS, Labelled
 
 
@@ -48,7 +49,7 @@ class Windows(NamedTuple):
 class TextGeneration:
     """Say what follows each token of a running text.
 
-        task = TextGeneration.of_text(prose.cut("to be or not to be, that is", held_out=4), Characters(), length=5)
+        task = TextGeneration.of_text(plain_text.split("to be or not to be, that is", held_out=4), Characters(), length=5)
         task.sample(key, 1).inputs      # the ids of " or n", say
         task.sample(key, 1).labels      # those of "or no"
 

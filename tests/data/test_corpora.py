@@ -21,7 +21,7 @@ from seqjax.data.corpora import (
     without,
 )
 from seqjax.data.files import DataError, data_folder
-from seqjax.data.text import Words
+from seqjax.data.tokenizers import Words
 
 ENGLISH = [Pair("Go.", "Ve."), Pair("Go.", "Vete."), Pair("Hi.", "¡Hola!")]
 TEXT = "Go.\tVe.\nGo.\tVete.\nHi.\t¡Hola!\n".encode()

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from seqjax.data import Sentence, conllu, data_folder
-from seqjax.data.text import Vocabulary
 from seqjax.data.treebank import UPOS
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks import Speller, Tagging
 from seqjax.tasks.tagging import LETTERS
 from seqjax.types import PAD, UNK

@@ -7,10 +7,10 @@ import pytest
 
 from seqjax.data import corpora, files
 from seqjax.data.corpora import Pair, Split
-from seqjax.data.prose import Spaced
-from seqjax.data.text import Characters, MarkedWords, Subwords, Vocabulary, Words
+from seqjax.data.language import TOKENIZERS, Language
+from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Whitespace, Words
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks import Translation
-from seqjax.tasks.translation import TOKENIZERS, Language
 from seqjax.types import EOS, PAD, UNK
 
 SENTENCES = ["Él vio 3 Ñus, ¿no?", "Ein T-Shirt, bitte!", "one two  two two", "x"]
@@ -24,7 +24,7 @@ PAIRS = Split(
 def tokenizers():
     return [
         Characters(),
-        Spaced(),
+        Whitespace(),
         Words(),
         Words(lower=False, fold=False, punctuation="¿?"),
         MarkedWords(lower=False),

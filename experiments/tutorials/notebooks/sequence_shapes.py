@@ -33,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, tasks, train
-from seqjax.data import files, labelled, treebank
-from seqjax.data.text import Words
+from seqjax.data import Example, files, read_sst2, treebank
+from seqjax.data.tokenizers import Words
 from seqjax.tasks import agreement, image_classification, scenes
 from seqjax.types import SOS
 
@@ -170,7 +170,7 @@ picture_row(images[:6], [textwrap.fill(words, 24) for words in said[:6]])
 found = data_folder("sentiment/sst2/train.tsv", "sentiment/sst2/dev.tsv")
 if found:
     parts = (found / "sentiment" / "sst2" / name for name in ("train.tsv", "dev.tsv"))
-    train_rows, test_rows = (labelled.sst2(part).rows for part in parts)
+    train_rows, test_rows = (read_sst2(part).rows for part in parts)
 else:
     draw = random.Random(0)
     praise, blame = ("good", "fine", "great", "moving", "lovely"), ("bad", "dull", "poor", "tedious", "awful")
@@ -183,7 +183,7 @@ else:
         word, label = draw.choice(judgements)
         turned, very = draw.random() < 0.5, draw.choice(["", "very ", "really "])
         words = f"{draw.choice(starts)} {'not ' if turned else ''}a {very}{word} {draw.choice(things)}"
-        return labelled.Example(words, label ^ turned)
+        return Example(words, label ^ turned)
 
     train_rows, test_rows = ([review() for _ in range(rows)] for rows in (2000, 400))
 reviews = tasks.Sentiment.of(train_rows, test_rows, Words(), held_out=len(train_rows) // 10, seed=0, least=2)

@@ -32,7 +32,7 @@ import numpy as np
 
 from seqjax import decode, losses, metrics, models, plot, tasks, train
 from seqjax.data import corpora, files
-from seqjax.data.text import Words
+from seqjax.data.tokenizers import Words
 from seqjax.types import EOS, SOS, UNK
 
 

@@ -12,7 +12,8 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.text import MARK, RESERVED, Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
+from seqjax.data.tokenizers import MARK, Characters, MarkedWords, Subwords, Tokenizer, Words
+from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, SOS, UNK
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -196,7 +197,7 @@ def test_without_sentencepiece_the_error_says_what_to_install():
     script = """
 import sys
 sys.modules["sentencepiece"] = None
-from seqjax.data.text import Subwords
+from seqjax.data.tokenizers import Subwords
 try:
     Subwords.train(["a"], size=9)
 except ImportError as error:

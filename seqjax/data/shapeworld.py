@@ -39,7 +39,7 @@ class ShapeWorld(NamedTuple):
     kinds: tuple[str, ...]
 
 
-def shapeworld(path: Path) -> ShapeWorld:
+def read_shapeworld(path: Path) -> ShapeWorld:
     """The examples of ShapeWorld (Kuhnle & Copestake 2017, arXiv:1704.04517), a tar, which is never unpacked to disk.
 
     Each folder `shapeworld/<kind>/` holds `world-<n>.png` for n from 0 on (100 x 100 pixels, RGB), `caption.txt` (five
