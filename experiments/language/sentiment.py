@@ -223,10 +223,10 @@ def count(task: "Sentiment", records: list[runs.Record]) -> None:
 
 
 def right(probability: "np.ndarray", rows: list) -> "np.ndarray":
-    """Percent of sentences that each run puts in the right class."""
+    """Fraction of sentences that each run puts in the right class."""
     import numpy as np
 
-    return 100 * ((np.asarray(probability) > 0.5) == np.array([row.label for row in rows])[None]).mean(axis=1)
+    return ((np.asarray(probability) > 0.5) == np.array([row.label for row in rows])[None]).mean(axis=1)
 
 
 def finish(
@@ -258,7 +258,7 @@ def finish(
         "together_high": accuracy.high,
         "calibration_error": metrics.band([error(one) for one in probability]).median,
         "together_calibration_error": error(together),
-        "unknown_words": 100 * ids.count(UNK) / len(ids),
+        "unknown_words": ids.count(UNK) / len(ids),
     }
     sure = np.where(labels == 1, 1 - together, together)
     mistakes = [
@@ -292,7 +292,7 @@ def classify(records: list[runs.Record], sentence: str) -> None:
     positive = 1 / (1 + np.exp(-odds))
     name = "positive" if positive.mean() > 0.5 else "negative"
     each = ", ".join(f"{probability:.2f}" for probability in positive)
-    print(f"{record.folder.name}: {record.result['together']:.1f} % of the development sentences are right")
+    print(f"{record.folder.name}: {100 * record.result['together']:.1f} % of the development sentences are right")
     print(f"> {sentence}\n< {name}, P(positive) = {positive.mean():.2f} (seeds: {each})")
 
 
@@ -318,8 +318,9 @@ def draw(records: list[runs.Record]) -> "Figure":
     counted = [record for record in models if record.config.model in ("naive_bayes", "bag")]
     for style, record in enumerate(dict.fromkeys([*counted, best])):
         found = metrics.calibration(record.arrays["labels"], record.arrays["probability"][0], bins=BINS)
-        name = f"{LABEL[record.config.model]}: calibration error {record.result['calibration_error']:.1f} %"
-        plot.curve(ax, found.predicted, found.observed, found.low, found.high, label=name, style=style)
+        name = f"{LABEL[record.config.model]}: calibration error {100 * record.result['calibration_error']:.1f} %"
+        columns = [100 * column for column in (found.predicted, found.observed, found.low, found.high)]
+        plot.curve(ax, *columns, label=name, style=style)
     plot.baseline(ax, [0, 100], [0, 100], label="as sure as right")
     ax.set(xlabel="predicted probability of positive (%)", ylabel="positive sentences (%), 95 % interval")
     ax.set(xlim=(0, 100), ylim=(0, 100), title="can probabilities be believed? (one seed; error: median of seeds)")
@@ -345,7 +346,9 @@ def accuracies(ax: "Axes", records: list[runs.Record], names: list[str]) -> None
         (0.12, 1, ("together", "together_low", "together_high"), "seeds together, 95 % interval over sentences"),
     ):
         places = [place + shift for place in range(len(records))]
-        plot.points(ax, places, *[[r.result[name] for r in records] for name in columns], label=label, style=style)
+        plot.points(
+            ax, places, *[[100 * r.result[name] for r in records] for name in columns], label=label, style=style
+        )
     ends = [-0.5, len(records) - 0.5]
     plot.baseline(ax, ends, [80, 80], label="80 %")
     ax.set_xticks(range(len(records)), names, fontsize=8)

@@ -95,7 +95,7 @@ params = fit(params, image_loss, lambda key, step: pictures.sample(jax.random.fo
 test = pictures.sample(test_key, 1000)
 guesses = jnp.argmax(jax.jit(classifier.apply)(params, test.inputs), axis=-1)
 right = metrics.accuracy(test.labels, guesses)
-print(f"{right.value:.1f} % of 1,000 new pictures ({right.low:.1f} to {right.high:.1f}); chance is 10 %")
+print(f"{100 * right.value:.1f} % of 1,000 new pictures ({100 * right.low:.1f} to {100 * right.high:.1f}); chance is 10 %")
 
 
 def picture_row(images, titles):
@@ -203,7 +203,7 @@ def review_loss(params, batch, key):
 params = fit(params, review_loss, reviews.batches(64, word_dropout=0.1), steps=600)
 test = reviews.batch(reviews.test)
 right = metrics.accuracy(test.labels, jnp.argmax(judge.apply(params, test.inputs, mask=test.mask), axis=-1))
-print(f"{right.value:.1f} % ({right.low:.1f} to {right.high:.1f}) of the sentences judged as they were meant")
+print(f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f}) of the sentences judged as they were meant")
 
 for sentence in ("it is a good film", "it is not a good film", "it is a really bad story"):
     ids = jnp.asarray([reviews.language.ids(sentence)])
