@@ -141,7 +141,7 @@ def data(rows: int) -> "Sentiment":
     from seqjax.data import files, read_sst2
     from seqjax.data.tokenizers import Words
 
-    folder = files.data_folder(None) / "sentiment" / "sst2"
+    folder = files.data_folder() / "sentiment" / "sst2"
     train, test = (read_sst2(folder / name).rows for name in ("train.tsv", "dev.tsv"))
     held_out = HELD_OUT if not rows else rows // 4
     return tasks.Sentiment.of(

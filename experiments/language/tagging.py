@@ -116,7 +116,7 @@ def data(sentences: int) -> "Tagging":
     from seqjax.data import files, treebank
 
     names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev")]
-    folder = files.data_folder(None, *names)
+    folder = files.data_folder(*names)
     train, test = (treebank.conllu(folder / name).sentences for name in names)
     if sentences:
         train, test = train[:sentences], test[:sentences]

@@ -139,7 +139,7 @@ def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> "TextGeneration
     from seqjax.data import files, plain_text
     from seqjax.data.tokenizers import Characters, Subwords, Whitespace
 
-    folder = files.data_folder(None) / "text"
+    folder = files.data_folder() / "text"
     if corpus == "shakespeare":
         if unit != "characters":
             raise ValueError(f"unit must be characters for shakespeare, whose lines are part of the text, got {unit}")

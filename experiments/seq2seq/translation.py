@@ -129,7 +129,7 @@ def data(corpus: Corpus, words: int, pairs: int) -> "Translation":
     from seqjax.data import corpora, files
     from seqjax.data.tokenizers import MarkedWords, Words
 
-    folder = files.data_folder(None) / "translation"
+    folder = files.data_folder() / "translation"
     tokenizer = Words(punctuation="") if corpus == "spa-eng" else MarkedWords()
 
     def prepared(pairs):

@@ -108,11 +108,11 @@ def load(data: Data) -> "ImageClassification | Shapes":
 
     match data:
         case "mnist":
-            read = images.mnist(files.data_folder(None) / "images" / "mnist")
+            read = images.mnist(files.data_folder() / "images" / "mnist")
         case "fashion":
-            read = images.mnist(files.data_folder(None) / "images" / "fashion-mnist", images.CLOTHES)
+            read = images.mnist(files.data_folder() / "images" / "fashion-mnist", images.CLOTHES)
         case "cifar":
-            read = images.cifar(files.data_folder(None) / "images" / "cifar-10-jpg" / "CIFAR-10-images-train.tar.gz")
+            read = images.cifar(files.data_folder() / "images" / "cifar-10-jpg" / "CIFAR-10-images-train.tar.gz")
         case "shapes":
             return tasks.Shapes()
         case _:

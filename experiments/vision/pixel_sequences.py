@@ -115,7 +115,7 @@ def load(side: int) -> "ImageClassification":
     from seqjax import tasks
     from seqjax.data import files, images
 
-    read = images.mnist(files.data_folder(None) / "images" / "mnist")
+    read = images.mnist(files.data_folder() / "images" / "mnist")
     block = read.pixels.shape[1] // side
     blocks = read.pixels[:, : side * block, : side * block].reshape(-1, side, block, side, block, 1)
     pixels = np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)

@@ -93,7 +93,7 @@ def data() -> tuple[Part, Part, Part]:
     from seqjax.data.shapeworld import read_shapeworld
     from seqjax.tasks import worlds
 
-    read = read_shapeworld(files.data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(files.data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
     said = [
         dict(zip(given, agrees, strict=True))
         for given, agrees in zip(read.captions, read.agreement.tolist(), strict=True)

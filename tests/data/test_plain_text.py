@@ -72,7 +72,7 @@ def test_a_text_is_cut_in_three():
 def test_the_public_texts_are_what_they_are_said_to_be():
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public texts are read where SEQJAX_DATA names their folder")
-    folder = data_folder(None, "text/tinyshakespeare/input.txt", "text/ptb/ptb.train.txt") / "text"
+    folder = data_folder("text/tinyshakespeare/input.txt", "text/ptb/ptb.train.txt") / "text"
     text = plain_text.read(folder / "tinyshakespeare" / "input.txt")
     assert (len(text), len(set(text))) == (1_059_624, 65)
     train, public = (plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt") for part in ("train", "valid"))

@@ -148,7 +148,7 @@ def test_without_pillow_it_says_what_to_install(monkeypatch):
 
 @pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder with ShapeWorld in it")
 def test_shapeworld_as_it_is():
-    read = read_shapeworld(data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
     assert read.images.shape == (1360, 100, 100, 3)
     assert read.agreement.shape == (1360, 5)
     assert read.agreement.sum() == 3448

@@ -174,7 +174,7 @@ def test_the_public_pairs_become_a_task():
     """What seed S2 trains on: Spanish to English, without accents, case and punctuation."""
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public pairs are read where SEQJAX_DATA names their folder")
-    path = files.data_folder(None, "translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
+    path = files.data_folder("translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
     words = Words(punctuation="")
     read = corpora.tatoeba(path, source_column=2).pairs[:20_000]
     pairs = corpora.dedup(corpora.normalise(read, words, words).pairs)

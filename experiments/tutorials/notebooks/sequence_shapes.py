@@ -62,7 +62,7 @@ def count(params):
 def data_folder(*needed):
     """The folder of public data, if there is one that holds these files."""
     try:
-        return files.data_folder(None, *needed)
+        return files.data_folder(*needed)
     except FileNotFoundError as error:
         print(f"made-up sentences instead: {error}")
         return None

@@ -102,7 +102,7 @@ explore.LorenzPlotter(K=4, J=10, amplitude=4.0).plot()
 
 # %%
 try:
-    folder = files.data_folder(None, "text/ptb/ptb.train.txt")
+    folder = files.data_folder("text/ptb/ptb.train.txt")
     sentences = plain_text.sentences(folder / "text" / "ptb" / "ptb.train.txt")[:20_000]
 except FileNotFoundError as error:
     print(f"sentences of the creature's villagers instead: {error}")

@@ -116,7 +116,7 @@ SEED_SENTENCES = {
     "estoy algo impactado": "i m kind of stunned",
 }
 try:
-    folder = files.data_folder(None, "translation/tatoeba/spa-eng.zip")
+    folder = files.data_folder("translation/tatoeba/spa-eng.zip")
 except FileNotFoundError as error:
     folder = None
     print(f"the creature's language instead of Spanish: {error}")
