@@ -5,7 +5,7 @@ Axes, written in full in every annotation:
     batch     independent examples            features  width of a representation
     time      steps of one sequence           targets   width of what is predicted
     inputs    width of what is observed       heads, head_dim   attention
-    rows      examples of a whole data set    runs      models trained side by side by `train.sweep`
+    rows      examples of a whole data set    runs      models trained side by side by `sweep.sweep`
     source    steps of a sequence that is read    target    steps of one that is written
     vocab     symbols a token can stand for
 
@@ -24,7 +24,8 @@ Params = Any
 Carry = Any
 """A pytree of arrays: the memory of a causal model between two calls of `extend`."""
 
-Metrics = dict[str, Scalar]
+Metrics = dict[str, Array]
+"""Scalars by name; in a sweep each has the leading axis `runs`."""
 
 PAD, SOS, EOS, UNK = range(4)
 """What fills a row, what a target begins after, what it ends with, and what stands for a symbol never seen."""
@@ -137,8 +138,8 @@ class Bucketed(Protocol):
         ...
 
 
-LossFn = Callable[[Params, Any, Key[Array, ""]], tuple[Scalar, Metrics]]
-"""`(params, batch, key) -> (scalar, metrics)`: where a task meets a model; a closure written in the experiment.
+LossFn = Callable[[Params, Any, Key[Array, ""]], Scalar | tuple[Scalar, Metrics]]
+"""`(params, batch, key) -> scalar`, or `(scalar, metrics)`: where a task meets a model; a closure of the experiment.
 
 The batch is a pytree of arrays, as the task makes it."""
 
