@@ -44,7 +44,7 @@ def data_folder(*expected: str) -> Path:
 
 
 def read_lines(where: str, content: bytes, faults: list[str]) -> list[str | None]:
-    """All lines, also the empty one behind the last line end; None, and a fault, where a line is no UTF-8."""
+    """All lines, including the empty one after the last line end; None, and a fault, where a line is not UTF-8."""
     # Not `splitlines`: it also cuts at characters that are part of a sentence.
     lines: list[str | None] = []
     offset = 0

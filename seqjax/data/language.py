@@ -17,17 +17,17 @@ TOKENIZERS = {kind.__name__: kind for kind in (Characters, Whitespace, Words, Ma
 
 @dataclass(frozen=True)
 class Language:
-    """How sentences of one side become ids and ids sentences; a run folder keeps it, so that weights keep a meaning."""
+    """A tokenizer with its vocabulary: sentences to ids and back. Stored in run folders beside the weights."""
 
     tokenizer: Tokenizer
     vocabulary: Vocabulary
 
     def ids(self, sentence: str) -> list[int]:
-        """The ids of a sentence's tokens; UNK where the vocabulary has none."""
+        """The ids of a sentence's tokens; UNK for tokens outside the vocabulary."""
         return self.vocabulary.encode(self.tokenizer.split(sentence))
 
     def batch(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask of some sentences to be read, EOS behind each.
+        """Ids and mask of sentences, each followed by EOS.
 
         Raises:
             ValueError: a sentence has more than `length` tokens, EOS included.
@@ -39,11 +39,11 @@ class Language:
         return self.tokenizer.join(self.vocabulary.decode(ids))
 
     def unknown(self, sentence: str) -> list[str]:
-        """The tokens of a sentence that the vocabulary lacks."""
+        """The tokens of a sentence outside the vocabulary."""
         return self.vocabulary.unknown(self.tokenizer.split(sentence))
 
     def warning(self, sentence: str) -> str | None:
-        """What to tell whoever typed a sentence in which there are unknown words.
+        """A message about the unknown words of a sentence; None if there are none.
 
         Raises:
             ValueError: the sentence holds no word.
@@ -60,7 +60,7 @@ class Language:
 
     @classmethod
     def from_json(cls, text: str) -> "Language":
-        """What `to_json` wrote.
+        """The language that `to_json` wrote.
 
         Raises:
             ValueError: it is something else.

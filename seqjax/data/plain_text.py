@@ -1,4 +1,4 @@
-"""Readers of running text, which language models continue."""
+"""Readers of plain text for language models."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from seqjax.data.files import DataError, filled, read_lines
 
 
 class Parts(NamedTuple):
-    """A text cut in three: to learn from, to choose by, and for the reported number."""
+    """A text split into training, validation and test parts."""
 
     train: str
     validation: str
@@ -45,7 +45,7 @@ def sentences(path: Path) -> list[str]:
 def split(text: str, *, held_out: int) -> Parts:
     """The last `held_out` characters for the test, as many before them for validation, what comes first for training.
 
-    In one piece each: a text's end is told by those who know its beginning only, as when it is continued.
+    Each part is contiguous, so that the test is to continue the text.
 
     Raises:
         ValueError: held_out < 1, or nothing is left to learn from.

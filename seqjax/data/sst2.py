@@ -1,4 +1,4 @@
-"""Readers of sentences that have a class each."""
+"""A strict reader of SST-2: sentences with a class each."""
 
 from pathlib import Path
 from typing import NamedTuple

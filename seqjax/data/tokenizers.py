@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 MARK = "￭"
-"""On the side of a token that had no space there (U+FFED, as OpenNMT's tokenizer uses it)."""
+"""Marks the side of a token where there was no space (U+FFED, as in OpenNMT's tokenizer)."""
 
 
 @runtime_checkable
@@ -23,13 +23,13 @@ class Tokenizer(Protocol):
         ...
 
     def join(self, tokens: Sequence[str]) -> str:
-        """A sentence of these tokens; `join(split(sentence))` is the sentence as this tokenizer sees it."""
+        """The inverse of `split`, up to what the tokenizer normalises."""
         ...
 
 
 @dataclass(frozen=True)
 class Characters:
-    """Every character is a token, the space too; nothing is lost."""
+    """Every character is a token, spaces included; lossless."""
 
     def split(self, sentence: str) -> list[str]:
         return list(sentence)
@@ -40,7 +40,7 @@ class Characters:
 
 @dataclass(frozen=True)
 class Whitespace:
-    """Words are what stands between spaces: for a text that was cut into words before."""
+    """Split at white space: for text that is already tokenised."""
 
     def split(self, sentence: str) -> list[str]:
         return sentence.split()
@@ -51,14 +51,14 @@ class Whitespace:
 
 @dataclass(frozen=True)
 class Words:
-    """Runs of letters; whatever else there is separates them and is lost, but for the punctuation that is asked for.
+    """Runs of letters; everything else separates words and is dropped, except `punctuation`.
 
-    The usual preparation of Tatoeba pairs (seed S2; the tutorials on sequence-to-sequence learning): "I'm very
-    excited!" becomes i m very excited ! and, with `punctuation=""` as in S2, i m very excited.
+    The usual preparation of Tatoeba pairs in tutorials on sequence-to-sequence learning: "I'm very excited!" becomes
+    i m very excited ! and, with `punctuation=""` as in the tutorial `translation`, i m very excited.
 
     Attributes:
-        lower: lower-case everything.
-        fold: take the accents off (canonical decomposition) and keep the letters A to Z alone.
+        lower: convert to lower case.
+        fold: remove accents (canonical decomposition) and keep only the letters A to Z.
         punctuation: characters that are tokens of their own.
     """
 
@@ -68,7 +68,7 @@ class Words:
 
     def __post_init__(self) -> None:
         if any(character.isalpha() or character.isspace() for character in self.punctuation):
-            raise ValueError(f"punctuation must hold neither letters nor spaces, got {self.punctuation!r}")
+            raise ValueError(f"punctuation must contain neither letters nor spaces, got {self.punctuation!r}")
 
     @cached_property
     def _token(self) -> re.Pattern[str]:
@@ -90,14 +90,14 @@ class Words:
 
 @dataclass(frozen=True)
 class MarkedWords:
-    """Words and punctuation apart, marked where no space was, so that they can be joined as they were.
+    """Words and punctuation as separate tokens, with marks where there was no space, so that joining is exact.
 
     "Ein T-Shirt, bitte." becomes ein t ￭-￭ shirt ￭, bitte ￭. with every letter kept but its case: what is joined can
     be compared with raw references (BLEU with case ignored). Runs of white space count as one space, characters are
     composed (NFC), and the mark itself is a space.
 
     Attributes:
-        lower: lower-case everything.
+        lower: convert to lower case.
     """
 
     lower: bool = True
@@ -123,14 +123,14 @@ class MarkedWords:
 
 @dataclass(frozen=True)
 class Subwords:
-    """Byte-pair encoding, frequent words whole and rare ones in pieces (Sennrich et al. 2016, arXiv:1508.07909).
+    """Byte-pair encoding: frequent words are one token, rare words several (Sennrich et al. 2016, arXiv:1508.07909).
 
-    By sentencepiece, which `pip install 'seqjax[bpe]'` installs. Joined exactly, up to runs of white space and, if
-    asked for, case; also characters that the model never saw, which are tokens of their own.
+    By sentencepiece (`pip install 'seqjax[bpe]'`). Joining is exact up to runs of white space and, with `lower`, case;
+    characters unseen in training are tokens of their own.
 
     Attributes:
-        model: what sentencepiece learned, its bytes in base 64; `train` makes it.
-        lower: lower-case everything.
+        model: the serialised sentencepiece model in base 64; made by `train`.
+        lower: convert to lower case.
     """
 
     model: str
@@ -138,7 +138,7 @@ class Subwords:
 
     @classmethod
     def train(cls, sentences: Iterable[str], *, size: int, lower: bool = True) -> "Subwords":
-        """Learn `size` pieces at most, the same ones from the same sentences.
+        """Learn at most `size` pieces; deterministic.
 
         Raises:
             ImportError: sentencepiece is not installed.
@@ -196,7 +196,7 @@ def _sentencepiece() -> Any:
 
 
 def _tidy(sentence: str, lower: bool, mark: str) -> str:
-    """Composed characters, single spaces, and no character that a tokenizer keeps for itself."""
+    """Composed characters, single spaces, and no `mark`."""
     sentence = sentence.lower() if lower else sentence
     return " ".join(unicodedata.normalize("NFC", sentence).replace(mark, " ").split())
 

@@ -12,17 +12,17 @@ from jaxtyping import Array, Int
 from seqjax.types import EOS, PAD, SOS, UNK
 
 RESERVED = ("<pad>", "<sos>", "<eos>", "<unk>")
-"""How PAD, SOS, EOS and UNK are spelled, in the order of their ids."""
+"""The symbols of PAD, SOS, EOS and UNK, in the order of their ids."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The symbols that have an id: the place of each in `symbols`.
+    """A list of symbols; the id of a symbol is its index.
 
-    Text cannot forge a reserved id: a token spelled like a reserved symbol is unknown, as any other that is not here.
+    A token spelled like a reserved symbol is encoded as UNK, so that text cannot contain a reserved id.
 
     Attributes:
-        symbols: `RESERVED`, then the tokens; no two alike.
+        symbols: `RESERVED`, then the tokens, without repetition.
     """
 
     symbols: tuple[str, ...]
@@ -37,11 +37,11 @@ class Vocabulary:
 
     @classmethod
     def count(cls, sentences: Iterable[Sequence[str]], *, least: int = 1, most: int | None = None) -> "Vocabulary":
-        """The tokens of these sentences, the most frequent first, ties in alphabetical order.
+        """The vocabulary of these sentences, the most frequent tokens first, ties in alphabetical order.
 
         Args:
             least: rarer tokens are left out.
-            most: tokens, the reserved ones not counted; None: all of them.
+            most: largest number of tokens, the reserved ones not counted; None: no limit.
         """
         if least < 1:
             raise ValueError(f"least must be >= 1, got {least}")
@@ -60,7 +60,7 @@ class Vocabulary:
         return {symbol: number for number, symbol in enumerate(self.symbols) if number >= len(RESERVED)}
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
-        """The id of each token, UNK where it has none; EOS is not added here."""
+        """The id of each token; UNK if it has none. Does not append EOS."""
         return [self._ids.get(token, UNK) for token in tokens]
 
     def decode(self, ids: Iterable[int] | Int[Array | np.ndarray, " time"]) -> list[str]:
@@ -80,7 +80,7 @@ class Vocabulary:
         return tokens
 
     def unknown(self, tokens: Sequence[str]) -> list[str]:
-        """The tokens that become UNK, each once, in their order."""
+        """The distinct tokens that become UNK, in order of appearance."""
         return [token for token in dict.fromkeys(tokens) if token not in self._ids]
 
     def to_json(self) -> str:
@@ -89,7 +89,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str) -> "Vocabulary":
-        """What `to_json` wrote.
+        """The vocabulary that `to_json` wrote.
 
         Raises:
             ValueError: the text is not an array of strings that make a vocabulary.

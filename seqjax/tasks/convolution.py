@@ -77,7 +77,7 @@ class Convolution:
 
     @property
     def kernel(self) -> tuple[float, ...]:
-        """The taps as they are applied: normalised, if so asked."""
+        """The taps as they are applied: normalised if `normalise`."""
         total = math.fsum(self.taps) if self.normalise else 1.0
         return tuple(tap / total for tap in self.taps)
 

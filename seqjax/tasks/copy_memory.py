@@ -12,16 +12,16 @@ from seqjax.types import Labelled
 
 @dataclass(frozen=True)
 class CopyMemory:
-    """Say again what was said `blanks` steps ago, in the form of Bai, Kolter & Koltun 2018, arXiv:1803.01271, sec. 5.1.
+    """Repeat symbols after `blanks` steps, in the form of Bai, Kolter & Koltun 2018, arXiv:1803.01271, sec. 5.1.
 
     `recalled` symbols of 1 … 8, blanks (0), a delimiter (9) and as many 9s as symbols are to be recalled; the target
-    is 0 up to the delimiter and the symbols, in order, behind it.
+    is 0 up to the delimiter followed by the symbols in order.
 
     Example: blanks 3, recalled 2, 5 8 0 0 9 9 9 -> 0 0 0 0 0 5 8.
 
     Attributes:
         blanks: T; a sequence has T + 2 `recalled` steps.
-        recalled: how many symbols are to be kept in mind.
+        recalled: number of symbols to remember.
 
     Raises:
         ValueError: blanks < 1 or recalled < 1.
@@ -52,5 +52,5 @@ class CopyMemory:
         return Labelled(inputs, labels=jnp.pad(said, ((0, 0), (self.length - self.recalled, 0))))
 
     def memoryless_loss(self) -> float:
-        """Cross-entropy in nats, averaged over all steps, of whoever has forgotten the symbols: 10 ln 8 / (T + 20)."""
+        """Cross-entropy in nats, averaged over all steps, of a model without memory: 10 ln 8 / (T + 20)."""
         return self.recalled * math.log(self.symbols) / self.length

@@ -1,4 +1,4 @@
-"""Addition: read two numbers, character by character, and write their sum."""
+"""Digit sums: read two numbers, character by character, and write their sum."""
 
 from dataclasses import dataclass
 

@@ -12,7 +12,7 @@ from seqjax.types import Batch
 
 @dataclass(frozen=True)
 class MultiDelay:
-    """Tell all of the last inputs at every step: y_t = (x_t, x_{t-1}, …, x_{t-k}), x white noise of variance 1.
+    """Output all of the last inputs at every step: y_t = (x_t, x_{t-1}, …, x_{t-k}), x white noise of variance 1.
 
     Jaeger 2001, "Short term memory in echo state networks": how much of the past is in a state?
 

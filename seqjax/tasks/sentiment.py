@@ -18,11 +18,11 @@ from seqjax.types import UNK, Labelled
 
 @dataclass(frozen=True, eq=False)
 class Sentiment:
-    """Say which class a sentence has.
+    """Classify sentences by sentiment.
 
         train, test = (read_sst2(folder / part).rows for part in ("train.tsv", "dev.tsv"))
         task = Sentiment.of(train, test, Words(), held_out=720, seed=0)
-        task.batch(task.test).inputs            # (rows, longest): ids of words, PAD behind them
+        task.batch(task.test).inputs            # (rows, longest): ids of words, followed by PAD
         task.batches(64).batch(key, step)       # of the training rows
 
     Attributes:
@@ -50,7 +50,7 @@ class Sentiment:
 
         Args:
             held_out: rows for validation.
-            least: how often a word must be seen in training to have an id of its own.
+            least: smallest count in training of a word with an id of its own.
 
         Raises:
             ValueError: held_out does not lie in [1, rows), repeated rows not counted.

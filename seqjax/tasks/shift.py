@@ -1,4 +1,4 @@
-"""Shift: say again what was said some steps ago. The purest test of memory, with an exact floor for linear RNNs."""
+"""Shift: repeat the input after a delay. A pure test of memory, with an exact floor for linear RNNs."""
 
 from dataclasses import dataclass, field
 

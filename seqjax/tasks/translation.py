@@ -13,7 +13,7 @@ from seqjax.types import Seq2SeqBatch
 
 @dataclass(frozen=True, eq=False)
 class Translation:
-    """Write the sentence of `target` that says what one of `source` says.
+    """Translate sentences of `source` into `target`.
 
         pairs = corpora.tatoeba(path, source_column=2).pairs
         task = Translation.of(corpora.split(pairs, held_out=1000, seed=0), Words(), Words())
@@ -34,7 +34,7 @@ class Translation:
         """Count the vocabularies of a corpus that is split already.
 
         Args:
-            least: how often a word must be seen in training to have an id of its own.
+            least: smallest count in training of a word with an id of its own.
         """
         return cls(
             Language(source, Vocabulary.count((source.split(p.source) for p in split.train), least=least)),

@@ -116,14 +116,14 @@ def test_counts_that_cannot_be_are_refused():
         (Words(), " \u200b 12 ", ""),
     ],
 )
-def test_words_as_in_the_seed(words, sentence, tokens):
+def test_words_as_in_the_tutorial(words, sentence, tokens):
     assert words.split(sentence) == tokens.split()
     assert words.join(words.split(sentence)) == tokens
 
 
 @pytest.mark.parametrize("punctuation", [".a", ". "])
 def test_punctuation_that_is_none_is_refused(punctuation):
-    with pytest.raises(ValueError, match="punctuation must hold neither letters nor spaces"):
+    with pytest.raises(ValueError, match="punctuation must contain neither letters nor spaces"):
         Words(punctuation=punctuation)
 
 
