@@ -81,8 +81,7 @@ class Lorenz96:
         data = task.draw(jax.random.key(2), 4096)       # the same, many rows, every one finite
 
     Steps are fixed, and divide the sample step, so none straddles a jump of the forcing and no row's steps depend on
-    the rows beside it. A chaotic system (K 8, J 32, mean 8, amplitude 2) needs more substeps, and in
-    float32 rows of strong forcing part after some 100 samples; the tests measure both.
+    the rows beside it. The tests compare with DOP853.
 
     Attributes:
         K: slow variables, and so inputs and targets.

@@ -93,7 +93,7 @@ class TextGeneration:
         *,
         length: int,
     ) -> "TextGeneration":
-        """Sentences, each followed by EOS, which also precedes the first; a character tokenizer counts it as a line end."""
+        """Sentences, each followed by EOS, which also precedes the first; characters count it as a line end."""
         language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, train)))
         return cls(
             language, _stretch(language, train), _stretch(language, validation), _stretch(language, test), length
