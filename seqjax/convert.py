@@ -2,7 +2,7 @@
 
 A layout is a dict with the keys of the Flax model's parameters; it ends in the parts below, which know PyTorch's names:
 
-    class Torch(torch.nn.Module):                       model = Regressor(Recurrent(64, LSTM, layers=2), targets=1)
+    class Torch(torch.nn.Module):                       model = Regressor(LSTM(64, layers=2), targets=1)
         rnn = nn.LSTM(1, 64, 2, batch_first=True)       layout = {"backbone": recurrent("rnn"), "readout": linear("fc")}
         fc = nn.Linear(64, 1)
 
@@ -12,7 +12,7 @@ A layout is a dict with the keys of the Flax model's parameters; it ends in the 
 
 Both directions are pure functions of arrays, so `jax.grad` passes through them: gradients come by either side's names.
 What is not the same function in PyTorch: the epsilon of `nn.LayerNorm` is 1e-5 there and 1e-6 here; its usual sinusoid
-positions alternate sine and cosine, while `Sinusoid` has the sines first. Dropout has no weights: take care of it.
+positions alternate sine and cosine, while `Sinusoidal` has the sines first. Dropout has no weights: take care of it.
 """
 
 import re
@@ -197,7 +197,7 @@ def tcn(prefix: str = "") -> Part:
 
 
 def additive(prefix: str = "") -> Part:
-    """v' tanh(attn [query; source]) with `attn = nn.Linear`, `v = nn.Linear(…, 1, bias=False)`: an `Additive`."""
+    """v' tanh(attn [query; source]) with `attn = nn.Linear`, `v = nn.Linear(…, 1, bias=False)`: `AdditiveAttention`."""
     weight, bias, energy = (_join(prefix, name) for name in ("attn.weight", "attn.bias", "v.weight"))
 
     def write(tree: Tree) -> State:
@@ -214,7 +214,7 @@ def additive(prefix: str = "") -> Part:
 
 
 def multi_head(prefix: str = "") -> Part:
-    """`nn.MultiheadAttention` where queries and source have one width: a `MultiHead`."""
+    """`nn.MultiheadAttention` where queries and source have one width: a `MultiHeadAttention`."""
     weight, bias = _join(prefix, "in_proj_weight"), _join(prefix, "in_proj_bias")
     out = linear(_join(prefix, "out_proj"))
 
@@ -245,7 +245,7 @@ def multi_head(prefix: str = "") -> Part:
 def transformer(prefix: str = "", **before: Layout) -> Part:
     """`nn.TransformerEncoder` (the decoder's layers, too): a `Transformer` with the same `pre_norm` and `activation`.
 
-        transformer("encoder", embed=linear("inp"), Learned_0=embedding("positions"))
+        transformer("encoder", embed=linear("inp"), positions=embedding("positions"))
 
     Args:
         before: layouts of what stands before the first block: `embed`, and positions with parameters.

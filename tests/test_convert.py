@@ -90,7 +90,10 @@ PAIR = {
 }
 
 
-def pair(cell, vocab: int, embedding: int, features: int, bridge: Callable[[], nn.Module] = models.HandOver):
+COPY = models.CopyState()
+
+
+def pair(cell, vocab: int, embedding: int, features: int, bridge: nn.Module = COPY):
     """Seeds S0 and S1: the last state of one recurrence is the first of another."""
     decoder = models.RecurrentDecoder(features, cell, bridge=bridge)
     return models.EncoderDecoder(models.Recurrent(features, cell), decoder, vocab, vocab, embedding)
@@ -114,14 +117,14 @@ def simple_cnn(channels: tuple[int, int], classes: int) -> tuple[nn.Module, Any]
 
 def translator(vocabs: tuple[int, int], embedding: int, encoder: int, decoder: int) -> tuple[nn.Module, Any]:
     """Seed S3."""
-    writer = models.BahdanauDecoder(decoder, attention=partial(models.Additive, decoder))
+    writer = models.BahdanauDecoder(decoder, attention=models.AdditiveAttention(decoder))
     model = models.EncoderDecoder(models.Bidirectional(encoder), writer, *vocabs, embedding)
     return model, {
         "source_embedding": convert.embedding("encoder.embedding"),
         "encoder": convert.recurrent("encoder.rnn"),
         "decoder": {
-            "first": {"Dense_0": convert.linear("encoder.fc")},
-            "attend": convert.additive("decoder.attention"),
+            "bridge": {"Dense_0": convert.linear("encoder.fc")},
+            "attention": convert.additive("decoder.attention"),
             "stack": convert.recurrent("decoder.rnn"),
         },
         "target_embedding": convert.embedding("decoder.embedding"),
@@ -131,37 +134,37 @@ def translator(vocabs: tuple[int, int], embedding: int, encoder: int, decoder: i
 
 INP = convert.linear("embed")
 CASES = {
-    "rnn": reader(models.Recurrent(4, models.RNN, 2)),
-    "gru": reader(models.Recurrent(4, models.GRU, 2)),
-    "lstm": reader(models.Recurrent(4, models.LSTM, 2)),
-    "bidirectional_gru": reader(models.Bidirectional(8, models.GRU, 2)),
-    "bidirectional_lstm": reader(models.Bidirectional(8, models.LSTM)),
+    "rnn": reader(models.RNN(4, 2)),
+    "gru": reader(models.GRU(4, 2)),
+    "lstm": reader(models.LSTM(4, 2)),
+    "bidirectional_gru": reader(models.Bidirectional(8, models.GRUCell(), 2)),
+    "bidirectional_lstm": reader(models.Bidirectional(8, models.LSTMCell())),
     "cnn": Case(*simple_cnn((4, 5), 4), images),
     "tcn": Case(models.TCN(4, 2, (1, 2), weight_norm=True), convert.tcn(), lambda model, x: model(x)),
     "transformer": Case(
-        models.Transformer(8, 2, 2, 2, pre_norm=False, positions=Alternating, activation=nn.relu),
+        models.Transformer(8, 2, 2, 2, pre_norm=False, positions=Alternating(), activation=nn.relu),
         convert.transformer("encoder", embed=INP),
         masked,
         1e-4,
     ),
     "transformer_pre_norm": Case(
-        models.Transformer(8, 2, 2, 2, causal=False, positions=partial(models.Learned, 7), activation=exact_gelu),
-        convert.transformer("encoder", embed=INP, Learned_0=convert.embedding("positions")),
+        models.Transformer(8, 2, 2, 2, causal=False, positions=models.Learned(7), activation=exact_gelu),
+        convert.transformer("encoder", embed=INP, positions=convert.embedding("positions")),
         masked,
     ),
     "transformer_decoder": Case(
-        models.TransformerDecoder(8, 2, 2, 2, pre_norm=False, positions=models.Positions, activation=nn.relu),
+        models.TransformerDecoder(8, 2, 2, 2, pre_norm=False, positions=models.Positions(), activation=nn.relu),
         convert.transformer_decoder("decoder", embed=INP),
         written,
         1e-4,
     ),
     "transformer_decoder_pre_norm": Case(
-        models.TransformerDecoder(8, 2, 2, 2, positions=models.Positions, activation=nn.relu),
+        models.TransformerDecoder(8, 2, 2, 2, positions=models.Positions(), activation=nn.relu),
         convert.transformer_decoder("decoder", embed=INP),
         written,
     ),
     "translator": Case(*translator((6, 7), 3, 8, 5), translated),
-    "hidden_as_cell": Case(pair(models.LSTM, 7, 3, 4, HiddenAsCell), PAIR, partial(translated, mask=None)),
+    "hidden_as_cell": Case(pair(models.LSTMCell(), 7, 3, 4, HiddenAsCell()), PAIR, partial(translated, mask=None)),
     "one_word": Case(OneWord(4, 5, 6), ONE_WORD, lambda model, x: model(x)),
 }
 
@@ -259,7 +262,7 @@ def readout(backbone: Any) -> Any:
 TOKENS = jnp.zeros((1, 3), jnp.int32)
 NUMBERS = jnp.zeros((1, 3, 1))
 READ_TOKENS = {"table": convert.embedding("embedding"), "backbone": convert.recurrent("lstm")}
-SENTIMENT = models.Embedded(models.Recurrent(128, models.LSTM), 20, 64)
+SENTIMENT = models.TokenEmbedding(models.LSTM(128), 20, 64)
 
 # A model, its layout, what it reads, PyTorch's parameters, and how many of these are biases that ours has added up.
 SEEDS_MODELS = {
@@ -273,11 +276,11 @@ SEEDS_MODELS = {
         101_253,
         4 * 128,
     ),
-    "A5": (pair(models.LSTM, 10_000, 64, 128), PAIR, [TOKENS, TOKENS], 2_768_656, 2 * 4 * 128),
-    "A6, A7": (pair(models.GRU, 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
+    "A5": (pair(models.LSTMCell(), 10_000, 64, 128), PAIR, [TOKENS, TOKENS], 2_768_656, 2 * 4 * 128),
+    "A6, A7": (pair(models.GRUCell(), 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
     "A10, A11": (*translator((7853, 5893), 256, 1024, 512), [TOKENS, TOKENS], 20_518_405, 3 * 2 * 512),
     "A13": (
-        models.Regressor(models.Recurrent(256, models.LSTM, 2)),
+        models.Regressor(models.LSTM(256, 2)),
         readout(convert.recurrent("rnn")),
         [NUMBERS],
         791_809,
@@ -376,7 +379,7 @@ def test_the_recurrence_of_seed_s4_under_the_names_of_pytorch():
         h = np.tanh(state["W.weight"] @ h + state["W.bias"] + state["U.weight"] @ now + state["U.bias"])
         expected.append(state["c.weight"] @ h + state["c.bias"])
     usual = {"W.weight": "weight_hh_l0", "W.bias": "bias_hh_l0", "U.weight": "weight_ih_l0", "U.bias": "bias_ih_l0"}
-    model = models.Regressor(models.Recurrent(4, models.RNN), 2)
+    model = models.Regressor(models.RNN(4), 2)
     layout = {"backbone": convert.recurrent(), "readout": convert.linear("c")}
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(x))
     params = convert.from_torch({usual.get(name, name): value for name, value in state.items()}, layout, like)

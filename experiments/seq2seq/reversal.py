@@ -16,7 +16,6 @@ Run       python experiments/seq2seq/reversal.py
 Next      python experiments/seq2seq/reversal.py --seed-replica
 """
 
-import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
 
@@ -68,9 +67,9 @@ def build(config: Config) -> "nn.Module":
 
     match config.model:
         case "context":
-            encoder, decoder = models.Recurrent(212), models.RecurrentDecoder(212, bridge=models.HandOver)
+            encoder, decoder = models.Recurrent(212), models.RecurrentDecoder(212, bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(192), models.BahdanauDecoder(160, attention=attention)
         case "transformer":
             encoder = models.Transformer(92, heads=4, layers=2, expansion=2, causal=False)
@@ -191,7 +190,7 @@ def seed_replica(records: list[runs.Record]) -> None:
     from seqjax.types import EOS, UNK, Seq2SeqBatch
 
     sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
-    encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.HandOver)
+    encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.CopyState())
     model = models.EncoderDecoder(encoder, decoder, 29, 29, embedding=256)
     source = jnp.array(sequences) + UNK
     target = jnp.concatenate([source[:, ::-1], jnp.full((5, 1), EOS)], axis=1)

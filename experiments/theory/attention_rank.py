@@ -80,7 +80,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     from seqjax.types import Batch
 
     config = group[0]
-    model = models.OneHead(1, config.head_dim)
+    model = models.SingleHeadTransformer(1, config.head_dim)
 
     def draw(key, sizes, rows):
         x = jax.random.uniform(key, (rows, LENGTH, 1))

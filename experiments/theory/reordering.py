@@ -89,18 +89,17 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(config: Config) -> "nn.Module":
     """128 states, or a head of 32 between networks of three layers."""
-    import functools
 
     from seqjax import models
 
-    linear = functools.partial(models.RNN, activation=lambda x: x)
+    linear = models.RNNCell(lambda x: x)
     match config.model:
         case "rnn":
             return models.Regressor(models.Recurrent(128, linear))
         case "both_ways":
             return models.Regressor(models.Bidirectional(128, linear))
         case "one_head":
-            return models.OneHead(1, head_dim=32)
+            return models.SingleHeadTransformer(1, head_dim=32)
         case _:
             assert_never(config.model)
 

@@ -57,7 +57,7 @@ def build(vocab: int) -> "nn.Module":
     """A grid of 6 x 6 places from a folded world, 236,224 parameters."""
     from seqjax import models
 
-    decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
+    decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
     return models.Captioner(models.CNN((32, 64, 64)), decoder, vocab, features=128, embedding=64)
 
 

@@ -11,7 +11,7 @@ from seqjax.types import Params
 def response(params: Params, target: int, source: int) -> Float[Array, "target source"]:
     """rho(t, s) = c' V^(t+1) P Q W^s U for t < target and s < source, of the weights of a Flax module.
 
-    The parameters are those of `models.RealEncoderDecoder` with linear recurrent sides, bridged by `models.Narrow`, as
+    The parameters are those of `models.EncoderDecoderRegressor` with linear recurrent sides and a `LowRankBridge`, as
     `fits.LinearEncoderDecoder.params` gives them. For unit white noise x the squared error of y_t = sum_s rho(t, s)
     x_{-s}, summed over t, is the squared Frobenius distance to the target, of which `bounds.truncation` is the floor.
 

@@ -10,11 +10,11 @@ import pytest
 
 from seqjax.models import (
     CNN,
-    GRU,
-    Additive,
+    AdditiveAttention,
     BahdanauDecoder,
     Captioner,
-    General,
+    GeneralAttention,
+    GRUCell,
     LuongDecoder,
     RecurrentDecoder,
     TransformerDecoder,
@@ -23,9 +23,9 @@ from seqjax.types import EOS, PAD, SOS
 from tests import contracts
 
 DECODERS = {
-    "context": RecurrentDecoder(4, GRU),
-    "luong": LuongDecoder(4, GRU, attention=partial(General, 4)),
-    "bahdanau": BahdanauDecoder(4, GRU, attention=partial(Additive, 5)),
+    "context": RecurrentDecoder(4, GRUCell()),
+    "luong": LuongDecoder(4, GRUCell(), attention=GeneralAttention(4)),
+    "bahdanau": BahdanauDecoder(4, GRUCell(), attention=AdditiveAttention(5)),
     "transformer": TransformerDecoder(4, 2, layers=2),
 }
 HEADS = {"context": 0, "luong": 1, "bahdanau": 1, "transformer": 4}

@@ -17,16 +17,18 @@ from seqjax.models import (
     LSTM,
     RNN,
     TCN,
-    Additive,
+    AdditiveAttention,
     BahdanauDecoder,
     Bidirectional,
     Bridge,
+    CopyState,
     EncoderDecoder,
-    General,
-    HandOver,
+    EncoderDecoderRegressor,
+    GeneralAttention,
+    GRUCell,
+    LSTMCell,
     LuongDecoder,
-    MultiHead,
-    RealEncoderDecoder,
+    MultiHeadAttention,
     Recurrent,
     RecurrentDecoder,
     Transformer,
@@ -36,16 +38,16 @@ from seqjax.types import EOS, PAD, SOS
 from tests import contracts
 
 ENCODERS = {
-    "both ways": Bidirectional(6, GRU),
-    "lstm": Recurrent(4, LSTM, layers=2),
+    "both ways": Bidirectional(6, GRUCell()),
+    "lstm": LSTM(4, layers=2),
     "tcn": TCN(4, 2, (1, 2)),
     "transformer": Transformer(4, 2, layers=1, causal=False),
 }
 DECODERS = {
-    "context": RecurrentDecoder(4, LSTM, layers=2, bridge=HandOver),
-    "luong": LuongDecoder(4, LSTM, layers=2, attention=partial(MultiHead, 6, 3)),
-    "input feeding": LuongDecoder(4, GRU, attention=partial(General, 4), input_feeding=True),
-    "bahdanau": BahdanauDecoder(4, GRU, attention=partial(Additive, 5)),
+    "context": RecurrentDecoder(4, LSTMCell(), layers=2, bridge=CopyState()),
+    "luong": LuongDecoder(4, LSTMCell(), layers=2, attention=MultiHeadAttention(6, 3)),
+    "input feeding": LuongDecoder(4, GRUCell(), attention=GeneralAttention(4), input_feeding=True),
+    "bahdanau": BahdanauDecoder(4, GRUCell(), attention=AdditiveAttention(5)),
     "transformer": TransformerDecoder(4, 2, layers=2),
 }
 HEADS = {"context": 0, "luong": 3, "input feeding": 1, "bahdanau": 1, "transformer": 4}
@@ -71,7 +73,7 @@ def test_contract(encoder, decoder, tied, key):
     contracts.writes_causally(whole, key)
     contracts.ignores_padded_tokens(whole, key)
     contracts.pairs_are_independent(whole, key)
-    contracts.looks_at_what_is_there(whole, key, HEADS[decoder])
+    contracts.attends_to_what_is_there(whole, key, HEADS[decoder])
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -261,16 +263,16 @@ def test_dropout_varies_in_training_only(where, key):
 
 def linear(width):
     cell = partial(RNN, activation=lambda x: x)
-    return Recurrent(width, cell), RecurrentDecoder(width, cell, bridge=HandOver)
+    return Recurrent(width, cell), RecurrentDecoder(width, cell, bridge=CopyState())
 
 
 @pytest.mark.parametrize(
     ("parts", "rank"),
-    [(linear(2), 2), (linear(4), 4), ((Recurrent(2, GRU), DECODERS["bahdanau"].clone(features=2)), 5)],
+    [(linear(2), 2), (linear(4), 4), ((GRU(2), DECODERS["bahdanau"].clone(features=2)), 5)],
 )
 def test_all_that_a_linear_one_writes_comes_through_its_context_vector(parts, rank, key):
     """The map from 7 steps read to 5 written has the context vector's rank; attention is not bound by it."""
-    model, x = RealEncoderDecoder(*parts), contracts.inputs(key, 7, width=1)
+    model, x = EncoderDecoderRegressor(*parts), contracts.inputs(key, 7, width=1)
     params = contracts.filled(jax.eval_shape(lambda key: model.init(key, x, 5), key), key)
 
     def write(x) -> Any:
@@ -284,7 +286,9 @@ def test_all_that_a_linear_one_writes_comes_through_its_context_vector(parts, ra
 
 @pytest.mark.parametrize("encoder", ["both ways", "tcn"])
 def test_real_values_read_may_be_padded(encoder, key):
-    model = RealEncoderDecoder(ENCODERS[encoder], LuongDecoder(6, GRU, attention=partial(General, 6)), targets=2)
+    model = EncoderDecoderRegressor(
+        ENCODERS[encoder], LuongDecoder(6, GRUCell(), attention=GeneralAttention(6)), targets=2
+    )
     x, mask = contracts.inputs(key, 7), contracts.upto((1, 4, 7), 7)
     params = contracts.filled(jax.eval_shape(lambda key: model.init(key, x, 5), key), key)
     y: Any = model.apply(params, x, 5, mask=mask)

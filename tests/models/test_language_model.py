@@ -15,7 +15,7 @@ from seqjax.types import EOS, PAD, SOS, UNK
 from tests import contracts
 
 TIME = 6
-BACKBONES = [Recurrent(4, LSTM), TCN(4, 2, (1,)), Transformer(4, 2, 1)]
+BACKBONES = [LSTM(4), TCN(4, 2, (1,)), Transformer(4, 2, 1)]
 VOCAB = 11
 
 
@@ -45,8 +45,8 @@ def test_one_call_chunks_and_steps_are_one(model, key):
     def everything(params):
         whole = model.apply(params, tokens)
         step: Any = partial(model.apply, params, method="step")
-        stepped = jax.lax.scan(step, model.start(3, TIME), tokens.T)[1].swapaxes(0, 1)
-        carry, first = model.apply(params, model.start(3, TIME), tokens[:, :4], method="extend")
+        stepped = jax.lax.scan(step, model.begin(3, TIME), tokens.T)[1].swapaxes(0, 1)
+        carry, first = model.apply(params, model.begin(3, TIME), tokens[:, :4], method="extend")
         _, second = model.apply(params, carry, tokens[:, 4:], method="extend")
         return whole, stepped, jnp.concatenate([first, second], axis=1)
 
@@ -104,14 +104,14 @@ def test_padding_may_hold_anything(model, key):
 
 def test_probabilities_of_all_texts_sum_to_one(key):
     """All of three tokens, and all sentences that end within three beside the beginnings of the others."""
-    model = LanguageModel(Recurrent(3, RNN), 6, embedding=3)
+    model = LanguageModel(RNN(3), 6, embedding=3)
     params = parameters(model, key)
 
     @contracts.compiled
     def probability(texts, mask):
         step: Any = partial(model.apply, params, method="step")
         first = jnp.full(len(texts), 4, jnp.int32)
-        return jnp.exp(decode.score(step, model.start(len(texts), 4), first, texts, mask))
+        return jnp.exp(decode.score(step, model.begin(len(texts), 4), first, texts, mask))
 
     every = np.array([*itertools.product(range(PAD, 6), repeat=3)], np.int32)
     p = np.asarray(probability(every, np.ones(every.shape, bool)))
@@ -142,9 +142,9 @@ def test_reading_again_is_stepping_until_the_window_is_full(model, key):
 
 def test_a_prompt_is_continued(key):
     """The likeliest continuation, by hand: argmax, read everything anew, argmax."""
-    model: Any = LanguageModel(Transformer(4, 2, 1, positions=partial(Learned, length=8)), VOCAB, embedding=5)
+    model: Any = LanguageModel(Transformer(4, 2, 1, positions=Learned(length=8)), VOCAB, embedding=5)
     params, prompt = parameters(model, key), texts()[:, :3]
-    carry, _ = model.apply(params, model.start(3, 8), prompt[:, :-1], method="extend")
+    carry, _ = model.apply(params, model.begin(3, 8), prompt[:, :-1], method="extend")
     written = decode.greedy(partial(model.apply, params, method="step"), carry, prompt[:, -1], length=4)
     text, ended = np.asarray(prompt), np.zeros(3, bool)
     for t in range(4):
@@ -155,10 +155,10 @@ def test_a_prompt_is_continued(key):
 
 
 def test_a_tied_readout_is_the_embedding(key):
-    model = LanguageModel(Recurrent(4, RNN), VOCAB, embedding=5, tied=True)
+    model = LanguageModel(RNN(4), VOCAB, embedding=5, tied=True)
     params = parameters(model, key)["params"]
     table, bias = np.asarray(params["embed"]["embedding"]), np.asarray(params["bias"])
-    features = np.asarray(Recurrent(4, RNN).apply({"params": params["backbone"]}, jnp.asarray(table)[texts()]))
+    features = np.asarray(RNN(4).apply({"params": params["backbone"]}, jnp.asarray(table)[texts()]))
     expected = features @ np.asarray(params["narrow"]["kernel"]) @ table.T + bias
     found = np.asarray(model.apply({"params": params}, texts()))
     np.testing.assert_allclose(found[..., EOS:], expected[..., EOS:], rtol=1e-4, atol=1e-5)
@@ -166,10 +166,10 @@ def test_a_tied_readout_is_the_embedding(key):
 
 
 def test_dropout_drops_in_training_only(key):
-    model: Any = LanguageModel(Recurrent(4, RNN), VOCAB, embedding=5, dropout=0.5)
+    model: Any = LanguageModel(RNN(4), VOCAB, embedding=5, dropout=0.5)
     params, tokens = parameters(model, key), texts()
     still = model.apply(params, tokens)
-    np.testing.assert_array_equal(still, LanguageModel(Recurrent(4, RNN), VOCAB, 5).apply(params, tokens))
+    np.testing.assert_array_equal(still, LanguageModel(RNN(4), VOCAB, 5).apply(params, tokens))
     first, second = (model.apply(params, tokens, train=True, rngs={"dropout": jax.random.key(n)}) for n in (1, 2))
     assert not np.allclose(first[..., EOS:], second[..., EOS:], atol=0.01)
     with pytest.raises(flax.errors.InvalidRngError, match="dropout"):

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.models import LowRank, OneHead, Pointwise
+from seqjax.models import LowRankAttention, Pointwise, SingleHeadTransformer
 from tests import contracts
 
-MODEL = OneHead(4, head_dim=2, width=6, hidden=5, depth=2)
+MODEL = SingleHeadTransformer(4, head_dim=2, width=6, hidden=5, depth=2)
 
 
 def test_contract(key):
@@ -26,12 +26,12 @@ def test_no_step_knows_its_place(key):
 
 def test_logits_have_the_rank_asked_for(key):
     """And no less: the log of the weights, without its row means, has that many singular values."""
-    head = LowRank(2, features=3)
+    head = LowRankAttention(2, features=3)
     source = contracts.inputs(key, 8, width=5)
     mask = jnp.ones(source.shape[:2], bool)
 
     def look(head, x):
-        return head.look(head.prepare(x, mask), x)[1]
+        return head.attend(head.prepare(x, mask), x)[1]
 
     weights: Any = head.apply(head.init(key, source, method=look), source, method=look)
     logits = np.log(np.asarray(weights[0, 0], np.float64))

@@ -7,19 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import GRU, LSTM, RNN, TCN, Bidirectional, LanguageModel, Learned, Recurrent, Rotary, Transformer
+from seqjax.models import (
+    GRU,
+    LSTM,
+    RNN,
+    TCN,
+    Bidirectional,
+    GRUCell,
+    LanguageModel,
+    Learned,
+    Recurrent,
+    Rotary,
+    Transformer,
+)
 from tests import contracts
 
 HALF = jnp.bfloat16
 MODELS: dict[str, Any] = {
-    "RNN": Recurrent(6, RNN),
-    "GRU": Recurrent(6, GRU, layers=2),
-    "LSTM": Recurrent(6, LSTM),
-    "both ways": Bidirectional(6, GRU),
+    "RNN": RNN(6),
+    "GRU": GRU(6, layers=2),
+    "LSTM": LSTM(6),
+    "both ways": Bidirectional(6, GRUCell()),
     "TCN": TCN(6, 2, (1, 2), weight_norm=True),
     "Transformer": Transformer(6, 3, layers=1),
-    "rotary, post-norm": Transformer(6, 3, layers=1, pre_norm=False, positions=Rotary),
-    "learned, both ways": Transformer(6, 3, layers=1, causal=False, positions=Learned),
+    "rotary, post-norm": Transformer(6, 3, layers=1, pre_norm=False, positions=Rotary()),
+    "learned, both ways": Transformer(6, 3, layers=1, causal=False, positions=Learned()),
 }
 
 

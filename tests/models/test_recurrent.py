@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from seqjax.models import GRU, LSTM, RNN, Bidirectional, Recurrent, Regressor
+from seqjax.models import GRU, LSTM, RNN, Bidirectional, GRUCell, LSTMCell, Recurrent, Regressor
 from seqjax.models.recurrent import reverse
 from seqjax.theory import fits
 from tests import contracts
@@ -20,7 +20,10 @@ def identity(x):
 CELLS = {"rnn": RNN, "relu": partial(RNN, activation=nn.relu), "linear": partial(RNN, activation=identity)}
 CELLS |= {"gru": GRU, "lstm": LSTM}
 STACKS = [pytest.param(Recurrent(4, cell, layers=2), id=name) for name, cell in CELLS.items()]
-BOTH_WAYS = [pytest.param(Bidirectional(4, GRU, layers=2), id="gru"), pytest.param(Bidirectional(4, LSTM), id="lstm")]
+BOTH_WAYS = [
+    pytest.param(Bidirectional(4, GRUCell(), layers=2), id="gru"),
+    pytest.param(Bidirectional(4, LSTMCell()), id="lstm"),
+]
 
 
 @pytest.mark.parametrize("model", STACKS)
@@ -40,7 +43,7 @@ def test_contract_both_ways(model, key):
     contracts.ignores_padding(model, key)
 
 
-@pytest.mark.parametrize("model", [Recurrent(8, RNN), Recurrent(8, LSTM), Bidirectional(8, GRU)])
+@pytest.mark.parametrize("model", [RNN(8), LSTM(8), Bidirectional(8, GRUCell())])
 def test_learns(model, key):
     contracts.learns(model, key)
 
@@ -128,7 +131,7 @@ def test_equals_flax(name, key):
 
 def test_both_ways_equals_each_row_read_alone_and_flipped(key):
     """Two layers, rows of 5, 2 and 0 steps: each direction is a plain `Recurrent` over one unpadded row."""
-    model, one_way, lengths = Bidirectional(6, GRU, layers=2), Recurrent(3, GRU), (5, 2, 0)
+    model, one_way, lengths = Bidirectional(6, GRUCell(), layers=2), GRU(3), (5, 2, 0)
     params, x = contracts.parameters(model, key), contracts.inputs(key, 5)
     y = contracts.forward(model)(params, x, mask=contracts.upto(lengths, 5))
 
@@ -180,7 +183,7 @@ def test_jacobian_of_a_linear_network_is_its_memory_kernel(key):
 
 
 def test_recurrent_kernels_start_orthogonal_gate_by_gate(key):
-    kernel = Recurrent(4, LSTM).init(key, jnp.zeros((1, 1, 2)))["params"]["layer_0"]["recurrent_kernel"]
+    kernel = LSTM(4).init(key, jnp.zeros((1, 1, 2)))["params"]["layer_0"]["recurrent_kernel"]
     for block in blocks(kernel):
         np.testing.assert_allclose(block @ block.T, np.eye(4), atol=1e-5)
     assert not np.allclose(blocks(kernel)[0], blocks(kernel)[1])
