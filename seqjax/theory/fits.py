@@ -190,7 +190,7 @@ class PositionAttention(NamedTuple):
         return mass / mass.sum(axis=1, keepdims=True)
 
     def params(self) -> Params:
-        """Parameters of `models.MultiHeadAttention(2, heads=1)` that attends from p_t to (p_s, x_s); y_t comes first."""
+        """Parameters of `models.MultiHeadAttention(2, heads=1)` from queries p_t to (p_s, x_s); y_t comes first."""
         # Its scores are divided by the square root of head_dim.
         query = np.sqrt(2) * self.query.T[:, None]
         key_value = np.zeros((3, 2, 1, 2))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import AdditiveAttention, MultiHeadAttention, dot_attention
+from seqjax.models import AdditiveAttention, DotAttention, MultiHeadAttention, dot_attention
 from seqjax.models.attention import _cudnn_takes, _fused, self_attention
 from tests import contracts
 

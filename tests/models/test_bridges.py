@@ -1,4 +1,3 @@
-import functools
 from typing import Any
 
 import jax
@@ -6,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import GRU, LSTM, RNN, EncoderDecoderRegressor, LowRankBridge, Recurrent, RecurrentDecoder
+from seqjax.models import GRU, LSTM, EncoderDecoderRegressor, LowRankBridge, Recurrent, RecurrentDecoder, RNNCell
 from seqjax.theory import bounds, fits, targets
 from tests import contracts
 
@@ -16,7 +15,7 @@ def identity(x):
 
 
 def linear(encoder, decoder, code):
-    cell = functools.partial(RNN, activation=identity)
+    cell = RNNCell(identity)
     bridge = LowRankBridge(code)
     return EncoderDecoderRegressor(Recurrent(encoder, cell), RecurrentDecoder(decoder, cell, bridge=bridge))
 

@@ -15,12 +15,10 @@ from seqjax import decode, losses
 from seqjax.models import (
     GRU,
     LSTM,
-    RNN,
     TCN,
     AdditiveAttention,
     BahdanauDecoder,
     Bidirectional,
-    Bridge,
     CopyState,
     EncoderDecoder,
     EncoderDecoderRegressor,
@@ -31,6 +29,7 @@ from seqjax.models import (
     MultiHeadAttention,
     Recurrent,
     RecurrentDecoder,
+    RNNCell,
     Transformer,
     TransformerDecoder,
 )
@@ -262,7 +261,7 @@ def test_dropout_varies_in_training_only(where, key):
 
 
 def linear(width):
-    cell = partial(RNN, activation=lambda x: x)
+    cell = RNNCell(lambda x: x)
     return Recurrent(width, cell), RecurrentDecoder(width, cell, bridge=CopyState())
 
 

@@ -21,8 +21,8 @@ from seqjax.models import (
     Classifier,
     GRUCell,
     Positions,
-    Recurrent,
     Regressor,
+    RNNCell,
     TokenEmbedding,
     Transformer,
     ends,
@@ -88,8 +88,8 @@ def test_parameter_counts_of_the_seeds(backbone, inputs, count, key):
 @pytest.mark.parametrize(
     "build",
     [
-        partial(Recurrent, 4, RNN, layers=2),
-        partial(Bidirectional, 4, RNN, layers=2),
+        partial(RNN, 4, layers=2),
+        partial(Bidirectional, 4, RNNCell(), layers=2),
         partial(TCN, 4, 2, (1,)),
         partial(Transformer, 4, 2, 1, positions=Positions(), activation=nn.relu),
     ],

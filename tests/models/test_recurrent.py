@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from seqjax.models import GRU, LSTM, RNN, Bidirectional, GRUCell, LSTMCell, Recurrent, Regressor
+from seqjax.models import GRU, LSTM, RNN, Bidirectional, GRUCell, LSTMCell, Recurrent, Regressor, RNNCell
 from seqjax.models.recurrent import reverse
 from seqjax.theory import fits
 from tests import contracts
@@ -17,8 +17,7 @@ def identity(x):
     return x
 
 
-CELLS = {"rnn": RNN, "relu": partial(RNN, activation=nn.relu), "linear": partial(RNN, activation=identity)}
-CELLS |= {"gru": GRU, "lstm": LSTM}
+CELLS = {"rnn": RNNCell(), "relu": RNNCell(nn.relu), "linear": RNNCell(identity), "gru": GRUCell(), "lstm": LSTMCell()}
 STACKS = [pytest.param(Recurrent(4, cell, layers=2), id=name) for name, cell in CELLS.items()]
 BOTH_WAYS = [
     pytest.param(Bidirectional(4, GRUCell(), layers=2), id="gru"),
