@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import AdditiveAttention, DotAttention, MultiHeadAttention, dot_attention
+from seqjax.models import AdditiveAttention, DotAttention, GeneralAttention, MultiHeadAttention, dot_attention
 from seqjax.models.attention import _cudnn_takes, _fused, self_attention
 from tests import contracts
 
@@ -155,7 +155,7 @@ def by_heads(params, query, source):
 
 KINDS = {
     "dot": (DotAttention(), by_dot),
-    "general": (General(4), by_general),
+    "general": (GeneralAttention(4), by_general),
     "additive": (AdditiveAttention(5), by_sum),
     "heads": (MultiHeadAttention(6, 3), by_heads),
 }

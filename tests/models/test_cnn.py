@@ -38,7 +38,7 @@ def plainly(x: Any, params, channels, norm=None):
     [
         pytest.param(CNN(), (2, 8, 12, 3), id="S0"),
         pytest.param(CNN((2, 3), kernel_size=2), (1, 7, 5, 1), id="odd sizes, even kernel"),
-        pytest.param(CNN((2, 3), kernel_size=1, norm=nn.LayerNorm), (2, 4, 9, 2), id="1x1 kernel, norm"),
+        pytest.param(CNN((2, 3), kernel_size=1, norm=nn.LayerNorm()), (2, 4, 9, 2), id="1x1 kernel, norm"),
         pytest.param(CNN((4,), norm=nn.GroupNorm(num_groups=2)), (2, 4, 4, 1), id="norm of an image"),
     ],
 )

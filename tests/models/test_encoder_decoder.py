@@ -19,6 +19,7 @@ from seqjax.models import (
     AdditiveAttention,
     BahdanauDecoder,
     Bidirectional,
+    Bridge,
     CopyState,
     EncoderDecoder,
     EncoderDecoderRegressor,
@@ -50,7 +51,7 @@ DECODERS = {
     "transformer": TransformerDecoder(4, 2, layers=2),
 }
 HEADS = {"context": 0, "luong": 3, "input feeding": 1, "bahdanau": 1, "transformer": 4}
-BRIDGED: dict[str, Any] = {"context": {"bridge": Bridge}}
+BRIDGED: dict[str, Any] = {"context": {"bridge": Bridge()}}
 CONTRACTS = [
     ("lstm", "context", True),
     ("transformer", "luong", True),
