@@ -52,8 +52,7 @@ def influence(model, key, time):
 
 
 def rows_are_independent(model, key):
-    """Permuted rows give permuted outputs, and another row's inputs change nothing (D1: a batch axis read
-    as time)."""
+    """Permuted rows give permuted outputs, and another row's inputs change nothing: no batch axis read as time."""
     params, order = parameters(model, key), np.array([2, 0, 1])
     for time in (1, 7):
         x = np.array(inputs(key, time))
@@ -66,7 +65,7 @@ def rows_are_independent(model, key):
 
 
 def ignores_padding(model, key):
-    """What stands in the padding changes nothing, NaN and infinity included, nor does more of it; gradients too.
+    """What is in the padding changes nothing, NaN and infinity included, nor does more of it; gradients too.
 
     Outputs there are zero, except for the constant that a head's bias adds. One row of three has no real step.
     """
@@ -87,7 +86,7 @@ def ignores_padding(model, key):
     @compiled
     @jax.grad
     def gradient(variables):
-        y: Any = model.apply(variables["params"], variables["x"], mask=jnp.asarray(mask))
+        y = model.apply(variables["params"], variables["x"], mask=jnp.asarray(mask))
         return jnp.sum(jnp.where(jnp.asarray(mask)[..., None], y, 0.0) ** 2)
 
     clean = gradient({"params": params, "x": x})
@@ -138,7 +137,7 @@ def streams(model, key):
 
 def learns(backbone, key):
     """Overfits one batch: say the input of the step before."""
-    model: Any = Regressor(backbone)
+    model = Regressor(backbone)
     x = inputs(key, 4, rows=2)
     y = jnp.asarray(np.pad(np.asarray(x)[:, :-1, :1], ((0, 0), (1, 0), (0, 0))))
     optimizer = optax.adam(2e-2)

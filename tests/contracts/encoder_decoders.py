@@ -208,7 +208,7 @@ def written(model) -> Any:
         masks = {"source_mask": source_mask, "target_mask": target_mask}
         read = jnp.concatenate([jnp.full_like(target[:, :1], SOS), target[:, :-1]], axis=1)
         begun = model.apply(params, source, source_mask, TARGET, method="begin")
-        step: Any = functools.partial(model.apply, params, method="step")
+        step = functools.partial(model.apply, params, method="step")
         carry, stepwise = jax.lax.scan(step, begun, read.T)
 
         chunks, pieces, done = begun, [], 0

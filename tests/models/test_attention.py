@@ -177,7 +177,7 @@ def source_and_query():
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_its_equation(kind, source_and_query, key):
     attention, reference = KINDS[kind]
-    attend: Any = prepare_and_attend
+    attend = prepare_and_attend
     params = contracts.filled(jax.eval_shape(partial(attention.init, method=attend), key, *source_and_query), key)
     averages, weights = contracts.compiled(partial(attention.apply, method=attend))(params, *source_and_query)
     double: Any = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params).get("params")
@@ -198,14 +198,14 @@ def test_each_kind_is_its_equation(kind, source_and_query, key):
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_gets_no_gradient_and_no_source_is_no_nan(kind, source_and_query, key):
     attention, _ = KINDS[kind]
-    attend: Any = prepare_and_attend
+    attend = prepare_and_attend
     source, mask, query = source_and_query
     params = contracts.filled(jax.eval_shape(partial(attention.init, method=attend), key, *source_and_query), key)
 
     @contracts.compiled
     @jax.grad
     def gradient(parts):
-        averages: Any = attention.apply(parts["params"], parts["source"], mask, query, method=attend)[0]
+        averages = attention.apply(parts["params"], parts["source"], mask, query, method=attend)[0]
         return jnp.sum(100 * averages**2)
 
     found = gradient({"params": params, "source": source})
@@ -219,6 +219,6 @@ def test_bad_arguments(source_and_query):
         with pytest.raises(ValueError, match=f"heads must divide features, got {heads} heads and 6 features"):
             MultiHeadAttention(6, heads)
     source, mask, query = source_and_query
-    attend: Any = prepare_and_attend
+    attend = prepare_and_attend
     with pytest.raises(ValueError, match="dot attention needs one width, got 3 and 4"):
         DotAttention().apply({}, source, mask, query[..., :3], method=attend)

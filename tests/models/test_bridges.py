@@ -36,7 +36,7 @@ def written_from(model, params, target, source):
     ],
 )
 def test_singular_vectors_load_and_hit_the_floor(kernel, rank):
-    """I3: the error is the tail of the singular values, exactly."""
+    """The error is the tail of the singular values, exactly."""
     target, source = kernel.shape
     with jax.enable_x64(True):
         model = linear(source, target, rank)

@@ -102,7 +102,7 @@ def test_gradients_reach_the_pixels_through_the_network(key):
 
 
 def test_places_are_known(key):
-    """What is moved looks different, even from an average over the grid."""
+    """A moved shape changes the caption's input, even from an average over the grid."""
     whole = model("context", encoder=None)
     images = jnp.zeros((1, 2, 3, 2)).at[0, 0, 0].set(1.0)
     params = parameters(whole, images, key)

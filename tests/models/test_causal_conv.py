@@ -59,7 +59,7 @@ def test_the_ring_after_many_steps(kernel_size, dilation, key):
 
 
 def test_weight_norm_changes_nothing_at_the_start(key):
-    """D10: the gain starts as the length of the kernel, so what was drawn is what is trained."""
+    """The gain starts as the length of the kernel, so what was drawn is what is trained."""
     x, y = contracts.inputs(key, 6), []
     for weight_norm in (False, True):
         conv = CausalConv(3, 2, weight_norm=weight_norm)
@@ -70,7 +70,7 @@ def test_weight_norm_changes_nothing_at_the_start(key):
 
 
 def test_weight_norm_parts_direction_from_length(key):
-    """w = g v / |v|: the length of v does not count, so its gradient stands at a right angle to v; that of g is
+    """w = g v / |v|: the length of v does not count, so its gradient is orthogonal to v; that of g is
     the gradient of w along v (Salimans & Kingma 2016, eq. 3)."""
     conv, plain, x = CausalConv(3, 2, weight_norm=True), CausalConv(3, 2), contracts.inputs(key, 6)
     params = draw(conv, key)["params"]

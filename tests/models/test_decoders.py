@@ -52,7 +52,7 @@ def run(decoder, key, memory) -> Any:
     """Its parameters in float64, embedded tokens, and what it makes of them."""
     x, mask = contracts.inputs(key, 5, width=3, rows=2), contracts.upto(READ, 5)
     arguments = memory, x, mask
-    write_all: Any = partial(write, first=2)
+    write_all = partial(write, first=2)
     shapes = jax.eval_shape(partial(decoder.init, method=write_all), key, *arguments)
     params = contracts.filled(shapes, key)
     begin, end = contracts.compiled(partial(decoder.apply, method=write_all))(params, *arguments)
@@ -105,7 +105,7 @@ def test_luong(input_feeding, memory, key):
 
 
 def test_bahdanau(memory, key):
-    """It looks from the state before; the readout gets [h; c; x]."""
+    """Attention from the state before; the readout gets [h; c; x]."""
     params, x, features, weights, carry = run(
         BahdanauDecoder(3, GRUCell(), attention=AdditiveAttention(5)), key, memory
     )
@@ -167,7 +167,7 @@ def test_bad_arguments(memory, key):
 
 
 def test_a_transformer_writes_no_more_than_it_was_told(memory, key):
-    decoder: Any = TransformerDecoder(4, 2, layers=1)
+    decoder = TransformerDecoder(4, 2, layers=1)
     x = contracts.inputs(key, 3, width=3, rows=2)
 
     def write_three(decoder, memory, x):

@@ -61,7 +61,7 @@ def test_contract_both_ways(key):
 
 @pytest.mark.parametrize("backbone", [*CAUSAL, *BOTH_WAYS], ids=name)
 def test_a_linear_readout_of_the_backbone(backbone, key):
-    """No activation on top: tanh over unbounded targets was D4."""
+    """No activation on top: tanh cannot reach unbounded targets."""
     model, x = Regressor(backbone, targets=3), contracts.inputs(key, 4)
     params = contracts.parameters(model, key)["params"]
     features = contracts.forward(backbone)({"params": params["backbone"]}, x)
@@ -72,15 +72,15 @@ def test_a_linear_readout_of_the_backbone(backbone, key):
 @pytest.mark.parametrize(
     ("backbone", "inputs", "count"),
     [
-        pytest.param(LSTM(256, layers=2), 1, 789_761, id="A13: stock LSTM"),
-        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 47_851, id="A14: Lorenz, weight norm"),
-        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64)), 1, 47_431, id="A14: Lorenz"),
-        pytest.param(TCN(10, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 5_551, id="A14: shift"),
-        pytest.param(Transformer(64, 8, 1, expansion=32, pre_norm=False), 1, 281_345, id="A16: one layer"),
-        pytest.param(Transformer(32, 8, 5, expansion=64, pre_norm=False), 1, 687_617, id="A16: five layers"),
+        pytest.param(LSTM(256, layers=2), 1, 789_761, id="stock LSTM"),
+        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 47_851, id="TCN, Lorenz, weight norm"),
+        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64)), 1, 47_431, id="TCN, Lorenz"),
+        pytest.param(TCN(10, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 5_551, id="TCN, shift"),
+        pytest.param(Transformer(64, 8, 1, expansion=32, pre_norm=False), 1, 281_345, id="Transformer, one layer"),
+        pytest.param(Transformer(32, 8, 5, expansion=64, pre_norm=False), 1, 687_617, id="Transformer, five layers"),
     ],
 )
-def test_parameter_counts_of_the_seeds(backbone, inputs, count, key):
+def test_parameter_counts_of_the_tutorials(backbone, inputs, count, key):
     params = jax.eval_shape(Regressor(backbone).init, key, jnp.zeros((1, 1, inputs)))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
@@ -166,7 +166,7 @@ def reader(backbone, pooling=last, **options) -> Any:
 
 
 def tokens(model, key):
-    """Ids with PAD behind them, their mask, and random parameters."""
+    """Ids padded with PAD, their mask, and random parameters."""
     _, mask = steps(key)
     ids = np.where(mask, np.random.default_rng(0).integers(4, 9, mask.shape), PAD)
     params = contracts.filled(jax.eval_shape(model.init, key, ids), key)
@@ -245,8 +245,8 @@ def test_a_classifier_drops_in_training_only(where, key):
     assert not np.allclose(apply(one, True), apply(two, True), atol=0.01)
 
 
-def test_parameter_count_of_the_seed(key):
-    """A3 has 100,866 in PyTorch, whose LSTM adds two biases where one will do: 512 more."""
+def test_parameter_count_of_the_sentiment_tutorial(key):
+    """The tutorial's model has 100,866 in PyTorch, whose LSTM adds two biases where one will do: 512 more."""
     model = Classifier(TokenEmbedding(LSTM(128), 20, 64), 2)
     params = jax.eval_shape(model.init, key, jnp.zeros((1, 5), int))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 100_866 - 512

@@ -1,5 +1,3 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,10 +28,10 @@ def test_logits_have_the_rank_asked_for(key):
     source = contracts.inputs(key, 8, width=5)
     mask = jnp.ones(source.shape[:2], bool)
 
-    def look(head, x):
+    def attend(head, x):
         return head.attend(head.prepare(x, mask), x)[1]
 
-    weights: Any = head.apply(head.init(key, source, method=look), source, method=look)
+    weights = head.apply(head.init(key, source, method=attend), source, method=attend)
     logits = np.log(np.asarray(weights[0, 0], np.float64))
     spectrum = np.linalg.svd(logits - logits.mean(axis=1, keepdims=True), compute_uv=False)
     assert spectrum[1] > 1e-3 * spectrum[0]

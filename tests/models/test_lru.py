@@ -1,5 +1,3 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +77,7 @@ def test_modulus(nu, modulus):
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.9, 0.999), (0.5, 1.0)])
 def test_eigenvalues_start_evenly_spread_over_the_ring(low, high, key):
-    recurrence: Any = Recurrence((low, high))
+    recurrence = Recurrence((low, high))
     params = recurrence.init(key, jnp.zeros((1, 20_000), jnp.complex64), jnp.zeros((1, 1, 1)), None)["params"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     value = np.asarray(eigenvalues(params["nu"], params["theta"]))
@@ -95,7 +93,7 @@ def test_eigenvalues_start_evenly_spread_over_the_ring(low, high, key):
 
 def test_white_noise_gives_states_and_outputs_of_unit_variance(key):
     """However long an eigenvalue remembers; without the skip connection."""
-    recurrence: Any = Recurrence((0.5, 0.98))
+    recurrence = Recurrence((0.5, 0.98))
     x = jax.random.normal(key, (64, 300, 16))
     empty = jnp.zeros((64, 100), jnp.complex64)
     params = recurrence.init(key, empty[:1], x[:1, :1], None)["params"]
@@ -110,7 +108,7 @@ def test_white_noise_gives_states_and_outputs_of_unit_variance(key):
 @pytest.mark.slow
 def test_ten_thousand_steps_stay_finite(key):
     """In parallel too, where powers of the eigenvalues are formed; and so do the gradients."""
-    model: Any = LRU(2, layers=1, ring=(0.99, 1.0))
+    model = LRU(2, layers=1, ring=(0.99, 1.0))
     params, x = model.init(key, jnp.zeros((1, 1, 2))), contracts.inputs(key, 10_000, rows=1)
     y, slope = contracts.compiled(jax.value_and_grad(lambda params: jnp.mean(model.apply(params, x) ** 2)))(params)
     assert np.isfinite(y)

@@ -46,7 +46,7 @@ def test_half_precision(name, key):
 
     def graded(model):
         def loss(params, x):
-            y: Any = model.apply(params, x, mask=mask)
+            y = model.apply(params, x, mask=mask)
             return jnp.sum(y**2), y
 
         return contracts.compiled(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
@@ -60,7 +60,7 @@ def test_half_precision(name, key):
 def test_streaming_in_half_precision(name, key):
     """The memory keeps its types, as a scan demands, and steps say what the whole sequence does.
 
-    What is only looked up again is held in half precision, what adds up over many steps in single.
+    What is only read again is held in half precision, what adds up over many steps in single.
     """
     model = MODELS[name].clone(dtype=HALF)
     params, x = contracts.parameters(model, key), contracts.inputs(key, 7)
@@ -104,11 +104,11 @@ def test_logits(tied, key):
 
 
 def close(found, expected, *, least=0.0):
-    """Equal within 4 % of the largest number, all in single precision; somewhere apart by `least` of it."""
-    apart = []
+    """Equal within 4 % of the largest number, all in single precision; somewhere different by `least` of it."""
+    differences = []
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype == jnp.float32
         size = np.abs(b).max()
         np.testing.assert_allclose(a, b, rtol=0, atol=0.04 * size + 1e-30)
-        apart.append(np.abs(a - b).max() / size)
-    assert max(apart) >= least, apart
+        differences.append(np.abs(a - b).max() / size)
+    assert max(differences) >= least, differences

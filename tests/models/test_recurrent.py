@@ -106,7 +106,7 @@ def test_equations_step_by_step(name, key):
 
 
 def flax_cell(name, layer):
-    """Flax's cell and its parameters: gates apart, and per gate one bias where ours has one."""
+    """Flax's cell and its parameters: gates separate, and per gate one bias where ours has one."""
     W, U, b = (blocks(layer[weight]) for weight in ("recurrent_kernel", "input_kernel", "bias"))
     if name == "rnn":
         return nn.SimpleCell(4), {"i": {"kernel": U[0], "bias": b[0]}, "h": {"kernel": W[0]}}
@@ -142,12 +142,12 @@ def test_both_ways_equals_each_row_read_alone_and_flipped(key):
             continue
         z = x[row : row + 1, :length]
         for depth in range(2):
-            behind = read(f"backward_{depth}", z[:, ::-1])[:, ::-1]
-            z = jnp.concatenate([read(f"forward_{depth}", z), behind], axis=-1)
+            back = read(f"backward_{depth}", z[:, ::-1])[:, ::-1]
+            z = jnp.concatenate([read(f"forward_{depth}", z), back], axis=-1)
         np.testing.assert_allclose(y[row, :length], z[0], rtol=1e-4, atol=1e-5)
 
 
-def test_reverse_leaves_the_padding_behind():
+def test_reverse_leaves_the_padding_last():
     x = jnp.arange(8.0).reshape(2, 4, 1)
     np.testing.assert_array_equal(reverse(x, None)[..., 0], [[3, 2, 1, 0], [7, 6, 5, 4]])
     np.testing.assert_array_equal(reverse(x, contracts.upto([3, 0], 4))[..., 0], [[2, 1, 0, 3], [4, 5, 6, 7]])
@@ -163,7 +163,7 @@ def linear_rnn(order, W, U, c) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_delay_line_is_the_shift(delay, key):
-    """I1: the floor 0 at order delay + 1 is reached by weights that are known."""
+    """The floor 0 at order delay + 1 is reached by weights that are known."""
     model, params = linear_rnn(delay + 1, *fits.delay_line(delay + 1))
     x = contracts.inputs(key, 8, 1)
     expected = np.pad(x, ((0, 0), (delay, 0), (0, 0)))[:, :8]
@@ -171,7 +171,7 @@ def test_a_delay_line_is_the_shift(delay, key):
 
 
 def test_jacobian_of_a_linear_network_is_its_memory_kernel(key):
-    """I5: d y[t] / d x[s] = c' W^(t-s) U."""
+    """d y[t] / d x[s] = c' W^(t-s) U."""
     rng = np.random.default_rng(0)
     W, U, c = rng.normal(size=(5, 5)) / 3, rng.normal(size=5), rng.normal(size=5)
     model, params = linear_rnn(5, W, U, c)

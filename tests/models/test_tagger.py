@@ -1,5 +1,3 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,7 +70,7 @@ def test_scores_are_a_readout_of_the_backbone_over_words_and_letters(backbone, k
     ids, spelling = words(key)
     params = parameters(model, key, ids, spelling)["params"]
     mask = contracts.upto((5, 3, 1), 5)
-    letters: Any = characters.apply({"params": params["characters"]}, spelling)
+    letters = characters.apply({"params": params["characters"]}, spelling)
     x = jnp.concatenate([params["words"]["embedding"][ids], letters], axis=-1)
     features = backbone.apply({"params": params["backbone"]}, x, mask=mask)
     expected = features @ params["readout"]["kernel"] + params["readout"]["bias"][None, None]
@@ -89,7 +87,7 @@ def test_padding_and_other_rows_change_nothing(key):
     @jax.jit
     def forward(params, ids, spelling):
         def total(params):
-            scores: Any = model.apply(params, ids, spelling, mask=mask)
+            scores = model.apply(params, ids, spelling, mask=mask)
             return jnp.sum(jnp.where(mask[..., None], scores, 0.0) ** 2), scores
 
         (_, scores), gradient = jax.value_and_grad(total, has_aux=True)(params)

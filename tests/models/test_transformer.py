@@ -88,7 +88,7 @@ def test_equals_flax(pre_norm, causal, key):
 def test_sinusoid(features):
     """Sine and cosine of index / longest^(i / half), the sines first."""
     index, x = np.array([[0, 1, 7]]), np.ones((1, 3, features), np.float32)
-    y: Any = Sinusoidal(longest=100.0).apply({}, jnp.asarray(x), jnp.asarray(index), method="embed")
+    y = Sinusoidal(longest=100.0).apply({}, jnp.asarray(x), jnp.asarray(index), method="embed")
     half = -(-features // 2)
     for channel in range(features):
         wave, i = (np.sin, channel) if channel < half else (np.cos, channel - half)
@@ -120,7 +120,7 @@ def test_queries_and_keys_are_turned_by_the_real_steps_before_them(key):
 
     model = Transformer(4, heads=2, layers=1, positions=Recording())
     params, x = contracts.parameters(model.clone(positions=Positions()), key), contracts.inputs(key, 2, rows=2)
-    carry: Any = model.start(2, 2, 4)
+    carry = model.start(2, 2, 4)
     for lengths in [(2, 1), (1, 1)]:
         carry, _ = model.apply(params, carry, x, mask=contracts.upto(lengths, 2), method="extend")
     assert turned == [[[0, 1], [0, 0]]] * 2 + [[[2, 0], [1, 0]]] * 2
