@@ -13,9 +13,11 @@ Part = TypeVar("Part")
 
 
 class Module(nn.Module):
-    """A Flax module whose `apply` has the type of what the model returns: anything, not a pair with its state."""
+    """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be."""
 
     if TYPE_CHECKING:
+
+        def init(self, rngs: Any, *args: Any, **options: Any) -> Any: ...
 
         def apply(self, variables: Any, *args: Any, **options: Any) -> Any: ...
 

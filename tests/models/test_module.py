@@ -24,43 +24,44 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+CELL = "cell must be an instance such as LSTMCell\\(\\), got "
 WRONG_PARTS = {
-    "the cell's class": (lambda: models.Recurrent(4, models.LSTMCell), "cell must be .* LSTMCell\\(\\), got the class"),
-    "a layer as cell": (lambda: models.Recurrent(4, models.LSTM), "cell must be .*, got the function LSTM"),
-    "a partial cell": (lambda: models.Bidirectional(4, partial(models.RNNCell)), "cell must .* a partial of RNNCell"),
-    "a decoder's cell": (lambda: models.RecurrentDecoder(4, models.GRUCell), "cell must .* the class GRUCell"),
+    "a cell's class": (models.Recurrent, {"cell": models.LSTMCell}, CELL + "the class LSTMCell"),
+    "layers as cell": (models.Recurrent, {"cell": models.LSTM}, CELL + "the function LSTM"),
+    "a partial cell": (models.Bidirectional, {"cell": partial(models.RNNCell)}, CELL + "a partial of RNNCell"),
+    "a decoder's cell": (models.RecurrentDecoder, {"cell": models.GRUCell}, CELL + "the class GRUCell"),
     "an attention's class": (
-        lambda: models.BahdanauDecoder(4, attention=models.AdditiveAttention),
-        "attention must be an instance such as AdditiveAttention\\(64\\), got the class AdditiveAttention",
+        models.BahdanauDecoder,
+        {"attention": models.AdditiveAttention},
+        r"attention must be an instance such as AdditiveAttention\(64\), got the class AdditiveAttention",
     ),
-    "a bridge's class": (lambda: models.LuongDecoder(4, bridge=models.CopyState), "bridge must .* class CopyState"),
-    "positions' class": (lambda: models.Transformer(4, positions=models.Rotary), "positions must .* class Rotary"),
-    "a decoder's positions": (
-        lambda: models.TransformerDecoder(4, positions=models.Rotary),
-        "positions must .* Rotary",
-    ),
+    "a bridge's class": (models.LuongDecoder, {"bridge": models.CopyState}, "bridge must .* the class CopyState"),
+    "positions' class": (models.Transformer, {"positions": models.Rotary}, "positions must .* the class Rotary"),
+    "a decoder's positions": (models.TransformerDecoder, {"positions": models.Rotary}, "positions must .* Rotary"),
+    "an activation": (models.RNN, {"activation": 128}, "activation must be a function .*, got 128"),
+}
+MORE_WRONG_PARTS = {
     "pooling's class": (
-        lambda: models.Classifier(models.GRU(4), 2, models.AttentionPooling),
+        models.Classifier,
+        {"backbone": models.GRU(4), "classes": 2, "pooling": models.AttentionPooling},
         "pooling must be .*, got the class AttentionPooling",
     ),
-    "a norm's class": (
-        lambda: models.CNN(norm=nn.LayerNorm),
-        "norm must be .*, got the class LayerNorm",
-    ),
-    "a function as backbone": (lambda: models.Regressor(models.LSTM), "backbone must .* the function LSTM"),
+    "a norm's class": (models.CNN, {"norm": nn.LayerNorm}, "norm must be .*, got the class LayerNorm"),
+    "a function as backbone": (models.Regressor, {"backbone": models.LSTM}, "backbone must .* the function LSTM"),
     "an encoder that is none": (
-        lambda: models.EncoderDecoder(nn.Dense(4), models.RecurrentDecoder(4), 9, 9),
-        "encoder must be an instance such as Bidirectional\\(64\\)",
+        models.EncoderDecoder,
+        {"encoder": nn.Dense(4), "decoder": models.RecurrentDecoder(4), "source_vocab": 9, "target_vocab": 9},
+        r"encoder must be an instance such as Bidirectional\(64\)",
     ),
-    "an activation that is none": (lambda: models.RNNCell(128), "activation must be a function .*, got 128"),
 }
 
 
-@pytest.mark.parametrize("what", WRONG_PARTS)
+@pytest.mark.parametrize("what", [*WRONG_PARTS, *MORE_WRONG_PARTS])
 def test_parts_are_instances(what):
-    make, message = WRONG_PARTS[what]
+    make, fields, message = (WRONG_PARTS | MORE_WRONG_PARTS)[what]
+    features = {"features": 4} if what in WRONG_PARTS else {}
     with pytest.raises(TypeError, match=message):
-        make()
+        make(**features, **fields)
 
 
 @pytest.mark.parametrize(("make", "cell"), [("RNN", "RNNCell"), ("GRU", "GRUCell"), ("LSTM", "LSTMCell")])
