@@ -19,7 +19,7 @@ def response(params: Params, target: int, source: int) -> Float[Array, "target s
     """
     parts: Any = params["params"]
     encoder, decoder = parts["encoder"]["layer_0"], parts["decoder"]["stack"]["layer_0"]
-    bridge, readout = parts["decoder"]["first"], parts["Dense_0"]["kernel"][:, 0]
+    bridge, readout = parts["decoder"]["bridge"], parts["Dense_0"]["kernel"][:, 0]
     read = powers(encoder["recurrent_kernel"].T, encoder["input_kernel"][0], source)
     said = powers(decoder["recurrent_kernel"], readout, target + 1)
     return said[1:] @ bridge["state_0"]["kernel"].T @ (read @ bridge["code"]["kernel"]).T

@@ -135,7 +135,7 @@ class LinearEncoderDecoder(NamedTuple):
         decoder = {"recurrent_kernel": self.V.T, "input_kernel": unread, "bias": np.zeros(len(self.V))}
         bridge = {"code": {"kernel": self.Q.T}, "state_0": {"kernel": self.P.T}}
         readout = {"kernel": self.c[:, None], "bias": np.zeros(1)}
-        sides = {"encoder": {"layer_0": encoder}, "decoder": {"stack": {"layer_0": decoder}, "first": bridge}}
+        sides = {"encoder": {"layer_0": encoder}, "decoder": {"stack": {"layer_0": decoder}, "bridge": bridge}}
         return {"params": {**sides, "Dense_0": readout}}
 
 

@@ -43,7 +43,6 @@ def plainly(x: Any, params, channels, norm=None):
     ],
 )
 def test_equals_plain_convolutions_with_its_gradients(model, shape, key):
-    norm = model.norm and model.norm()
     with jax.enable_x64():
         params, x = filled(model, shape, key)
         probe = np.random.default_rng(1).normal(
@@ -55,7 +54,7 @@ def test_equals_plain_convolutions_with_its_gradients(model, shape, key):
             return jnp.sum(probe * y), y
 
         def plain(variables):
-            y = plainly(variables[1], variables[0], model.channels, norm)
+            y = plainly(variables[1], variables[0], model.channels, model.norm)
             return jnp.sum(probe * y), y
 
         (_, y), gradient = contracts.compiled(jax.value_and_grad(ours, has_aux=True))((params, x))

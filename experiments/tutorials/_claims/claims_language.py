@@ -46,7 +46,7 @@ class ReluDecoder(models.RecurrentDecoder):
         return super().extend(carry, nn.relu(x), mask=mask, train=train)
 
 
-def encoder_decoder(encoder: nn.Module, decoder: nn.Module) -> tuple[nn.Module, Learner]:
+def encoder_decoder(encoder: nn.Module, decoder: models.Decoder) -> tuple[nn.Module, Learner]:
     """A model that reads and then writes."""
     model = models.EncoderDecoder(encoder, decoder, VOCAB, VOCAB, embedding=32)
     first = TASK.sample(jax.random.key(0), 1)
