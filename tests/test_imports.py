@@ -38,28 +38,6 @@ MAY_IMPORT = {
     "explore": f"{EVERYTHING} decode convert runs explore",
 }
 
-# Inside models, where each file stands: it imports from smaller numbers only.
-MODEL_FLOORS = {
-    "layers": 0,
-    "attention": 0,
-    "cnn": 1,
-    "crf": 2,
-    "linear": 1,
-    "one_head": 1,
-    "recurrent": 1,
-    "tcn": 1,
-    "dilated": 1,
-    "transformer": 1,
-    "decoders": 2,
-    "bottleneck": 2,
-    "heads": 2,
-    "language_model": 2,
-    "tagger": 2,
-    "encoder_decoder": 3,
-    "captioner": 4,
-    "__init__": 5,
-}
-
 # Package: where it may be imported; in brackets, where for the type checker only.
 HOMES = {
     "flax.linen": "seqjax/models experiments",
@@ -133,8 +111,6 @@ INNER = [found for found in PACKAGE if inside(found.name, "seqjax")]
 def test_every_chapter_has_its_place():
     chapters = {chapter(str(path.relative_to(ROOT))) for path in (ROOT / "seqjax").rglob("*.py")}
     assert chapters - {"__init__"} == set(MAY_IMPORT)
-    files = {path.stem for path in (ROOT / "seqjax/models").glob("*.py")}
-    assert files == set(MODEL_FLOORS)
 
 
 def test_chapters_import_from_those_before_them():
@@ -147,21 +123,12 @@ def test_chapters_import_from_those_before_them():
     assert names(wrong) == []
 
 
-def test_models_stand_on_each_other_in_order():
-    floors = [
-        (one, MODEL_FLOORS[Path(one.path).stem], MODEL_FLOORS[Path(module_of(one.name)).stem])
-        for one in INNER
-        if chapter(one.path) == chapter(module_of(one.name)) == "models"
-    ]
-    assert floors
-    assert names([one for one, above, below in floors if below >= above]) == []
-
-
 def test_no_import_goes_round_in_a_circle():
     graph: dict[str, set[str]] = {}
     for one in INNER:
         graph.setdefault(one.path.removesuffix(".py"), set()).add(module_of(one.name))
-    TopologicalSorter(graph).prepare()
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("seqjax/models/module") < order.index("seqjax/models/__init__")
 
 
 @pytest.mark.parametrize("package", HOMES)

@@ -115,7 +115,7 @@ def build(config: Config) -> nn.Module:
     """S4's three kinds, each small: what stands behind a name does not depend on the task."""
     match config.model:
         case "shift_rnn_8_32" | "lorenz_rnn_1_10_128":
-            backbone = models.Recurrent(64, models.LSTM)
+            backbone = models.LSTM(64)
         case "shift_tcn_32_128" | "lorenz_tcn_1_10_128":
             backbone = models.TCN(24, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
         case "shift_transformer_32_128" | "lorenz_transformer_1_10_128":

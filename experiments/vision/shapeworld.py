@@ -63,7 +63,7 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(vocab: int) -> nn.Module:
     """A grid of 6 x 6 places from a folded world, 236,224 parameters."""
-    decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
+    decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
     return models.Captioner(models.CNN((32, 64, 64)), decoder, vocab, features=128, embedding=64)
 
 

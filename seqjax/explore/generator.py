@@ -19,7 +19,7 @@ from seqjax.data.batching import pad
 from seqjax.data.language import Language
 from seqjax.explore.explorer import Explorer, load_ipywidgets, title
 from seqjax.explore.trained import require_fit
-from seqjax.models.language_model import Window
+from seqjax.models.language_model import TokenWindow
 from seqjax.types import Params
 
 
@@ -67,7 +67,7 @@ class Writer:
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature must be finite and >= 0, got {temperature}")
         past = read[:-1][-self.window :]
-        context = Window(jnp.asarray(pad([past], self.window)[0]), jnp.int32(len(past)))
+        context = TokenWindow(jnp.asarray(pad([past], self.window)[0]), jnp.int32(len(past)))
         first = jnp.array(read[-1:], jnp.int32)
         tokens = _sample(key, self.model, self.params, context, first, jnp.float32(temperature), length)
         whole = self.language.text([*prompted, *np.asarray(tokens).tolist()])
@@ -161,7 +161,7 @@ def _sample(
     key: Key[Array, ""],
     model: Any,
     params: Params,
-    context: Window,
+    context: TokenWindow,
     first: Int[Array, " batch"],
     temperature: Scalar,
     length: int,

@@ -82,8 +82,8 @@ def beam(model, params, source, mask, length, width):
 # %%
 reversal = tasks.Reversal(symbols=25, longest=6)
 print(f"knowing nothing costs {math.log(26):.3f} a token")
-decoder = models.RecurrentDecoder(128, models.GRU, bridge=models.HandOver)
-reverser = models.EncoderDecoder(models.Recurrent(128, models.GRU), decoder, 29, 29, embedding=64)
+decoder = models.RecurrentDecoder(128, models.GRUCell(), bridge=models.CopyState())
+reverser = models.EncoderDecoder(models.GRU(128), decoder, 29, 29, embedding=64)
 params = fit(
     reverser,
     lambda key: reversal.sample(key, 128),
@@ -95,7 +95,9 @@ params = fit(
 test = reversal.held_out(jax.random.key(2), 500)
 written = beam(reverser, params, test.source, test.source_mask, 7, 1).tokens[:, 0]
 right = metrics.wilson_interval(int((written == test.target).all(axis=1).sum()), 500)
-print(f"{100 * right.value:.1f} % of 500 new sequences of 4 to 6 ({100 * right.low:.1f} to {100 * right.high:.1f}); S1: 0 of its own 5\n")
+print(
+    f"{100 * right.value:.1f} % of 500 new sequences of 4 to 6 ({100 * right.low:.1f} to {100 * right.high:.1f}); S1: 0 of its own 5\n"
+)
 
 seed = np.arange(1, 26).reshape(5, 5)  # S1's five sequences, in ids
 source = jnp.asarray(np.pad(seed + UNK, ((0, 0), (0, 1)), constant_values=EOS))
@@ -161,8 +163,8 @@ STEPS = 1500
 
 # %%
 plain = models.EncoderDecoder(
-    models.Recurrent(128, models.LSTM),
-    models.RecurrentDecoder(128, models.LSTM, bridge=models.HandOver),
+    models.LSTM(128),
+    models.RecurrentDecoder(128, models.LSTMCell(), bridge=models.CopyState()),
     *sizes,
     embedding=96,
     dropout=0.2,
@@ -180,8 +182,8 @@ plain_params = fit(plain, sample, first, steps=STEPS)
 
 # %%
 attentive = models.EncoderDecoder(
-    models.Bidirectional(96, models.GRU),
-    models.BahdanauDecoder(128, models.GRU, attention=partial(models.Additive, 64)),
+    models.Bidirectional(96, models.GRUCell()),
+    models.BahdanauDecoder(128, models.GRUCell(), attention=models.AdditiveAttention(64)),
     *sizes,
     embedding=96,
     dropout=0.2,
