@@ -126,7 +126,8 @@ def names(found: list[Import]) -> list[str]:
     return [f"{one.path}: {one.name}" for one in found]
 
 
-INNER = [found for found in PACKAGE if inside(found.name, "seqjax")]
+# The package's own file imports every chapter, for type checkers only.
+INNER = [found for found in PACKAGE if inside(found.name, "seqjax") and found.path != "seqjax/__init__.py"]
 
 
 def test_every_chapter_has_its_place():
