@@ -9,8 +9,9 @@ The package is organised in chapters, and a chapter imports only from those befo
     losses, metrics                               runs        run folders, command line, progress
                                                   checkpoint  states saved and verified
                                                   plot        arrays in, axes out
-                                                  explore     interactive figures, trained models
                                                   convert     weights from and to PyTorch
+                                                  pretrained  six small trained models
+                                                  explore     interactive figures
 
 `import seqjax` loads none of them; a chapter is loaded by `from seqjax import models`, or when `seqjax.models` is
 first used.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         plot,
+        pretrained,
         runs,
         sweep,
         tasks,
@@ -51,6 +53,7 @@ __all__ = [
     "metrics",
     "models",
     "plot",
+    "pretrained",
     "runs",
     "sweep",
     "tasks",

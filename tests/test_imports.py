@@ -34,7 +34,8 @@ MAY_IMPORT = {
     # floor 4
     "checkpoint": EVERYTHING,
     "runs": f"{EVERYTHING} checkpoint runs",
-    "explore": f"{EVERYTHING} decode convert runs explore",
+    "pretrained": "types data tasks models convert",
+    "explore": f"{EVERYTHING} decode convert runs pretrained explore",
 }
 
 # Inside models, where each file stands: it imports from smaller numbers only.

@@ -1,6 +1,7 @@
 """The top level: what tab completion, type checkers and an installed wheel see."""
 
 import ast
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -31,5 +32,15 @@ def test_a_chapter_is_loaded_on_first_use():
         seqjax.modles  # noqa: B018
 
 
-def test_type_hints_are_shipped():
-    assert (PACKAGE / "py.typed").exists()
+def test_what_is_not_code_is_package_data():
+    """A wheel holds type hints, and the weights of the trained models."""
+    patterns = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    shipped = {
+        path
+        for name, few in patterns.items()
+        for one in few
+        for path in (PACKAGE.parent / name.replace(".", "/")).glob(one)
+    }
+    others = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert PACKAGE / "py.typed" in others
+    assert shipped == others
