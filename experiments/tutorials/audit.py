@@ -145,8 +145,9 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(row, seeds={"laptop": 3, "gpu": 10}[scale]) for row in get_args(Row)]
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """One row: its numbers, and the verdict that follows from them."""
+    group = [record.config for record in records]
     (config,), (record,) = group, records
     claim, finding = CLAIMS[config.only], _audit(config)
     row = {

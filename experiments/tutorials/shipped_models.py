@@ -32,8 +32,8 @@ from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, plot, pretrained, runs, train
-from seqjax.data.batching import epoch_rows
+from seqjax import evaluate, losses, metrics, plot, pretrained, runs
+from seqjax.data.batching import Epochs
 from seqjax.runs.folder import write_json
 from seqjax.tasks import Lorenz96, Shift
 from seqjax.theory import fits
@@ -110,47 +110,33 @@ def score(predictions: Any, batch: Batch) -> Score:
     return Score(metrics.mse(predictions, targets, weight), spread, metrics.r2(predictions, targets, weight))
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train all seeds and learning rates of a model as one program."""
-    config = group[0]
+    config = records[0].config
     model, task = build(config), pretrained.task_of(config.model)
     data_key, seeds_key = jax.random.split(jax.random.key(TRAIN_SEED))
     drawn = task.draw(data_key, config.rows).batch if isinstance(task, Lorenz96) else None
-
-    def sample(key, step, rate):
-        if drawn is None:
-            return task.sample(jax.random.fold_in(key, step), config.batch_size)
-        chosen = epoch_rows(key, step, config.rows, config.batch_size)
-        return jax.tree.map(lambda array: array[chosen], drawn)
+    fresh = functools.partial(task.sample, batch_size=config.batch_size)
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets, batch.weight), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets, batch.weight)
 
-    state, advance = train.sweep(
+    state = runs.train_group(
+        records,
         lambda key: model.init(key, jnp.zeros((1, task.length, 1))),
         loss,
-        lambda rate: train.adam(rate, config.steps),
-        sample,
-        keys=jnp.tile(jax.random.split(seeds_key, config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
-        steps=config.steps // 40,
+        fresh if drawn is None else Epochs(drawn, config.batch_size),
+        keys=jax.random.split(seeds_key, config.seeds),
+        steps_per_call=config.steps // 40,
     )
-    state = runs.fit(records, state, advance, config.steps)
     batch = test_batch(task, DATA_SEED)
-    found = evaluate.predict(model.apply, state.params, batch.inputs)
-    beside = references(task, batch, drawn)
-    for index, record in enumerate(records):
-        own = found[index * config.seeds : (index + 1) * config.seeds]
-        scores = [score(predictions, batch) for predictions in own]
-        shipped, errors = scores[0], metrics.band([one.mse for one in scores])
-        row = {
-            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
-            **shipped._asdict(),
-            "low": errors.low,
-            "high": errors.high,
-            **beside,
-        }
-        record.finish(row, test_mse=np.array([one.mse for one in scores]))
+    baselines = references(task, batch, drawn)
+    predictions = evaluate.predict(model.apply, state.params, batch.inputs)
+    for record, own in zip(records, runs.by_record(records, predictions), strict=True):
+        scores = [score(one, batch) for one in own]
+        errors = np.array([one.mse for one in scores])
+        # The shipped one instead of the median.
+        record.finish(runs.scores(record, "mse", errors) | scores[0]._asdict() | baselines, test_mse=errors)
 
 
 def references(task: Shift | Lorenz96, batch: Batch, drawn: Batch | None) -> dict[str, float]:
@@ -218,7 +204,7 @@ def ship(records: list[runs.Record]) -> None:
     """Write the weights of each model, those of the first seed, with its configuration and errors, into the package."""
     for record in records:
         params = runs.load(record.folder).params(seed=0)
-        result = {name: value for name, value in record.result.items() if name not in ("low", "high")}
+        result = {name: value for name, value in record.result.items() if name not in ("learning_rate", "low", "high")}
         pretrained.write_params(pretrained.FOLDER / f"{record.config.model}.safetensors", params)
         summary = {"config": dataclasses.asdict(record.config), "seed": 0, "data_seed": DATA_SEED, "result": result}
         write_json(pretrained.FOLDER / f"{record.config.model}.json", summary)

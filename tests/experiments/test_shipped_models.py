@@ -3,7 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,9 @@ import pytest
 
 from seqjax import evaluate, pretrained, runs
 from seqjax.runs.folder import save_parameters
-from tests.experiments import scripts
+from seqjax.runs.scripts import import_script
 
-script = scripts.load("tutorials/shipped_models")
+script: Any = import_script(Path(__file__).parents[2] / "experiments/tutorials/shipped_models.py")
 ROUND_OFF = 1e-3
 """Of an error, relative. Predictions are accurate to about 1e-6, and errors are 1e-3 to 1e-2 of them."""
 

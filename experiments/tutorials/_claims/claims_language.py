@@ -14,7 +14,7 @@ from _claims import claims_committed, training
 from _claims.finding import Finding
 from flax import linen as nn
 
-from seqjax import evaluate, losses, metrics, models, tasks, train
+from seqjax import evaluate, losses, metrics, models, sweep, tasks, train
 from seqjax.models.encoder_decoder import shift_right
 from seqjax.types import Seq2SeqBatch
 
@@ -89,11 +89,11 @@ def learn(learner: Learner, seeds: int, steps: int, rate: float, task=TASK) -> A
     def loss(params, batch, key):
         return losses.cross_entropy(learner.logits(params, batch), batch.target, batch.target_mask), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         learner.init,
         loss,
         lambda rate: train.adam(rate, steps),
-        lambda key, step, rate: task.sample(jax.random.fold_in(key, step), BATCH),
+        lambda key, rate: task.sample(key, BATCH),
         keys=jax.random.split(jax.random.key(0), seeds),
         settings=jnp.full(seeds, rate),
         steps=max(1, steps // 20),

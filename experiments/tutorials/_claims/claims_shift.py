@@ -9,7 +9,7 @@ import optax
 from _claims import claims_committed, shift, training
 from _claims.finding import Finding
 
-from seqjax import evaluate, losses, metrics, models, tasks, train
+from seqjax import evaluate, losses, metrics, models, sweep, tasks, train
 from seqjax.data.signals import GaussianProcess, WhiteNoise
 from seqjax.theory import fits, targets
 from seqjax.types import Batch
@@ -216,7 +216,7 @@ def escapes(cell, delays: tuple[int, ...], seeds: int, steps: int) -> np.ndarray
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, length, 1))),
         loss,
         lambda delay: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2)),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from seqjax import losses, train
+from seqjax import losses, sweep, train
 
 BLOCK = 32
 """Sequences of a batch, and those over which one test error is averaged."""
@@ -110,7 +110,7 @@ def networks(model, sample: Callable, settings, seeds: int, steps: int, rate: fl
     Args:
         sample: `(key, setting) -> Batch`.
         settings: an array, which `sample` is given entries of.
-        vectorise: as in `train.sweep`; convolutions side by side are slow.
+        vectorise: as in `sweep.sweep`; convolutions side by side are slow.
     """
 
     def loss(params, batch):
@@ -142,11 +142,11 @@ def fitted(
 ) -> Any:
     """The same for whatever has a loss: `(params, what was sampled) -> scalar`."""
     keys = jax.random.split(jax.random.key(0), seeds)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         initialise,
         lambda params, batch, key: (loss(params, batch), {}),
         lambda setting: train.adam(rate, steps),
-        lambda key, step, setting: sample(jax.random.fold_in(key, step), setting),
+        lambda key, setting: sample(key, setting),
         keys=jnp.tile(keys, len(settings)),
         settings=jnp.repeat(settings, seeds, axis=0),
         steps=max(1, steps // 20),
