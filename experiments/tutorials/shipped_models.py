@@ -33,7 +33,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, plot, pretrained, runs
-from seqjax.data.batching import Epochs
+from seqjax.data import Epochs
 from seqjax.runs.folder import write_json
 from seqjax.tasks import Lorenz96, Shift
 from seqjax.theory import fits
