@@ -292,7 +292,7 @@ params = fit(params, translation_loss, lambda key: creature.sample(key, 64), ste
 
 # %%
 test = creature.held_out(test_key, 300)
-written = evaluate.written(translator, jax.tree.map(lambda leaf: leaf[None], params), test)[0]
+written = evaluate.greedy(translator, jax.tree.map(lambda leaf: leaf[None], params), test)[0]
 exact = (written == test.target).all(axis=1)
 print(f"{100 * exact.mean():.1f} % of 300 new sentences translated exactly\n")
 for n in range(4):
