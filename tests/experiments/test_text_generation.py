@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from seqjax.data.text import Characters, Vocabulary
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import Characters
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.runs.scripts import import_script
-from seqjax.tasks import Language
 
 
 def test_a_model_of_characters_names_those_it_does_not_know():
