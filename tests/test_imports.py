@@ -17,6 +17,7 @@ LEARNING = "types losses metrics"
 EVERYTHING = "types data losses metrics theory tasks models train sweep evaluate plot"
 MAY_IMPORT = {
     "types": "",
+    "_atomic": "",
     # floor 1
     "data": "types data",
     "losses": "types",
@@ -33,8 +34,8 @@ MAY_IMPORT = {
     "convert": "types",
     "plot": "",
     # floor 4
-    "checkpoint": EVERYTHING,
-    "runs": f"{EVERYTHING} checkpoint runs",
+    "checkpoint": f"{EVERYTHING} _atomic",
+    "runs": f"{EVERYTHING} _atomic checkpoint runs",
     "pretrained": "types data tasks models convert",
     "explore": f"{EVERYTHING} decode convert runs pretrained explore",
 }

@@ -207,7 +207,8 @@ params = fit(params, review_loss, reviews.batches(64, word_dropout=0.1), steps=6
 test = reviews.batch(reviews.test)
 right = metrics.accuracy(test.labels, jnp.argmax(judge.apply(params, test.inputs, mask=test.mask), axis=-1))
 print(
-    f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f}) of the sentences judged as they were meant"
+    f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f})",
+    "of the sentences judged as they were meant",
 )
 
 for sentence in ("it is a good film", "it is not a good film", "it is a really bad story"):
