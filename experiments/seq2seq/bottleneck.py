@@ -73,7 +73,7 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(config: Config) -> nn.Module:
     """The encoder's last state is the decoder's first, as it is."""
-    cell = models.RNNCell(_identity) if config.model == "linear" else models.GRUCell()
+    cell = models.RNNCell(jax.nn.identity) if config.model == "linear" else models.GRUCell()
     encoder = models.Recurrent(config.width, cell)
     match config.model:
         case "linear" | "gru":
@@ -119,7 +119,7 @@ def measure(records: list[runs.Record]) -> None:
         row |= {"mse": score.median, "low": score.low, "high": score.high}
         if config.model == "linear":
             row["floor"] = bounds.truncation(np.eye(LENGTH), config.width) / LENGTH
-            _require_above(row["floor"], of_record)
+            bounds.require_above(row["floor"], *bounds.mean_and_error(of_record))
         record.finish(row)
 
 
@@ -155,21 +155,13 @@ def _symbols(config: Config, model: nn.Module):
         """For each run and sequence, the fraction in the column of the sequence's length, NaN in the others."""
         batch = task.held_out(key, TEST_SEQUENCES)
         mask = np.asarray(batch.target_mask)
-        right = (evaluate.written(model, params, batch) == batch.target[None]) & mask[None]
+        right = (evaluate.greedy(model, params, batch) == batch.target[None]) & mask[None]
         right = right.sum(axis=2) / mask.sum(axis=1)[None]
         own = mask.sum(axis=1)[:, None] - 1 == np.array(LENGTHS)[None]
         return np.where(own[None], right[..., None], np.nan)
 
     batch = task.sample(jax.random.key(0), 1)
     return lambda key: model.init(key, batch.source, batch.target), loss, task.sample, judge
-
-
-def _require_above(floor: float, errors) -> None:
-    """A trained error below a rigorous floor is a bug, or a discovery: stop with both numbers."""
-    for error in errors:
-        mean, standard_error = error.mean(), error.std() / len(error) ** 0.5
-        if mean < floor - 4 * standard_error:
-            raise ArithmeticError(f"error {mean} +- {standard_error} is below the floor {floor}")
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -197,10 +189,6 @@ def draw(records: list[runs.Record]) -> Figure:
     right.set(xlabel="symbols of the sequence", ylabel="symbols right (%)", ylim=(0, 102))
     plot.legend(right)
     return figure
-
-
-def _identity(x):
-    return x
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def measure(records: list[runs.Record]) -> None:
     state = runs.fit(records, state, advance, config.steps)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_PAIRS))
-    exact = (evaluate.written(model, state.params, test) == test.target[None]).all(axis=2)
+    exact = (evaluate.greedy(model, state.params, test) == test.target[None]).all(axis=2)
     asked = ["".join(task.vocabulary.decode(row)).split("+") for row in test.source]
     carried = np.array([carries(int(first), int(second)) for first, second in asked])
     by_carries = [exact[:, carried == count].mean(axis=1) for count in range(config.digits + 1)]

@@ -109,7 +109,7 @@ def measure(records: list[runs.Record]) -> None:
     state = runs.fit(records, state, advance, config.steps)
 
     def exact_matches(batch):
-        return (evaluate.written(model, state.params, batch) == batch.target[None]).all(axis=2)
+        return (evaluate.greedy(model, state.params, batch) == batch.target[None]).all(axis=2)
 
     exact = exact_matches(task.held_out(test_key, TEST_SEQUENCES)).mean(axis=1)
     lengths = range(1, 2 * config.longest + 1)
@@ -197,7 +197,7 @@ def seed_replica(records: list[runs.Record]) -> None:
 
     def right(params):
         batch = Seq2SeqBatch(source, target, source > 0, target > 0)
-        found = evaluate.written(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
+        found = evaluate.greedy(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
         return (found[0] == target).all(axis=1).sum()
 
     one_by_one = [(source[n : n + 1], target[n : n + 1]) for n in range(5)]
