@@ -119,7 +119,7 @@ def unit_variance(filter: str) -> Float[np.ndarray, " lags"]:
     return np.pad(weights, (0, LENGTH - len(weights))).astype(np.float32)
 
 
-Errors = Callable[[Key[Array, ""]], Sequence[Array | np.ndarray]]
+Errors = Callable[[Key[Array, ""]], Sequence[Float[np.ndarray, " seeds"]]]
 """From the key of fresh sequences to the mean squared errors of each record's seeds."""
 
 
@@ -151,7 +151,7 @@ def train_networks(
         inputs = WhiteNoise().sample(key, TEST_SEQUENCES, LENGTH)
         predictions = evaluate.predict(model.apply, state.params, inputs[..., None])
         wanted = jax.vmap(convolve, in_axes=(None, 0))(inputs, jnp.repeat(jnp.array(kernels), config.seeds, axis=0))
-        return runs.by_record(records, ((predictions[..., 0] - wanted) ** 2).mean(axis=(1, 2)))
+        return runs.by_record(records, np.asarray(((predictions[..., 0] - wanted) ** 2).mean(axis=(1, 2))))
 
     return errors
 

@@ -24,11 +24,12 @@ from typing import Any, Literal, NamedTuple, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _seq2seq import draw_percentages, teacher_forcing
 from flax import linen as nn
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
+from seqjax import evaluate, models, plot, runs, tasks
 from seqjax.theory import bounds
 from seqjax.types import LossFn, Params
 
@@ -152,11 +153,6 @@ def symbols(model: nn.Module) -> Problem:
     """Symbols, reversed; the test gives the fraction of each sequence that is correct in its place."""
     task = tasks.Reversal(longest=LENGTH)
 
-    def loss(params, batch, key):
-        masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}
-        logits = model.apply(params, batch.source, batch.target, **masks)
-        return losses.cross_entropy(logits, batch.target, batch.target_mask)
-
     def test(params, key):
         """For each run and sequence, the fraction in the column of the sequence's length, NaN in the others."""
         batch = task.held_out(key, TEST_SEQUENCES)
@@ -167,7 +163,7 @@ def symbols(model: nn.Module) -> Problem:
         return np.where(column[None], correct[..., None], np.nan)
 
     first = task.sample(jax.random.key(0), 1)
-    return Problem(lambda key: model.init(key, first.source, first.target), loss, task.sample, test)
+    return Problem(lambda key: model.init(key, first.source, first.target), teacher_forcing(model), task.sample, test)
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -188,10 +184,8 @@ def draw(records: list[runs.Record]) -> Figure:
     plot.legend(left)
     on_symbols = [record for record in records if record.config.values == "symbols"]
     for number, record in enumerate(on_symbols):
-        found = record.arrays["by_length"]
-        bands = [metrics.band(100 * column) for column in found.T]
         label = f"{LABEL[record.config.model]}, N = {record.config.width}"
-        plot.curve(right, LENGTHS, *zip(*bands, strict=True), label=label, style=number + 2)
+        draw_percentages(right, LENGTHS, record.arrays["by_length"], label=label, style=number + 2)
     right.set(xlabel="symbols of the sequence", ylabel="symbols correct (%)", ylim=(0, 102))
     plot.legend(right)
     return figure

@@ -24,12 +24,12 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _attention_maps import attention_map, draw_attention_map
+from _seq2seq import attention_map, draw_attention_map, draw_percentages, train
 from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
+from seqjax import evaluate, losses, models, plot, runs, tasks
 from seqjax.tasks.creature import TARGET_LENGTH
 from seqjax.types import EOS, PAD, Params, Seq2SeqBatch
 
@@ -103,15 +103,7 @@ def measure(records: list[runs.Record]) -> None:
         return losses.cross_entropy(logits, batch.target, batch.target_mask)
 
     train_key, test_key = jax.random.split(jax.random.key(0))
-    first = task.sample(test_key, 1)
-    state = runs.train_group(
-        records,
-        lambda key: model.init(key, first.source, first.target),
-        loss,
-        lambda key: task.sample(key, config.batch_size),
-        keys=jax.random.split(train_key, config.seeds),
-        rates=LEARNING_RATE,
-    )
+    state = train(records, model, task.sample, loss, key=train_key, rates=LEARNING_RATE)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_SENTENCES))
     translations = evaluate.written(model, state.params, test)
@@ -172,9 +164,8 @@ def draw(records: list[runs.Record]) -> Figure:
     places = range(len(LENGTHS))
     for style, model in enumerate(get_args(Model)):
         for record in (record for record in best if record.config.model == model):
-            bands = [metrics.band(100 * column) for column in record.arrays["by_length"].T]
             name = f"{LABEL[model]} ({record.result['parameters']:,}): {100 * record.result['exact']:.1f} % of all"
-            plot.curve(ax, places, *zip(*bands, strict=True), label=name, style=style)
+            draw_percentages(ax, places, record.arrays["by_length"], label=name, style=style)
     ax.set(xlabel="tokens of the source", ylabel="unseen sentences translated exactly (%)", ylim=(-2, 102))
     ax.set_xticks(places, [f"{low}-{high}" for low, high in LENGTHS])
     plot.legend(ax, title="parameters in brackets", title_fontsize=8, loc="lower left")

@@ -24,10 +24,11 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _seq2seq import draw_percentages, exact_matches, train
 from flax import linen as nn
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
+from seqjax import losses, metrics, models, plot, runs, tasks
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -93,18 +94,10 @@ def measure(records: list[runs.Record]) -> None:
         return losses.cross_entropy(logits, batch.target, batch.target_mask), {"accuracy": accuracy}
 
     train_key, test_key = jax.random.split(jax.random.key(config.digits))
-    first = task.sample(test_key, 1)
-    state = runs.train_group(
-        records,
-        lambda key: model.init(key, first.source, first.target),
-        loss,
-        lambda key: task.sample(key, config.batch_size),
-        keys=jax.random.split(train_key, config.seeds),
-        rates=LEARNING_RATE,
-    )
+    state = train(records, model, task.sample, loss, key=train_key, rates=LEARNING_RATE)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_PAIRS))
-    exact = (evaluate.written(model, state.params, test) == test.target[None]).all(axis=2)
+    exact = exact_matches(model, state.params, test)
     terms = ["".join(task.vocabulary.decode(row)).split("+") for row in test.source]
     carried = np.array([carries(int(first), int(second)) for first, second in terms])
     by_carries = [exact[:, carried == count].mean(axis=1) for count in range(config.digits + 1)]
@@ -131,9 +124,8 @@ def draw(records: list[runs.Record]) -> Figure:
                 bands = [metrics.band([100 * row["accuracy"] for row in history if row["step"] == n]) for n in steps]
                 name = f"{LABEL[model]} ({record.result['parameters']:,})"
                 plot.curve(ax, steps, *zip(*bands, strict=True), label=name, style=style, markers=False)
-                bands = [metrics.band(100 * column) for column in record.arrays["by_carries"].T]
                 name = f"{LABEL[model]}: {100 * record.result['exact']:.2f} % of all"
-                plot.curve(by_carries, range(len(bands)), *zip(*bands, strict=True), label=name, style=style)
+                draw_percentages(by_carries, range(digits + 1), record.arrays["by_carries"], label=name, style=style)
         if digits == 3:
             steps, accuracy = PEER
             ax.plot([steps], [accuracy], "k*", markersize=9, label="flax's example (2.2 million), easier pairs")

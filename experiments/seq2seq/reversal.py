@@ -25,12 +25,12 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import optax
-from _attention_maps import attention_map, draw_attention_map
+from _seq2seq import attention_map, draw_attention_map, draw_percentages, exact_matches, teacher_forcing, train
 from flax import linen as nn
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
+from seqjax import evaluate, losses, models, plot, runs, tasks
 from seqjax.tasks.reversal import HELD_OUT_FROM
 from seqjax.types import EOS, UNK, Seq2SeqBatch
 
@@ -83,31 +83,14 @@ def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
     config: Config = records[0].config
     task, model = tasks.Reversal(longest=config.longest), build(config)
-
-    def loss(params, batch, key):
-        masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}
-        logits = model.apply(params, batch.source, batch.target, **masks)
-        return losses.cross_entropy(logits, batch.target, batch.target_mask)
-
     train_key, test_key, map_key = jax.random.split(jax.random.key(0), 3)
-    first = task.sample(test_key, 1)
-    state = runs.train_group(
-        records,
-        lambda key: model.init(key, first.source, first.target),
-        loss,
-        lambda key: task.sample(key, config.batch_size),
-        keys=jax.random.split(train_key, config.seeds),
-        rates=LEARNING_RATE,
-    )
+    state = train(records, model, task.sample, teacher_forcing(model), key=train_key, rates=LEARNING_RATE)
 
-    def exact_matches(batch):
-        return (evaluate.written(model, state.params, batch) == batch.target[None]).all(axis=2)
-
-    exact = exact_matches(task.held_out(test_key, TEST_SEQUENCES)).mean(axis=1)
+    exact = exact_matches(model, state.params, task.held_out(test_key, TEST_SEQUENCES)).mean(axis=1)
     lengths = range(1, 2 * config.longest + 1)
     batches = [of_length(task, test_key, length, lengths[-1]) for length in lengths]
-    by_length = exact_matches(jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches))
-    by_length = by_length.reshape(-1, len(lengths), TEST_SEQUENCES).mean(axis=2)
+    every = jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)
+    by_length = exact_matches(model, state.params, every).reshape(-1, len(lengths), TEST_SEQUENCES).mean(axis=2)
     example = replace(task, shortest=task.longest).held_out(map_key, 1)
     params = jax.tree.map(lambda leaf: leaf[0], state.params)
     attention = attention_map(model, params, example.source, example.target, (task.vocabulary, task.vocabulary))
@@ -130,9 +113,7 @@ def draw(records: list[runs.Record]) -> Figure:
         for record in (record for record in records if record.config.model == model):
             found, longest = record.arrays["by_length"], record.config.longest
             name = f"{LABEL[model]} ({record.result['parameters']:,})"
-            lengths = range(1, found.shape[1] + 1)
-            bands = [metrics.band(100 * column) for column in found.T]
-            plot.curve(ax, lengths, *zip(*bands, strict=True), label=name, style=style)
+            draw_percentages(ax, range(1, found.shape[1] + 1), found, label=name, style=style)
             ax.axvline(longest, color="0.4", linewidth=0.9, linestyle=":")
     ax.set(xlabel="symbols (trained up to the dotted line)", ylabel="sequences reversed exactly (%)", ylim=(-2, 102))
     ax.xaxis.get_major_locator().set_params(integer=True)

@@ -31,7 +31,7 @@ from typing import Any, Literal, NamedTuple, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _attention_maps import attention_map, draw_attention_map
+from _seq2seq import attention_map, draw_attention_map
 from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
