@@ -182,7 +182,7 @@ def make_problem(config: Config) -> Problem:
 
     match config.task:
         case "adding":
-            task = tasks.Adding(config.time)
+            task = tasks.AddingProblem(config.time)
             return Problem(task, inputs, squared, task.constant_loss())
         case "copy":
             task = tasks.CopyMemory(config.time)

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from matplotlib.axes import Axes
 
 from seqjax import evaluate, losses, metrics, plot, runs
-from seqjax.data.text import MARK, Vocabulary
+from seqjax.data.tokenizers import MARK
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.train import TrainState
 from seqjax.types import LossFn, Params, Seq2SeqBatch
 

@@ -76,14 +76,14 @@ def build(config: Config) -> nn.Module:
             decoder = models.TransformerDecoder(108, heads=4, layers=2, expansion=2)
         case _:
             assert_never(config.model)
-    characters = len(tasks.Addition(config.digits).vocabulary)
+    characters = len(tasks.DigitSums(config.digits).vocabulary)
     return models.EncoderDecoder(encoder, decoder, characters, characters, embedding=32)
 
 
 def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
     config: Config = records[0].config
-    task, model = tasks.Addition(config.digits), build(config)
+    task, model = tasks.DigitSums(config.digits), build(config)
 
     def loss(params, batch, key):
         masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}
