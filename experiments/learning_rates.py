@@ -99,14 +99,14 @@ def main() -> None:
     # Ctrl-C reaches the running experiment, which saves its state; `search` exits with its code.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     experiments = list(SEARCHES)[:1] if config.scale == "smoke" else list(SEARCHES)
-    found = [search(experiment, config) for experiment in experiments]
-    rows = [row for numbers in found for row in table(numbers)]
+    searches = [search(experiment, config) for experiment in experiments]
+    rows = [row for numbers in searches for row in table(numbers)]
     whole = config.out == Config.out and config.scale != "smoke"
     folder = FOLDER / "figures" if whole else config.out / "learning_rates"
     draw(rows).savefig(folder / "learning_rates.png", dpi=150)
-    cost = {"seconds": sum(n["cost"]["seconds"] for n in found), "device": found[0]["cost"]["device"]}
+    cost = {"seconds": sum(n["cost"]["seconds"] for n in searches), "device": searches[0]["cost"]["device"]}
     summary = {"experiment": "learning_rates", "scale": config.scale, "rows": rows, "cost": cost}
-    write_json(folder / "learning_rates.json", summary | {name: found[0][name] for name in ("versions", "commit")})
+    write_json(folder / "learning_rates.json", summary | {name: searches[0][name] for name in ("versions", "commit")})
     for experiment in experiments:
         print(experiment, best(rows, experiment))
     print(f"\nfigure {folder / 'learning_rates.png'}, numbers in learning_rates.json")

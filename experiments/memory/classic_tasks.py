@@ -282,8 +282,8 @@ def draw(records: list[runs.Record]) -> Figure:
     ax = axes[1, 1]
     ax.axis("off")
     ax.set_title("test loss, median over seeds; in brackets that of the trivial predictor", fontsize=10)
-    found = {(record.config.task, record.config.model): record.result for record in records}
-    cells = [[f"{found[t, m]['loss']:.2g}" if (t, m) in found else "" for t in TASKS] for m in get_args(Model)]
+    results = {(record.config.task, record.config.model): record.result for record in records}
+    cells = [[f"{results[t, m]['loss']:.2g}" if (t, m) in results else "" for t in TASKS] for m in get_args(Model)]
     trivial = {record.config.task: record.result["trivial"] for record in records}
     heads = [f"{LABEL[t]}\n{UNIT[t]} ({trivial[t]:.4f})" if t in trivial else LABEL[t] for t in TASKS]
     names = [LABEL[model] for model in get_args(Model)]

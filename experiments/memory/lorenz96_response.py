@@ -132,8 +132,8 @@ def measure(records: list[runs.Record]) -> None:
     for record, predictions, on_validation in zip(
         records, predict(test.inputs), predict(validation.inputs), strict=True
     ):
-        scores = [metrics.r2(found, test.targets, test.weight) for found in predictions]
-        errors = [metrics.mse(found, validation.targets, validation.weight) for found in on_validation]
+        scores = [metrics.r2(one, test.targets, test.weight) for one in predictions]
+        errors = [metrics.mse(one, validation.targets, validation.weight) for one in on_validation]
         row = runs.scores(record, "r2", scores) | {
             "validation_mse": metrics.band(errors).median,
             "ceiling": 1 - max(0.0, floor.error - 4 * floor.standard_error),
@@ -216,8 +216,8 @@ def draw(records: list[runs.Record]) -> Figure:
     right.plot(time, truth, color="black", linewidth=2.2, label="truth")
     for record in hardest:
         if record.config.model in ("gru", "tcn"):
-            model, found = record.config.model, record.arrays["predictions"][0, :, 0]
-            plot.curve(right, time, found, found, found, label=model, style=networks.index(model) + 2, markers=False)
+            model, y = record.config.model, record.arrays["predictions"][0, :, 0]
+            plot.curve(right, time, y, y, y, label=model, style=networks.index(model) + 2, markers=False)
     for record in hardest:
         if record.config.model == "fir_32":
             # Only once the filter is full: on smooth input its taps are in the thousands, and cancel only together.

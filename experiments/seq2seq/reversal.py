@@ -111,9 +111,9 @@ def draw(records: list[runs.Record]) -> Figure:
     ax = axes[0, 0]
     for style, model in enumerate(get_args(Model)):
         for record in (record for record in records if record.config.model == model):
-            found, longest = record.arrays["by_length"], record.config.longest
+            by_length, longest = record.arrays["by_length"], record.config.longest
             name = f"{LABEL[model]} ({record.result['parameters']:,})"
-            draw_percentages(ax, range(1, found.shape[1] + 1), found, label=name, style=style)
+            draw_percentages(ax, range(1, by_length.shape[1] + 1), by_length, label=name, style=style)
             ax.axvline(longest, color="0.4", linewidth=0.9, linestyle=":")
     ax.set(xlabel="symbols (trained up to the dotted line)", ylabel="sequences reversed exactly (%)", ylim=(-2, 102))
     ax.xaxis.get_major_locator().set_params(integer=True)

@@ -182,10 +182,10 @@ class Translator:
     def hypotheses(self, sentences: Sequence[str], width: int = 5) -> list[list[Hypothesis]]:
         """Translations of each sentence, the best first, by beam search with a length penalty of 0.6."""
         decoded = functools.partial(beam_search(self.model, self.longest, width), self.params)
-        found = evaluate.in_chunks(decoded, self.source.batch(sentences, self.longest), batch_size=128)
+        beams = evaluate.in_chunks(decoded, self.source.batch(sentences, self.longest), batch_size=128)
         return [
             [Hypothesis(self.target.text(ids), ids[:length], float(p)) for ids, length, p in zip(*row, strict=True)]
-            for row in zip(found.tokens, found.lengths, found.log_probability, strict=True)
+            for row in zip(beams.tokens, beams.lengths, beams.log_probability, strict=True)
         ]
 
     def best(self, sentences: Sequence[str], width: int = 5) -> list[str]:
