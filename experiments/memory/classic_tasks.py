@@ -25,7 +25,6 @@ from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -133,21 +132,21 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """A readout at every step of a backbone, whose width is in the table."""
     features = FEATURES[config.task, config.size][config.model]
     match config.model:
         case "rnn":
-            backbone = models.Recurrent(features, models.RNN)
+            backbone = models.RNN(features)
         case "gru":
-            backbone = models.Recurrent(features, models.GRU)
+            backbone = models.GRU(features)
         case "lstm":
-            backbone = models.Recurrent(features, models.LSTM)
+            backbone = models.LSTM(features)
         case "tcn":
             kernel_size, blocks = KERNEL_AND_BLOCKS.get((config.task, config.size), (3, 5))
             backbone = models.TCN(features, kernel_size, dilations=tuple(2**block for block in range(blocks)))
         case "transformer":
-            backbone = models.Transformer(features, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(features, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case "lru":
             backbone = models.LRU(features, layers=2, ring=(0.9, 0.999))
         case _:
@@ -240,7 +239,7 @@ def measure(records: list[runs.Record]) -> None:
         row = runs.scores(record, "loss", costs.mean(axis=-1)) | {"trivial": problem.trivial}
         if config.task == "multi_delay":
             row["floor"] = problem.task.floor(FEATURES[config.task, config.size][config.model])
-            bounds.require_above(row["floor"], costs.mean(axis=1), costs.std(axis=1) / TEST_BATCHES**0.5)
+            bounds.require_above(row["floor"], *bounds.mean_and_error(costs))
         record.finish(row, costs=costs)
 
 

@@ -23,7 +23,6 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
@@ -77,7 +76,7 @@ def taps(filter: str) -> tuple[float, ...]:
             return convolution.parse_filter(text)
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """All networks have 7,050 parameters, give or take 2 %."""
     match config.model:
         case "fir_1" | "fir_4" | "fir_16":
@@ -85,15 +84,15 @@ def build(config: Config) -> nn.Module:
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
         case "rnn":
-            backbone = models.Recurrent(82, models.RNN)
+            backbone = models.RNN(82)
         case "gru":
-            backbone = models.Recurrent(47, models.GRU)
+            backbone = models.GRU(47)
         case "lstm":
-            backbone = models.Recurrent(41, models.LSTM)
+            backbone = models.LSTM(41)
         case "tcn":
             backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
         case "transformer":
-            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
     return models.Regressor(backbone)

@@ -27,7 +27,6 @@ from typing import Literal, NamedTuple, assert_never, get_args
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -79,7 +78,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [config(model, K, amplitude) for K, amplitude in SYSTEMS for model in get_args(Model)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """All networks have 29,000 parameters, give or take 2.5 %, at K = 4."""
     match config.model:
         case "fir_32" | "fir_64":
@@ -87,15 +86,15 @@ def build(config: Config) -> nn.Module:
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
         case "rnn":
-            backbone = models.Recurrent(166, models.RNN)
+            backbone = models.RNN(166)
         case "gru":
-            backbone = models.Recurrent(95, models.GRU)
+            backbone = models.GRU(95)
         case "lstm":
-            backbone = models.Recurrent(82, models.LSTM)
+            backbone = models.LSTM(82)
         case "tcn":
             backbone = models.TCN(29, kernel_size=3, dilations=(1, 2, 4, 1, 2, 4))  # sees 57 steps
         case "transformer":
-            backbone = models.Transformer(42, heads=3, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(42, heads=3, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
     return models.Regressor(backbone, targets=config.K)
@@ -140,8 +139,8 @@ def measure(records: list[runs.Record]) -> None:
         }
         squared = ((predictions - np.asarray(test.targets)) ** 2).mean(axis=3)
         of_rows = np.average(squared, axis=2, weights=np.asarray(test.weight)[0])  # the same washout in every row
-        standard_error = np.hypot(of_rows.std(axis=1) / of_rows.shape[1] ** 0.5, floor.standard_error)
-        bounds.require_above(floor.error, of_rows.mean(axis=1), standard_error)
+        mean, standard_error = bounds.mean_and_error(of_rows)
+        bounds.require_above(floor.error, mean, np.hypot(standard_error, floor.standard_error))
         shown = {"targets": np.asarray(test.targets[:4]), "predictions": predictions[0][:4]}
         record.finish(row, test_r2=np.array(scores), **shown)
 

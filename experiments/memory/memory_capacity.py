@@ -19,13 +19,11 @@ Next      python experiments/memory/memory_capacity.py --model GRU LSTM --steps 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
@@ -70,28 +68,28 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, steps) for model in get_args(Model)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """A readout of all delays on 16 features."""
     return models.Regressor(backbone(config), DELAY + 1)
 
 
-def backbone(config: Config) -> nn.Module:
+def backbone(config: Config) -> models.Module:
     """16 features a step, in every architecture."""
     match config.model:
         case "delay line" | "linear RNN":
-            return models.Recurrent(FEATURES, partial(models.RNN, activation=lambda x: x))
+            return models.RNN(FEATURES, activation=jax.nn.identity)
         case "RNN" | "random .01" | "random .3" | "random 1":
-            return models.Recurrent(FEATURES, models.RNN)
+            return models.RNN(FEATURES)
         case "GRU":
-            return models.Recurrent(FEATURES, models.GRU)
+            return models.GRU(FEATURES)
         case "LSTM":
-            return models.Recurrent(FEATURES, models.LSTM)
+            return models.LSTM(FEATURES)
         case "LRU":
             return models.LRU(FEATURES, layers=2, ring=(0.9, 0.999))
         case "TCN":
             return models.TCN(FEATURES, kernel_size=3, dilations=(1, 2, 4, 8))
         case "Transformer":
-            return models.Transformer(FEATURES, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            return models.Transformer(FEATURES, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
 
@@ -111,8 +109,7 @@ def measure(records: list[runs.Record]) -> None:
     unexplained /= targets.var(axis=(0, 1))
     for record, of_record in zip(records, runs.by_record(records, unexplained), strict=True):
         explained, of_sequences = 1 - of_record.mean(axis=1), of_record.sum(axis=2)
-        standard_error = of_sequences.std(axis=1) / of_sequences.shape[1] ** 0.5
-        bounds.require_above(bounds.bessel(DELAY + 1, FEATURES), of_sequences.mean(axis=1), standard_error)
+        bounds.require_above(bounds.bessel(DELAY + 1, FEATURES), *bounds.mean_and_error(of_sequences))
         row = runs.scores(record, "capacity", explained.sum(axis=1)) | {"bound": FEATURES}
         record.finish(row, explained=explained)
 

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 from matplotlib.axes import Axes
 
-from seqjax import evaluate, losses, metrics, plot, runs
+from seqjax import evaluate, losses, metrics, models, plot, runs
 from seqjax.data.tokenizers import MARK
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.train import TrainState
@@ -18,7 +17,7 @@ HEADS = 4
 """Of a layer, at most: maps are drawn averaged over the heads of the last layer."""
 
 
-def teacher_forcing(model: nn.Module) -> LossFn:
+def teacher_forcing(model: models.Module) -> LossFn:
     """Cross-entropy of every target token, given the source and the target tokens before it."""
 
     def loss(params, batch, key):
@@ -31,7 +30,7 @@ def teacher_forcing(model: nn.Module) -> LossFn:
 
 def train(
     records: Sequence[runs.Record],
-    model: nn.Module,
+    model: models.Module,
     sample: Callable[[Key[Array, ""], int], Seq2SeqBatch],
     loss: LossFn,
     *,
@@ -51,9 +50,9 @@ def train(
     )
 
 
-def exact_matches(model: nn.Module, params: Params, batch: Seq2SeqBatch) -> Bool[np.ndarray, "runs rows"]:
+def exact_matches(model: models.Module, params: Params, batch: Seq2SeqBatch) -> Bool[np.ndarray, "runs rows"]:
     """Whether each run, decoding greedily, writes the target of each row."""
-    return (evaluate.written(model, params, batch) == np.asarray(batch.target)).all(axis=2)
+    return (evaluate.greedy(model, params, batch) == np.asarray(batch.target)).all(axis=2)
 
 
 def draw_percentages(
@@ -65,7 +64,7 @@ def draw_percentages(
 
 
 def attention_map(
-    model: nn.Module,
+    model: models.Module,
     params: Params,
     source: Int[Array | np.ndarray, "1 source"],
     target: Int[Array | np.ndarray, "1 target"],

@@ -16,7 +16,6 @@ Run       python experiments/seq2seq/bottleneck.py
 Next      python experiments/seq2seq/bottleneck.py --model attention --values reals --width 1
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, assert_never, get_args
@@ -25,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _seq2seq import draw_percentages, teacher_forcing
-from flax import linen as nn
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
@@ -71,21 +69,21 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*reals, *contexts, Config("attention", "symbols", 32, steps, seeds=seeds)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """The encoder's last state is the decoder's first, unchanged."""
-    cell = functools.partial(models.RNN, activation=_identity) if config.model == "linear" else models.GRU
+    cell = models.RNNCell(jax.nn.identity) if config.model == "linear" else models.GRUCell()
     encoder = models.Recurrent(config.width, cell)
     match config.model:
         case "linear" | "gru":
-            decoder = models.RecurrentDecoder(config.width, cell, bridge=models.HandOver)
+            decoder = models.RecurrentDecoder(config.width, cell, bridge=models.CopyState())
         case "attention":
             # The width of the scores' hidden layer does not limit what reaches the decoder, so it is fixed.
-            attention = functools.partial(models.Additive, 32)
-            decoder = models.BahdanauDecoder(config.width, cell, bridge=models.HandOver, attention=attention)
+            attention = models.AdditiveAttention(32)
+            decoder = models.BahdanauDecoder(config.width, cell, bridge=models.CopyState(), attention=attention)
         case _:
             assert_never(config.model)
     if config.values == "reals":
-        return models.RealEncoderDecoder(encoder, decoder)
+        return models.EncoderDecoderRegressor(encoder, decoder)
     return models.EncoderDecoder(encoder, decoder, 29, 29, embedding=32)
 
 
@@ -126,11 +124,11 @@ def measure(records: list[runs.Record]) -> None:
         row = runs.scores(record, "mse", tested.mean(axis=1))
         if config.model == "linear":
             row["floor"] = bounds.truncation(np.eye(LENGTH), config.width) / LENGTH
-            bounds.require_above(row["floor"], tested.mean(axis=1), tested.std(axis=1) / TEST_SEQUENCES**0.5)
+            bounds.require_above(row["floor"], *bounds.mean_and_error(tested))
         record.finish(row)
 
 
-def real_values(model: nn.Module) -> Problem:
+def real_values(model: models.Module) -> Problem:
     """White noise, reversed; the test gives the squared error of each sequence."""
 
     def apply(params, x):
@@ -149,7 +147,7 @@ def real_values(model: nn.Module) -> Problem:
     return Problem(lambda key: model.init(key, jnp.zeros((1, LENGTH, 1)), LENGTH), loss, sample, test)
 
 
-def symbols(model: nn.Module) -> Problem:
+def symbols(model: models.Module) -> Problem:
     """Symbols, reversed; the test gives the fraction of each sequence that is correct in its place."""
     task = tasks.Reversal(longest=LENGTH)
 
@@ -157,7 +155,7 @@ def symbols(model: nn.Module) -> Problem:
         """For each run and sequence, the fraction in the column of the sequence's length, NaN in the others."""
         batch = task.held_out(key, TEST_SEQUENCES)
         mask = np.asarray(batch.target_mask)
-        correct = (evaluate.written(model, params, batch) == batch.target[None]) & mask[None]
+        correct = (evaluate.greedy(model, params, batch) == batch.target[None]) & mask[None]
         correct = correct.sum(axis=2) / mask.sum(axis=1)[None]
         column = mask.sum(axis=1)[:, None] - 1 == np.array(LENGTHS)[None]
         return np.where(column[None], correct[..., None], np.nan)
@@ -189,10 +187,6 @@ def draw(records: list[runs.Record]) -> Figure:
     right.set(xlabel="symbols of the sequence", ylabel="symbols correct (%)", ylim=(0, 102))
     plot.legend(right)
     return figure
-
-
-def _identity(x):
-    return x
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ Run       python experiments/seq2seq/creature.py
 Next      python experiments/seq2seq/creature.py --translate "rasumu pype pulo repi su tiky tymine ke"
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
@@ -25,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _seq2seq import attention_map, draw_attention_map, draw_percentages, train
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -71,13 +69,13 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """About 0.47 M parameters each."""
     match config.model:
         case "context":
-            encoder, decoder = models.Recurrent(224), models.RecurrentDecoder(224, bridge=models.HandOver)
+            encoder, decoder = models.Recurrent(224), models.RecurrentDecoder(224, bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(192), models.BahdanauDecoder(160, attention=attention)
         case "transformer":
             encoder = models.Transformer(100, heads=4, layers=2, expansion=2, causal=False)
@@ -106,7 +104,7 @@ def measure(records: list[runs.Record]) -> None:
     state = train(records, model, task.sample, loss, key=train_key, rates=LEARNING_RATE)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_SENTENCES))
-    translations = evaluate.written(model, state.params, test)
+    translations = evaluate.greedy(model, state.params, test)
     exact = (translations == test.target[None]).all(axis=2)
     tokens = test.source_mask.sum(axis=1)
     by_length = [exact[:, (tokens >= low) & (tokens <= high)].mean(axis=1) for low, high in LENGTHS]
@@ -121,7 +119,7 @@ def measure(records: list[runs.Record]) -> None:
         record.finish(row, by_length=of_lengths, examples=np.array(examples), **attention)
 
 
-def attend(task: tasks.Creature, model: nn.Module, params: Params, test: Seq2SeqBatch) -> dict[str, np.ndarray]:
+def attend(task: tasks.Creature, model: models.Module, params: Params, test: Seq2SeqBatch) -> dict[str, np.ndarray]:
     """The attention map of a true translation.
 
     The sentence is the first of some length with a relative clause, which is in the middle in English and last in the
@@ -150,7 +148,7 @@ def translate(records: list[runs.Record], sentence: str) -> None:
     for record in records:
         run = runs.load(record.folder)
         params = jax.tree.map(lambda leaf: leaf[None], run.params())
-        translation = task.read_target(evaluate.written(run.model, params, batch)[0, 0])
+        translation = task.read_target(evaluate.greedy(run.model, params, batch)[0, 0])
         print(f"< {translation}   ({record.folder.name}: {100 * record.result['exact']:.1f} % exact)")
 
 

@@ -17,7 +17,6 @@ Run       python experiments/seq2seq/reversal.py
 Next      python experiments/seq2seq/reversal.py --tutorial-replica
 """
 
-import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never, get_args
@@ -26,7 +25,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from _seq2seq import attention_map, draw_attention_map, draw_percentages, exact_matches, teacher_forcing, train
-from flax import linen as nn
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
@@ -63,13 +61,13 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model=model, longest=longest, steps=steps, seeds=seeds) for model in get_args(Model)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """All have 363,000 parameters, give or take 1 %."""
     match config.model:
         case "context":
-            encoder, decoder = models.Recurrent(212), models.RecurrentDecoder(212, bridge=models.HandOver)
+            encoder, decoder = models.Recurrent(212), models.RecurrentDecoder(212, bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(192), models.BahdanauDecoder(160, attention=attention)
         case "transformer":
             encoder = models.Transformer(92, heads=4, layers=2, expansion=2, causal=False)
@@ -128,7 +126,7 @@ def draw(records: list[runs.Record]) -> Figure:
 def tutorial_replica(records: list[runs.Record]) -> None:
     """Train as the tutorial does, defects included, and the same network on the same sequences without them."""
     sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
-    encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.HandOver)
+    encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.CopyState())
     model = models.EncoderDecoder(encoder, decoder, 29, 29, embedding=256)
     source = jnp.array(sequences) + UNK
     target = jnp.concatenate([source[:, ::-1], jnp.full((5, 1), EOS)], axis=1)
@@ -153,7 +151,7 @@ def tutorial_replica(records: list[runs.Record]) -> None:
 
     def correct(params):
         batch = Seq2SeqBatch(source, target, source > 0, target > 0)
-        written = evaluate.written(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
+        written = evaluate.greedy(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
         return (written[0] == target).all(axis=1).sum()
 
     one_by_one = [(source[n : n + 1], target[n : n + 1]) for n in range(5)]

@@ -32,7 +32,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _seq2seq import attention_map, draw_attention_map
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -98,17 +97,17 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config, source_vocab: int, target_vocab: int) -> nn.Module:
+def build(config: Config, source_vocab: int, target_vocab: int) -> models.Module:
     """Bidirectional encoders; embeddings of width `features`, the target's tied to the output projection."""
     width, dropout = config.features, config.dropout
     match config.model:
         case "lstm":
-            encoder = models.Bidirectional(2 * width, models.LSTM)
-            decoder = models.RecurrentDecoder(width, models.LSTM)
+            encoder = models.Bidirectional(2 * width, models.LSTMCell())
+            decoder = models.RecurrentDecoder(width, models.LSTMCell())
         case "attention":
-            encoder = models.Bidirectional(2 * width, models.GRU)
-            attention = functools.partial(models.Additive, width)
-            decoder = models.BahdanauDecoder(width, models.GRU, attention=attention)
+            encoder = models.Bidirectional(2 * width, models.GRUCell())
+            attention = models.AdditiveAttention(width)
+            decoder = models.BahdanauDecoder(width, models.GRUCell(), attention=attention)
         case "transformer":
             dropout = dropout / 2  # it drops something in every sublayer
             shape: dict[str, Any] = {"heads": 4, "layers": 2, "expansion": 2, "dropout": dropout}
@@ -147,7 +146,7 @@ def data(corpus: Corpus, words: int, pairs: int) -> Translation:
 
 
 @functools.lru_cache(maxsize=4)
-def beam_search(model: nn.Module, longest: int, width: int):
+def beam_search(model: models.Module, longest: int, width: int):
     """Beam search, compiled for any parameters. It never writes <unk>, but the next likeliest token instead."""
 
     def decoded(params, batch):
@@ -173,7 +172,7 @@ class Hypothesis(NamedTuple):
 class Translator:
     """A trained model between two languages, for sentences of at most `longest` tokens."""
 
-    model: nn.Module
+    model: models.Module
     params: Params
     source: Language
     target: Language
@@ -217,7 +216,7 @@ def measure(records: list[runs.Record]) -> None:
     record.finish(trained | {"validation_error": float(state.opt_state.loss[0])} | row, **arrays)
 
 
-def train_model(record: runs.Record, model: nn.Module, task: Translation, buckets: Buckets) -> TrainState:
+def train_model(record: runs.Record, model: models.Module, task: Translation, buckets: Buckets) -> TrainState:
     """Train with teacher forcing, and validate by the fraction of wrong tokens."""
     config: Config = record.config
     validation = task.batch(task.pairs.validation[:512])
