@@ -18,11 +18,12 @@ Next      python experiments/memory/convolution_memory.py --filter "0, 0, 0, 0.5
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _networks import network
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
@@ -83,19 +84,8 @@ def build(config: Config) -> models.Module:
             raise ValueError(
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
-        case "rnn":
-            backbone = models.RNN(82)
-        case "gru":
-            backbone = models.GRU(47)
-        case "lstm":
-            backbone = models.LSTM(41)
-        case "tcn":
-            backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
-        case "transformer":
-            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary())
-        case _:
-            assert_never(config.model)
-    return models.Regressor(backbone)
+        case name:
+            return models.Regressor(network(name))
 
 
 def measure(records: list[runs.Record]) -> None:

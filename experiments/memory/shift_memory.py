@@ -17,10 +17,11 @@ Next      python experiments/memory/shift_memory.py --model gru --delay 16 --ste
 """
 
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from _networks import network
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
@@ -77,18 +78,8 @@ def build(config: Config) -> models.Module:
     match config.model:
         case "linear_4" | "linear_16":
             backbone = models.RNN(int(config.model.removeprefix("linear_")), activation=jax.nn.identity)
-        case "rnn":
-            backbone = models.RNN(82)
-        case "gru":
-            backbone = models.GRU(47)
-        case "lstm":
-            backbone = models.LSTM(41)
-        case "tcn":
-            backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
-        case "transformer":
-            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary())
-        case _:
-            assert_never(config.model)
+        case name:
+            backbone = network(name)
     return models.Regressor(backbone)
 
 
