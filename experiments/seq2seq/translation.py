@@ -184,7 +184,7 @@ class Translator:
     def __call__(self, sentences: list[str], width: int = 5) -> list[list[Found]]:
         """Translations of each sentence, the best first, by beam search with a length penalty of 0.6."""
         decoded = functools.partial(decoding(self.model, self.longest, width), self.params)
-        found = evaluate.in_chunks(decoded, self.source.batch(sentences, self.longest), batch_size=128)
+        found = evaluate.in_chunks(decoded, self.source.encode(sentences, self.longest), batch_size=128)
         return [
             [Found(self.target.text(ids), ids[:length], float(p)) for ids, length, p in zip(*row, strict=True)]
             for row in zip(found.tokens, found.lengths, found.log_probability, strict=True)
@@ -193,7 +193,7 @@ class Translator:
     def look(self, sentence: str) -> dict[str, np.ndarray]:
         """Where the model looks while it writes its best translation: a map a head, and the tokens of both sides."""
         written = self([sentence])[0][0].ids
-        read, mask = self.source.batch([sentence])
+        read, mask = self.source.encode([sentence])
         found: Any = self.model.apply(self.params, read, written[None], source_mask=mask, method="align")
         return {
             "attention": np.asarray(found.weights[0]),
@@ -210,7 +210,7 @@ def measure(records: list[runs.Record]) -> None:
     record.keep("source.json", task.source.to_json())
     record.keep("target.json", task.target.to_json())
     model = build(config, len(task.source.vocabulary), len(task.target.vocabulary))
-    buckets, validation = task.buckets(config.batch_size, 4), task.batch(task.pairs.validation[:512])
+    buckets, validation = task.buckets(config.batch_size, 4), task.encode(task.pairs.validation[:512])
     per_call = min(50, buckets.per_epoch)
     steps = config.epochs * buckets.per_epoch // per_call * per_call
 
@@ -243,7 +243,7 @@ def measure(records: list[runs.Record]) -> None:
     references = corpora.references(task.pairs.test)
     sources, given = list(references), list(references.values())
     shown = SEED_SENTENCES if config.corpus == "spa-eng" else {source: references[source][0] for source in sources[:3]}
-    longest = 5 + max(side.shape[1] for part in (*buckets.parts, task.batch(task.pairs.test)) for side in part[:2])
+    longest = 5 + max(side.shape[1] for part in (*buckets.parts, task.encode(task.pairs.test)) for side in part[:2])
     translator = Translator(model, params, task.source, task.target, longest)
     said = [found[0].text for found in translator([*sources, *shown])]
     greedy = [found[0].text for found in translator(sources, width=1)]

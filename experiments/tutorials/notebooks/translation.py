@@ -132,7 +132,7 @@ if folder:
     )
     print(f"{len(spanish.pairs.train):,} pairs to learn from, {len(spanish.pairs.test)} to be tested")
     sizes = [len(side.vocabulary) for side in (spanish.source, spanish.target)]
-    sample, test = spanish.buckets(64, 1), spanish.batch(spanish.pairs.test)
+    sample, test = spanish.buckets(64, 1), spanish.encode(spanish.pairs.test)
     read_source, read_target = spanish.source.text, spanish.target.text
     meant = corpora.references(spanish.pairs.test)
     references = [meant[pair.source] for pair in spanish.pairs.test]
@@ -218,7 +218,7 @@ for n in range(5):
 
 # %%
 if folder:
-    ids, real = spanish.source.batch(list(SEED_SENTENCES))
+    ids, real = spanish.source.encode(list(SEED_SENTENCES))
     found = beam(attentive, attentive_params, jnp.asarray(ids), jnp.asarray(real), length, 5).tokens[:, 0]
     for (sentence, reference), tokens in zip(SEED_SENTENCES.items(), np.asarray(found), strict=True):
         unknown = spanish.source.warning(sentence)
