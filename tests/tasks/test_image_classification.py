@@ -8,8 +8,8 @@ import pytest
 
 from seqjax import tasks
 from seqjax.data.batching import epoch_rows
-from seqjax.data.language import Language
 from seqjax.data.images import Images, Rows
+from seqjax.data.language import Language
 from seqjax.tasks import ImageClassification, Shapes
 from seqjax.tasks.image_classification import SHAPES
 from seqjax.types import Batches

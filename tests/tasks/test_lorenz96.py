@@ -79,7 +79,7 @@ def start(task, batch, time):
 
 
 def linear(eps, time, step=0.1):
-    """With K = 1 and equal z: response of y to a unit forcing held for one sample, and the decay of (y, z) over `time` samples."""
+    """Of K = 1 with equal z: response of y to a unit forcing held for one sample, and the decay over `time` samples."""
     rates = np.array([[-1, -1], [1 / eps, -1 / eps]])
     decay = expm(rates * step)
     state, kernel = np.linalg.solve(rates, (decay - np.eye(2)) @ [1.0, 0.0]), []
