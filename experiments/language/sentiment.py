@@ -158,7 +158,7 @@ def measure(records: list[runs.Record]) -> None:
         return
     model = build(config, len(task.language.vocabulary))
     batches = task.batches(config.batch_size, word_dropout=config.word_dropout)
-    validation, test = task.batch(task.validation), task.batch(task.test)
+    validation, test = task.encode(task.validation), task.encode(task.test)
     per_epoch = len(task.train) // config.batch_size
     steps = config.epochs * per_epoch
 
@@ -263,7 +263,7 @@ def classify(records: list[runs.Record], sentence: str) -> None:
     if warning := language.warning(sentence):
         print(f"warning: {warning}", file=sys.stderr)
     model, loaded = build(record.config, len(language.vocabulary)), runs.load(record.folder)
-    batch = Sentiment(language, [], [], []).batch([Example(sentence, 0)])
+    batch = Sentiment(language, [], [], []).encode([Example(sentence, 0)])
     logits = [model.apply(loaded.params(seed), batch.inputs, mask=batch.mask) for seed in range(record.config.seeds)]
     odds = np.diff(np.asarray(logits, np.float64)[:, 0])[:, 0]
     positive = 1 / (1 + np.exp(-odds))

@@ -167,7 +167,7 @@ def measure(records: list[runs.Record]) -> None:
     state = runs.fit(records, *sweep.keep_best(state, advance, validate), steps)
 
     params, tag = sweep.chosen(state), jax.jit(functools.partial(guessed, model))
-    test, unseen = task.batch(task.test), task.unseen(task.test)
+    test, unseen = task.encode(task.test), task.unseen(task.test)
     mask, labels = np.asarray(test.mask), np.asarray(test.labels)
     guesses = np.stack(
         [

@@ -181,7 +181,7 @@ class Translator:
     def hypotheses(self, sentences: Sequence[str], width: int = 5) -> list[list[Hypothesis]]:
         """Translations of each sentence, the best first, by beam search with a length penalty of 0.6."""
         decoded = functools.partial(beam_search(self.model, self.longest, width), self.params)
-        beams = evaluate.in_chunks(decoded, self.source.batch(sentences, self.longest), batch_size=128)
+        beams = evaluate.in_chunks(decoded, self.source.encode(sentences, self.longest), batch_size=128)
         return [
             [Hypothesis(self.target.text(ids), ids[:length], float(p)) for ids, length, p in zip(*row, strict=True)]
             for row in zip(beams.tokens, beams.lengths, beams.log_probability, strict=True)
@@ -194,7 +194,7 @@ class Translator:
     def attention_map(self, sentence: str) -> dict[str, np.ndarray]:
         """The attention weights of the best translation, and the tokens of both sides."""
         target = self.hypotheses([sentence])[0][0].ids[None]
-        source, mask = self.source.batch([sentence])
+        source, mask = self.source.encode([sentence])
         vocabularies = self.source.vocabulary, self.target.vocabulary
         return attention_map(self.model, self.params, source, target, vocabularies, mask)
 
@@ -210,7 +210,7 @@ def measure(records: list[runs.Record]) -> None:
     model, buckets = build(config, **sizes), task.buckets(config.batch_size, 4)
     state = train_model(record, model, task, buckets)
     params, last = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (sweep.chosen(state), state.params))
-    longest = 5 + max(side.shape[1] for part in (*buckets.parts, task.batch(task.pairs.test)) for side in part[:2])
+    longest = 5 + max(side.shape[1] for part in (*buckets.parts, task.encode(task.pairs.test)) for side in part[:2])
     row, arrays = score(record, Translator(model, params, task.source, task.target, longest), last, task)
     trained = {"learning_rate": record.learning_rate, "parameters": record.parameters}
     record.finish(trained | {"validation_error": float(state.opt_state.loss[0])} | row, **arrays)
@@ -219,7 +219,7 @@ def measure(records: list[runs.Record]) -> None:
 def train_model(record: runs.Record, model: models.Module, task: Translation, buckets: Buckets) -> TrainState:
     """Train with teacher forcing, and validate by the fraction of wrong tokens."""
     config: Config = record.config
-    validation = task.batch(task.pairs.validation[:512])
+    validation = task.encode(task.pairs.validation[:512])
     per_call = min(50, buckets.per_epoch)
 
     def logits(params, batch, **options):

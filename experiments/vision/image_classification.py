@@ -133,7 +133,7 @@ def measure(records: list[runs.Record]) -> None:
             SHAPES,
         )
     else:
-        validation, test = task.batch(task.rows.validation), task.batch(task.rows.test)
+        validation, test = task.standardise(task.rows.validation), task.standardise(task.rows.test)
         padding = (4 if config.data == "cifar" else 2) if config.augment else 0
         batches = task.batches(config.batch_size, Augment(padding, config.augment and config.data != "mnist"))
         shown, classes = task.images.pixels[task.rows.test], task.images.classes

@@ -151,7 +151,7 @@ def measure(records: list[runs.Record]) -> None:
     guess = jax.jit(lambda params, pixels: jnp.argmax(logits(params, pixels), axis=1))
 
     def scores(run, rows):
-        params, batch = jax.tree.map(lambda leaf: leaf[run], state.params), task.batch(rows)
+        params, batch = jax.tree.map(lambda leaf: leaf[run], state.params), task.standardise(rows)
         guesses = evaluate.in_chunks(functools.partial(guess, params), np.asarray(batch.inputs), batch_size=500)
         return metrics.accuracy(batch.labels, guesses)
 
