@@ -1,14 +1,12 @@
 """What the two captioning experiments share: beam search, and the figure of attention during decoding."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
-from matplotlib.axes import Axes
 
 from seqjax import decode, plot
 from seqjax.types import SOS, UNK, Params
@@ -23,7 +21,7 @@ def beam_search(model: nn.Module, params: Params, images: Any, length: int) -> I
 
 
 def draw_attention(
-    row: Sequence[Axes] | np.ndarray,
+    row: np.ndarray,
     image: Float[np.ndarray, "height width channels"],
     text: str,
     weights: Float[np.ndarray, "target places"],
@@ -32,6 +30,7 @@ def draw_attention(
     """Fill a whole row of a figure with an image, once for each word of its caption, lit by the attention for the word.
 
     Args:
+        row: its axes, of which the first remains.
         weights: of each token, on the places of a square grid row by row.
     """
     ax, *others = row
