@@ -79,12 +79,12 @@ class Part(NamedTuple):
     """Some of ShapeWorld's images.
 
     Attributes:
-        said: for each image all of its captions, and whether they are true.
-        known: the captions of the three kinds.
+        agreement: for each image all of its captions, and whether they are true.
+        known: the same for captions of the three kinds.
     """
 
     images: np.ndarray
-    said: list[dict[str, bool]]
+    agreement: list[dict[str, bool]]
     known: list[dict[str, bool]]
 
     @property
@@ -110,7 +110,7 @@ def data() -> tuple[Part, Part, Part]:
 
 
 @functools.lru_cache(maxsize=1)
-def writing(model: nn.Module):
+def write(model: nn.Module):
     """`(params, images) -> ids` of the best caption of each image with values from 0 to 255, compiled."""
     return jax.jit(lambda params, images: _captions.beam_search(model, params, fold(images / 255.0), LENGTH))
 
@@ -122,14 +122,14 @@ def measure(records: list[runs.Record]) -> None:
     model = build(record.config)
     params = fit(record, learned, validation, model)
 
-    ids = evaluate.in_chunks(functools.partial(writing(model), params), test.images)
+    ids = evaluate.in_chunks(functools.partial(write(model), params), test.images)
     texts = [" ".join(worlds.WORDS.decode(row)) for row in ids]
     seen = [worlds.recognise(image) for image in test.images]
 
     def is_true(text: str, place: int) -> bool:
         statement = worlds.parse(text)
         judged = statement is not None and worlds.holds(statement, seen[place])
-        return test.said[place].get(text, judged)
+        return test.agreement[place].get(text, judged)
 
     right = [is_true(text, place) for place, text in enumerate(texts)]
     true = metrics.share(sum(right), len(right))
@@ -144,10 +144,10 @@ def measure(records: list[runs.Record]) -> None:
         "high": true.high,
         # Captions of another image: those that are true by chance.
         "true_elsewhere": 100 * np.mean([is_true(text, place - 1) for place, text in enumerate(texts)]),
-        "by_file": sum(text in given for text, given in zip(texts, test.said, strict=True)),
+        "by_file": sum(text in given for text, given in zip(texts, test.agreement, strict=True)),
         "distinct": len(set(texts)),
         "judge_agrees": 100 * np.mean(agrees),
-        **offered(model, params, test),
+        **pick_likeliest(model, params, test),
         "bleu": metrics.translation(*map(list, zip(*references, strict=True)), resamples=1).bleu.value,
     }
     pictured = max(range(len(texts)), key=lambda n: (right[n], len(texts[n])))  # of the true captions the longest
@@ -186,21 +186,21 @@ def fit(record: runs.Record, learned: Part, validation: Part, model: nn.Module) 
     return jax.tree.map(itemgetter(0), sweep.chosen(state))
 
 
-def offered(model: nn.Module, params: Any, test: Part) -> dict[str, float]:
+def pick_likeliest(model: nn.Module, params: Any, test: Part) -> dict[str, float]:
     """How often the caption in the file with the highest probability for an image is true."""
     mixed = [given if len(set(given.values())) == 2 else {} for given in test.known]
-    asked = Captioning.of(test.images, [[*given] for given in mixed])
+    candidates = Captioning.of(test.images, [[*given] for given in mixed])
     agrees = np.array([label for given in mixed for label in given.values()])
 
     @jax.jit
-    def likely(rows):
+    def log_probability(rows):
         images, target = rows
         step = functools.partial(model.apply, params, method="step")
         carry = model.apply(params, fold(images / 255.0), None, LENGTH, method="begin")
         return decode.score(step, carry, jnp.full(len(target), SOS), target, target != PAD)
 
-    scores = evaluate.in_chunks(likely, (test.images[asked.image], asked.target), batch_size=64)
-    each = [asked.image == image for image in np.unique(asked.image)]
+    scores = evaluate.in_chunks(log_probability, (test.images[candidates.image], candidates.target), batch_size=64)
+    each = [candidates.image == image for image in np.unique(candidates.image)]
     picked = metrics.share(sum(bool(agrees[own][scores[own].argmax()]) for own in each), len(each))
     return {
         "picked_true": picked.value,
@@ -218,7 +218,7 @@ def caption(records: list[runs.Record], path: str) -> None:
         raise ValueError(f"{path}: {error}") from None
     for record in records:
         run = runs.load(record.folder)
-        ids = writing(run.model)(run.params(), image[None])
+        ids = write(run.model)(run.params(), image[None])
         text = " ".join(worlds.WORDS.decode(np.asarray(ids)[0]))
         print(f"{text}   ({record.folder.name}: {record.result['judged_true']:.1f} % true)")
 
