@@ -1,4 +1,4 @@
-"""Which architecture is the best language model of short training, and does any beat n-grams?
+"""Which architecture is the best language model after short training, and does any beat n-grams?
 
 Paper     Karpathy, nanoGPT (github.com/karpathy/nanoGPT, README: Tiny Shakespeare on a CPU); Kneser & Ney 1995; Bai,
           Kolter & Koltun 2018, arXiv:1803.01271, table 1
