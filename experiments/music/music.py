@@ -115,12 +115,19 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
+class LogisticRegression(nn.Conv):
+    """Logistic regression of all keys on the last steps."""
+
+    def __call__(self, inputs, *, mask=None, train=False):
+        return super().__call__(inputs)
+
+
 def build(config: Config) -> nn.Module:
     """About 0.3 M parameters each, as in the paper, except logistic regression on the last steps."""
     dropout = config.dropout
     match config.model:
         case "logistic":
-            return nn.Conv(KEYS, (LAST_STEPS,), padding="CAUSAL")
+            return LogisticRegression(KEYS, (LAST_STEPS,), padding="CAUSAL")
         case "rnn":
             backbone = models.Recurrent(287, models.RNN, layers=2, dropout=dropout)
         case "gru":
@@ -170,7 +177,7 @@ def measure(records: list[runs.Record]) -> None:
     @jax.jit
     def costs(params, batch):
         """The NLL of each piece."""
-        logits = apply(model, params, batch)
+        logits = model.apply(params, batch.inputs, mask=batch.mask)
         each = jax.vmap(lambda *row: losses.binary_cross_entropy(*(part[None] for part in row)))
         return each(logits, batch.targets, batch.mask)
 
@@ -202,11 +209,12 @@ def fit(records: list[runs.Record], parts: Parts, model: nn.Module) -> train.Tra
     per_call = epoch * max(1, config.epochs // 40)
 
     def loss(params, batch, key):
-        logits = apply(model, params, batch, train=True, rngs={"dropout": key})
+        logits = model.apply(params, batch.inputs, mask=batch.mask, train=True, rngs={"dropout": key})
         return losses.binary_cross_entropy(logits, batch.targets, batch.mask)
 
     def validate(params):
-        return losses.binary_cross_entropy(apply(model, params, held_out), held_out.targets, held_out.mask), {}
+        logits = model.apply(params, held_out.inputs, mask=held_out.mask)
+        return losses.binary_cross_entropy(logits, held_out.targets, held_out.mask), {}
 
     return runs.train_group(
         records,
@@ -220,13 +228,6 @@ def fit(records: list[runs.Record], parts: Parts, model: nn.Module) -> train.Tra
         vectorise=config.model in ("rnn", "gru", "lstm"),
         validate=validate,
     )
-
-
-def apply(model, params, batch, **options):
-    """The logits of the keys; logistic regression has neither mask nor dropout."""
-    if isinstance(model, nn.Conv):
-        return model.apply(params, batch.inputs)
-    return model.apply(params, batch.inputs, mask=batch.mask, **options)
 
 
 def sample(model: nn.Module, params: Params, prompt: Roll) -> Roll:

@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array
 from matplotlib.figure import Figure
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep
@@ -109,10 +110,10 @@ def data() -> tuple[Part, Part, Part]:
     return train, validation, test
 
 
-@functools.lru_cache(maxsize=1)
-def write(model: nn.Module):
-    """`(params, images) -> ids` of the best caption of each image with values from 0 to 255, compiled."""
-    return jax.jit(lambda params, images: _captions.beam_search(model, params, fold(images / 255.0), LENGTH))
+@functools.partial(jax.jit, static_argnums=0)
+def write(model: nn.Module, params: Params, images: Array) -> Array:
+    """The best caption of each image with values from 0 to 255, as ids."""
+    return _captions.beam_search(model, params, fold(images / 255.0), LENGTH)
 
 
 def measure(records: list[runs.Record]) -> None:
@@ -122,7 +123,7 @@ def measure(records: list[runs.Record]) -> None:
     model = build(record.config)
     params = fit(record, learned, validation, model)
 
-    ids = evaluate.in_chunks(functools.partial(write(model), params), test.images)
+    ids = evaluate.in_chunks(functools.partial(write, model, params), test.images)
     texts = [" ".join(worlds.WORDS.decode(row)) for row in ids]
     seen = [worlds.recognise(image) for image in test.images]
 
@@ -218,7 +219,7 @@ def caption(records: list[runs.Record], path: str) -> None:
         raise ValueError(f"{path}: {error}") from None
     for record in records:
         run = runs.load(record.folder)
-        ids = write(run.model)(run.params(), image[None])
+        ids = write(run.model, run.params(), image[None])
         text = " ".join(worlds.WORDS.decode(np.asarray(ids)[0]))
         print(f"{text}   ({record.folder.name}: {record.result['judged_true']:.1f} % true)")
 
