@@ -99,16 +99,13 @@ def measure(records: list[runs.Record]) -> None:
         rates=LEARNING_RATE,
     )
     logits = evaluate.predict(model.apply, state.params, test.inputs)
-    right = 100.0 * (logits.argmax(axis=-1) == np.asarray(test.labels)[None])
+    right = 1.0 * (logits.argmax(axis=-1) == np.asarray(test.labels)[None])
     for record, of_record in zip(records, runs.by_record(records, right), strict=True):
         nouns = of_record[:, :, task.nouns]  # seeds, sequences, clauses
-        if config.model in CAUSAL:  # better than any causal model can be: it has seen the future
-            wrong = 100 - nouns.mean(axis=2)
-            bounds.require_above(
-                100 - 100 * task.ceiling, wrong.mean(axis=1), wrong.std(axis=1) / len(test.labels) ** 0.5
-            )
+        if config.model in CAUSAL:  # a model above this has seen the future
+            bounds.require_below(task.ceiling, *bounds.mean_and_error(nouns.mean(axis=2)))
         row = runs.scores(record, "nouns", nouns.mean(axis=(1, 2))) | {
-            "ceiling": 100 * task.ceiling,
+            "ceiling": task.ceiling,
             "others": float(of_record[:, :, ~task.nouns].mean()),
         }
         record.finish(row, by_clause=nouns.mean(axis=1))
@@ -124,11 +121,11 @@ def draw(records: list[runs.Record]) -> Figure:
         if not line:
             continue
         aside = 0.16 * (style - 1.5)  # side by side, not on top of each other
-        columns = [[record.result[name] for record in line] for name in ("nouns", "low", "high")]
+        columns = [[100 * record.result[name] for record in line] for name in ("nouns", "low", "high")]
         label = f"{LABEL[model]} ({line[0].result['parameters']:,})"
         places = [distances.index(record.config.distance) + aside for record in line]
         plot.points(left, places, *columns, label=label, style=style)
-        bands = [metrics.band(column) for column in line[-1].arrays["by_clause"].T]
+        bands = [metrics.band(100 * column) for column in line[-1].arrays["by_clause"].T]
         places = [clause + aside for clause in range(1, len(bands) + 1)]
         plot.points(right, places, *zip(*bands, strict=True), label=LABEL[model], style=style)
     known = {"label": "the most a causal tagger can reach", "linestyle": "--"}

@@ -113,8 +113,7 @@ def measure(records: list[runs.Record]) -> None:
     for index, record in enumerate(records):
         explained = 1 - missed[index].mean(axis=1)
         of_sequences = missed[index].sum(axis=2)
-        standard_error = of_sequences.std(axis=1) / of_sequences.shape[1] ** 0.5
-        bounds.require_above(bounds.bessel(DELAY + 1, FEATURES), of_sequences.mean(axis=1), standard_error)
+        bounds.require_above(bounds.bessel(DELAY + 1, FEATURES), *bounds.mean_and_error(of_sequences))
         total = metrics.band(explained.sum(axis=1))
         row = {
             "learning_rate": group[index].rate,

@@ -77,7 +77,7 @@ def build(config: Config) -> nn.Module:
     """All but the linear ones have 7,050 parameters, give or take 2 %."""
     match config.model:
         case "linear_4" | "linear_16":
-            linear = partial(models.RNN, activation=_identity)
+            linear = partial(models.RNN, activation=jax.nn.identity)
             backbone = models.Recurrent(int(config.model.removeprefix("linear_")), linear)
         case "rnn":
             backbone = models.Recurrent(82, models.RNN)
@@ -123,7 +123,7 @@ def measure(records: list[runs.Record]) -> None:
         row |= {"validation_mse": metrics.band(validation.mean(axis=1)).median, "zero_predictor": task.zero_loss()}
         if config.model.startswith("linear"):
             row["floor"] = task.floor(int(config.model.removeprefix("linear_")))
-            bounds.require_above(row["floor"], test.mean(axis=1), test.std(axis=1) / test.shape[1] ** 0.5)
+            bounds.require_above(row["floor"], *bounds.mean_and_error(test))
         record.finish(row, test_mse=test.mean(axis=1))
 
 
@@ -155,10 +155,6 @@ def draw(records: list[runs.Record]) -> Figure:
     plot.baseline(ax, every, zero, label="zero predictor")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
-
-
-def _identity(x):
-    return x
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def measure(records: list[runs.Record]) -> None:
         errors = ((found - np.asarray(test.targets)) ** 2).mean(axis=(2, 3))  # runs, rows
         if config.model == "linear_rnn":
             own = bounds.hankel(kernels[index], LINEAR_STATES, _weight())
-            bounds.require_above(own, errors.mean(axis=1), errors.std(axis=1) / errors.shape[1] ** 0.5)
+            bounds.require_above(own, *bounds.mean_and_error(errors))
         error = metrics.band(errors.mean(axis=1))
         row = {
             "learning_rate": group[index].rate,

@@ -136,7 +136,7 @@ def kernel(target: Target) -> np.ndarray:
 
 def build(config: Config, code: int = WIDEST) -> nn.Module:
     """Two recurrent sides and the code between them; attention also shows the decoder all states of the encoder."""
-    linear = partial(models.RNN, activation=_identity)
+    linear = partial(models.RNN, activation=jax.nn.identity)
     bridge = partial(models.Narrow, code)
     match config.model:
         case "constructed" | "linear":
@@ -332,10 +332,6 @@ def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
             bands = zip(*[metrics.band(np.array(row) / record.result["floor"] - 1) for row in losses], strict=True)
             plot.curve(ax, steps, *bands, label=label, style=style, markers=False)
     plot.legend(ax)
-
-
-def _identity(x):
-    return x
 
 
 if __name__ == "__main__":

@@ -39,5 +39,5 @@ def draw_attention(
     place = ax.get_subplotspec()
     ax.set_subplotspec(place.get_gridspec()[place.rowspan.start, :])
     words, side = [*text.split(), "end"], int(weights.shape[-1] ** 0.5)
-    plot.attended(ax, image, weights[: len(words)].reshape(-1, side, side), words)
+    plot.attention_overlay(ax, image, weights[: len(words)].reshape(-1, side, side), words)
     ax.set_title(title, fontsize=10)

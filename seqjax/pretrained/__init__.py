@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from seqjax import convert, models, tasks
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.types import Params
 
 ShiftName = Literal["shift_rnn_8_32", "shift_tcn_32_128", "shift_transformer_32_128"]

@@ -3,9 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from seqjax.data.text import Characters, Vocabulary
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import Characters
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.runs.scripts import import_script
-from seqjax.tasks import Language
 
 
 def test_a_prompt_with_unknown_characters_is_refused():

@@ -47,7 +47,7 @@ def test_response_is_what_the_network_says_to_impulses(key):
 
 
 def test_response_of_constructed_weights_is_on_the_floor():
-    """I3: and so is the network that they are loaded into."""
+    """So is the network into which they are loaded."""
     matrix = np.random.default_rng(0).normal(size=(TARGET, SOURCE))
     params = jax.tree.map(jnp.asarray, fits.encoder_decoder(matrix, CODE).params())
     floor = bounds.truncation(matrix, CODE)

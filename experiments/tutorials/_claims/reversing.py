@@ -258,7 +258,7 @@ def looks_at_padding(seeds: int, steps: int) -> Finding:
         of_case = jax.tree.map(lambda leaf: leaf[chosen], params)  # noqa: B023
         for padding in (0, 2, 6, 14):
             batch = _padded(rows, padding, masked=masked)
-            right = (evaluate.written(model, of_case, batch) == rows.target[None]).all(axis=2)
+            right = (evaluate.greedy(model, of_case, batch) == rows.target[None]).all(axis=2)
             shares[name, padding] = metrics.band(1 - right.mean(axis=1))
     ours, fixed = shares["no mask", 14], shares["mask", 14]
     alone = shares["no mask", 0].median
