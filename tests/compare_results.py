@@ -23,7 +23,7 @@ EXPERIMENTS = {"classic": "classic_tasks", "addition": "digit_sums", "seed_audit
 COLUMNS: dict[str, str] = {}
 """Old name of a column of any experiment: new name."""
 
-PATHS: dict[str, str] = {}
+PATHS = {"attention": "attend", "bridge": "first", "positions": "Learned_0"}
 """New name of a module or parameter: the old one."""
 
 ROUND_OFF = 1e-6
@@ -33,7 +33,7 @@ ROUND_OFF = 1e-6
 def run(script: str, arguments: list[str]) -> None:
     """Run a script as if its modules had their old names."""
     fold_in = scope._fold_in_static
-    scope._fold_in_static = lambda rng, path: fold_in(rng, [PATHS.get(part, part) for part in path])
+    scope._fold_in_static = lambda rng, path: fold_in(rng, [PATHS.get(str(part), part) for part in path])
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))
     runpy.run_path(script, run_name="__main__")

@@ -51,14 +51,14 @@ def parts(explorer: explore.Explorer) -> Parts:
 
 @functools.cache
 def regressor() -> tuple[Any, Any]:
-    model = models.Regressor(models.Recurrent(3, models.RNN))
+    model = models.Regressor(models.RNN(3))
     return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 1)))
 
 
 @functools.cache
 def writer(tokenizer: Any, prefix: tuple[int, ...] = ()) -> explore.Writer:
     language = Language(tokenizer, Vocabulary.count([tokenizer.split(TEXT)]))
-    model = models.LanguageModel(models.Recurrent(6, models.RNN), len(language.vocabulary), embedding=4)
+    model = models.LanguageModel(models.RNN(6), len(language.vocabulary), embedding=4)
     params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 4), jnp.int32))
     return explore.Writer(model, params, language, window=5, prefix=prefix)
 
@@ -315,7 +315,7 @@ def test_trajectories_that_blew_up_are_neither_shown_nor_counted_and_the_filter_
 
 def test_parameters_that_are_not_the_models_are_all_named():
     model, params = regressor()
-    wide = models.Regressor(models.Recurrent(4, models.RNN))
+    wide = models.Regressor(models.RNN(4))
     with pytest.raises(ValueError) as told:
         explore.ShiftEvaluation(wide, params, SHIFT)
     assert str(told.value).startswith("params must be those of the model:\n")
@@ -341,7 +341,7 @@ def test_parameters_may_be_a_file(tmp_path):
     opened = explore.LorenzEvaluation(model, str(path), LORENZ)
     jax.tree.map(np.testing.assert_array_equal, opened.params, params)
     jax.tree.map(np.testing.assert_array_equal, explore.ShiftEvaluation(model, path, SHIFT).params, params)
-    wide = models.Regressor(models.Recurrent(4, models.RNN))
+    wide = models.Regressor(models.RNN(4))
     with pytest.raises(ValueError, match=r"expected float32\[4, 4\], found float32\[3, 3\]"):
         explore.ShiftEvaluation(wide, path, SHIFT)
     path.write_bytes(path.read_bytes()[:-4])
@@ -350,11 +350,11 @@ def test_parameters_may_be_a_file(tmp_path):
 
 
 def test_a_model_with_another_output_width_than_the_task_is_refused():
-    model = models.Regressor(models.Recurrent(3, models.RNN), targets=2)
+    model = models.Regressor(models.RNN(3), targets=2)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 1)))
     with pytest.raises(ValueError, match="model must return 1 values at each step, got 2"):
         explore.ShiftEvaluation(model, params, SHIFT)
-    narrow = models.Regressor(models.Recurrent(3, models.RNN))
+    narrow = models.Regressor(models.RNN(3))
     reads_two = jax.eval_shape(narrow.init, jax.random.key(0), jnp.zeros((1, 4, 2)))
     with pytest.raises(ValueError, match="model must return 2 values at each step, got 1"):
         explore.LorenzEvaluation(narrow, reads_two, Lorenz96(K=2))

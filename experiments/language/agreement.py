@@ -69,9 +69,9 @@ def build(config: Config) -> nn.Module:
     """A tagger; GRUs of about 10,000 parameters, Transformers of 17,000."""
     match config.model:
         case "forward_gru":
-            backbone = models.Recurrent(48, models.GRU)
+            backbone = models.GRU(48)
         case "both_ways_gru":
-            backbone = models.Bidirectional(64, models.GRU)
+            backbone = models.Bidirectional(64, models.GRUCell())
         case "causal_transformer" | "transformer":
             causal = config.model == "causal_transformer"
             backbone = models.Transformer(32, heads=4, layers=2, expansion=2, causal=causal)

@@ -111,11 +111,11 @@ def build(config: Config, vocab: int) -> nn.Module:
     depth: dict[str, Any] = {"layers": 2 if small else 3, "dropout": config.dropout}
     match config.model:
         case "rnn":
-            backbone = models.Recurrent(491 if small else 1420, models.RNN, **depth)
+            backbone = models.RNN(491 if small else 1420, **depth)
         case "gru":
-            backbone = models.Recurrent(277 if small else 804, models.GRU, **depth)
+            backbone = models.GRU(277 if small else 804, **depth)
         case "lstm":
-            backbone = models.Recurrent(238 if small else 694, models.LSTM, **depth)
+            backbone = models.LSTM(238 if small else 694, **depth)
         case "tcn":
             dilations = (1, 2, 4, 8) if small else (1, 2, 4, 8, 16, 32)  # 61 and 253 tokens are seen
             backbone = models.TCN(184 if small else 548, 3, dilations, dropout=config.dropout)
@@ -125,7 +125,7 @@ def build(config: Config, vocab: int) -> nn.Module:
         case "transformer":
             width, heads, layers = (128, 4, 4) if small else (384, 6, 6)
             shape: dict[str, Any] = {"heads": heads, "layers": layers, "dropout": config.dropout}
-            backbone = models.Transformer(width, positions=models.Rotary, **shape)
+            backbone = models.Transformer(width, positions=models.Rotary(), **shape)
         case _:
             assert_never(config.model)
     embedding = 128 if small else 384

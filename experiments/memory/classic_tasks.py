@@ -144,16 +144,16 @@ def build(config: Config) -> nn.Module:
     features = FEATURES[config.task, config.size][config.model]
     match config.model:
         case "rnn":
-            backbone = models.Recurrent(features, models.RNN)
+            backbone = models.RNN(features)
         case "gru":
-            backbone = models.Recurrent(features, models.GRU)
+            backbone = models.GRU(features)
         case "lstm":
-            backbone = models.Recurrent(features, models.LSTM)
+            backbone = models.LSTM(features)
         case "tcn":
             kernel_size, blocks = KERNEL_AND_BLOCKS.get((config.task, config.size), (3, 5))
             backbone = models.TCN(features, kernel_size, dilations=tuple(2**block for block in range(blocks)))
         case "transformer":
-            backbone = models.Transformer(features, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(features, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case "lru":
             backbone = models.LRU(features, layers=2, ring=(0.9, 0.999))
         case _:

@@ -91,15 +91,15 @@ def build(config: Config) -> nn.Module:
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
         case "rnn":
-            backbone = models.Recurrent(166, models.RNN)
+            backbone = models.RNN(166)
         case "gru":
-            backbone = models.Recurrent(95, models.GRU)
+            backbone = models.GRU(95)
         case "lstm":
-            backbone = models.Recurrent(82, models.LSTM)
+            backbone = models.LSTM(82)
         case "tcn":
             backbone = models.TCN(29, kernel_size=3, dilations=(1, 2, 4, 1, 2, 4))  # sees 57 steps
         case "transformer":
-            backbone = models.Transformer(42, heads=3, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(42, heads=3, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
     return models.Regressor(backbone, targets=config.K)

@@ -16,7 +16,6 @@ Run       python experiments/seq2seq/bottleneck.py
 Next      python experiments/seq2seq/bottleneck.py --model attention --values reals --width 1
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never, get_args
 
@@ -74,19 +73,19 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(config: Config) -> nn.Module:
     """The encoder's last state is the decoder's first, as it is."""
-    cell = functools.partial(models.RNN, activation=jax.nn.identity) if config.model == "linear" else models.GRU
+    cell = models.RNNCell(jax.nn.identity) if config.model == "linear" else models.GRUCell()
     encoder = models.Recurrent(config.width, cell)
     match config.model:
         case "linear" | "gru":
-            decoder = models.RecurrentDecoder(config.width, cell, bridge=models.HandOver)
+            decoder = models.RecurrentDecoder(config.width, cell, bridge=models.CopyState())
         case "attention":
             # The hidden layer of the scores is no part of what the source is squeezed through.
-            attention = functools.partial(models.Additive, 32)
-            decoder = models.BahdanauDecoder(config.width, cell, bridge=models.HandOver, attention=attention)
+            attention = models.AdditiveAttention(32)
+            decoder = models.BahdanauDecoder(config.width, cell, bridge=models.CopyState(), attention=attention)
         case _:
             assert_never(config.model)
     if config.values == "reals":
-        return models.RealEncoderDecoder(encoder, decoder)
+        return models.EncoderDecoderRegressor(encoder, decoder)
     return models.EncoderDecoder(encoder, decoder, 29, 29, embedding=32)
 
 

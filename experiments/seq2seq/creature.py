@@ -17,7 +17,6 @@ Run       python experiments/seq2seq/creature.py
 Next      python experiments/seq2seq/creature.py --translate "rasumu pype pulo repi su tiky tymine ke"
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never, get_args
 
@@ -80,9 +79,9 @@ def build(config: Config) -> nn.Module:
     """About 0.47 M parameters each."""
     match config.model:
         case "context":
-            encoder, decoder = models.Recurrent(224), models.RecurrentDecoder(224, bridge=models.HandOver)
+            encoder, decoder = models.Recurrent(224), models.RecurrentDecoder(224, bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(192), models.BahdanauDecoder(160, attention=attention)
         case "transformer":
             encoder = models.Transformer(100, heads=4, layers=2, expansion=2, causal=False)

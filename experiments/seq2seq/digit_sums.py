@@ -17,7 +17,6 @@ Run       python experiments/seq2seq/digit_sums.py
 Next      python experiments/seq2seq/digit_sums.py --model context --steps 30000
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
@@ -70,10 +69,10 @@ def build(config: Config) -> nn.Module:
     """About 0.49 M parameters each."""
     match config.model:
         case "context":
-            encoder = models.Recurrent(232, models.LSTM)
-            decoder = models.RecurrentDecoder(232, models.LSTM, bridge=models.HandOver)
+            encoder = models.LSTM(232)
+            decoder = models.RecurrentDecoder(232, models.LSTMCell(), bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(256), models.BahdanauDecoder(192, attention=attention)
         case "transformer":
             encoder = models.Transformer(108, heads=4, layers=2, expansion=2, causal=False)

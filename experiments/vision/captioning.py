@@ -73,7 +73,7 @@ def build(config: Config) -> nn.Module:
         case "context":
             decoder = models.RecurrentDecoder(184)
         case "attention":
-            decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
+            decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
         case "transformer":
             features = embedding = 80
             decoder = models.TransformerDecoder(80, heads=4, layers=2, expansion=2)

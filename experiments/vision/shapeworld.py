@@ -66,7 +66,7 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(_: Config) -> nn.Module:
     """A captioner of a grid of 6 x 6 places, with 236,224 parameters, the same for all configurations."""
-    decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
+    decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
     return models.Captioner(models.CNN((32, 64, 64)), decoder, len(worlds.WORDS), features=128, embedding=64)
 
 

@@ -20,7 +20,7 @@ from seqjax.data.language import Language
 from seqjax.decode import Beams, Decoded
 from seqjax.explore.explorer import Explorer, load_ipywidgets, title
 from seqjax.explore.trained import require_fit
-from seqjax.models.language_model import Window
+from seqjax.models.language_model import TokenWindow
 from seqjax.types import Params
 
 
@@ -76,7 +76,7 @@ class Writer:
         if not read:
             raise ValueError(f"prompt must hold at least one token, got {prompt!r}")
         past = read[:-1][-self.window :]
-        context = Window(jnp.asarray(pad([past], self.window)[0]), jnp.int32(len(past)))
+        context = TokenWindow(jnp.asarray(pad([past], self.window)[0]), jnp.int32(len(past)))
         first = jnp.array(read[-1:], jnp.int32)
         tokens = _search(search, self.model, length, self.params, context, first, options)
         whole = self.language.text([*prompted, *np.asarray(tokens).reshape(-1, length)[0].tolist()])
@@ -174,7 +174,7 @@ def _search(
     model: Any,
     length: int,
     params: Params,
-    context: Window,
+    context: TokenWindow,
     first: Int[Array, " batch"],
     options: Mapping[str, Any],
 ) -> Int[Array, "batch *width length"]:

@@ -49,7 +49,7 @@ def build(name: str) -> models.Regressor:
     """The model without parameters; its architecture does not depend on the task."""
     match name:
         case "shift_rnn_8_32" | "lorenz_rnn_1_10_128":
-            backbone = models.Recurrent(64, models.LSTM)
+            backbone = models.LSTM(64)
         case "shift_tcn_32_128" | "lorenz_tcn_1_10_128":
             backbone = models.TCN(24, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # a receptive field of 125 steps
         case "shift_transformer_32_128" | "lorenz_transformer_1_10_128":

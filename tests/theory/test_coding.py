@@ -1,7 +1,5 @@
 """The kernel matrix of a linear encoder-decoder: against the network itself, and against finite differences."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,10 +22,10 @@ def identity(x):
 
 
 def network(encoder: int, decoder: int):
-    linear = partial(models.RNN, activation=identity)
-    return models.RealEncoderDecoder(
+    linear = models.RNNCell(identity)
+    return models.EncoderDecoderRegressor(
         models.Recurrent(encoder, linear),
-        models.RecurrentDecoder(decoder, linear, bridge=partial(models.Narrow, CODE)),
+        models.RecurrentDecoder(decoder, linear, bridge=models.LowRankBridge(CODE)),
     )
 
 

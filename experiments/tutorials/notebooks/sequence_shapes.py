@@ -126,7 +126,7 @@ picture_row(test.inputs[:8], [f"says {name}" for name in named])
 
 # %%
 told = tasks.Scenes()
-decoder = models.BahdanauDecoder(96, attention=partial(models.Additive, 48))
+decoder = models.BahdanauDecoder(96, attention=models.AdditiveAttention(48))
 captioner = models.Captioner(models.CNN((16, 32)), decoder, len(told.vocabulary), features=64, embedding=32)
 params = captioner.init(init_key, jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 2), int))
 
@@ -193,7 +193,7 @@ reviews = tasks.Sentiment.of(train_rows, test_rows, Words(), held_out=len(train_
 print(f"{len(reviews.train)} sentences to learn from, {len(reviews.test)} to be judged by")
 
 # %%
-reader = models.Embedded(models.Recurrent(64, models.LSTM), len(reviews.language.vocabulary), 64, dropout=0.5)
+reader = models.TokenEmbedding(models.LSTM(64), len(reviews.language.vocabulary), 64, dropout=0.5)
 judge = models.Classifier(reader, classes=2, pooling=models.mean, dropout=0.5)
 params = judge.init(init_key, jnp.zeros((1, 5), int))
 
@@ -207,7 +207,8 @@ params = fit(params, review_loss, reviews.batches(64, word_dropout=0.1), steps=6
 test = reviews.batch(reviews.test)
 right = metrics.accuracy(test.labels, jnp.argmax(judge.apply(params, test.inputs, mask=test.mask), axis=-1))
 print(
-    f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f}) of the sentences judged as they were meant"
+    f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f})",
+    "of the sentences judged as they were meant",
 )
 
 for sentence in ("it is a good film", "it is not a good film", "it is a really bad story"):
@@ -228,7 +229,7 @@ for sentence in ("it is a good film", "it is not a good film", "it is a really b
 # %%
 language = tasks.Agreement()
 print(f"in the long run, none that only reads forward gets more than {100 * language.ceiling:.1f} % of the nouns right")
-directions = {"forward": models.Recurrent(48, models.LSTM), "both ways": models.Bidirectional(48, models.LSTM)}
+directions = {"forward": models.LSTM(48), "both ways": models.Bidirectional(48, models.LSTMCell())}
 for name, backbone in directions.items():
     tagger = models.Tagger(backbone, tags=len(agreement.TAGS), vocab=language.vocab, embedding=16)
     params = tagger.init(init_key, jnp.zeros((1, 5), int))
@@ -251,7 +252,7 @@ names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "de
 if found := data_folder(*names):
     train_rows, test_rows = (treebank.conllu(found / name).sentences for name in names)
     speech = tasks.Tagging.of(train_rows, test_rows, held_out=500, seed=0, least=2)
-    backbone = models.Bidirectional(64, models.LSTM)
+    backbone = models.Bidirectional(64, models.LSTMCell())
     tagger = models.Tagger(backbone, len(treebank.UPOS), len(speech.speller.words), 64, dropout=0.3, unknown=0.05)
     params = tagger.init(init_key, jnp.zeros((1, 5), int))
 
@@ -282,7 +283,7 @@ if found := data_folder(*names):
 # %%
 creature = tasks.Creature()
 vocabularies = creature.source_vocabulary, creature.target_vocabulary
-decoder = models.BahdanauDecoder(96, attention=partial(models.Additive, 48))
+decoder = models.BahdanauDecoder(96, attention=models.AdditiveAttention(48))
 translator = models.EncoderDecoder(models.Bidirectional(96), decoder, *map(len, vocabularies), embedding=48)
 first = creature.sample(test_key, 1)
 params = translator.init(init_key, first.source, first.target)

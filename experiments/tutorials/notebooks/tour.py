@@ -106,7 +106,7 @@ def writer(tokenizer, *, length, steps):
     """A language model of these sentences, trained for some steps, and how many bits a character it needs."""
     parts = sentences[:-400], sentences[-400:-200], sentences[-200:]
     task = tasks.TextGeneration.of_sentences(*parts, tokenizer, length=length)
-    model = models.LanguageModel(models.Recurrent(160, models.LSTM), len(task.language.vocabulary), 96, tied=True)
+    model = models.LanguageModel(models.LSTM(160), len(task.language.vocabulary), 96, tied=True)
 
     def loss(params, batch, key):
         return losses.cross_entropy(model.apply(params, batch.inputs), batch.labels), {}
@@ -144,7 +144,7 @@ explore.TextGenerator(writers, prompt="the ", length=120).plot()
 # Input and output are (batch, time, features). Any cell will do, and the whole network is three words:
 
 # %%
-network = models.Regressor(models.Recurrent(128, models.RNN))
+network = models.Regressor(models.RNN(128))
 x = jax.random.normal(jax.random.key(0), (2, 32, 1))
 params = network.init(jax.random.key(1), x)
 print("out of", x.shape, "comes", network.apply(params, x).shape)
@@ -185,7 +185,7 @@ print(f"floor without memory {smooth.memoryless_floor() / 25:.6f}, zero predicto
 
 def shift_curve(across, *, steps=600, calls=30):
     """Training errors of a small LSTM on the smooth shift by 8, along time or, as in the tutorial, across the batch."""
-    model = models.Regressor(models.Recurrent(48, models.LSTM))
+    model = models.Regressor(models.LSTM(48))
 
     def predict(params, x):
         return jnp.swapaxes(model.apply(params, jnp.swapaxes(x, 0, 1)), 0, 1) if across else model.apply(params, x)

@@ -84,8 +84,8 @@ def beam(model, params, source, mask, length, width):
 # %%
 reversal = tasks.Reversal(symbols=25, longest=6)
 print(f"knowing nothing costs {math.log(26):.3f} a token")
-decoder = models.RecurrentDecoder(128, models.GRU, bridge=models.HandOver)
-reverser = models.EncoderDecoder(models.Recurrent(128, models.GRU), decoder, 29, 29, embedding=64)
+decoder = models.RecurrentDecoder(128, models.GRUCell(), bridge=models.CopyState())
+reverser = models.EncoderDecoder(models.GRU(128), decoder, 29, 29, embedding=64)
 params = fit(
     reverser,
     lambda key: reversal.sample(key, 128),
@@ -168,8 +168,8 @@ STEPS = 1500
 
 # %%
 plain = models.EncoderDecoder(
-    models.Recurrent(128, models.LSTM),
-    models.RecurrentDecoder(128, models.LSTM, bridge=models.HandOver),
+    models.LSTM(128),
+    models.RecurrentDecoder(128, models.LSTMCell(), bridge=models.CopyState()),
     *sizes,
     embedding=96,
     dropout=0.2,
@@ -188,8 +188,8 @@ plain_params = fit(plain, sample, first, steps=STEPS)
 
 # %%
 attentive = models.EncoderDecoder(
-    models.Bidirectional(96, models.GRU),
-    models.BahdanauDecoder(128, models.GRU, attention=partial(models.Additive, 64)),
+    models.Bidirectional(96, models.GRUCell()),
+    models.BahdanauDecoder(128, models.GRUCell(), attention=models.AdditiveAttention(64)),
     *sizes,
     embedding=96,
     dropout=0.2,
