@@ -19,7 +19,6 @@ from typing import Literal, assert_never, get_args
 
 import jax
 import numpy as np
-from flax import linen as nn
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
@@ -65,7 +64,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, distance, steps, seeds=seeds) for model in get_args(Model) for distance in distances]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """A tagger; GRUs of about 10,000 parameters, Transformers of 17,000."""
     match config.model:
         case "forward_gru":

@@ -28,7 +28,6 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -96,7 +95,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*every, *[Config(POOLED, pooling, seeds=seeds) for pooling in get_args(Pooling)]]
 
 
-def build(config: Config, vocab: int) -> nn.Module:
+def build(config: Config, vocab: int) -> models.Module:
     """Embeddings of all words, a backbone of about 32,000 parameters, a pooling, a readout."""
     width, dropout = config.embedding, config.dropout
     match config.model:

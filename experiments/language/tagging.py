@@ -28,7 +28,6 @@ from typing import Any, Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -97,7 +96,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [replace(every, model=model, unknown=UNKNOWN[model]) for model in models]
 
 
-def build(config: Config, words: int, letters: int) -> nn.Module:
+def build(config: Config, words: int, letters: int) -> models.Module:
     """A tagger of word embeddings with 100 features, and 80 features of characters."""
     both_ways, characters = (
         models.Bidirectional(config.features, models.LSTMCell()),
@@ -161,7 +160,7 @@ def measure(records: list[runs.Record]) -> None:
     record.finish(row, confusion=metrics.confusion(labels, guesses[0], len(UPOS), mask))
 
 
-def fit(record: runs.Record, task: Tagging, model: nn.Module) -> train.TrainState:
+def fit(record: runs.Record, task: Tagging, model: models.Module) -> train.TrainState:
     """Train all random seeds, and keep of each the parameters with the fewest validation errors."""
     config: Config = record.config
     buckets = task.buckets(task.train, config.batch_size, config.shapes)

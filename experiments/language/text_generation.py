@@ -32,7 +32,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -105,7 +104,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*(replace(full, model=model) for model in get_args(Model)), *units, *words]
 
 
-def build(config: Config, vocab: int) -> nn.Module:
+def build(config: Config, vocab: int) -> models.Module:
     """Small: 0.83 M parameters within 1 %, as nanoGPT's CPU model; large: 10.8 M within 3 %, as its GPU model."""
     small = config.size == "small"
     depth: dict[str, Any] = {"layers": 2 if small else 3, "dropout": config.dropout}
@@ -204,7 +203,7 @@ def measure(records: list[runs.Record]) -> None:
     record.finish(row)
 
 
-def fit(record: runs.Record, task: TextGeneration, model: nn.Module) -> train.TrainState:
+def fit(record: runs.Record, task: TextGeneration, model: models.Module) -> train.TrainState:
     """Train on windows that start anywhere; keep the parameters with the best validation loss."""
     config: Config = record.config
     # The whole validation text would take a quarter of the training time.
@@ -253,7 +252,7 @@ def strategies() -> dict[str, Callable[..., Decoded | Beams]]:
     }
 
 
-def writer(config: Config, model: nn.Module, params: Any, language: Language) -> Callable[[str, str], str]:
+def writer(config: Config, model: models.Module, params: Any, language: Language) -> Callable[[str, str], str]:
     """A function that continues a prompt with one of the `strategies`, in the context length of the training."""
     # EOS separates sentences; Tiny Shakespeare is one running text.
     prefix = () if config.corpus == "shakespeare" else (EOS,)

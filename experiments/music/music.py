@@ -115,14 +115,14 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-class LogisticRegression(nn.Conv):
+class LogisticRegression(nn.Conv, models.Module):
     """Logistic regression of all keys on the last steps."""
 
     def __call__(self, inputs, *, mask=None, train=False):
         return super().__call__(inputs)
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """About 0.3 M parameters each, as in the paper, except logistic regression on the last steps."""
     dropout = config.dropout
     match config.model:
@@ -200,7 +200,7 @@ def measure(records: list[runs.Record]) -> None:
             record.finish(row, piece=piece, played=np.concatenate([piece[:PROMPT], sampled]))
 
 
-def fit(records: list[runs.Record], parts: Parts, model: nn.Module) -> train.TrainState:
+def fit(records: list[runs.Record], parts: Parts, model: models.Module) -> train.TrainState:
     """Train all random seeds and learning rates; each run keeps its best epoch by the loss on held-out pieces."""
     config: Config = records[0].config
     task = tasks.Music.of(parts.train, length=config.length, transpose=config.transpose)
@@ -230,7 +230,7 @@ def fit(records: list[runs.Record], parts: Parts, model: nn.Module) -> train.Tra
     )
 
 
-def sample(model: nn.Module, params: Params, prompt: Roll) -> Roll:
+def sample(model: models.Module, params: Params, prompt: Roll) -> Roll:
     """A continuation of a piece: each key sounds with the probability that the model gives it."""
 
     def extend(carry, roll):

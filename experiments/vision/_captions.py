@@ -5,14 +5,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from seqjax import decode, plot
+from seqjax import decode, models, plot
 from seqjax.types import SOS, UNK, Params
 
 
-def beam_search(model: nn.Module, params: Params, images: Any, length: int) -> Int[Array, "batch length"]:
+def beam_search(model: models.Module, params: Params, images: Any, length: int) -> Int[Array, "batch length"]:
     """The best caption of each image, as ids: a beam of 5, without UNK."""
     step = functools.partial(model.apply, params, method="step")
     carry = model.apply(params, images, None, length, method="begin")

@@ -19,7 +19,6 @@ Run       python experiments/vision/captioning.py
 Next      python experiments/vision/captioning.py --model transformer --steps 4000
 """
 
-import functools
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, assert_never, get_args
@@ -28,7 +27,6 @@ import _captions
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -66,7 +64,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, steps=30_000) for model in get_args(Model)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """A captioner of a grid of 8 x 8 places, with about 0.17 M parameters."""
     features, embedding = 128, 64
     match config.model:
@@ -127,7 +125,7 @@ def measure(records: list[runs.Record]) -> None:
     record.finish(result, **arrays)
 
 
-def fit(record: runs.Record, task: Scenes, model: nn.Module) -> train.TrainState:
+def fit(record: runs.Record, task: Scenes, model: models.Module) -> train.TrainState:
     """Train with teacher forcing; every batch is new."""
     config: Config = record.config
 

@@ -87,7 +87,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return made
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """The tutorial's network: 20,490 parameters on grey images of 28x28 pixels, 25,578 on colour images of 32x32."""
     match config.model:
         case "linear":

@@ -27,7 +27,6 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -78,7 +77,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """About 20,000 parameters each, at 28 pixels a side 67,000; the linear one has 10 for each pixel."""
     full = config.side == 28
     match config.model:

@@ -30,7 +30,6 @@ import _captions
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
@@ -64,7 +63,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config()] if scale == "laptop" else [Config(50_000, 40_000), Config(0, 40_000)]
 
 
-def build(_: Config) -> nn.Module:
+def build(_: Config) -> models.Module:
     """A captioner of a grid of 6 x 6 places, with 236,224 parameters, the same for all configurations."""
     decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
     return models.Captioner(models.CNN((32, 64, 64)), decoder, len(worlds.WORDS), features=128, embedding=64)
@@ -112,7 +111,7 @@ def data() -> tuple[Part, Part, Part]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def write(model: nn.Module, params: Params, images: Array) -> Array:
+def write(model: models.Module, params: Params, images: Array) -> Array:
     """The best caption of each image with values from 0 to 255, as ids."""
     return _captions.beam_search(model, params, fold(images / 255.0), LENGTH)
 
@@ -158,7 +157,7 @@ def measure(records: list[runs.Record]) -> None:
     record.finish(result, **arrays)
 
 
-def fit(record: runs.Record, learned: Part, validation: Part, model: nn.Module) -> Params:
+def fit(record: runs.Record, learned: Part, validation: Part, model: models.Module) -> Params:
     """Train on ShapeWorld's images and drawn ones; the parameters with the best validation loss."""
     config: Config = record.config
     real, held_out = (Captioning.of(part.images, part.true) for part in (learned, validation))
@@ -188,7 +187,7 @@ def fit(record: runs.Record, learned: Part, validation: Part, model: nn.Module) 
     return jax.tree.map(itemgetter(0), sweep.chosen(state))
 
 
-def pick_likeliest(model: nn.Module, params: Any, test: Part) -> dict[str, float]:
+def pick_likeliest(model: models.Module, params: Any, test: Part) -> dict[str, float]:
     """How often the caption in the file with the highest probability for an image is true."""
     mixed = [given if len(set(given.values())) == 2 else {} for given in test.known]
     candidates = Captioning.of(test.images, [[*given] for given in mixed])
