@@ -84,7 +84,7 @@ def delayed(size: Sizes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Weights by PyTorch's names for which the tutorial's relu after the embedding and two more logits have no effect."""
+    """Weights by PyTorch's names, for which the tutorial's relu after the embedding and two extra logits do nothing."""
     made = filled(shapes)
     if "target_embedding.weight" in made:
         made["target_embedding.weight"] = np.abs(made["target_embedding.weight"])
