@@ -16,7 +16,6 @@ Run       python experiments/seq2seq/reversal.py
 Next      python experiments/seq2seq/reversal.py --seed-replica
 """
 
-import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never, get_args
@@ -70,9 +69,9 @@ def build(config: Config) -> nn.Module:
     """All have 363,000 parameters, give or take 1 %."""
     match config.model:
         case "context":
-            encoder, decoder = models.Recurrent(212), models.RecurrentDecoder(212, bridge=models.HandOver)
+            encoder, decoder = models.Recurrent(212), models.RecurrentDecoder(212, bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(192), models.BahdanauDecoder(160, attention=attention)
         case "transformer":
             encoder = models.Transformer(92, heads=4, layers=2, expansion=2, causal=False)
@@ -110,7 +109,7 @@ def measure(records: list[runs.Record]) -> None:
     state = runs.fit(records, state, advance, config.steps)
 
     def exact_matches(batch):
-        return (evaluate.written(model, state.params, batch) == batch.target[None]).all(axis=2)
+        return (evaluate.greedy(model, state.params, batch) == batch.target[None]).all(axis=2)
 
     exact = exact_matches(task.held_out(test_key, TEST_SEQUENCES)).mean(axis=1)
     lengths = range(1, 2 * config.longest + 1)
@@ -122,7 +121,7 @@ def measure(records: list[runs.Record]) -> None:
     looked: Any = model.apply(params, example.source, example.target, method="align")
     for index, record in enumerate(records):
         runs_of = slice(index * config.seeds, (index + 1) * config.seeds)
-        score = metrics.band(100 * exact[runs_of])
+        score = metrics.band(exact[runs_of])
         row = {
             "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
@@ -136,7 +135,7 @@ def measure(records: list[runs.Record]) -> None:
             "read": np.array(tokens[0]),
             "written": np.array(tokens[1]),
         }
-        record.finish(row, by_length=100 * by_length[runs_of], **shown)
+        record.finish(row, by_length=by_length[runs_of], **shown)
 
 
 def _of_length(task, key, length: int, longest: int) -> Seq2SeqBatch:
@@ -156,7 +155,7 @@ def draw(records: list[runs.Record]) -> Figure:
             found, longest = record.arrays["by_length"], record.config.longest
             name = f"{LABEL[model]} ({record.result['parameters']:,})"
             lengths = range(1, found.shape[1] + 1)
-            bands = [metrics.band(column) for column in found.T]
+            bands = [metrics.band(100 * column) for column in found.T]
             plot.curve(ax, lengths, *zip(*bands, strict=True), label=name, style=style)
             ax.axvline(longest, color="0.4", linewidth=0.9, linestyle=":")
     ax.set(xlabel="symbols (trained up to the dotted line)", ylabel="sequences reversed exactly (%)", ylim=(-2, 102))
@@ -173,7 +172,7 @@ def draw(records: list[runs.Record]) -> Figure:
 def seed_replica(records: list[runs.Record]) -> None:
     """Train as seed S1 does, defects and all, and beside it the same network on the same sequences without them."""
     sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
-    encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.HandOver)
+    encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.CopyState())
     model = models.EncoderDecoder(encoder, decoder, 29, 29, embedding=256)
     source = jnp.array(sequences) + UNK
     target = jnp.concatenate([source[:, ::-1], jnp.full((5, 1), EOS)], axis=1)
@@ -198,7 +197,7 @@ def seed_replica(records: list[runs.Record]) -> None:
 
     def right(params):
         batch = Seq2SeqBatch(source, target, source > 0, target > 0)
-        found = evaluate.written(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
+        found = evaluate.greedy(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
         return (found[0] == target).all(axis=1).sum()
 
     one_by_one = [(source[n : n + 1], target[n : n + 1]) for n in range(5)]
@@ -214,7 +213,7 @@ def seed_replica(records: list[runs.Record]) -> None:
     print(f"  right: {right(params)} of 5, the very ones it was trained on")
     print("unseen sequences need more than five to learn from: python experiments/seq2seq/reversal.py")
     for record in records:
-        print(f"  {LABEL[record.config.model]}: {record.result['exact']:.1f} % exact")
+        print(f"  {LABEL[record.config.model]}: {100 * record.result['exact']:.1f} % exact")
 
 
 if __name__ == "__main__":

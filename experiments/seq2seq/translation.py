@@ -36,8 +36,9 @@ from matplotlib.figure import Figure
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
 from seqjax.data import corpora, files
-from seqjax.data.text import MARK, MarkedWords, Words
-from seqjax.tasks.translation import Language, Translation
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import MARK, MarkedWords, Words
+from seqjax.tasks.translation import Translation
 from seqjax.types import SOS, UNK
 
 Model = Literal["lstm", "attention", "transformer"]
@@ -104,12 +105,12 @@ def build(config: Config, source_vocab: int, target_vocab: int) -> nn.Module:
     width, dropout = config.features, config.dropout
     match config.model:
         case "lstm":
-            encoder = models.Bidirectional(2 * width, models.LSTM)
-            decoder = models.RecurrentDecoder(width, models.LSTM)
+            encoder = models.Bidirectional(2 * width, models.LSTMCell())
+            decoder = models.RecurrentDecoder(width, models.LSTMCell())
         case "attention":
-            encoder = models.Bidirectional(2 * width, models.GRU)
-            attention = functools.partial(models.Additive, width)
-            decoder = models.BahdanauDecoder(width, models.GRU, attention=attention)
+            encoder = models.Bidirectional(2 * width, models.GRUCell())
+            attention = models.AdditiveAttention(width)
+            decoder = models.BahdanauDecoder(width, models.GRUCell(), attention=attention)
         case "transformer":
             dropout = dropout / 2  # it drops something in every sublayer
             shape: dict[str, Any] = {"heads": 4, "layers": 2, "expansion": 2, "dropout": dropout}
@@ -125,7 +126,7 @@ def build(config: Config, source_vocab: int, target_vocab: int) -> nn.Module:
 @functools.lru_cache(maxsize=1)
 def data(corpus: Corpus, words: int, pairs: int) -> Translation:
     """Pairs of at most `words` tokens a side, split so that no sentence is in two parts."""
-    folder = files.data_folder(None) / "translation"
+    folder = files.data_folder() / "translation"
     tokenizer = Words(punctuation="") if corpus == "spa-eng" else MarkedWords()
 
     def prepared(pairs):

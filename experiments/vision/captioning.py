@@ -76,7 +76,7 @@ def build(config: Config, vocab: int) -> nn.Module:
         case "context":
             decoder = models.RecurrentDecoder(184)
         case "attention":
-            decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
+            decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
         case "transformer":
             features = embedding = 80
             decoder = models.TransformerDecoder(80, heads=4, layers=2, expansion=2)
@@ -128,7 +128,7 @@ def measure(records: list[runs.Record]) -> None:
     result = {
         "learning_rate": config.rate,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "judged_true": 100 * verdicts[:, 1].mean(),
+        "judged_true": verdicts[:, 1].mean(),
         "complete": scores.exact.value,
         "low": scores.exact.low,
         "high": scores.exact.high,
@@ -205,9 +205,9 @@ def draw(records: list[runs.Record]) -> Figure:
     names = []
     for place, record in enumerate(records):
         row = record.result
-        plot.points(ax, [place], [row["complete"]], [row["low"]], [row["high"]], label="", style=0)
+        plot.points(ax, [place], *[[100 * row[name]] for name in ("complete", "low", "high")], label="", style=0)
         names.append(
-            f"{LABEL[record.config.model]}\n{row['complete']:.1f} %, BLEU {row['bleu']:.1f}"
+            f"{LABEL[record.config.model]}\n{100 * row['complete']:.1f} %, BLEU {row['bleu']:.1f}"
             f"\n{row['parameters']:,} parameters"
         )
     ax.set_xticks(range(len(names)), names, fontsize=9)
@@ -231,7 +231,7 @@ def draw(records: list[runs.Record]) -> Figure:
         axes[number, 1].remove()
         ax.set_subplotspec(grid[number, :])
         words, side = [*str(shown["text"]).split(), "end"], int(shown["weights"].shape[-1] ** 0.5)
-        plot.attended(ax, shown["image"], shown["weights"][: len(words)].reshape(-1, side, side), words)
+        plot.attention_overlay(ax, shown["image"], shown["weights"][: len(words)].reshape(-1, side, side), words)
         ax.set_title(f"where it looks while it writes each word: {LABEL[record.config.model]}", fontsize=10)
     return figure
 

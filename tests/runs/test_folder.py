@@ -88,7 +88,9 @@ def test_run_names_hold_no_odd_characters_and_are_short():
 def test_a_folder_with_another_configuration_is_refused_field_by_field(record, field):
     saved = dataclasses.asdict(Config())
     (record.work / "config.json").write_text(json.dumps(saved | {field: "edited"}))
-    message = f'{record.work} holds another configuration:\n  {field}: saved "edited", asked {json.dumps(saved[field])}'
+    message = (
+        f'{record.work} holds another configuration:\n  {field}: saved "edited", expected {json.dumps(saved[field])}'
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         record.begin(resume=True)
     assert json.loads((record.work / "config.json").read_text())[field] == "edited"
@@ -129,7 +131,7 @@ def test_a_finished_run_is_renamed_into_place_and_read_back(record):
     assert run.history == record.history
     np.testing.assert_array_equal(run.arrays["outputs"], np.ones(3))
     np.testing.assert_array_equal(run.params(1)["params"]["kernel"], [3.0, 4.0, 5.0])
-    assert set(record.provenance) == {"seconds", "device", "versions", "commit", "command", "date"}
+    assert set(record.provenance) == {"seconds", "device", "versions", "commit", "script", "command", "date"}
     assert {"python", "jax", "flax", "seqjax"} <= set(record.provenance["versions"])
 
 

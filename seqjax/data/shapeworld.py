@@ -1,0 +1,168 @@
+"""A strict reader of ShapeWorld: images of coloured shapes with captions."""
+
+import gzip
+import io
+import re
+import tarfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from seqjax.data.files import DataError, excerpt, filled, read_lines
+
+CAPTIONS = 5
+"""Of each image."""
+
+SIDE = 100
+"""Pixels of an image, up and across."""
+
+MOST_BYTES = 1 << 20
+"""Of one file in the tar: those of ShapeWorld have less than 50,000, and a tar from elsewhere may hold anything."""
+
+
+class ShapeWorld(NamedTuple):
+    """Worlds of coloured shapes on black, each with five captions of one kind that are true of it or not.
+
+    Attributes:
+        kinds: of statements, the names of the folders, in alphabetical order.
+        kind: which of them a world's captions are of; rows are ordered by it and then by the number of the world.
+        agreement: whether each caption is true.
+    """
+
+    images: UInt8[np.ndarray, "rows height width channels"]
+    captions: list[tuple[str, ...]]
+    agreement: Bool[np.ndarray, "rows captions"]
+    kind: np.ndarray
+    kinds: tuple[str, ...]
+
+
+def read_shapeworld(path: Path) -> ShapeWorld:
+    """The examples of ShapeWorld (Kuhnle & Copestake 2017, arXiv:1704.04517), a tar, which is never unpacked to disk.
+
+    Each folder `shapeworld/<kind>/` holds `world-<n>.png` for n from 0 on (100 x 100 pixels, RGB), `caption.txt` (five
+    captions for each, followed by an empty line) and `agreement.txt` (a line for each, five times 1.0 or 0.0 with
+    semicolons between: true or false).
+
+    Raises:
+        DataError: a damaged tar or image, another file, an image of another size, one that is missing, lines that are
+            not as they should be, or not equally many images, captions and agreements.
+        ImportError: Pillow is not installed.
+    """
+    folders: dict[str, dict[str, bytes]] = {}
+    faults: list[str] = []
+    for name, content in _members(path):
+        found = re.fullmatch(
+            r"(?:\./)?shapeworld/([^/]+)/(caption\.txt|agreement\.txt|world-(?:0|[1-9]\d*)\.png)", name
+        )
+        if found is None:
+            faults.append(
+                f"{path}/{name}: expected a file shapeworld/<kind>/world-<n>.png, caption.txt or agreement.txt"
+            )
+        else:
+            folders.setdefault(found[1], {})[found[2]] = content
+    images, captions, agreement, kind = [], [], [], []
+    for number, (name, files) in enumerate(sorted(folders.items())):
+        where = f"{path}/shapeworld/{name}"
+        missing = [needed for needed in ("caption.txt", "agreement.txt", "world-0.png") if needed not in files]
+        if missing:
+            faults.append(f"{where}: expected {' and '.join(missing)}, found none")
+            continue
+        said = _captions(f"{where}/caption.txt", files["caption.txt"], faults)
+        agreed = _agreement(f"{where}/agreement.txt", files["agreement.txt"], faults)
+        worlds = [f"world-{n}.png" for n in range(len(files) - 2)]
+        if not len(said) == len(agreed) == len(worlds):
+            counts = f"found {len(worlds)} images, {len(said)} times captions and {len(agreed)} lines of agreement"
+            faults.append(f"{where}: expected equally many, {counts}")
+        for world in worlds:
+            if world not in files:
+                faults.append(f"{where}/{world}: expected an image, found none")
+            else:
+                try:
+                    images.append(png(files[world]))
+                except ValueError as error:
+                    faults.append(f"{where}/{world}: {error}")
+        captions += said
+        agreement += agreed
+        kind += [number] * len(worlds)
+    if faults:
+        raise DataError(faults)
+    if not folders:
+        raise DataError([f"{path}: expected folders shapeworld/<kind>, found none"])
+    return ShapeWorld(np.stack(images), captions, np.array(agreement), np.array(kind), tuple(sorted(folders)))
+
+
+def png(content: bytes) -> UInt8[np.ndarray, "height width channels"]:
+    """The pixels of a PNG of 100 x 100 pixels in RGB.
+
+    Raises:
+        ValueError: it is something else.
+        ImportError: Pillow is not installed.
+    """
+    pillow = _pillow()
+    try:
+        image = pillow.open(io.BytesIO(content), formats=("PNG",))
+        if image.size == (SIDE, SIDE) and image.mode == "RGB":
+            return np.array(image)
+    except (OSError, SyntaxError, ValueError, zlib.error, pillow.DecompressionBombError) as error:
+        raise ValueError(f"expected a whole PNG, found {error or type(error).__name__}") from None
+    found = f"{image.size[0]} x {image.size[1]} in mode {image.mode}"
+    raise ValueError(f"expected {SIDE} x {SIDE} pixels in mode RGB, found {found}")
+
+
+def _members(path: Path) -> list[tuple[str, bytes]]:
+    found = []
+    content = path.read_bytes()
+    try:
+        # As a whole: a tar ends before its gzip does, whose check sum would not be read.
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            for member in archive:
+                if member.isdir():
+                    continue
+                if not member.isfile() or member.size > MOST_BYTES:
+                    raise DataError([f"{path}/{member.name}: expected a file of at most {MOST_BYTES} bytes"])
+                # A member that is a file can be read.
+                found.append((member.name, archive.extractfile(member).read()))  # pyright: ignore
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise DataError([f"{path}: expected a whole tar file, found {error or type(error).__name__}"]) from None
+    return found
+
+
+def _captions(where: str, content: bytes, faults: list[str]) -> list[tuple[str, ...]]:
+    lines = read_lines(where, content, faults)
+    lines = [*lines[: filled(lines)], ""]  # whether an empty line follows the last ones or not
+    found = []
+    for start in range(0, len(lines), CAPTIONS + 1):
+        block = lines[start : start + CAPTIONS + 1]
+        for number in range(CAPTIONS + 1):
+            line = block[number] if number < len(block) else ""
+            if line is not None and bool(line.strip()) != (number < CAPTIONS):
+                wanted = "an empty line" if number == CAPTIONS else f"caption {number + 1} of {CAPTIONS}"
+                faults.append(f"{where}:{start + number + 1}: expected {wanted}, found {excerpt(line)}")
+                return found  # what follows is out of step
+        found.append(tuple(line or "" for line in block[:CAPTIONS]))
+    return found
+
+
+def _agreement(where: str, content: bytes, faults: list[str]) -> list[list[bool]]:
+    lines = read_lines(where, content, faults)
+    found = []
+    for number, line in enumerate(lines[: filled(lines)], start=1):
+        values = (line or "").split(";")
+        if line is not None and (len(values) != CAPTIONS or not {*values} <= {"0.0", "1.0"}):
+            faults.append(
+                f"{where}:{number}: expected {CAPTIONS} times 0.0 or 1.0 with semicolons, found {excerpt(line)}"
+            )
+        found.append([value == "1.0" for value in values])
+    return found
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("PNGs need Pillow: pip install 'seqjax[data]'") from None
+    return Image

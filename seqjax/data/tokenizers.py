@@ -1,0 +1,205 @@
+"""Tokenizers: a sentence as tokens, and back."""
+
+import base64
+import binascii
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+MARK = "￭"
+"""Marks the side of a token where there was no space (U+FFED, as in OpenNMT's tokenizer)."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """A frozen dataclass of strings, numbers and booleans, so that `dataclasses.asdict` of it is plain JSON."""
+
+    def split(self, sentence: str) -> list[str]:
+        """The tokens of a sentence."""
+        ...
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """The inverse of `split`, up to what the tokenizer normalises."""
+        ...
+
+
+@dataclass(frozen=True)
+class Characters:
+    """Every character is a token, spaces included; lossless."""
+
+    def split(self, sentence: str) -> list[str]:
+        return list(sentence)
+
+    def join(self, tokens: Sequence[str]) -> str:
+        return "".join(tokens)
+
+
+@dataclass(frozen=True)
+class Whitespace:
+    """Split at white space: for text that is already tokenised."""
+
+    def split(self, sentence: str) -> list[str]:
+        return sentence.split()
+
+    def join(self, tokens: Sequence[str]) -> str:
+        return " ".join(tokens)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Runs of letters; everything else separates words and is dropped, except `punctuation`.
+
+    The usual preparation of Tatoeba pairs in tutorials on sequence-to-sequence learning: "I'm very excited!" becomes
+    i m very excited ! and, with `punctuation=""` as in the tutorial `translation`, i m very excited.
+
+    Attributes:
+        lower: convert to lower case.
+        fold: remove accents (canonical decomposition) and keep only the letters A to Z.
+        punctuation: characters that are tokens of their own.
+    """
+
+    lower: bool = True
+    fold: bool = True
+    punctuation: str = ".!?"
+
+    def __post_init__(self) -> None:
+        if any(character.isalpha() or character.isspace() for character in self.punctuation):
+            raise ValueError(f"punctuation must contain neither letters nor spaces, got {self.punctuation!r}")
+
+    @cached_property
+    def _token(self) -> re.Pattern[str]:
+        letters = "[A-Za-z]+" if self.fold else r"[^\W\d_]+"
+        return re.compile("|".join([letters, *map(re.escape, self.punctuation)]))
+
+    def split(self, sentence: str) -> list[str]:
+        sentence = sentence.lower() if self.lower else sentence
+        if self.fold:
+            decomposed = unicodedata.normalize("NFD", sentence)
+            sentence = "".join(character for character in decomposed if not unicodedata.combining(character))
+        else:
+            sentence = unicodedata.normalize("NFC", sentence)
+        return self._token.findall(sentence)
+
+    def join(self, tokens: Sequence[str]) -> str:
+        return " ".join(tokens)
+
+
+@dataclass(frozen=True)
+class MarkedWords:
+    """Words and punctuation as separate tokens, with marks where there was no space, so that joining is exact.
+
+    "Ein T-Shirt, bitte." becomes ein t ￭-￭ shirt ￭, bitte ￭. with every letter kept but its case: what is joined can
+    be compared with raw references (BLEU with case ignored). Runs of white space count as one space, characters are
+    composed (NFC), and the mark itself is a space.
+
+    Attributes:
+        lower: convert to lower case.
+    """
+
+    lower: bool = True
+
+    def split(self, sentence: str) -> list[str]:
+        tokens = []
+        for word in _tidy(sentence, self.lower, MARK).split():
+            pieces = re.findall(r"\w+|\W", word)
+            for place, piece in enumerate(pieces):
+                if _is_word(piece):
+                    tokens.append(piece)
+                    continue
+                before = MARK if place > 0 else ""
+                # Between two pieces one mark is enough: a following mark of punctuation bears its own.
+                after = MARK if place + 1 < len(pieces) and _is_word(pieces[place + 1]) else ""
+                tokens.append(before + piece + after)
+        return tokens
+
+    def join(self, tokens: Sequence[str]) -> str:
+        spaced = " ".join(tokens)
+        return spaced.replace(f" {MARK}", "").replace(f"{MARK} ", "").replace(MARK, "")
+
+
+@dataclass(frozen=True)
+class Subwords:
+    """Byte-pair encoding: frequent words are one token, rare words several (Sennrich et al. 2016, arXiv:1508.07909).
+
+    By sentencepiece (`pip install 'seqjax[bpe]'`). Joining is exact up to runs of white space and, with `lower`, case;
+    characters unseen in training are tokens of their own.
+
+    Attributes:
+        model: the serialised sentencepiece model in base 64; made by `train`.
+        lower: convert to lower case.
+    """
+
+    model: str
+    lower: bool = True
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], *, size: int, lower: bool = True) -> "Subwords":
+        """Learn at most `size` pieces; deterministic.
+
+        Raises:
+            ImportError: sentencepiece is not installed.
+            ValueError: there is no text, or `size` cannot hold its characters.
+        """
+        tidy = [line for sentence in sentences if (line := _tidy(sentence, lower, _SPACE))]
+        if not tidy:
+            raise ValueError("sentences must hold some text, got none")
+        trained = io.BytesIO()
+        try:
+            _sentencepiece().SentencePieceTrainer.train(
+                sentence_iterator=iter(tidy),
+                model_writer=trained,
+                model_type="bpe",
+                vocab_size=size,
+                hard_vocab_limit=False,
+                character_coverage=1.0,
+                normalization_rule_name="identity",
+                max_sentence_length=max(10, *(len(line.encode()) for line in tidy)),  # it refuses less than 10
+                num_threads=1,
+                unk_id=0,
+                bos_id=-1,
+                eos_id=-1,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            characters = len({*"".join(tidy)})
+            raise ValueError(f"size must hold the {characters} characters and more, got {size} ({error})") from None
+        return cls(base64.b64encode(trained.getvalue()).decode(), lower)
+
+    @cached_property
+    def _processor(self) -> Any:
+        processor = _sentencepiece().SentencePieceProcessor
+        try:
+            return processor(model_proto=base64.b64decode(self.model, validate=True))
+        except (RuntimeError, binascii.Error):
+            raise ValueError(f"model must be sentencepiece's in base 64, got {self.model[:40]!r}") from None
+
+    def split(self, sentence: str) -> list[str]:
+        return self._processor.encode(_tidy(sentence, self.lower, _SPACE), out_type=str)
+
+    def join(self, tokens: Sequence[str]) -> str:
+        return "".join(tokens).replace(_SPACE, " ").strip()
+
+
+_SPACE = "▁"  # sentencepiece's own, U+2581
+
+
+def _sentencepiece() -> Any:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise ImportError("subwords need sentencepiece: pip install 'seqjax[bpe]'") from None
+    return sentencepiece
+
+
+def _tidy(sentence: str, lower: bool, mark: str) -> str:
+    """Composed characters, single spaces, and no `mark`."""
+    sentence = sentence.lower() if lower else sentence
+    return " ".join(unicodedata.normalize("NFC", sentence).replace(mark, " ").split())
+
+
+def _is_word(piece: str) -> bool:
+    return piece[0].isalnum() or piece[0] == "_"

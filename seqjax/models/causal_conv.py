@@ -1,0 +1,116 @@
+"""The dilated causal convolution, over whole sequences and step by step."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from seqjax.models.module import Module
+
+
+class Taps(NamedTuple):
+    """The last inputs of a causal convolution: a ring, so that one more step costs no copy.
+
+    Attributes:
+        values: the last `reach` inputs of each row.
+        oldest: index in the ring of each row's oldest input.
+    """
+
+    values: Float[Array, "batch reach inputs"]
+    oldest: Int[Array, " batch"]
+
+
+class CausalConv(Module):
+    """Dilated causal convolution, y[t] = bias + sum_j kernel[j] x[t - j dilation], zeros before the start.
+
+    The shifted inputs are laid side by side and multiplied once: unlike `nn.Conv` that stays one (batched) matrix
+    product under `vmap` over models, where XLA's grouped convolutions are 5 to 10 times slower on CPU.
+
+    Attributes:
+        features: channels out.
+        kernel_size: taps.
+        dilation: steps between taps.
+        weight_norm: learn direction and length of each output channel's kernel separately, w = g v / |v|
+            (Salimans & Kingma 2016, arXiv:1602.07868); g starts as |v|, so that w starts the same without it.
+        use_bias: whether to add a bias.
+        dtype: of the computation and of the stored inputs; None: that of inputs and parameters.
+    """
+
+    features: int
+    kernel_size: int
+    dilation: int = 1
+    weight_norm: bool = False
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+
+    @property
+    def reach(self) -> int:
+        """Number of steps before the current one that reach an output."""
+        return (self.kernel_size - 1) * self.dilation
+
+    def empty(self, batch: int, inputs: int) -> Taps:
+        """The past of a sequence that begins: zeros."""
+        return Taps(jnp.zeros((batch, self.reach, inputs), self.dtype), jnp.zeros((batch,), jnp.int32))
+
+    @nn.compact
+    def convolve(
+        self,
+        taps: Taps,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+    ) -> tuple[Taps, Float[Array, "batch time features"]]:
+        """Convolve further steps: `kernel_size` products for a single one, whatever the dilation."""
+        x, kernel = promote_dtype(x, self._kernel(x.shape[-1]), dtype=self.dtype)
+        if x.shape[1] == 1:
+            taps, window = self._step(taps, x, mask)
+        else:
+            taps, window = self._chunk(taps, x, mask)
+        # Two matrices, and the kernel first: with three axes, or in the other order, the product for the kernel's
+        # gradient takes XLA on CPU twice as long.
+        batch, time, taken = window.shape
+        y = jnp.einsum("kf,nk->fn", kernel.reshape(taken, -1), window.reshape(-1, taken)).T.reshape(batch, time, -1)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+            y += bias.astype(y.dtype).reshape(1, 1, -1)
+        return taps, y
+
+    def _kernel(self, inputs: int) -> Float[Array, "kernel_size inputs features"]:
+        # Tap j multiplies x[t - j dilation].
+        direction = self.param(
+            "kernel", nn.initializers.lecun_normal(in_axis=(0, 1)), (self.kernel_size, inputs, self.features)
+        )
+        if not self.weight_norm:
+            return direction
+        length = jnp.sqrt(jnp.sum(direction**2, axis=(0, 1)))
+        gain = self.param("gain", lambda _, value: value, jax.lax.stop_gradient(length))
+        return direction * (gain / jnp.maximum(length, 1e-12)).reshape(1, 1, -1)
+
+    def _chunk(self, taps: Taps, x: Array, mask: Array | None) -> tuple[Taps, Array]:
+        batch, time, _ = x.shape
+        rows = jnp.arange(batch)[:, None]
+        past = taps.values
+        if self.reach:
+            past = past[rows, (taps.oldest[:, None] + jnp.arange(self.reach)[None, :]) % self.reach]
+        line = jnp.concatenate([past, x], axis=1)
+        delays = [self.reach - tap * self.dilation for tap in range(self.kernel_size)]
+        window = jnp.concatenate([line[:, start : start + time] for start in delays], axis=-1)
+        real = jnp.full((batch,), time) if mask is None else mask.sum(axis=1)
+        kept = line[rows, real[:, None] + jnp.arange(self.reach)[None, :]]
+        return Taps(kept, jnp.zeros_like(taps.oldest)), window
+
+    def _step(self, taps: Taps, x: Array, mask: Array | None) -> tuple[Taps, Array]:
+        rows = jnp.arange(x.shape[0])
+        seen = [x[:, 0]]
+        for tap in range(1, self.kernel_size):
+            seen.append(taps.values[rows, (taps.oldest - tap * self.dilation) % self.reach])
+        window = jnp.concatenate(seen, axis=-1)[:, None]
+        if not self.reach:
+            return taps, window
+        newest = x[:, 0] if mask is None else jnp.where(mask, x[:, 0], taps.values[rows, taps.oldest])
+        moved = 1 if mask is None else mask[:, 0].astype(jnp.int32)
+        return Taps(taps.values.at[rows, taps.oldest].set(newest), (taps.oldest + moved) % self.reach), window

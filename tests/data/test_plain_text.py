@@ -1,0 +1,84 @@
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from seqjax.data import Whitespace, plain_text
+from seqjax.data.files import DataError, data_folder
+
+BOM = b"\xef\xbb\xbf"
+
+
+def written(folder, content: bytes):
+    path = folder / "text.txt"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("change", [lambda c: c, lambda c: BOM + c, lambda c: c.replace(b"\n", b"\r\n")])
+def test_a_text_is_read_as_it_is(change, tmp_path):
+    text = "  To be,\n\nor not\tto be:\u2028ñ\n\n"
+    assert plain_text.read(written(tmp_path, change(text.encode()))) == text
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\r\n \n"])
+def test_sentences_are_lines(end, tmp_path):
+    path = written(tmp_path, b" the <unk> of N \r\nit  's\xc2\x85so" + end)
+    assert plain_text.sentences(path) == ["the <unk> of N", "it  's\x85so"]
+    assert Whitespace().split(" the <unk>  of N ") == ["the", "<unk>", "of", "N"]
+    assert Whitespace().join(["the", "of"]) == "the of"
+
+
+@pytest.mark.parametrize("read", [plain_text.read, plain_text.sentences])
+def test_faults(read, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read(tmp_path / "nowhere")
+    for content in (b"", b"\n \r\n", BOM):
+        path = written(tmp_path, content)
+        with pytest.raises(DataError, match=f"{path}: expected text, found none"):
+            read(path)
+    path = written(tmp_path, BOM + b"one\ntw\xffo\n")
+    with pytest.raises(DataError, match=f"{path}:2: expected UTF-8, found byte 0xff at offset 9$"):
+        read(path)
+
+
+def test_a_blank_sentence_is_a_fault(tmp_path):
+    path = written(tmp_path, b"one\n\ntwo\n  \nthree\n\n")
+    with pytest.raises(DataError) as caught:
+        plain_text.sentences(path)
+    assert str(caught.value).splitlines() == [f"{path}:{n}: expected a sentence, found none" for n in (2, 4)]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=60))
+def test_any_bytes_are_a_text_or_a_fault(content, tmp_path):
+    path = written(tmp_path, content)
+    for read in (plain_text.read, plain_text.sentences):
+        try:
+            assert read(path)
+        except DataError as error:
+            assert str(path) in str(error)  # noqa: PT017
+
+
+def test_a_text_is_cut_in_three():
+    parts = plain_text.split("abcdefghij", held_out=2)
+    assert parts == ("abcdef", "gh", "ij")
+    for bad in (0, 5, -1):
+        with pytest.raises(ValueError, match=rf"held_out must lie in \[1, 10 / 2\), got {bad}"):
+            plain_text.split("abcdefghij", held_out=bad)
+
+
+def test_the_public_texts_are_what_they_are_said_to_be():
+    if not os.environ.get("SEQJAX_DATA"):
+        pytest.skip("the public texts are read where SEQJAX_DATA names their folder")
+    folder = data_folder("text/tinyshakespeare/input.txt", "text/ptb/ptb.train.txt") / "text"
+    text = plain_text.read(folder / "tinyshakespeare" / "input.txt")
+    assert (len(text), len(set(text))) == (1_059_624, 65)
+    train, public = (plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt") for part in ("train", "valid"))
+    assert (len(train), len(public)) == (42_068, 3_370)
+    words = [[*Whitespace().split(line), "<eos>"] for line in train]
+    assert sum(map(len, words)) == 929_589
+    assert len({word for line in words for word in line}) == 10_000
+    assert sum(len(line.split()) + 1 for line in public) == 73_760
+    assert len(set("".join(train))) == 49, "and the line end is the fiftieth"

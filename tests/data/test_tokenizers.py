@@ -1,0 +1,207 @@
+import dataclasses
+import json
+import subprocess
+import sys
+import unicodedata
+from collections import Counter
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqjax.data.tokenizers import MARK, Characters, MarkedWords, Subwords, Tokenizer, Words
+from seqjax.data.vocabulary import RESERVED, Vocabulary
+from seqjax.types import EOS, PAD, SOS, UNK
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
+GERMAN = [
+    "Zwei junge weiße Männer sind im Freien in der Nähe vieler Büsche.",
+    "Ein Mann in einem T-Shirt sagt: „Das war's!“ (leise)",
+    "Ein Kind, 3 Jahre alt, läuft über die Wiese.",
+]
+
+
+@pytest.fixture(scope="module")
+def subwords():
+    return Subwords.train(GERMAN * 3, size=120)
+
+
+# Vocabularies
+
+
+def test_the_reserved_ids_are_those_of_types():
+    vocabulary = Vocabulary((*RESERVED, "a"))
+    assert [vocabulary.symbols[number] for number in (PAD, SOS, EOS, UNK)] == ["<pad>", "<sos>", "<eos>", "<unk>"]
+    assert vocabulary.encode(["a", "b", "a"]) == [4, UNK, 4]
+    assert len(vocabulary) == 5
+
+
+@given(st.lists(st.lists(st.sampled_from([*RESERVED, "a", "b", "c", ""]), max_size=6), max_size=5))
+def test_text_cannot_forge_a_reserved_id(sentences):
+    vocabulary = Vocabulary.count(sentences)
+    for sentence in sentences:
+        ids = vocabulary.encode(sentence)
+        assert not {PAD, SOS, EOS} & set(ids)
+        assert all((number == UNK) == (token in RESERVED) for token, number in zip(sentence, ids, strict=True))
+        assert vocabulary.unknown(sentence) == list(dict.fromkeys(token for token in sentence if token in RESERVED))
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefg"), max_size=6), max_size=8), st.integers(1, 3), st.integers(0, 5))
+def test_tokens_come_by_frequency_then_alphabet(sentences, least, most):
+    counts = Counter("".join(map("".join, sentences)))
+    ordered = sorted((-count, token) for token, count in counts.items() if count >= least)
+    expected = [token for _, token in ordered][:most]
+    assert Vocabulary.count(sentences, least=least, most=most).symbols == (*RESERVED, *expected)
+    assert Vocabulary.count(reversed(sentences), least=least).symbols[4:] == tuple(token for _, token in ordered)
+
+
+def test_decoding_stops_at_eos_and_passes_over_what_is_not_text():
+    vocabulary = Vocabulary((*RESERVED, "a", "b"))
+    assert vocabulary.decode([SOS, 4, PAD, 5, UNK, EOS, 4]) == ["a", "b", "<unk>"]
+    assert vocabulary.decode(np.array([5, 4])) == vocabulary.decode(jnp.array([5, 4])) == ["b", "a"]
+    for wrong in (-1, 6):
+        with pytest.raises(ValueError, match=rf"ids must lie in \[0, 6\), got {wrong}"):
+            vocabulary.decode([wrong])
+    assert vocabulary.unknown(["x", "a", "y", "x"]) == ["x", "y"]
+
+
+@given(st.lists(TEXT))
+def test_a_vocabulary_comes_back_from_json(tokens):
+    vocabulary = Vocabulary.count([tokens])
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+    assert vocabulary.decode(vocabulary.encode(tokens)) == [t if t not in RESERVED else "<unk>" for t in tokens]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be JSON"),
+        ('["<pad>", "<sos>"', "must be JSON"),
+        ("[" * 100_000, "must be JSON"),
+        ('{"a": 1}', "array of strings, got"),
+        ('["<pad>", "<sos>", "<eos>", "<unk>", 4]', "array of strings, got"),
+        ('["<pad>", "<eos>", "<sos>", "<unk>"]', "symbols must begin with"),
+        ('["<pad>", "<sos>", "<eos>", "<unk>", "a", "a"]', "symbols must be unique, got more than one 'a'"),
+        ('["<pad>", "<sos>", "<eos>", "<unk>", "<eos>"]', "got more than one '<eos>'"),
+    ],
+)
+def test_what_is_no_vocabulary_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.from_json(text)
+
+
+def test_counts_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="least must be >= 1, got 0"):
+        Vocabulary.count([], least=0)
+    with pytest.raises(ValueError, match="most must be >= 0, got -1"):
+        Vocabulary.count([], most=-1)
+
+
+# Tokenizers
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "tokens"),
+    [
+        (Words(punctuation=""), "I'm very excited.", "i m very excited"),
+        (Words(punctuation=""), "You're an imbecile!", "you re an imbecile"),
+        (Words(), "¿Estás  muy emocionada?", "estas muy emocionada ?"),
+        (Words(punctuation=".!?¿"), "¿Qué?", "¿ que ?"),
+        (Words(lower=False), "Él vio 3 Ñus...", "El vio Nus . . ."),
+        (Words(fold=False), "Él vio 3 Ñus_x.", "él vio ñus x ."),
+        (Words(fold=False), "u\u0308ber", "über"),
+        (Words(), " \u200b 12 ", ""),
+    ],
+)
+def test_words_as_in_the_tutorial(words, sentence, tokens):
+    assert words.split(sentence) == tokens.split()
+    assert words.join(words.split(sentence)) == tokens
+
+
+@pytest.mark.parametrize("punctuation", [".a", ". "])
+def test_punctuation_that_is_none_is_refused(punctuation):
+    with pytest.raises(ValueError, match="punctuation must contain neither letters nor spaces"):
+        Words(punctuation=punctuation)
+
+
+def test_marked_words_split_punctuation_off():
+    cut = [*["ein", "t", "￭-￭", "shirt", "￭,", "„￭", "müde", "￭!", "￭“"], '￭"', "&"]
+    assert MarkedWords().split('Ein T-Shirt, „müde!“" &') == cut
+    assert MarkedWords().join(cut[:7]) == "ein t-shirt, „müde"
+
+
+@given(TEXT | st.text(alphabet='ab ü.-,"_', max_size=20))
+def test_marked_words_are_joined_as_they_were(sentence):
+    words = MarkedWords(lower=False)
+    expected = " ".join(unicodedata.normalize("NFC", sentence).replace(MARK, " ").split())
+    tokens = words.split(sentence)
+    assert words.join(tokens) == expected
+    assert words.split(expected) == tokens
+    assert all(tokens)
+    assert not any(" " in token for token in tokens)
+
+
+@given(st.lists(st.sampled_from(["a", "￭.", "(￭", "￭-￭", "￭"]), max_size=6))
+def test_no_mark_is_left_whatever_a_model_writes(tokens):
+    assert MARK not in MarkedWords().join(tokens)
+
+
+def test_what_is_joined_is_a_perfect_translation(subwords):
+    """BLEU against the raw text, case aside: a tokenizer costs nothing of it. One that loses something does."""
+    for tokenizer in (MarkedWords(), subwords, Characters()):
+        joined = [tokenizer.join(tokenizer.split(sentence)) for sentence in GERMAN]
+        assert sacrebleu.corpus_bleu(joined, [GERMAN], lowercase=True, tokenize="13a").score == pytest.approx(100)
+    joined = [Words().join(Words().split(sentence)) for sentence in GERMAN]
+    assert sacrebleu.corpus_bleu(joined, [GERMAN], lowercase=True, tokenize="13a").score < 70
+
+
+@given(TEXT)
+def test_characters_lose_nothing(sentence):
+    assert Characters().join(Characters().split(sentence)) == sentence
+
+
+@settings(max_examples=200)
+@given(sentence=TEXT | st.text(alphabet="einmaß ▁\u2581<unk>", max_size=30))
+def test_subwords_are_joined_as_they_were(subwords, sentence):
+    cased = dataclasses.replace(subwords, lower=False)
+    expected = " ".join(unicodedata.normalize("NFC", sentence).replace("▁", " ").split())
+    assert cased.join(cased.split(sentence)) == expected
+
+
+def test_frequent_words_are_one_subword_and_rare_ones_several(subwords):
+    tidy = Subwords.train(["das haus das haus das haus xyz"], size=60)
+    assert tidy.split("das Haus") == ["▁das", "▁haus"]
+    assert len(tidy.split("zyx")) > 1
+    assert Subwords.train(GERMAN * 3, size=120) == subwords
+    with pytest.raises(ValueError, match="sentences must hold some text, got none"):
+        Subwords.train(["", " "], size=60)
+    with pytest.raises(ValueError, match="size must hold the 6 characters and more, got 3"):
+        Subwords.train(["ab cde"], size=3)
+    with pytest.raises(ValueError, match="model must be sentencepiece's in base 64, got 'junk'"):
+        Subwords("junk").split("a")
+
+
+def test_tokenizers_are_plain_json(subwords):
+    for tokenizer in (Characters(), Words(punctuation="!"), MarkedWords(lower=False), subwords):
+        again = type(tokenizer)(**json.loads(json.dumps(dataclasses.asdict(tokenizer))))
+        assert again == tokenizer
+        assert hash(again) == hash(tokenizer)
+        assert again.split(GERMAN[1]) == tokenizer.split(GERMAN[1])
+        assert isinstance(again, Tokenizer)
+
+
+def test_without_sentencepiece_the_error_says_what_to_install():
+    script = """
+import sys
+sys.modules["sentencepiece"] = None
+from seqjax.data.tokenizers import Subwords
+try:
+    Subwords.train(["a"], size=9)
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert "pip install 'seqjax[bpe]'" in done.stdout
