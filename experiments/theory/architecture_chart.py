@@ -194,7 +194,7 @@ def panel(ax: Axes, records: list[runs.Record], name: str, title: str) -> None:
         text = f"{error:.2g}" if error >= 1e-12 else "0"
         text += "*" if name == "error" and error < record.result["floor"] else ""
         color = "white" if shades[place] > 0.55 else "black"
-        ax.text(*reversed(place), text, ha="center", va="center", fontsize=8, color=color)
+        ax.text(place[1], place[0], text, ha="center", va="center", fontsize=8, color=color)
     shades = shades if name == "error" else np.zeros_like(shades)
     plot.heat_map(ax, shades, [str(number) for number in poles], [str(delay) for delay in delays])
     ax.tick_params(axis="x", rotation=0)

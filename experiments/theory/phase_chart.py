@@ -105,7 +105,9 @@ def measure(records: list[runs.Record]) -> None:
     kernels_of = [kernels(record.config) for record in records]
     trained = _train(config, np.array([draws[0] for draws in kernels_of])) if config.steps else {}
     for index, (record, draws) in enumerate(zip(records, kernels_of, strict=True)):
-        arrays = dict(zip(SIDES, np.array([_bounds(target, config) for target in draws]).T, strict=True))
+        arrays: dict[str, np.ndarray] = dict(
+            zip(SIDES, np.array([_bounds(target, config) for target in draws]).T, strict=True)
+        )
         row = _row(config, arrays)
         for name, losses in trained.items():
             bounds.require_above(arrays[f"{name}_low"][0], losses[index])
@@ -147,6 +149,10 @@ def _train(config: Config, targets: np.ndarray) -> dict[str, np.ndarray]:
     rotations = np.linalg.qr(rng.normal(size=(seeds, m, m)))[0]
     states = 0.95 * rotations, rng.normal(size=(seeds, m)), rng.normal(size=(seeds, m)) / m
 
+    def respond(weights):
+        W, U, c = weights
+        return population.response(W, U, c, LAGS)
+
     def last_losses(response, rate, starts):
         def train_one(start, target):
             def loss(weights, key):
@@ -162,7 +168,7 @@ def _train(config: Config, targets: np.ndarray) -> dict[str, np.ndarray]:
         keys = jax.random.split(jax.random.key(0), seeds)
         taps = jax.vmap(lambda key: dilated.random(key, config.channels, config.channels, LAYERS))(keys)
         return {
-            "rnn": last_losses(lambda weights: population.response(*weights, LAGS), 1e-2, states),
+            "rnn": last_losses(respond, 1e-2, states),
             "cnn": last_losses(dilated.response, 1e-1, taps),
         }
 
@@ -184,16 +190,14 @@ def draw(records: list[runs.Record]) -> Figure:
         patches.Patch(facecolor=CNN, label="C: a CNN is nearer than any RNN"),
         patches.Patch(facecolor="0.8", label="=: both exact"),
         patches.Patch(facecolor="white", edgecolor="0.6", hatch="////", label="undecided, or draws disagree"),
-        lines.Line2D(
-            [], [], linestyle="", label="ring: which is nearer when trained (first draw)", **RING, color="0.4"
-        ),
+        lines.Line2D([], [], linestyle="", label="ring: which is nearer if trained (first draw)", **RING, color="0.4"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def _draw_map(ax: Axes, records: list[runs.Record]) -> None:
-    """A cell for each target: which is nearer in most draws, by letter and colour; hatched if the bounds do not decide."""
+    """A cell for each target: which is nearer in most draws, by letter and colour; hatched if undecided."""
     config = records[0].config
     delays = sorted({record.config.delay for record in records})
     poles = sorted({record.config.poles for record in records})
