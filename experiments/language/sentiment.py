@@ -8,6 +8,10 @@ Question  With 6,000 sentences, no phrases and no pre-training: does reading wor
 Expect    Naive Bayes 80.9 % of the development sentences, and no network alone does better: medians from 77 (LSTM,
           Transformer) to 79.5 % (GRU both ways, maximum); three seeds together a point more, up to 80.4 (TCN). The
           intervals, 5 points wide, hold all of them but the bag of words (74). How steps are pooled matters little.
+Answer    Naive Bayes classifies {accuracy model=naive_bayes:.1%} of the development sentences correctly, a TCN
+          {accuracy model=tcn:.1%}, a bidirectional GRU with maximum pooling
+          {accuracy model=gru_both pooling=maximum:.1%}, an LSTM {accuracy model=lstm:.1%}, a Transformer
+          {accuracy model=transformer:.1%} and a bag of word vectors {accuracy model=bag:.1%}.
 Fair      Same embeddings, 32,000 parameters above them (the bag of words: 200), same epochs, dropout, decay
           and learning rate for all, chosen for the GRU on 720 sentences held out of train; on these every run's epoch
           and naive Bayes' n-grams and smoothing are chosen too. The development sentences give the numbers shown alone.

@@ -10,6 +10,15 @@ Expect    Gradient descent: rate = w comes apart a factor 2 to 6 before the othe
           earlier, at .5, since Euler's steps are not stable past a rate of 2/step = 20, which exp reaches at w = 3;
           softplus and 1/(w^2 + .1) hold up to 3. Below all that the four learn alike. Begun growing, rates that are
           weights do not learn at any of these (for a gentler such start see AU8 of seed_audit).
+Answer    The largest learning rate of gradient descent at which all runs on a power law end well is
+          {max learning_rate target="power law" weights=direct optimizer=descent stable=8:.2g} if rates are weights
+          themselves, {max learning_rate target="power law" weights=exp optimizer=descent stable=8:.2g} with exp,
+          {max learning_rate target="power law" weights=softplus optimizer=descent stable=8:.2g} with softplus and
+          {max learning_rate target="power law" weights=best optimizer=descent stable=8:.2g} with 1/(w^2 + .1); of Adam
+          {max learning_rate target="power law" weights=direct optimizer=adam stable=8:.2g},
+          {max learning_rate target="power law" weights=exp optimizer=adam stable=8:.2g},
+          {max learning_rate target="power law" weights=softplus optimizer=adam stable=8:.2g} and
+          {max learning_rate target="power law" weights=best optimizer=adam stable=8:.2g}.
 Fair      All begin at the same rates (but for the growing ones, which have the other sign), read and write the same
           way, and take equally many steps. All is float64 and the exact loss: no data.
 Differs   from the paper: one layer of 32 states without nonlinearity, steps instead of epochs.

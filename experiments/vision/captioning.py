@@ -7,6 +7,8 @@ Question  What is said of a picture can be judged by what it means, instead of b
           is it true, with attention over the grid and from an average over it? Does attention lie on the object named?
 Expect    Scenes whose objects were never trained on together: 98.3 % true and complete after 16,000 steps (73 % after
           3,000, when only relations are wrong, and 97 % after 8,000); 99 % was hoped for.
+Answer    In scenes with objects never trained on together, {complete:.1%} of the captions are true and complete after
+          {steps:,} steps; the place attended to most lies on the object named in {hit:.0%} of the cases.
 Fair      Laptop scale has one model, with attention; at gpu scale all see the same pictures for as many steps, with
           parameters within 5 % and one learning rate for both GRUs, a third for the Transformer. Every batch is fresh,
           so nothing is chosen by validation; a fifth of all kinds of scenes is for the reported numbers alone. One
