@@ -10,7 +10,7 @@ from _claims import lorenz, shift, training
 from _claims.finding import Finding
 
 from seqjax import evaluate, metrics, models, tasks
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.theory import bounds
 from seqjax.types import Batch
 

@@ -10,7 +10,7 @@ from _claims import claims_committed, shift, training
 from _claims.finding import Finding
 
 from seqjax import evaluate, losses, metrics, models, sweep, tasks, train
-from seqjax.data.signals import GaussianProcess, WhiteNoise
+from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
 from seqjax.theory import fits, targets
 from seqjax.types import Batch
 

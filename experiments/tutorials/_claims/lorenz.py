@@ -12,7 +12,7 @@ from _claims.finding import Finding, exact
 from _claims.shift import across
 
 from seqjax import evaluate, metrics, models, tasks
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.theory import fits
 from seqjax.types import Batch
 

@@ -96,7 +96,7 @@ def both_signs(seeds: int, steps: int) -> Finding:
 
 def is_a_slip(claimed: float) -> Finding:
     """AU9: the variance of the sum of two uniform numbers, exactly and by sampling the task."""
-    task = tasks.Adding(length=10)
+    task = tasks.AddingProblem(length=10)
     drawn = np.asarray(task.sample(jax.random.key(0), 2**15).targets[:, -1, 0], np.float64)
     squared = (drawn - 1) ** 2
     error, noise = float(squared.mean()), float(squared.std()) / len(squared) ** 0.5

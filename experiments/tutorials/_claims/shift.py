@@ -10,7 +10,7 @@ from _claims import training
 from _claims.finding import Finding
 
 from seqjax import evaluate, metrics, models, tasks
-from seqjax.data.signals import GaussianProcess, WhiteNoise
+from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
 from seqjax.theory import bounds, fits, population, targets
 
 SCALE = 5.0
