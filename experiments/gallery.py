@@ -27,8 +27,9 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
+from seqjax._atomic import write_text
 from seqjax.runs import find_experiments, read_header
-from seqjax.runs.folder import Row, write_text
+from seqjax.runs.folder import Row
 from seqjax.runs.scripts import typed_path
 
 FOLDER = Path(__file__).parent

@@ -25,8 +25,9 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
+from seqjax._atomic import write_text
 from seqjax.runs import Scale, find_experiments, process, read_header
-from seqjax.runs.folder import Row, write_text
+from seqjax.runs.folder import Row
 
 FOLDER = Path(__file__).parent
 

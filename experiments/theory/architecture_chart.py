@@ -25,7 +25,6 @@ Next      python experiments/theory/architecture_chart.py --model lru tcn --step
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, assert_never, get_args
 
 import jax
@@ -105,21 +104,21 @@ def build(config: Config) -> nn.Module:
     """About 4,400 parameters each; whatever is convolved sees 127 steps or more."""
     match config.model:
         case "linear_rnn":
-            backbone = models.Recurrent(LINEAR_STATES, partial(models.RNN, activation=lambda x: x))
+            backbone = models.RNN(LINEAR_STATES, activation=lambda x: x)
         case "linear_cnn":
             backbone = models.LinearDilatedCNN(21, layers=7)
         case "rnn":
-            backbone = models.Recurrent(65, models.RNN)
+            backbone = models.RNN(65)
         case "gru":
-            backbone = models.Recurrent(37, models.GRU)
+            backbone = models.GRU(37)
         case "lstm":
-            backbone = models.Recurrent(32, models.LSTM)
+            backbone = models.LSTM(32)
         case "lru":
             backbone = models.LRU(18, layers=2, ring=(0.9, 0.999))
         case "tcn":
             backbone = models.TCN(11, kernel_size=3, dilations=(1, 2, 4, 8, 16, 32))
         case "transformer":
-            backbone = models.Transformer(16, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(16, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
     return models.Regressor(backbone)

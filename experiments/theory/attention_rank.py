@@ -81,7 +81,7 @@ def respond(x: Array, sizes: Array) -> Array:
 
 def build(config: Config) -> nn.Module:
     """One head between networks of three layers."""
-    return models.OneHead(1, config.head_dim)
+    return models.SingleHeadTransformer(1, config.head_dim)
 
 
 def sample(key, sizes: Array, rows: int) -> Batch:
