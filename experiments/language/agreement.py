@@ -7,6 +7,10 @@ Question  A noun with one form for singular and plural has the number of a verb 
           models tag it correctly, and how often do bidirectional ones?
 Expect    Bidirectional: >= 99.9 % of the nouns at every distance. Causal: 72.5 %, the most that any causal tagger can
           reach: half of the first nouns, and 80 % of the later ones, whose number the clause before predicts.
+Answer    With the verb {distance model=transformer distance=16} words later, a forward GRU tags
+          {nouns model=forward_gru distance=16:.1%} of the nouns correctly and a causal Transformer
+          {nouns model=causal_transformer distance=16:.1%}, where {ceiling model=forward_gru distance=16:.1%} is the
+          expected best of any causal model; a bidirectional GRU has {nouns model=both_ways_gru distance=16:.1%}.
 Fair      Same data and steps; equal parameters (within 1 %) of the two GRUs and of the two Transformers; learning
           rate 3e-3, of the Transformers 1e-3, not searched.
 Cost      6 min on one CPU core

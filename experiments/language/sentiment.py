@@ -9,6 +9,10 @@ Expect    Naive Bayes 80.9 % of the development sentences, and no single network
           Transformer) to 79.5 % (bidirectional GRU, maximum); an ensemble of three random seeds has a point more, up to
           80.4 (TCN). The intervals, 5 points wide, contain all of them but the bag of words (74). Pooling matters
           little.
+Answer    Naive Bayes classifies {accuracy model=naive_bayes:.1%} of the development sentences correctly, a TCN
+          {accuracy model=tcn:.1%}, a bidirectional GRU with maximum pooling
+          {accuracy model=gru_both pooling=maximum:.1%}, an LSTM {accuracy model=lstm:.1%}, a Transformer
+          {accuracy model=transformer:.1%} and a bag of word vectors {accuracy model=bag:.1%}.
 Fair      Equal embeddings, 32,000 parameters above them (the bag of words: 200), equal epochs, dropout, decay and
           learning rate, chosen for the GRU on 720 validation sentences held out of train; each run's epoch and naive
           Bayes' n-grams and smoothing are chosen on the same sentences. The development sentences are for the reported

@@ -8,6 +8,9 @@ Question  One of 17 parts of speech for every word of web text: how much do a wo
 Expect    Development words correct: 91.7 % from words alone, 94.1 % with characters; of words that are not in the
           training part 56 and 74 %. A linear model of five words is half a point below the bidirectional LSTM of words
           alone; the most frequent tag has 86 %.
+Answer    A bidirectional LSTM tags {accuracy model=words:.1%} of the words correctly from words alone and
+          {accuracy model=letters:.1%} with their characters; words never seen in training {unseen model=words:.1%} and
+          {unseen model=letters:.1%}. A table of words has {table model=words:.1%}.
 Fair      Same sentences, epochs and learning rate (not searched), early stopping on 500 sentences held out of train.
           The forward LSTM (gpu scale, as the CRF) has the parameters of the bidirectional one (within 1 %). Changed
           after development words had been seen: models with characters have a higher UNK rate and wider kernels (no

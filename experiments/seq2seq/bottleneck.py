@@ -9,6 +9,12 @@ Expect    Real values (white noise, T = 16): linear encoder-decoders never below
           that rank N leaves out, and on it up to N = 4. Gates do not help. With attention, 8 numbers are enough for an
           error far below that; with fewer it does not learn the alignment. Symbols: the shorter the context vector, the
           fewer are correct; with attention and 32 numbers all are.
+Answer    Through 8 numbers a linear encoder-decoder loses {mse model=linear values=reals width=8:.0%} of the variance
+          of 16 random values (its floor: {floor model=linear values=reals width=8:.0%}), a GRU
+          {mse model=gru values=reals width=8:.0%}, and a GRU with attention
+          {mse model=attention values=reals width=8:.0%}; of symbols, a context vector of 32 numbers gets
+          {accuracy model=gru values=symbols width=32:.0%} right, and attention
+          {accuracy model=attention values=symbols width=32:.1%}.
 Fair      Same data and steps, one learning rate (3e-3; linear 1e-2). Widths are compared, not parameters.
 Differs   from the papers: reversal, where every step counts the same, instead of translation.
 Cost      9 min on one CPU core

@@ -8,6 +8,10 @@ Question  A language with its own word order and endings: do encoder-decoders, w
           the decoder's input, instead of its own output)?
 Expect    Unseen sentences exact: >= 99 % with attention and with the Transformer; without attention, fewer the longer
           they are. After 600 steps, half of the true tokens teach as well as all; with none at all a tenth is lost.
+Answer    Of unseen sentences, {exact model=attention teacher_forcing=1 steps=3000:.1%} are translated exactly with
+          attention, {exact model=transformer:.1%} by a Transformer and {exact model=context:.1%} from a context vector;
+          after 600 steps, attention has {exact model=attention teacher_forcing=1 steps=600:.1%} with teacher forcing
+          and {exact model=attention teacher_forcing=0:.1%} without.
 Fair      Equal parameters (within 5 %), steps and data; one learning rate for both GRUs, a third of it for the
           Transformer, not searched. The curve over teacher forcing is one network after fewer steps.
 Differs   from the tutorial: a language with a grammar and unlimited sentences, instead of a few pairs; no test sentence

@@ -8,6 +8,8 @@ Question  Two numbers of up to three digits, read character by character, and th
 Expect    Unseen pairs exact: >= 99 % with attention and with the Transformer, both nearly there after 2,500 steps; the
           context vector is still learning after 10,000 (about half). Sums with carries are no harder. flax's example,
           with four times the parameters, has 100 % of its easier training batches after 1,800 steps (4 min on CPU).
+Answer    Of sums of unseen pairs, {exact model=attention:.2%} are exact with attention, {exact model=transformer:.2%}
+          with a Transformer and {exact model=context:.1%} with a context vector, after {steps model=context:,} steps.
 Fair      Equal parameters (within 5 %), steps and data; one learning rate for both recurrent models, flax's, and a
           third of it for the Transformer, not searched.
 Differs   from flax's example: both numbers have up to three digits (there one of them has at most two) in either order

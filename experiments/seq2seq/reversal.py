@@ -7,6 +7,9 @@ Question  Reversing 1 to 10 of 25 symbols: do encoder-decoders, with and without
           sequences, and to longer ones than they were trained on?
 Expect    Unseen sequences exact: without attention >= 99.5 %, with >= 99.9 %. Beyond 10 symbols all fall, the
           Transformer at once.
+Answer    Of unseen sequences of up to {longest model=context} symbols, {exact model=context:.1%} are reversed exactly
+          without attention, {exact model=attention:.1%} with attention and {exact model=transformer:.1%} by a
+          Transformer.
 Fair      One random seed at laptop scale, whose steps were raised when 3,000 gave the context vector 99.3 and 99.8 %.
           Equal parameters (within 5 %), steps and data; one learning rate for both GRUs, a third of it for the
           Transformer, not searched.

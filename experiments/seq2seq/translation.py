@@ -9,6 +9,11 @@ Expect    Spanish to English, up to 10 words, 50,000 pairs: BLEU >= 46 and a qua
           attention, >= 36 without. Multi30k, German to English, public validation set: BLEU >= 25 with attention.
           With 2,000 pairs the validation loss of a model without dropout and label smoothing turns upwards; the two
           together prevent that and add a third to BLEU, while early stopping lowers BLEU a little.
+Answer    Spanish to English: BLEU {bleu corpus=spa-eng model=attention pairs=50000:.1f} with attention and
+          {bleu corpus=spa-eng model=lstm:.1f} without; German to English (Multi30k):
+          {bleu corpus=de-en model=attention:.1f} with attention. With 2,000 pairs:
+          {bleu pairs=2000 dropout=0 smoothing=0:.1f} without dropout and label smoothing,
+          {bleu pairs=2000 dropout=0.3 smoothing=0.1:.1f} with both.
 Fair      Same pairs, same epochs; learning rates of each architecture not searched. Parameters are shown. The
           Transformer is trained at gpu scale, or with --model transformer. One random seed; intervals are over
           sentences. Choosing parameters by wrong tokens and forbidding <unk> was decided after a first test BLEU.

@@ -8,6 +8,8 @@ Question  Captions of drawn scenes can be judged by their meaning instead of the
           that a word names?
 Expect    Scenes whose combination of objects is not in the training data: 98.3 % true and complete after 16,000 steps
           (73 % after 3,000, when only relations are wrong, and 97 % after 8,000); 99 % was the goal.
+Answer    In scenes with objects never trained on together, {complete:.1%} of the captions are true and complete after
+          {steps:,} steps; the place attended to most lies on the object named in {hit:.0%} of the cases.
 Fair      Laptop scale has one model, with attention; at gpu scale all see the same images for as many steps, with
           parameters within 5 % and one learning rate for both GRUs, a third for the Transformer. Every batch is new, so
           nothing is chosen by validation; a seventh of all combinations of objects is held out for the reported

@@ -8,6 +8,11 @@ Question  The tutorial's network of 25,578 parameters, which is never trained th
 Expect    Accuracy: MNIST 99.1 % (random seeds 99.1 to 99.3; 99.2 was the goal), Fashion-MNIST 91.9 %, CIFAR-10 72 %.
           Linear: 93, 86 and 39 %. Augmentation adds 8 points on CIFAR-10. Shapes in noise, where every image is new:
           87 %, linear 11 %.
+Answer    A small CNN classifies {accuracy data=mnist model=cnn:.1%} of MNIST correctly,
+          {accuracy data=fashion model=cnn:.1%} of Fashion-MNIST and {accuracy data=cifar model=cnn augment=True:.1%} of
+          CIFAR-10 ({accuracy data=cifar model=cnn augment=False:.1%} without random changes of the images); a linear
+          classifier {accuracy data=mnist model=linear:.1%}, {accuracy data=fashion model=linear:.1%} and
+          {accuracy data=cifar model=linear:.1%}.
 Fair      Linear and convolutional models see the same images for as many steps; the linear one without augmentation,
           since shifts cost it up to 8 points. That, and the number of steps (MNIST 5,000 and Fashion-MNIST 7,000 at
           first, with 99.12 and 91.44 %), was changed after test images had been seen; nothing else was searched.

@@ -9,6 +9,12 @@ Expect    After 1,000 steps only TCN (96.1 %) and LRU (93.0 %) beat the linear c
           once and does not depend on the order (89.4 %); in random order they lose 1.5 points. Transformer 87 and 72 %,
           GRU 80 and 67 %; LSTM (53 and 55 %) and plain RNN (50 and 67 %) have hardly begun to learn. Not run here: full
           size, 14,000 steps (gpu scale).
+Answer    After {steps model=tcn order=sequential:,} steps a TCN classifies {accuracy model=tcn order=sequential:.1%} of
+          the digits correctly, an LRU {accuracy model=lru order=sequential:.1%}, a Transformer
+          {accuracy model=transformer order=sequential:.1%}, a GRU {accuracy model=gru order=sequential:.1%} and an LSTM
+          {accuracy model=lstm order=sequential:.1%}; a linear classifier has {accuracy model=linear:.1%}. In random
+          order the TCN has {accuracy model=tcn order=permuted:.1%} and the Transformer
+          {accuracy model=transformer order=permuted:.1%}.
 Fair      Equal parameters (within 5 %), steps and batches; all classify at the last step. Usual learning rates for each
           model, not searched. Intervals are over test images; one random seed.
 Differs   from the papers: at laptop scale images are averaged down to 14x14, 196 steps instead of 784, and training is
