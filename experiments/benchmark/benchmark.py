@@ -20,7 +20,6 @@ Run       python experiments/benchmark/benchmark.py
 Next      python experiments/benchmark/benchmark.py --workload train_step.lstm --peer torch --rounds 9
 """
 
-import dataclasses
 import json
 import os
 import shutil
@@ -239,22 +238,5 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
-def table(records: list[runs.Record]) -> None:
-    """print the README's table in Markdown"""
-    print("\n".join(as_markdown([dataclasses.asdict(record.config) | record.result for record in records])))
-
-
-def as_markdown(rows: list[dict[str, Any]]) -> list[str]:
-    """The lines of a table in Markdown."""
-    lines = ["| workload | peer | device | ratio | range | goal | |", "|---|---|---|---|---|---|---|"]
-    for row in rows:
-        goal, met = "", ""
-        if row["goal"]:
-            goal, met = f"{row['goal']:g}", "met" if row["ratio"] >= row["goal"] else "not met"
-        cells = [row["workload"], row["peer"].replace("_", " "), row["device"], f"{row['ratio']:.3g}"]
-        lines.append("| " + " | ".join([*cells, f"{row['low']:.3g} to {row['high']:.3g}", goal, met]) + " |")
-    return lines
-
-
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw, table=table)
+    runs.main(Config, configs, measure, draw)
