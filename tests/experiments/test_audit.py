@@ -32,7 +32,7 @@ def test_every_row_quotes_a_claim():
 def test_turned_batches_make_a_network_recur_over_sequences():
     """An input of sequence 2 at step 5 is felt there at step 5 and by later sequences at step 5, and nowhere else."""
     shift = importlib.import_module("_claims.shift")
-    model = models.Regressor(models.Recurrent(4, models.LSTM))
+    model = models.Regressor(models.LSTM(4))
     x = jax.random.normal(jax.random.key(0), (64, 32, 1))
     params = model.init(jax.random.key(1), x)
 
@@ -50,7 +50,7 @@ def test_turned_batches_make_a_network_recur_over_sequences():
 def test_the_first_axis_is_taken_for_time():
     """As above, for the form that takes batches of any shape."""
     axis = importlib.import_module("_claims.axis")
-    network = axis.over_batch(models.Regressor(models.Recurrent(4, models.LSTM)))
+    network = axis.over_batch(models.Regressor(models.LSTM(4)))
     x = jax.random.normal(jax.random.key(0), (6, 9, 1))
     params = network.init(jax.random.key(1), x)
     felt = np.argwhere(np.asarray(network.apply(params, x) != network.apply(params, x.at[2, 5].add(1.0)))[..., 0])
@@ -80,7 +80,7 @@ def test_what_lies_beyond_tanh():
 
 def test_second_biases_add_up():
     modules, training = importlib.import_module("_claims.modules"), importlib.import_module("_claims.training")
-    model = models.Regressor(models.Recurrent(3, models.LSTM))
+    model = models.Regressor(models.LSTM(3))
     x = jax.random.normal(jax.random.key(0), (2, 4, 1))
     twice = modules.twice_biased(model)
     weights = twice.init(jax.random.key(1), x)
@@ -104,7 +104,7 @@ def test_weight_norm_forgets_what_is_drawn_after_it():
 
 def test_the_printed_rnn_lacks_its_activation():
     printed_by = importlib.import_module("_claims.modules").Printed
-    model, x = models.Recurrent(3, models.RNN), jax.random.normal(jax.random.key(0), (1, 7, 2))
+    model, x = models.RNN(3), jax.random.normal(jax.random.key(0), (1, 7, 2))
     params = model.init(jax.random.key(1), x)
     printed = printed_by(params["params"]["layer_0"])
     with pytest.raises(AttributeError, match="activation"):

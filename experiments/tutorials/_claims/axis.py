@@ -14,7 +14,7 @@ from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.theory import bounds
 from seqjax.types import Batch
 
-NETWORK = models.Regressor(models.Recurrent(256, models.LSTM, layers=2))
+NETWORK = models.Regressor(models.LSTM(256, layers=2))
 """S4's, but for the tanh on its output (D4) and second biases (D9)."""
 
 EPOCH = 10

@@ -46,7 +46,7 @@ class ReluDecoder(models.RecurrentDecoder):
         return super().extend(carry, nn.relu(x), mask=mask, train=train)
 
 
-def encoder_decoder(encoder: nn.Module, decoder: nn.Module) -> tuple[nn.Module, Learner]:
+def encoder_decoder(encoder: nn.Module, decoder: models.Decoder) -> tuple[nn.Module, Learner]:
     """A model that reads and then writes."""
     model = models.EncoderDecoder(encoder, decoder, VOCAB, VOCAB, embedding=32)
     first = TASK.sample(jax.random.key(0), 1)
@@ -126,7 +126,7 @@ def relu_after_embedding(seeds: int, steps: int) -> Finding:
     test = task.held_out(jax.random.key(1), TEST)
     loss, exact, parameters = {}, {}, 0
     for name, decoder in (("with", ReluDecoder), ("without", models.RecurrentDecoder)):
-        _, learner = encoder_decoder(models.Recurrent(64), decoder(64, bridge=models.HandOver))
+        _, learner = encoder_decoder(models.Recurrent(64), decoder(64, bridge=models.CopyState()))
         params = learn(learner, pairs, steps, 3e-3, task)
         loss[name], right = judged(learner, params, test)
         exact[name], parameters = 100 * right.mean(axis=1), training.count(params)
@@ -180,12 +180,12 @@ def _transformer(width: int, **options: Any) -> dict[str, Any]:
 
 NETWORKS: dict[str, tuple[Callable, float]] = {
     "GRU, encoder-decoder": (
-        lambda: encoder_decoder(models.Recurrent(96), models.RecurrentDecoder(96, bridge=models.HandOver)),
+        lambda: encoder_decoder(models.Recurrent(96), models.RecurrentDecoder(96, bridge=models.CopyState())),
         3e-3,
     ),
     "GRU, attention": (
         lambda: encoder_decoder(
-            models.Bidirectional(80), models.BahdanauDecoder(76, attention=functools.partial(models.Additive, 32))
+            models.Bidirectional(80), models.BahdanauDecoder(76, attention=models.AdditiveAttention(32))
         ),
         3e-3,
     ),
@@ -224,7 +224,7 @@ def falls_with_length(seeds: int, steps: int) -> Finding:
     for name in ("GRU, encoder-decoder", "GRU, attention"):
         found = trained(name, seeds, steps)
         parameters = parameters or found.parameters
-        said = [texts(run) for run in evaluate.written(found.model, found.params, test)]
+        said = [texts(run) for run in evaluate.greedy(found.model, found.params, test)]
         for low, high in BUCKETS:
             rows = np.flatnonzero((lengths >= low) & (lengths <= high))
             exact[name, low] = metrics.band(100 * found.right[:, rows].mean(axis=1))

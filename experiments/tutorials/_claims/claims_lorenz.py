@@ -150,7 +150,7 @@ def complexity(seeds: int, steps: int) -> Finding:
     for J in (4, 10, 32):
         task = tasks.Lorenz96(K=4, J=J).calibrated(jax.random.key(J))
         data, test = (task.draw(jax.random.key(J + n), rows).batch for n, rows in ((1, 2048), (2, 256)))
-        model = models.Regressor(models.Recurrent(48, models.GRU), targets=4)
+        model = models.Regressor(models.GRU(48), targets=4)
 
         def sample(key, _, data=data):
             rows = jax.random.randint(key, (training.BLOCK,), 0, len(data.inputs))

@@ -20,11 +20,11 @@ SOLVED = 0.1
 """A shift is learned where this share of the error of what remembers nothing is left, or less."""
 
 NETWORKS = {
-    "rnn": (models.Recurrent(51, models.RNN), 1e-2),
-    "gru": (models.Recurrent(29, models.GRU), 3e-2),
-    "lstm": (models.Recurrent(25, models.LSTM), 3e-2),
+    "rnn": (models.RNN(51), 1e-2),
+    "gru": (models.GRU(29), 3e-2),
+    "lstm": (models.LSTM(25), 3e-2),
     "tcn": (models.TCN(10, kernel_size=3, dilations=(1, 2, 4, 8, 16)), 3e-2),
-    "transformer": (models.Transformer(12, heads=2, layers=2, expansion=2, positions=models.Rotary), 1e-2),
+    "transformer": (models.Transformer(12, heads=2, layers=2, expansion=2, positions=models.Rotary()), 1e-2),
 }
 """Each with its learning rate, that of experiments/memory/shift_memory.py: 2,750 parameters, give or take 5 %."""
 
@@ -178,7 +178,8 @@ def plateaus(seeds: int, steps: int) -> Finding:
         memory, escape = (np.array([row[key] for row in left]) for key in ("memory", "escape"))
         slopes[name] = metrics.band(np.diff(np.log(escape)) / np.diff(memory))
     delays = (8, 12, 16, 20)
-    waits = {name: escapes(cell, delays, seeds, steps) for name, cell in (("GRU", models.GRU), ("LSTM", models.LSTM))}
+    gated_nets = {"GRU": models.GRU(32), "LSTM": models.LSTM(32)}
+    waits = {name: escapes(backbone, delays, seeds, steps) for name, backbone in gated_nets.items()}
     medians = {name: np.median(found, axis=1) for name, found in waits.items()}
     gated = {name: float(np.log(found[-1] / found[0])) / (delays[-1] - delays[0]) for name, found in medians.items()}
     censored = any(found[-1] >= steps for found in medians.values())
@@ -199,13 +200,13 @@ def plateaus(seeds: int, steps: int) -> Finding:
     )
 
 
-def escapes(cell, delays: tuple[int, ...], seeds: int, steps: int) -> np.ndarray:
+def escapes(backbone, delays: tuple[int, ...], seeds: int, steps: int) -> np.ndarray:
     """Steps [delay, seed] until a gated network has lost 5 % of the zero predictor's error; `steps` where it never has.
 
     Adam at a rate that stays, as one that falls would end the wait by itself.
     """
     length, per_call = 64, 10
-    model = models.Regressor(models.Recurrent(32, cell))
+    model = models.Regressor(backbone)
 
     def sample(key, step, delay):
         x = WhiteNoise().sample(jax.random.fold_in(key, step), training.BLOCK, length)

@@ -157,7 +157,7 @@ def unequal(claimed: float, seeds: int, steps: int) -> Finding:
         predictions = evaluate.predict(model.apply, params, batch.inputs)
         return training.block_errors((predictions - batch.targets[None]) ** 2).mean(axis=1)
 
-    lstm = models.Regressor(models.Recurrent(32, models.LSTM))
+    lstm = models.Regressor(models.LSTM(32))
     tcn = models.Regressor(models.TCN(16, kernel_size=3, dilations=(1, 2, 4)))
     # Learning rates are those of experiments/memory/lorenz96_response.py.
     recurrent = training.networks(lstm, sample, jnp.array([False, True]), seeds, steps, rate=3e-2)

@@ -11,7 +11,7 @@ from _claims import axis, training
 from _claims.finding import Finding, exact
 
 from seqjax import evaluate, metrics, models, tasks
-from seqjax.models import layers
+from seqjax.models.causal_conv import CausalConv
 from seqjax.theory import bounds
 
 
@@ -30,7 +30,7 @@ def squashed(model) -> training.Network:
 def saturates(seeds: int, steps: int) -> Finding:
     """D4: targets of unit variance through a tanh, and through none."""
     task = tasks.Shift(2, 16)
-    model = models.Regressor(models.Recurrent(32, models.LSTM))
+    model = models.Regressor(models.LSTM(32))
     test = task.sample(jax.random.key(1), 8192)
     found = {}
     for name, network in (("tanh", squashed(model)), ("linear", model)):
@@ -86,7 +86,7 @@ def moves_twice(seeds: int, steps: int) -> Finding:
     shapes = jax.eval_shape(axis.NETWORK.init, jax.random.key(0), jnp.zeros((1, 32, 1)))
     single = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     double = training.torch_count(256)
-    model = models.Regressor(models.Recurrent(32, models.LSTM))
+    model = models.Regressor(models.LSTM(32))
 
     def gone(network) -> np.ndarray:
         """How far biases are from their start, which is 0, in each seed."""
@@ -125,7 +125,7 @@ class WeightNormed:
 def starts_elsewhere(quoted: float, seeds: int) -> Finding:
     """D10: kernels of S4's Lorenz TCN, drawn anew after weight norm, and as models.TCN takes them."""
     taps, features = 4, 30
-    conv = layers.CausalConv(features, taps, weight_norm=True, use_bias=False)
+    conv = CausalConv(features, taps, weight_norm=True, use_bias=False)
     impulses = jnp.eye(features)[:, None] * jnp.eye(1, taps)[0][None, :, None]
 
     def deviations(key) -> tuple[float, float]:
@@ -134,7 +134,7 @@ def starts_elsewhere(quoted: float, seeds: int) -> Finding:
         normed = WeightNormed(start_key, taps, features, features)
         normed.weight = wanted  # all that the code's `init_weights` does
         params = {"kernel": wanted, "gain": jnp.linalg.norm(wanted.reshape(-1, features), axis=0)}
-        taken: Any = conv.apply({"params": params}, conv.start(features, features), impulses, method="extend")[1]
+        taken: Any = conv.apply({"params": params}, conv.empty(features, features), impulses, method="convolve")[1]
         return float(normed.used().std()), float(jnp.std(taken))
 
     keys = jax.random.split(jax.random.key(0), seeds)
@@ -180,7 +180,7 @@ class Printed:
 
 def cannot_run(seeds: int) -> Finding:
     """D14: the printed cell as it stands, then with its activation; and ours, in one go and step by step."""
-    length, model = 32, models.Recurrent(16, models.RNN)
+    length, model = 32, models.RNN(16)
     fault, apart, streamed, projections = "", [], [], 0
     for key in jax.random.split(jax.random.key(0), seeds):
         x = jax.random.normal(key, (1, length, 1))

@@ -51,7 +51,7 @@ def start(key, features: int, vocab: int) -> dict[str, jax.Array]:
 
 def _step(params, side: str, state, x):
     projected = x @ params[f"{side}_input"]
-    return models.GRU().step(params[f"{side}_recurrent"], params[f"{side}_bias"], state, projected)[0]
+    return models.GRUCell().step(params[f"{side}_recurrent"], params[f"{side}_bias"], state, projected)[0]
 
 
 def read(params, source, case: Case = Case()):  # noqa: B008 (never changed)
@@ -229,7 +229,7 @@ def copies(seeds: int, steps: int) -> Finding:
 def looks_at_padding(seeds: int, steps: int) -> Finding:
     """D15: S3's translator with the attention it lacks, without a mask and with one, beside longer neighbours."""
     task = tasks.Reversal(longest=6)
-    decoder = models.BahdanauDecoder(64, attention=functools.partial(models.Additive, 32))
+    decoder = models.BahdanauDecoder(64, attention=models.AdditiveAttention(32))
     model = models.EncoderDecoder(models.Bidirectional(64), decoder, 29, 29, embedding=32)
 
     def sample(key, masked):
@@ -258,7 +258,7 @@ def looks_at_padding(seeds: int, steps: int) -> Finding:
         of_case = jax.tree.map(lambda leaf: leaf[chosen], params)  # noqa: B023
         for padding in (0, 2, 6, 14):
             batch = _padded(rows, padding, masked=masked)
-            right = (evaluate.written(model, of_case, batch) == rows.target[None]).all(axis=2)
+            right = (evaluate.greedy(model, of_case, batch) == rows.target[None]).all(axis=2)
             shares[name, padding] = metrics.band(1 - right.mean(axis=1))
     ours, fixed = shares["no mask", 14], shares["mask", 14]
     alone = shares["no mask", 0].median

@@ -36,7 +36,7 @@ def axes(seeds: int, steps: int):
 
     Also the slope of the second one's outputs over its present input, and the number of parameters.
     """
-    model = models.Regressor(models.Recurrent(64, models.LSTM))
+    model = models.Regressor(models.LSTM(64))
 
     def sample(key, wrong):
         batch = SEED.sample(key, training.BLOCK)
@@ -186,7 +186,7 @@ def needs_white_noise() -> Finding:
 
 def unequal_tasks(claimed: float, seeds: int, steps: int) -> Finding:
     """D8: an LSTM and a TCN of as many parameters, as S4 sets them against each other and then on one task."""
-    lstm = models.Regressor(models.Recurrent(64, models.LSTM))
+    lstm = models.Regressor(models.LSTM(64))
     tcn = models.Regressor(models.TCN(19, kernel_size=4, dilations=(1, 2, 4, 8, 16, 32)))
     long = tasks.Shift(32, 128, GaussianProcess())
 
