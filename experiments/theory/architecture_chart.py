@@ -30,7 +30,6 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -100,7 +99,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, k, p, steps, seeds=seeds) for model in get_args(Model) for p in poles for k in delays]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """About 4,400 parameters each; whatever is convolved sees 127 steps or more."""
     match config.model:
         case "linear_rnn":

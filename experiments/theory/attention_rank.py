@@ -28,7 +28,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _columns import band, columns
-from flax import linen as nn
 from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -79,7 +78,7 @@ def respond(x: Array, sizes: Array) -> Array:
     return jnp.matmul(jax.nn.softmax(logits, axis=-1), x, precision=jax.lax.Precision.HIGHEST)
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """One head between networks of three layers."""
     return models.SingleHeadTransformer(1, config.head_dim)
 

@@ -33,7 +33,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _columns import band, scores
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -138,7 +137,7 @@ def kernel(target: Target) -> np.ndarray:
     return matrix / np.linalg.norm(matrix)
 
 
-def build(config: Config, code: int = WIDEST) -> nn.Module:
+def build(config: Config, code: int = WIDEST) -> models.Module:
     """Two recurrent sides and the code between them; attention also shows the decoder all states of the encoder."""
     linear = models.RNNCell(jax.nn.identity)
     bridge = models.LowRankBridge(code)

@@ -31,7 +31,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from _columns import band
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -93,7 +92,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """128 states, or a head of 32 between networks of three layers."""
     linear = models.RNNCell(lambda x: x)
     match config.model:
@@ -184,7 +183,7 @@ def measure(records: list[runs.Record]) -> None:
         record.finish(row | {"constant": np.median([floor.constant for floor in floors])})
 
 
-def _train(records: list[runs.Record], model: nn.Module, responses: np.ndarray, keys):
+def _train(records: list[runs.Record], model: models.Module, responses: np.ndarray, keys):
     """Parameters of all runs; not by `runs.train_group`, as seeds differ in their responses."""
     config: Config = records[0].config
 

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import jax
-
 USAGE, BUSY, DIVERGED, ENVIRONMENT = 2, 3, 4, 5
 """Exit codes: usage or configuration; folder in use; not finite for too long; disk, memory or permission."""
 
@@ -93,6 +91,8 @@ def keep_memory() -> None:
 
 def prepare_process() -> None:
     """Settings of a script, never of an import: keep memory for the next step, compiled programs for the next start."""
+    import jax  # here, so that the benchmark can run `keep_memory` in the process of another framework
+
     keep_memory()
     # Filtered tracebacks end in our own code wherever JAX raised, and `exit_code` could not tell whose error it is.
     jax.config.update("jax_traceback_filtering", "off")

@@ -109,7 +109,7 @@ class TextGeneration:
     def windows(self, stretch: Stretch, *, stride: int) -> Windows:
         """A whole stretch, in windows that begin `stride` tokens apart; each judges the tokens that are new in it.
 
-        With stride = length windows stand side by side, and the t-th token of each is said from t tokens, 1 to length,
+        With stride = length windows are adjacent, and the t-th token of each is said from t tokens, 1 to length,
         as in training and in nanoGPT's evaluation. With a smaller stride each but those of the first window is said
         from more than length - stride tokens. The last window reaches back, so that it is as long as the others.
 
