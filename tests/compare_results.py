@@ -35,7 +35,9 @@ def run(script: str, arguments: list[str]) -> None:
     fold_in = scope._fold_in_static
 
     def under_old_names(rng: Any, path: Sequence[Any]) -> Any:
-        return fold_in(rng, [PATHS.get(pair, pair[1]) for pair in zip((None, *path), path, strict=False)])
+        return fold_in(
+            rng, [PATHS.get((str(parent), str(name)), name) for parent, name in zip((None, *path), path, strict=False)]
+        )
 
     scope._fold_in_static = under_old_names
     sys.argv = [script, *arguments]

@@ -229,19 +229,15 @@ def test_a_state_made_by_hand_trains_as_one_from_init(state):
     assert_bitwise(ours, theirs)
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "scale"), [(optax.sgd(1e30), 1.0), (ADAM, jnp.nan)], ids=["update overflows", "loss is NaN"]
-)
-def test_no_update_that_is_not_finite_is_made(state, optimizer, scale):
+def test_no_update_is_made_for_a_loss_that_is_not_finite(state):
     """Also where every gradient is finite."""
 
     def strange(params, batch, key):
-        return 1e20 * loss(params, batch, key)[0] + jax.lax.stop_gradient(jnp.where(scale == 1, 0, scale))
+        return loss(params, batch, key)[0] + jnp.nan
 
-    state = train.init(state.params, optimizer, state.key)
-    after, metrics = jax.jit(train.make_step(strange, optimizer))(state, sample(jax.random.key(7)))
+    after, metrics = jax.jit(train.make_step(strange, ADAM))(state, sample(jax.random.key(7)))
     assert metrics["skipped"] == 1
-    assert_bitwise(after.params, state.params)
+    assert_bitwise(after._replace(skipped=state.skipped), state._replace(step=after.step))
 
 
 def test_batches_are_a_function_or_an_object_with_batches():
