@@ -16,15 +16,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
+from matplotlib.figure import Figure
 
+from seqjax import plot
 from seqjax.runs import Scale, read_header
 from seqjax.runs.folder import write_json
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 
@@ -75,10 +74,8 @@ def best(rows: list[dict], experiment: str) -> dict[str, float]:
     return {row["model"]: row["learning_rate"] for row in ordered}
 
 
-def draw(rows: list[dict]) -> "Figure":
+def draw(rows: list[dict]) -> Figure:
     """Validation error against learning rate, one panel for each experiment."""
-    from seqjax import plot
-
     experiments = list(dict.fromkeys(row["experiment"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure, axes = plot.figure(1, len(experiments), width=10.0, height=3.6)

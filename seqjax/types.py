@@ -5,7 +5,7 @@ Axes, written in full in every annotation:
     batch     independent examples            features  width of a representation
     time      steps of one sequence           targets   width of what is predicted
     inputs    width of what is observed       heads, head_dim   attention
-    rows      examples of a whole data set    runs      models trained side by side by `train.sweep`
+    rows      examples of a whole data set    runs      models trained side by side by `sweep.sweep`
     source    steps of a sequence that is read    target    steps of one that is written
     vocab     symbols a token can stand for
 
@@ -14,7 +14,7 @@ Tokens are integers below `vocab`, of which every vocabulary reserves the first 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
@@ -111,8 +111,34 @@ class CausalBackbone(Backbone, Protocol):
         ...
 
 
-LossFn = Callable[[Params, Any, Key[Array, ""]], tuple[Scalar, Metrics]]
-"""`(params, batch, key) -> (scalar, metrics)`: where a task meets a model; a closure written in the experiment.
+@runtime_checkable
+class Batches(Protocol):
+    """Training batches that depend on the step, such as those of `data.Epochs`.
+
+    A pytree (`jax.tree_util.register_dataclass`), so that its arrays are arguments of compiled calls.
+    """
+
+    def batch(self, key: Key[Array, ""], step: Int[Array, ""], /) -> Any:
+        """The batch of a step; the same bits for the same key and step."""
+        ...
+
+
+@runtime_checkable
+class Bucketed(Protocol):
+    """Training batches of a few shapes, such as those of `data.Buckets`; a pytree, as `Batches`."""
+
+    def choose(self, key: Key[Array, ""], step: Int[Array, ""], /) -> Int[Array, ""]:
+        """Which of the samples makes the batch of a step."""
+        ...
+
+    @property
+    def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""]], Any], ...]:
+        """For each shape, `(key, step) -> batch`."""
+        ...
+
+
+LossFn = Callable[[Params, Any, Key[Array, ""]], Scalar | tuple[Scalar, Metrics]]
+"""`(params, batch, key) -> scalar`, or `(scalar, metrics)`: where a task meets a model; a closure of the experiment.
 
 The batch is a pytree of arrays, as the task makes it."""
 

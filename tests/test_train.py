@@ -28,8 +28,8 @@ def loss(params, batch, key):
     return jnp.mean(error**2), {"noise": noise[0, 0]}
 
 
-def sample(key, step):
-    x = jax.random.normal(jax.random.fold_in(key, step), (4, 3, 2))
+def sample(key):
+    x = jax.random.normal(key, (4, 3, 2))
     return Batch(inputs=x, targets=x @ TRUTH)
 
 
@@ -165,7 +165,7 @@ def settings_of(runs):
 
 
 def sweep(keys):
-    return train.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings_of(len(keys)), steps=4)
+    return sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings_of(len(keys)), steps=4)
 
 
 @pytest.mark.parametrize(("runs", "devices"), [(3, 1), (4, 2)])
@@ -194,7 +194,7 @@ def test_settings_of_a_sweep_are_each_run_s_own(key):
     """Equal keys: the same start, data and noise; only the settings differ. Adam's first step is the learning rate."""
     keys = jnp.stack([key, key])
     settings = Settings(jnp.array([0.01, 0.2]), jnp.ones(2))
-    state, advance = train.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings, steps=1)
+    state, advance = sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings, steps=1)
     first, second = np.asarray(state.params["kernel"])
     np.testing.assert_array_equal(first, second)
     moved = np.abs(np.asarray(jax.jit(advance)(state)[0].params["kernel"]) - first)
@@ -303,7 +303,7 @@ def test_runs_of_a_sweep_may_wait_for_each_other(key):
     arguments = {"keys": jax.random.split(key, 3), "settings": settings_of(3), "steps": 4}
     found = []
     for vectorise in (True, False):
-        state, advance = train.sweep(initialise, loss, optimizer, scaled, **arguments, vectorise=vectorise)
+        state, advance = sweep.sweep(initialise, loss, optimizer, scaled, **arguments, vectorise=vectorise)
         found.append(jax.jit(advance)(state))
     (together, metrics), (alone, expected) = found
     assert_bitwise((together.key, together.step), (alone.key, alone.step))
@@ -319,7 +319,7 @@ def test_chunks_of_a_sweep_give_the_same(key):
         return jnp.mean((jnp.asarray(model.apply(params, x)) - jnp.roll(x, 1, axis=1)) ** 2), {}
 
     def trained(chunk: int | None):
-        state, advance = train.sweep(
+        state, advance = sweep.sweep(
             lambda key: model.init(key, jnp.zeros((1, 5, 1))),
             squared,
             lambda rate: optax.adam(rate),
@@ -340,7 +340,7 @@ def test_chunks_of_a_sweep_give_the_same(key):
 
 
 def test_a_sweep_that_waits_chooses_between_buckets(key):
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         initialise_tokens,
         token_loss,
         optax.adam,
@@ -381,7 +381,7 @@ def validation_of_call(params):
 
 @jax.jit
 def advance_scripted(state):
-    _, advance = train.keep_best(state, count_call, validation_of_call)
+    _, advance = sweep.keep_best(state, count_call, validation_of_call)
     return advance(state)
 
 
@@ -392,8 +392,8 @@ LOSSES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.inf, np.nan]), min_si
 @given(st.tuples(LOSSES, LOSSES))
 def test_the_first_of_the_smallest_validation_losses_is_remembered(losses):
     """For each run its own; a loss that is NaN or infinite never wins, and without any other the start is kept."""
-    state, _ = train.keep_best(scripted(losses), count_call, validation_of_call)
-    np.testing.assert_array_equal(train.chosen(state)["call"], [0, 0])
+    state, _ = sweep.keep_best(scripted(losses), count_call, validation_of_call)
+    np.testing.assert_array_equal(sweep.chosen(state)["call"], [0, 0])
     for call in range(CALLS):
         state, metrics = advance_scripted(state)
         assert set(metrics) == {"loss", "validation", "calls"}
@@ -403,7 +403,7 @@ def test_the_first_of_the_smallest_validation_losses_is_remembered(losses):
         for number, run in enumerate(losses):
             finite = [(value, n) for n, value in enumerate(run[: call + 1], start=1) if np.isfinite(value)]
             value, best = min(finite, default=(np.inf, 0))
-            assert train.chosen(state)["call"][number] == best
+            assert sweep.chosen(state)["call"][number] == best
             assert state.opt_state.loss[number] == value
 
 
@@ -418,8 +418,8 @@ def noisy_sweep(key, *, best):
     """Learning rates that overshoot, so that the last parameters are not the best."""
     rates = Settings(jnp.array([0.5, 1.5, 0.01]), jnp.ones(3))
     keys = jax.random.split(key, 3)
-    swept = train.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=rates, steps=2, vectorise=False)
-    return train.keep_best(*swept, validate) if best else swept
+    swept = sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=rates, steps=2, vectorise=False)
+    return sweep.keep_best(*swept, validate) if best else swept
 
 
 def test_the_best_parameters_are_those_a_loop_finds(key):
@@ -431,11 +431,11 @@ def test_the_best_parameters_are_those_a_loop_finds(key):
     np.testing.assert_allclose(metrics["validation"], losses[-1], rtol=1e-4)
     np.testing.assert_allclose(last.opt_state.loss, losses.min(axis=0), rtol=1e-4)
     assert (losses.argmin(axis=0) < 7).sum() >= 2
-    for name, found in train.chosen(last).items():
+    for name, found in sweep.chosen(last).items():
         expected = [states[call].params[name][run] for run, call in enumerate(losses.argmin(axis=0))]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(last.params[name], states[-1].params[name], rtol=1e-4, atol=1e-6)
-    assert train.chosen(states[-1]) is states[-1].params
+    assert sweep.chosen(states[-1]) is states[-1].params
 
 
 def test_the_best_parameters_are_resumed_and_compiled_once(key, tmp_path):
@@ -449,10 +449,10 @@ def test_the_best_parameters_are_resumed_and_compiled_once(key, tmp_path):
     assert [name for name in seen if "advance" in name] == ["jit(advance_and_validate)"]
     like, advance = noisy_sweep(key, best=True)
     restored = checkpoint.restore(tmp_path, like, {}).state
-    assert isinstance(restored.opt_state, train.Best)
+    assert isinstance(restored.opt_state, sweep.Best)
     *_, (resumed, _) = train.run(advance, restored, 16)
     assert checkpoint.fingerprint(resumed) == checkpoint.fingerprint(last)
-    assert_bitwise(train.chosen(resumed), train.chosen(last))
+    assert_bitwise(sweep.chosen(resumed), sweep.chosen(last))
 
 
 def test_descent_on_a_formula_is_its_closed_form():

@@ -27,12 +27,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from seqjax import runs
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from seqjax import plot, runs
 
 PROCESS = Path(__file__).parent / "workloads" / "process.py"
 
@@ -151,8 +150,9 @@ def time_side(config: Config, side: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Sides take turns, one process at a time; a peer that is not installed leaves its row unfinished."""
+    group = [record.config for record in records]
     first = group[0]
     if first.workload not in ROWS:
         raise ValueError(f"--workload must be one of {', '.join(ROWS)}, got {first.workload}")
@@ -213,10 +213,8 @@ def compare(config: Config, ours: list[dict[str, Any]], theirs: list[dict[str, A
     }
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Every row's ratio with its range, on a log axis; a tick is the goal, the line is as fast as the peer."""
-    from seqjax import plot
-
     figure, axes = plot.figure(width=8.0, height=0.5 + 0.21 * len(records))
     ax = axes[0, 0]
     for place, record in enumerate(records):

@@ -15,13 +15,16 @@ Next      python experiments/language/agreement.py --model forward_gru both_ways
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.tasks.agreement import TAGS
 
 Model = Literal["forward_gru", "both_ways_gru", "causal_transformer", "transformer"]
 
@@ -67,11 +70,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, distance, steps, seeds=seeds) for model in get_args(Model) for distance in distances]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """The GRUs have about 10,000 parameters each, the Transformers 17,000."""
-    from seqjax import models, tasks
-    from seqjax.tasks.agreement import TAGS
-
     match config.model:
         case "forward_gru":
             backbone = models.Recurrent(48, models.GRU)
@@ -85,14 +85,9 @@ def build(config: Config) -> "nn.Module":
     return models.Tagger(backbone, len(TAGS), tasks.Agreement(config.distance).vocab, embedding=16)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-
+    group = [record.config for record in records]
     config = group[0]
     task, model = tasks.Agreement(config.distance), build(config)
 
@@ -101,11 +96,11 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
     train_key, test_key = jax.random.split(jax.random.key(0))
     test = task.sample(test_key, TEST_SEQUENCES)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, test.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, config.steps),
-        lambda key, step, rate: task.sample(jax.random.fold_in(key, step), config.batch_size),
+        lambda key, rate: task.sample(key, config.batch_size),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
@@ -140,10 +135,8 @@ def _require_below(ceiling: float, found) -> None:
             raise ArithmeticError(f"{mean} +- {standard_error} % of the nouns right is above the ceiling {ceiling} %")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Left: nouns by distance, with the ceiling. Right: by clause, which shows what the past tells."""
-    from seqjax import metrics, plot, tasks
-
     figure, axes = plot.figure(1, 2, width=11.5, height=4.6)
     left, right = axes[0]
     distances, task = sorted({record.config.distance for record in records}), tasks.Agreement()

@@ -21,18 +21,21 @@ import json
 import sys
 import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks import Sentiment
-    from seqjax.types import Labelled
+from seqjax import losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import files, labelled
+from seqjax.data.labelled import Example
+from seqjax.data.text import Words
+from seqjax.tasks import Language, NaiveBayes, Sentiment
+from seqjax.types import UNK, Labelled
 
 Model = Literal["naive_bayes", "bag", "gru", "lstm", "gru_both", "lstm_both", "tcn", "transformer", "lru"]
 Pooling = Literal["last", "ends", "mean", "maximum", "attention"]
@@ -86,10 +89,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*every, *[Config(POOLED, pooling, seeds=seeds) for pooling in get_args(Pooling)]]
 
 
-def build(config: Config, vocab: int) -> "nn.Module":
+def build(config: Config, vocab: int) -> nn.Module:
     """Embeddings of all words, a backbone of about 32,000 parameters, a pooling, a readout."""
-    from seqjax import models
-
     width, dropout = config.embedding, config.dropout
     match config.model:
         case "naive_bayes":
@@ -135,12 +136,8 @@ def _as_they_are(x, *, mask=None, train=False):
 
 
 @functools.lru_cache(maxsize=1)
-def data(rows: int) -> "Sentiment":
+def data(rows: int) -> Sentiment:
     """Sentences as SST-2 has them, those of train divided once and for all."""
-    from seqjax import tasks
-    from seqjax.data import files, labelled
-    from seqjax.data.text import Words
-
     folder = files.data_folder(None) / "sentiment" / "sst2"
     train, test = (labelled.sst2(folder / name).rows for name in ("train.tsv", "dev.tsv"))
     held_out = HELD_OUT if not rows else rows // 4
@@ -149,13 +146,9 @@ def data(rows: int) -> "Sentiment":
     )
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program; the epoch with the smallest validation loss is kept."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import losses, train
-
+    group = [record.config for record in records]
     config = group[0]
     task = data(config.rows)
     if config.model == "naive_bayes":
@@ -167,10 +160,10 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     per_epoch = len(task.train) // config.batch_size
     steps = config.epochs * per_epoch
 
-    def logits(params: Any, batch: "Labelled", **options: Any) -> Any:
+    def logits(params: Any, batch: Labelled, **options: Any) -> Any:
         return model.apply(params, batch.inputs, mask=batch.mask, **options)
 
-    def cost(logits: Any, batch: "Labelled") -> Any:
+    def cost(logits: Any, batch: Labelled) -> Any:
         return losses.cross_entropy(logits[:, None], batch.labels[:, None])
 
     def loss(params, batch, key):
@@ -182,7 +175,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         found = logits(params, validation)
         return cost(found, validation), {"accuracy": jnp.mean(jnp.argmax(found, axis=-1) == validation.labels)}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, validation.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, steps),
@@ -191,8 +184,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         settings=jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
         steps=per_epoch,
     )
-    state = runs.fit(records, *train.keep_best(state, advance, validate), steps)
-    params = train.chosen(state)
+    state = runs.fit(records, *sweep.keep_best(state, advance, validate), steps)
+    params = sweep.chosen(state)
     positive = jax.jit(lambda params, batch: jax.lax.map(lambda one: jax.nn.softmax(logits(one, batch))[:, 1], params))
     judged = [positive(params, batch) for batch in (validation, test)]
     size = sum(leaf[0].size for leaf in jax.tree.leaves(params))
@@ -201,11 +194,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         finish(record, task, size, *[probability[runs_of] for probability in judged])
 
 
-def count(task: "Sentiment", records: list[runs.Record]) -> None:
+def count(task: Sentiment, records: list[runs.Record]) -> None:
     """Naive Bayes, its n-grams and smoothing chosen on validation sentences."""
-    import numpy as np
-
-    from seqjax.tasks import NaiveBayes
 
     def judged(model, rows):
         return 1 / (1 + np.exp([[-model(row.sentence) for row in rows]]))
@@ -220,22 +210,13 @@ def count(task: "Sentiment", records: list[runs.Record]) -> None:
         finish(record, task, 1 + len(best.evidence), judged(best, task.validation), judged(best, task.test))
 
 
-def right(probability: "np.ndarray", rows: list) -> "np.ndarray":
+def right(probability: np.ndarray, rows: list) -> np.ndarray:
     """Percent of sentences that each run puts in the right class."""
-    import numpy as np
-
     return 100 * ((np.asarray(probability) > 0.5) == np.array([row.label for row in rows])[None]).mean(axis=1)
 
 
-def finish(
-    record: runs.Record, task: "Sentiment", size: int, validation: "np.ndarray", probability: "np.ndarray"
-) -> None:
+def finish(record: runs.Record, task: Sentiment, size: int, validation: np.ndarray, probability: np.ndarray) -> None:
     """The numbers of one configuration, from what each of its seeds thinks of all sentences (runs x rows)."""
-    import numpy as np
-
-    from seqjax import metrics
-    from seqjax.types import UNK
-
     probability = np.asarray(probability, np.float64)
     labels = np.array([row.label for row in task.test])
     score, together = metrics.band(right(probability, task.test)), probability.mean(axis=0)
@@ -270,11 +251,6 @@ def finish(
 
 def classify(records: list[runs.Record], sentence: str) -> None:
     """What the finished network that does best on validation sentences thinks of a sentence, all its seeds together."""
-    import numpy as np
-
-    from seqjax.data.labelled import Example
-    from seqjax.tasks import Language, Sentiment
-
     networks = [record for record in records if record.config.model != "naive_bayes"]
     if not networks:
         raise ValueError("--classify needs a finished network, found none: train one without it")
@@ -293,10 +269,8 @@ def classify(records: list[runs.Record], sentence: str) -> None:
     print(f"> {sentence}\n< {name}, P(positive) = {positive.mean():.2f} (seeds: {each})")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Accuracy of every model and pooling, how far probabilities can be believed, and the surest mistakes."""
-    from seqjax import metrics, plot
-
     figure, axes = plot.figure(2, 2, width=13.5, height=9)
     models = [record for record in records if record.config.pooling == Config.pooling]
     pooled = [record for record in records if record.config.model == POOLED]
@@ -333,10 +307,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def accuracies(ax: "Axes", records: list[runs.Record], names: list[str]) -> None:
+def accuracies(ax: Axes, records: list[runs.Record], names: list[str]) -> None:
     """One seed, and all seeds together, of some configurations side by side; above the target of 80 %."""
-    from seqjax import plot
-
     for shift, style, columns, label in (
         (-0.12, 0, ("accuracy", "low", "high"), "one seed: median and range of seeds"),
         (0.12, 1, ("together", "together_low", "together_high"), "seeds together, 95 % interval over sentences"),

@@ -20,18 +20,25 @@ Next      python experiments/language/tagging.py --tag "They will google the unf
 
 import functools
 import json
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks import Tagging
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import files, treebank
+from seqjax.data.batching import pad
+from seqjax.data.text import Vocabulary
+from seqjax.data.treebank import UPOS
+from seqjax.models import crf
+from seqjax.tasks import Speller, Tagging
+from seqjax.types import UNK, Labelled
 
 Model = Literal["window", "words", "forward", "letters", "crf"]
 
@@ -84,11 +91,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [replace(every, model=model, unknown=UNKNOWN[model]) for model in models]
 
 
-def build(config: Config, words: int, letters: int) -> "nn.Module":
+def build(config: Config, words: int, letters: int) -> nn.Module:
     """A word's vector has 100 numbers, its letters give it 80 more."""
-    from seqjax import models
-    from seqjax.data.treebank import UPOS
-
     both_ways, characters = (
         models.Bidirectional(config.features, models.LSTM),
         models.LetterConv(letters, embedding=25, features=80, kernel_size=5),
@@ -110,11 +114,8 @@ def build(config: Config, words: int, letters: int) -> "nn.Module":
 
 
 @functools.lru_cache(maxsize=1)
-def data(sentences: int) -> "Tagging":
+def data(sentences: int) -> Tagging:
     """UD English EWT, divided into words as it comes."""
-    from seqjax import tasks
-    from seqjax.data import files, treebank
-
     names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev")]
     folder = files.data_folder(None, *names)
     train, test = (treebank.conllu(folder / name).sentences for name in names)
@@ -123,17 +124,9 @@ def data(sentences: int) -> "Tagging":
     return tasks.Tagging.of(train, test, held_out=min(500, len(train) // 5), seed=0, least=2)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train all seeds, remember the parameters with the fewest wrong tags, tag the development part."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, train
-    from seqjax.data.treebank import UPOS
-    from seqjax.models import crf
-    from seqjax.types import UNK
-
+    group = [record.config for record in records]
     (config,), (record,) = group, records
     task = data(config.sentences)
     record.keep("words.json", task.speller.words.to_json())
@@ -161,7 +154,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         return share([part.mask for part in validation]), {"validation_unknown": share(unknown)}
 
     first = validation[0]
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, *first.inputs),
         loss,
         lambda rate: train.adam(rate, steps),
@@ -171,9 +164,9 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         steps=buckets.batches,
         vectorise=False,
     )
-    state = runs.fit(records, *train.keep_best(state, advance, validate), steps)
+    state = runs.fit(records, *sweep.keep_best(state, advance, validate), steps)
 
-    params, tag = train.chosen(state), jax.jit(functools.partial(guessed, model))
+    params, tag = sweep.chosen(state), jax.jit(functools.partial(guessed, model))
     test, unseen = task.batch(task.test), task.unseen(task.test)
     mask, labels = np.asarray(test.mask), np.asarray(test.labels)
     guesses = np.stack(
@@ -215,10 +208,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 def guessed(model, params, batch) -> Any:
     """The tags that a model finds best."""
-    import jax.numpy as jnp
-
-    from seqjax.models import crf
-
     found: Any = model.apply(params, *batch.inputs, mask=batch.mask)
     if isinstance(found, tuple):
         emissions, transitions = found
@@ -226,13 +215,8 @@ def guessed(model, params, batch) -> Any:
     return jnp.argmax(found, axis=-1)
 
 
-def _most_frequent(task: "Tagging") -> "np.ndarray":
+def _most_frequent(task: Tagging) -> np.ndarray:
     """The tag that each development word had most often in training; for unseen ones, that of words seen once."""
-    from collections import Counter, defaultdict
-
-    from seqjax.data.batching import pad
-    from seqjax.data.treebank import UPOS
-
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for sentence in task.train:
         for word, tag in zip(*sentence, strict=True):
@@ -245,13 +229,6 @@ def _most_frequent(task: "Tagging") -> "np.ndarray":
 
 def tag(records: list[runs.Record], sentence: str) -> None:
     """What the best finished model makes of a sentence, its words and punctuation marks apart."""
-    import jax.numpy as jnp
-
-    from seqjax.data.text import Vocabulary
-    from seqjax.data.treebank import UPOS
-    from seqjax.tasks import Speller
-    from seqjax.types import UNK, Labelled
-
     record = min(records, key=lambda record: record.result["validation_error"])
     speller = Speller(*(Vocabulary.from_json(record.read(f"{name}.json")) for name in ("words", "letters")))
     if not (words := sentence.split()):
@@ -265,13 +242,8 @@ def tag(records: list[runs.Record], sentence: str) -> None:
         print(f"  {UPOS[int(place)]:6}{word}{'   (no word it knows)' if number == UNK else ''}")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """All words and unseen ones by model, what is taken for what, and some sentences."""
-    import numpy as np
-
-    from seqjax import plot
-    from seqjax.data.treebank import UPOS
-
     figure, axes = plot.figure(2, 2, width=13.5, height=10)
     places = range(len(records))
     words = records[0].result["unseen_words"]
@@ -318,7 +290,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def _sentences(ax: "Axes", examples: list[dict[str, Any]]) -> None:
+def _sentences(ax: Axes, examples: list[dict[str, Any]]) -> None:
     """Each word over its tag, painted by kind."""
     colour = {tag: colour for colour, tags in COLOURS.items() for tag in tags}
     ax.axis("off")

@@ -23,21 +23,26 @@ Next      python experiments/language/text_generation.py --prompt "This is a ver
 
 import functools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.decode import Beams, Decoded
-    from seqjax.tasks.text_generation import TextGeneration
-    from seqjax.tasks.translation import Language
+from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import files, prose
+from seqjax.data.text import Characters, Subwords
+from seqjax.decode import Beams, Decoded
+from seqjax.tasks.text_generation import TextGeneration
+from seqjax.tasks.translation import Language
+from seqjax.theory import ngrams
+from seqjax.types import EOS
 
 Corpus = Literal["shakespeare", "penn"]
 Unit = Literal["characters", "pieces", "words"]
@@ -102,10 +107,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*(replace(full, model=model) for model in get_args(Model)), *units, *words]
 
 
-def build(config: Config, vocab: int) -> "nn.Module":
+def build(config: Config, vocab: int) -> nn.Module:
     """Small: 0.83 M parameters within 1 %, as nanoGPT's for a CPU; large: 10.8 M within 3 %, as its for a GPU."""
-    from seqjax import models
-
     small = config.size == "small"
     depth: dict[str, Any] = {"layers": 2 if small else 3, "dropout": config.dropout}
     match config.model:
@@ -133,12 +136,8 @@ def build(config: Config, vocab: int) -> "nn.Module":
 
 
 @functools.lru_cache(maxsize=1)
-def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> "TextGeneration":
+def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> TextGeneration:
     """The text as ids: to learn from, to choose by, and the last 5 % of it (Penn Treebank: its validation file)."""
-    from seqjax import tasks
-    from seqjax.data import files, prose
-    from seqjax.data.text import Characters, Subwords
-
     folder = files.data_folder(None) / "text"
     if corpus == "shakespeare":
         if unit != "characters":
@@ -165,8 +164,6 @@ def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> "TextGeneration
 @functools.lru_cache(maxsize=1)
 def counted(corpus: Corpus, unit: Unit, length: int, lines: int) -> dict[str, float]:
     """Bits a character by counting alone: Kneser-Ney models of the training text, and what no bigram can beat."""
-    from seqjax.theory import ngrams
-
     task = data(corpus, unit, length, lines)
     vocab, test = len(task.language.vocabulary), task.test
     found = {"bigram_floor": test.bits(ngrams.plug_in_entropy(test.ids, 2))}
@@ -176,15 +173,9 @@ def counted(corpus: Corpus, unit: Unit, length: int, lines: int) -> dict[str, fl
     return found
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train on windows that start anywhere, choose by validation windows, judge on the whole held-out text."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    import optax
-
-    from seqjax import evaluate, losses, metrics, train
-
+    group = [record.config for record in records]
     (config,), (record,) = group, records
     task = data(config.corpus, config.unit, config.length, config.lines)
     record.keep("language.json", task.language.to_json())
@@ -199,8 +190,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         logits = jnp.asarray(model.apply(params, batch.inputs, train=True, rngs={"dropout": key}))
         return losses.cross_entropy(logits, batch.labels), {}
 
-    def sample(key, step, rate):
-        return task.sample(jax.random.fold_in(key, step), config.batch_size)
+    def sample(key, rate):
+        return task.sample(key, config.batch_size)
 
     # All of the validation text would take as long as a quarter of the training.
     every = task.windows(task.validation, stride=config.length)
@@ -211,7 +202,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         nats = jax.lax.map(functools.partial(costs, params), few, batch_size=12).sum() / few.counted.sum()
         return nats, {"validation_bits": nats * task.validation.bits(1.0)}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, config.length), jnp.int32)),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -221,8 +212,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         steps=config.steps // 20,
         vectorise=False,
     )
-    state = runs.fit(records, *train.keep_best(state, advance, validate), config.steps)
-    params = train.chosen(state)
+    state = runs.fit(records, *sweep.keep_best(state, advance, validate), config.steps)
+    params = sweep.chosen(state)
 
     @jax.jit
     def judged(windows):
@@ -253,12 +244,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     record.finish(row)
 
 
-def ways() -> "dict[str, Callable[..., Decoded | Beams]]":
+def ways() -> dict[str, Callable[..., Decoded | Beams]]:
     """How the next token may be chosen, by name."""
-    import jax
-
-    from seqjax import decode
-
     drawn = functools.partial(decode.sample, jax.random.key(0))
     return {
         "likeliest token": decode.greedy,
@@ -275,9 +262,9 @@ class Writer:
     """A trained model that continues a text; it reads as many of the last tokens as it read in training."""
 
     config: Config
-    model: "nn.Module"
+    model: nn.Module
     params: Any
-    language: "Language"
+    language: Language
 
     def __call__(self, prompt: str, way: str) -> str:
         """The prompt and what follows it, up to the end of the sentence if the text is made of sentences.
@@ -285,11 +272,6 @@ class Writer:
         Raises:
             ValueError: there is nothing to continue.
         """
-        import jax
-        import jax.numpy as jnp
-
-        from seqjax.types import EOS
-
         prompted = self.language.ids(prompt)
         # A sentence stands behind the end of another; a text in one piece has no such mark.
         read = prompted if self.config.corpus == "shakespeare" else [EOS, *prompted]
@@ -313,8 +295,6 @@ def prompt(records: list[runs.Record], text: str) -> None:
 
     The best of those that know the most of its characters or words.
     """
-    from seqjax.tasks.translation import Language
-
     languages = [Language.from_json(record.read("language.json")) for record in records]
     unknowns = [language.unknown(text) for language in languages]
     best = min(range(len(records)), key=lambda place: (len(unknowns[place]), records[place].result["bits"]))
@@ -332,10 +312,8 @@ def prompt(records: list[runs.Record], text: str) -> None:
         print(f"\n--- {way}\n{writer(text, way)}")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Bits while learning, bits on the held-out text beside n-grams, the Penn Treebank by units, and a sample."""
-    from seqjax import metrics, plot
-
     figure, axes = plot.figure(2, 2, width=13.5, height=9.5)
     style = {model: number for number, model in enumerate(get_args(Model))}
     plays = [record for record in records if record.config.corpus == "shakespeare"]

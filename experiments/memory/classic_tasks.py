@@ -21,15 +21,17 @@ Next      python experiments/memory/classic_tasks.py --task parity --model gru -
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from jax import Array
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import losses, metrics, models, plot, runs, sweep, tasks, train
 
 Task = Literal["adding", "copy", "multi_delay", "parity", "xor"]
 
@@ -136,10 +138,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """One readout a step on a backbone of the width that stands in the table."""
-    from seqjax import models
-
     features = FEATURES[config.task, config.size][config.model]
     match config.model:
         case "rnn":
@@ -171,16 +171,13 @@ class Posed(NamedTuple):
     """
 
     task: Any
-    inputs: "Callable[[Any], Array]"
-    cost: "Callable[[Array, Any], Array]"
+    inputs: Callable[[Any], Array]
+    cost: Callable[[Array, Any], Array]
     trivial: float
 
 
 def pose(config: Config) -> Posed:
     """The task with its cost: squared error, or cross-entropy in nats."""
-    import jax
-
-    from seqjax import losses, tasks
 
     def inputs(batch):
         return batch.inputs
@@ -218,25 +215,20 @@ def pose(config: Config) -> Posed:
             assert_never(config.task)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, every batch is a fresh one, and so are the sequences of the test."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import metrics, train
-
+    group = [record.config for record in records]
     config = group[0]
     posed, model = pose(config), build(config)
 
     def loss(params, batch, key):
         return posed.cost(jnp.asarray(model.apply(params, posed.inputs(batch))), batch), {}
 
-    def sample(key, step, rate):
-        return posed.task.sample(jax.random.fold_in(key, step), config.batch_size)
+    def sample(key, rate):
+        return posed.task.sample(key, config.batch_size)
 
     train_key, test_key = jax.random.split(jax.random.key(0))
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, posed.inputs(posed.task.sample(key, 1))),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -280,10 +272,8 @@ def _require_above(floor: float, costs) -> None:
             raise ArithmeticError(f"error {mean} +- {standard_error} is below the floor {floor}")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """How the two tasks of long memory are learned, and the table: every model on every task."""
-    from seqjax import metrics, plot
-
     figure, axes = plot.figure(2, 2, width=13, height=9)
     for ax, task in zip(axes[0], ("adding", "copy"), strict=True):
         for style, model in enumerate(get_args(Model)):

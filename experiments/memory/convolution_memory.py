@@ -14,14 +14,22 @@ Run       python experiments/memory/convolution_memory.py
 Next      python experiments/memory/convolution_memory.py --filter "0, 0, 0, 0.5, 0.3, -0.2" --steps 2000
 """
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import WhiteNoise
+from seqjax.tasks import convolution
+from seqjax.tasks.convolution import convolve
+from seqjax.theory import fits, targets
+from seqjax.types import Batch
 
 Model = Literal["fir_1", "fir_4", "fir_16", "rnn", "gru", "lstm", "tcn", "transformer"]
 
@@ -60,11 +68,6 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def taps(filter: str) -> tuple[float, ...]:
     """The weights of a named kernel, or those written out in the text."""
-    import math
-
-    from seqjax.tasks import convolution
-    from seqjax.theory import targets
-
     match filter:
         case "exponential":
             return tuple(targets.exponentials((math.exp(-0.1),), LENGTH).tolist())
@@ -76,10 +79,8 @@ def taps(filter: str) -> tuple[float, ...]:
             return convolution.parse_filter(text)
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """All networks have 7,050 parameters, give or take 2 %."""
-    from seqjax import models
-
     match config.model:
         case "fir_1" | "fir_4" | "fir_16":
             raise ValueError(
@@ -100,13 +101,9 @@ def build(config: Config) -> "nn.Module":
     return models.Regressor(backbone)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Fit the linear filters in closed form; train kernels, seeds and learning rates of a network as one program."""
-    import jax
-    import numpy as np
-
-    from seqjax import metrics, tasks
-
+    group = [record.config for record in records]
     chosen = [tasks.Convolution(taps(config.filter), LENGTH) for config in group]
     kernels = np.zeros((len(group), LENGTH), np.float32)
     for kernel, task in zip(kernels, chosen, strict=True):
@@ -129,14 +126,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 
 def _train(group, records, kernels, train_key):
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import evaluate, losses, train
-    from seqjax.data import WhiteNoise
-    from seqjax.tasks.convolution import convolve
-    from seqjax.types import Batch
-
     config, model = group[0], build(group[0])
     settings = {
         "kernel": jnp.repeat(jnp.array(kernels), config.seeds, axis=0),
@@ -150,11 +139,11 @@ def _train(group, records, kernels, train_key):
         x = WhiteNoise().sample(key, rows, LENGTH)
         return Batch(x[..., None], convolve(x, kernel)[..., None])
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
         loss,
         lambda setting: train.adam(setting["rate"], config.steps),
-        lambda key, step, setting: batch_of(jax.random.fold_in(key, step), config.batch_size, setting["kernel"]),
+        lambda key, setting: batch_of(key, config.batch_size, setting["kernel"]),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=settings,
         steps=config.steps // 20,
@@ -171,13 +160,6 @@ def _train(group, records, kernels, train_key):
 
 
 def _fit(group, records, kernels, train_key):
-    import numpy as np
-
-    from seqjax import metrics
-    from seqjax.data import WhiteNoise
-    from seqjax.tasks.convolution import convolve
-    from seqjax.theory import fits
-
     window = int(group[0].model.removeprefix("fir_"))
 
     def pairs(key, rows, kernel):
@@ -196,10 +178,8 @@ def _fit(group, records, kernels, train_key):
     return errors, window + 1
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Left: the kernels. Right: error by kernel and architecture, the range over seeds as a bar."""
-    from seqjax import plot
-
     figure, axes = plot.figure(1, 2, width=10.0)
     kernels = list(dict.fromkeys(record.config.filter for record in records))
     names = list(dict.fromkeys(record.config.model for record in records))

@@ -22,17 +22,20 @@ Next      python experiments/memory/lorenz96_response.py --K 8 --amplitude 4 --m
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, assert_never, get_args
+from typing import Literal, NamedTuple, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks.lorenz96 import Irreducible
-    from seqjax.types import Batch
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data.batching import epoch_rows
+from seqjax.tasks.lorenz96 import Irreducible
+from seqjax.theory import fits
+from seqjax.types import Batch
 
 Model = Literal["fir_32", "fir_64", "rnn", "gru", "lstm", "tcn", "transformer"]
 
@@ -80,10 +83,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [config(model, K, amplitude) for K, amplitude in RUNGS for model in get_args(Model)]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """All networks have 29,000 parameters, give or take 2.5 %, at K = 4."""
-    from seqjax import models
-
     match config.model:
         case "fir_32" | "fir_64":
             raise ValueError(
@@ -107,19 +108,15 @@ def build(config: Config) -> "nn.Module":
 class Data(NamedTuple):
     """The share of the variance that no model can explain, and three sets of trajectories that share none."""
 
-    floor: "Irreducible"
-    train: "Batch"
-    validation: "Batch"
-    test: "Batch"
+    floor: Irreducible
+    train: Batch
+    validation: Batch
+    test: Batch
 
 
 @functools.lru_cache(maxsize=1)
 def data(K: int, amplitude: float, rows: int) -> Data:
     """Drawn once for all architectures of a rung."""
-    import jax
-
-    from seqjax import tasks
-
     scale_key, floor_key, train_key, validation_key, test_key = jax.random.split(jax.random.key(K), 5)
     task = tasks.Lorenz96(K=K, amplitude=amplitude).calibrated(scale_key)
     held_out = min(rows, 1024)
@@ -131,12 +128,9 @@ def data(K: int, amplitude: float, rows: int) -> Data:
     )
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Fit the linear filters in closed form; train seeds and learning rates of a network as one program."""
-    import numpy as np
-
-    from seqjax import metrics
-
+    group = [record.config for record in records]
     config = group[0]
     drawn = data(config.K, config.amplitude, config.rows)
     predict, parameters = (_fit if config.model.startswith("fir") else _train)(group, records, drawn)
@@ -160,12 +154,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 
 def _train(group, records, drawn):
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import evaluate, losses, train
-    from seqjax.data.batching import epoch_rows
-
     config, model = group[0], build(group[0])
 
     def loss(params, batch, key):
@@ -175,7 +163,7 @@ def _train(group, records, drawn):
         chosen = epoch_rows(key, step, config.rows, config.batch_size)
         return jax.tree.map(lambda array: array[chosen], drawn.train)
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, drawn.train.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -194,10 +182,6 @@ def _train(group, records, drawn):
 
 
 def _fit(group, records, drawn):
-    import numpy as np
-
-    from seqjax.theory import fits
-
     # Filters of a few hundred numbers are determined to more digits than are printed by a part of the rows.
     window, rows = int(group[0].model.removeprefix("fir_")), slice(4096)
     train = drawn.train
@@ -207,8 +191,6 @@ def _fit(group, records, drawn):
 
 def _require_below(floor, predictions, test) -> None:
     """An error below the irreducible one is a bug, or a discovery: stop with both numbers."""
-    import numpy as np
-
     for found in predictions:
         errors = (np.square(found - test.targets).mean(axis=2) * test.weight).sum(axis=1) / test.weight.sum(axis=1)
         noise = np.hypot(errors.std() / len(errors) ** 0.5, floor.standard_error)
@@ -216,10 +198,8 @@ def _require_below(floor, predictions, test) -> None:
             raise ArithmeticError(f"error {errors.mean()} is below the floor {floor.error}, standard error {noise}")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """What is left unexplained on each rung; on the hardest, how it falls in training, and predicted beside true."""
-    from seqjax import plot
-
     figure, axes = plot.figure(1, 3, width=15.5, height=4.4)
     left, middle, right = axes[0]
     left.set(yscale="log", ylim=(1e-8, 1))
@@ -271,12 +251,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def learning_curves(ax: "Axes", records: list[runs.Record], networks: list[Model]) -> None:
+def learning_curves(ax: Axes, records: list[runs.Record], networks: list[Model]) -> None:
     """The training error in log time, each point an average over the steps since the one before."""
-    import numpy as np
-
-    from seqjax import metrics, plot
-
     steps: list[int] = []
     for record in records:
         if record.config.model in networks:

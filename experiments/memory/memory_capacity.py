@@ -18,13 +18,17 @@ Next      python experiments/memory/memory_capacity.py --model GRU LSTM --steps 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from functools import partial
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.theory import bounds, fits
 
 Model = Literal[
     "delay line", "random .01", "random .3", "random 1", "linear RNN", "RNN", "GRU", "LSTM", "LRU", "TCN", "Transformer"
@@ -68,12 +72,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, steps) for model in get_args(Model)]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """Whatever it is, it ends in 16 numbers a step."""
-    from functools import partial
-
-    from seqjax import models
-
     match config.model:
         case "delay line" | "linear RNN":
             return models.Recurrent(FEATURES, partial(models.RNN, activation=lambda x: x))
@@ -93,14 +93,9 @@ def build(config: Config) -> "nn.Module":
             assert_never(config.model)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds are one program; R² of every delay on fresh sequences, and their sum against the bound."""
-    import jax
-    import numpy as np
-
-    from seqjax import evaluate, metrics, tasks
-    from seqjax.theory import bounds
-
+    group = [record.config for record in records]
     config = group[0]
     task = tasks.MultiDelay(DELAY, LENGTH)
     train_key, test_key = jax.random.split(jax.random.key(0))
@@ -134,11 +129,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 def _trained(group: list[Config], records: list[runs.Record], task, key):
     """The whole network, by Adam."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import losses, models, train
-
     config = group[0]
     model = models.Regressor(build(config), DELAY + 1)
 
@@ -146,11 +136,11 @@ def _trained(group: list[Config], records: list[runs.Record], task, key):
         outputs = jnp.asarray(model.apply(params, batch.inputs))
         return losses.squared_error(outputs, batch.targets, batch.weight), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
         loss,
         lambda rate: train.adam(rate, config.steps),
-        lambda key, step, rate: task.sample(jax.random.fold_in(key, step), config.batch_size),
+        lambda key, rate: task.sample(key, config.batch_size),
         keys=jnp.tile(jax.random.split(key, config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=max(1, config.steps // 20),
@@ -160,12 +150,6 @@ def _trained(group: list[Config], records: list[runs.Record], task, key):
 
 def _given(config: Config, task, key):
     """A delay line, or random weights of spectral radius .95, and the best linear readout of either."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax.theory import fits
-
     model = build(config)
 
     def start(seed: int):
@@ -191,12 +175,8 @@ def _given(config: Config, task, key):
     return lambda params, x: apply(params["layer"], x) @ params["readout"], stacked
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Left: the sum against the bound. Right: which delays are remembered."""
-    import numpy as np
-
-    from seqjax import plot
-
     figure, axes = plot.figure(1, 2, width=13.5, height=4.8)
     left, right = axes[0]
     for place, record in enumerate(records):

@@ -17,13 +17,15 @@ Next      python experiments/memory/shift_memory.py --model gru --delay 16 --ste
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.theory import bounds
 
 Model = Literal["linear_4", "linear_16", "rnn", "gru", "lstm", "tcn", "transformer"]
 
@@ -76,10 +78,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model=m, delay=k, steps=steps, seeds=seeds) for k in delays for m in get_args(Model)]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """All but the linear ones have 7,050 parameters, give or take 2 %."""
-    from seqjax import models
-
     match config.model:
         case "linear_4" | "linear_16":
             linear = partial(models.RNN, activation=_identity)
@@ -99,25 +99,20 @@ def build(config: Config) -> "nn.Module":
     return models.Regressor(backbone)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program; validation and test sequences are fresh ones."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-    from seqjax.theory import bounds
-
+    group = [record.config for record in records]
     config = group[0]
     task, model = tasks.Shift(config.delay, config.length), build(config)
 
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
 
-    def sample(key, step, rate):
-        return task.sample(jax.random.fold_in(key, step), config.batch_size)
+    def sample(key, rate):
+        return task.sample(key, config.batch_size)
 
     train_key, validation_key, test_key = jax.random.split(jax.random.key(config.delay), 3)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, config.length, 1))),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -152,10 +147,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row, test_mse=test[index].mean(axis=-1))
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Error against delay: bands are the range over seeds; hatched is out of reach for linear RNNs."""
-    from seqjax import plot, tasks
-
     figure, axes = plot.figure(width=8.5)
     ax = axes[0, 0]
     rows = [{"model": record.config.model, "delay": record.config.delay} | record.result for record in records]

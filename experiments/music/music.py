@@ -23,17 +23,19 @@ Next      python experiments/music/music.py --model lstm --epochs 400 --dropout 
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.data.music import Roll
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import files, music
+from seqjax.data.music import KEYS, Roll
+from seqjax.tasks.music import frequency_loss, repetition_loss
 
 Collection = Literal["jsb", "nottingham"]
 
@@ -112,13 +114,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """About 0.3 M parameters each, as in the paper, but for the logistic regression on the last steps."""
-    from flax import linen as nn
-
-    from seqjax import models
-    from seqjax.data.music import KEYS
-
     dropout = config.dropout
     match config.model:
         case "logistic":
@@ -145,18 +142,14 @@ def build(config: Config) -> "nn.Module":
 class Parts(NamedTuple):
     """Pieces to learn from, to choose parameters by, and for the reported number."""
 
-    train: "list[Roll]"
-    held_out: "list[Roll]"
-    test: "list[Roll]"
+    train: list[Roll]
+    held_out: list[Roll]
+    test: list[Roll]
 
 
 @functools.lru_cache(maxsize=2)
 def data(collection: Collection) -> Parts:
     """Held out are training pieces that a fixed seed draws."""
-    import numpy as np
-
-    from seqjax.data import files, music
-
     name = f"music/{FILE[collection]}"
     rolls = music.piano_rolls(files.data_folder(None, name) / name)
     order = np.random.default_rng(0).permutation(len(rolls.train))
@@ -167,15 +160,9 @@ def data(collection: Collection) -> Parts:
     return Parts(train, chosen, rolls.validation)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program; parameters are those of the epoch that held-out pieces like best."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-    from seqjax.tasks.music import frequency_loss, repetition_loss
-
+    group = [record.config for record in records]
     config = group[0]
     parts, model = data(config.collection), build(config)
     task = tasks.Music.of(parts.train, length=config.length, transpose=config.transpose)
@@ -197,7 +184,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         found = logits(params, held_out.inputs, held_out.mask)
         return losses.binary_cross_entropy(found, held_out.targets, held_out.mask), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, held_out.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, steps),
@@ -207,7 +194,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         steps=per_call,
         vectorise=config.model in ("rnn", "gru", "lstm"),
     )
-    state = runs.fit(records, *train.keep_best(state, advance, validate), steps)
+    state = runs.fit(records, *sweep.keep_best(state, advance, validate), steps)
 
     @jax.jit
     def costs(params, batch):
@@ -217,7 +204,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         return each(found, batch.targets, batch.mask)
 
     test = tasks.Music.of(parts.test, length=max(map(len, parts.test))).whole()
-    seeds = [jax.tree.map(lambda leaf, run=run: leaf[run], train.chosen(state)) for run in range(len(state.step))]
+    seeds = [jax.tree.map(lambda leaf, run=run: leaf[run], sweep.chosen(state)) for run in range(len(state.step))]
     found = [evaluate.in_chunks(functools.partial(costs, params), test, batch_size=32) for params in seeds]
     nll = np.average(found, axis=1, weights=np.asarray(test.mask).sum(axis=1)).reshape(len(group), config.seeds)
     for index, record in enumerate(records):
@@ -240,11 +227,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
             record.finish(row, piece=piece, played=np.concatenate([piece[:HEARD], played]))
 
 
-def play_on(model: "nn.Module", params: Any, heard: "Roll") -> "Roll":
+def play_on(model: nn.Module, params: Any, heard: Roll) -> Roll:
     """What a model plays after a beginning: each key sounds with the probability that the model gives it."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
 
     def extend(carry, roll) -> Any:
         return model.apply(params, carry, roll, method="extend")
@@ -265,10 +249,8 @@ def play_on(model: "nn.Module", params: Any, heard: "Roll") -> "Roll":
     return np.asarray(play(jnp.asarray(heard, jnp.float32)), np.uint8)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """NLL of every model between the baselines and the paper's numbers, and a chorale played on."""
-    from seqjax import plot
-
     figure, axes = plot.figure(2, 2, width=13, height=8)
     for ax, collection in zip(axes[0], get_args(Collection), strict=True):
         ax.set(title=TITLE[collection], ylabel="NLL of validation pieces (nats a step)")
@@ -305,10 +287,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def _learning(ax: "Axes", records: list[runs.Record]) -> None:
+def _learning(ax: Axes, records: list[runs.Record]) -> None:
     """NLL of the pieces held out of train, while it falls."""
-    from seqjax import metrics, plot
-
     for record in records:
         history = runs.load(record.folder).history
         steps = sorted({row["step"] for row in history})
@@ -319,7 +299,7 @@ def _learning(ax: "Axes", records: list[runs.Record]) -> None:
     plot.legend(ax)
 
 
-def _show_roll(ax: "Axes", roll: "np.ndarray") -> None:
+def _show_roll(ax: Axes, roll: np.ndarray) -> None:
     ax.grid(False)
     ax.imshow(roll.T, cmap="Greys", aspect="auto", origin="lower", interpolation="nearest")
     ax.set(xlabel="step (dashed: what the model was given stands before)", ylabel="key of the piano", ylim=(15, 70))

@@ -18,13 +18,16 @@ Next      python experiments/seq2seq/bottleneck.py --model attention --values re
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.theory import bounds
 
 Model = Literal["linear", "gru", "attention"]
 Values = Literal["reals", "symbols"]
@@ -69,10 +72,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*reals, *contexts, Config("attention", "symbols", 32, steps, seeds=seeds)]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """The encoder's last state is the decoder's first, as it is."""
-    from seqjax import models
-
     cell = functools.partial(models.RNN, activation=_identity) if config.model == "linear" else models.GRU
     encoder = models.Recurrent(config.width, cell)
     match config.model:
@@ -89,23 +90,17 @@ def build(config: Config) -> "nn.Module":
     return models.EncoderDecoder(encoder, decoder, 29, 29, embedding=32)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import metrics, train
-    from seqjax.theory import bounds
-
+    group = [record.config for record in records]
     config, model = group[0], build(group[0])
     first, loss, sample, judge = (_reals if config.values == "reals" else _symbols)(config, model)
     train_key, test_key = jax.random.split(jax.random.key(0))
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         first,
         loss,
         lambda rate: train.adam(rate, config.steps),
-        lambda key, step, rate: sample(jax.random.fold_in(key, step), config.batch_size),
+        lambda key, rate: sample(key, config.batch_size),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,
@@ -129,12 +124,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row)
 
 
-def _reals(config: Config, model: "nn.Module"):
+def _reals(config: Config, model: nn.Module):
     """White noise, said backwards: initial parameters, loss, batches, and the squared error of test sequences."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import evaluate
 
     def apply(params, x) -> Any:
         return model.apply(params, x, LENGTH)
@@ -152,14 +143,8 @@ def _reals(config: Config, model: "nn.Module"):
     return lambda key: model.init(key, jnp.zeros((1, LENGTH, 1)), LENGTH), loss, sample, judge
 
 
-def _symbols(config: Config, model: "nn.Module"):
+def _symbols(config: Config, model: nn.Module):
     """Symbols, said backwards; judged by the share of them, in percent, that is right where it should stand."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, tasks
-
     task = tasks.Reversal(longest=LENGTH)
 
     def loss(params, batch, key):
@@ -188,13 +173,8 @@ def _require_above(floor: float, errors) -> None:
             raise ArithmeticError(f"error {mean} +- {standard_error} is below the floor {floor}")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Left: real values against the floor. Right: symbols by length."""
-    import numpy as np
-
-    from seqjax import metrics, plot
-    from seqjax.theory import bounds
-
     figure, axes = plot.figure(1, 2, width=11.5, height=4.4)
     left, right = axes[0]
     left.set(ylim=(0, 1.1), xlabel="numbers in the context vector, N")

@@ -19,18 +19,19 @@ Next      python experiments/seq2seq/creature.py --translate "rasumu pype pulo r
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks import Creature
-    from seqjax.types import Seq2SeqBatch
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.tasks import Creature
+from seqjax.tasks.creature import TARGET_LENGTH
+from seqjax.types import EOS, PAD, Seq2SeqBatch
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -75,10 +76,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """About 0.47 M parameters each."""
-    from seqjax import models, tasks
-
     match config.model:
         case "context":
             encoder, decoder = models.Recurrent(224), models.RecurrentDecoder(224, bridge=models.HandOver)
@@ -94,14 +93,9 @@ def build(config: Config) -> "nn.Module":
     return models.EncoderDecoder(encoder, decoder, *sizes, embedding=64)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-
+    group = [record.config for record in records]
     config = group[0]
     task, model = tasks.Creature(), build(config)
 
@@ -114,12 +108,12 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         logits = jnp.asarray(model.apply(params, *read, **options))
         return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
 
-    def sample(key, step, rate):
-        return task.sample(jax.random.fold_in(key, step), config.batch_size)
+    def sample(key, rate):
+        return task.sample(key, config.batch_size)
 
     train_key, test_key = jax.random.split(jax.random.key(0))
     first = task.sample(test_key, 1)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, first.source, first.target),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -155,14 +149,11 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row, by_length=100 * by_length[runs_of], examples=np.array(examples), **shown)
 
 
-def look(task: "Creature", model: "nn.Module", params: Any, test: "Seq2SeqBatch") -> "dict[str, np.ndarray]":
+def look(task: Creature, model: nn.Module, params: Any, test: Seq2SeqBatch) -> dict[str, np.ndarray]:
     """Where a model looks while it writes a true translation, and the tokens of both sides.
 
     The sentence is the first of some length with a relative clause: English has it in the middle, the creature last.
     """
-    import jax
-    import numpy as np
-
     that, tokens = task.target_vocabulary.encode(["that"])[0], test.source_mask.sum(axis=1)
     row = ((test.target == that).any(axis=1) & (tokens >= 14) & (tokens <= 18)).argmax()
     pair = jax.tree.map(lambda side: side[row], test)
@@ -177,13 +168,6 @@ def look(task: "Creature", model: "nn.Module", params: Any, test: "Seq2SeqBatch"
 
 def translate(records: list[runs.Record], sentence: str) -> None:
     """What each finished model makes of a sentence of the creature."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import evaluate, tasks
-    from seqjax.tasks.creature import TARGET_LENGTH
-    from seqjax.types import EOS, PAD, Seq2SeqBatch
-
     task = tasks.Creature()
     syllables = []
     for word in sentence.split():
@@ -201,10 +185,8 @@ def translate(records: list[runs.Record], sentence: str) -> None:
         print(f"< {said}   ({record.folder.name}: {record.result['exact']:.1f} % exact)")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Exact translations by length and by teacher forcing, where the model looks, and some of what it says."""
-    from seqjax import metrics, plot
-
     figure, axes = plot.figure(2, 2, width=13.5, height=9)
     trained = [(record.config.steps, record.config.teacher_forcing) for record in records]
     best = [record for record, how in zip(records, trained, strict=True) if how == max(trained)]

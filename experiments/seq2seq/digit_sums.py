@@ -19,14 +19,15 @@ Next      python experiments/seq2seq/digit_sums.py --model context --steps 30000
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
-
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -65,10 +66,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model=m, digits=d, steps=steps, seeds=seeds) for d in digits for m in get_args(Model)]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """About 0.49 M parameters each."""
-    from seqjax import models, tasks
-
     match config.model:
         case "context":
             encoder = models.Recurrent(232, models.LSTM)
@@ -85,14 +84,9 @@ def build(config: Config) -> "nn.Module":
     return models.EncoderDecoder(encoder, decoder, characters, characters, embedding=32)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-
+    group = [record.config for record in records]
     config = group[0]
     task, model = tasks.Addition(config.digits), build(config)
 
@@ -104,12 +98,12 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         accuracy = jnp.mean(right.all(axis=1))
         return losses.cross_entropy(logits, batch.target, batch.target_mask), {"accuracy": accuracy}
 
-    def sample(key, step, rate):
-        return task.sample(jax.random.fold_in(key, step), config.batch_size)
+    def sample(key, rate):
+        return task.sample(key, config.batch_size)
 
     train_key, test_key = jax.random.split(jax.random.key(config.digits))
     first = task.sample(test_key, 1)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, first.source, first.target),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -144,10 +138,8 @@ def carries(first: int, second: int) -> int:
     return (first_digits + second_digits - sums) // 9
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Exact sums against steps, and unseen ones by carries."""
-    from seqjax import metrics, plot
-
     every = sorted({record.config.digits for record in records})
     figure, axes = plot.figure(len(every), 2, width=11, height=4.2 * len(every))
     for digits, (ax, by_carries) in zip(every, axes, strict=True):

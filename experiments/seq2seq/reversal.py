@@ -17,16 +17,20 @@ Next      python experiments/seq2seq/reversal.py --seed-replica
 """
 
 import functools
+import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
-
-    from seqjax.types import Seq2SeqBatch
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.tasks.reversal import HELD_OUT_FROM
+from seqjax.types import EOS, UNK, Seq2SeqBatch
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -62,10 +66,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model=model, longest=longest, steps=steps, seeds=seeds) for model in get_args(Model)]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """All have 363,000 parameters, give or take 1 %."""
-    from seqjax import models
-
     match config.model:
         case "context":
             encoder, decoder = models.Recurrent(212), models.RecurrentDecoder(212, bridge=models.HandOver)
@@ -80,14 +82,9 @@ def build(config: Config) -> "nn.Module":
     return models.EncoderDecoder(encoder, decoder, 29, 29, embedding=64)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-
+    group = [record.config for record in records]
     config = group[0]
     task, model = tasks.Reversal(longest=config.longest), build(config)
 
@@ -96,12 +93,12 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         logits = jnp.asarray(model.apply(params, batch.source, batch.target, **masks))
         return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
 
-    def sample(key, step, rate):
-        return task.sample(jax.random.fold_in(key, step), config.batch_size)
+    def sample(key, rate):
+        return task.sample(key, config.batch_size)
 
     train_key, test_key, map_key = jax.random.split(jax.random.key(0), 3)
     first = task.sample(test_key, 1)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, first.source, first.target),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -142,22 +139,16 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row, by_length=100 * by_length[runs_of], **shown)
 
 
-def _of_length(task, key, length: int, longest: int) -> "Seq2SeqBatch":
+def _of_length(task, key, length: int, longest: int) -> Seq2SeqBatch:
     """Sequences of one length, padded to another, so that all lengths are one shape; unseen where any are held out."""
-    import jax.numpy as jnp
-
-    from seqjax.tasks.reversal import HELD_OUT_FROM
-
     one = replace(task, shortest=length, longest=length)
     batch = (one.held_out if length >= HELD_OUT_FROM else one.sample)(key, TEST_SEQUENCES)
     fill = ((0, 0), (0, longest - length))
     return type(batch)(*(jnp.pad(array, fill) for array in batch))
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Exact sequences by length, and where the models look."""
-    from seqjax import metrics, plot
-
     figure, axes = plot.figure(1, 3, width=13.5, height=4.2)
     ax = axes[0, 0]
     for style, model in enumerate(get_args(Model)):
@@ -181,15 +172,6 @@ def draw(records: list[runs.Record]) -> "Figure":
 
 def seed_replica(records: list[runs.Record]) -> None:
     """Train as seed S1 does, defects and all, and beside it the same network on the same sequences without them."""
-    import math
-
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    from seqjax import evaluate, losses, models
-    from seqjax.types import EOS, UNK, Seq2SeqBatch
-
     sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
     encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.HandOver)
     model = models.EncoderDecoder(encoder, decoder, 29, 29, embedding=256)

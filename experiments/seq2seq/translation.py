@@ -25,17 +25,20 @@ import json
 import random
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks.translation import Language, Translation
+from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import corpora, files
+from seqjax.data.text import MARK, MarkedWords, Words
+from seqjax.tasks.translation import Language, Translation
+from seqjax.types import SOS, UNK
 
 Model = Literal["lstm", "attention", "transformer"]
 Corpus = Literal["spa-eng", "de-en", "en-de"]
@@ -96,10 +99,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config, source_vocab: int, target_vocab: int) -> "nn.Module":
+def build(config: Config, source_vocab: int, target_vocab: int) -> nn.Module:
     """All read both ways, embed tokens in `features` numbers and read out with the target's embeddings."""
-    from seqjax import models
-
     width, dropout = config.features, config.dropout
     match config.model:
         case "lstm":
@@ -122,12 +123,8 @@ def build(config: Config, source_vocab: int, target_vocab: int) -> "nn.Module":
 
 
 @functools.lru_cache(maxsize=1)
-def data(corpus: Corpus, words: int, pairs: int) -> "Translation":
+def data(corpus: Corpus, words: int, pairs: int) -> Translation:
     """Pairs of at most `words` tokens a side, split so that no sentence is in two parts."""
-    from seqjax import tasks
-    from seqjax.data import corpora, files
-    from seqjax.data.text import MarkedWords, Words
-
     folder = files.data_folder(None) / "translation"
     tokenizer = Words(punctuation="") if corpus == "spa-eng" else MarkedWords()
 
@@ -151,13 +148,8 @@ def data(corpus: Corpus, words: int, pairs: int) -> "Translation":
 
 
 @functools.lru_cache(maxsize=4)
-def decoding(model: "nn.Module", longest: int, width: int):
+def decoding(model: nn.Module, longest: int, width: int):
     """Beam search, compiled for any parameters. No word is left unknown: another is taken instead."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import decode
-    from seqjax.types import SOS, UNK
 
     def decoded(params, batch):
         source, mask = batch
@@ -174,7 +166,7 @@ class Found(NamedTuple):
     """One translation of a sentence."""
 
     text: str
-    ids: "np.ndarray"
+    ids: np.ndarray
     log_probability: float
 
 
@@ -182,16 +174,14 @@ class Found(NamedTuple):
 class Translator:
     """A trained model between two languages, for sentences of at most `longest` tokens."""
 
-    model: "nn.Module"
+    model: nn.Module
     params: Any
-    source: "Language"
-    target: "Language"
+    source: Language
+    target: Language
     longest: int
 
     def __call__(self, sentences: list[str], width: int = 5) -> list[list[Found]]:
         """Translations of each sentence, the best first, by beam search with a length penalty of 0.6."""
-        from seqjax import evaluate
-
         decoded = functools.partial(decoding(self.model, self.longest, width), self.params)
         found = evaluate.in_chunks(decoded, self.source.batch(sentences, self.longest), batch_size=128)
         return [
@@ -199,10 +189,8 @@ class Translator:
             for row in zip(found.tokens, found.lengths, found.log_probability, strict=True)
         ]
 
-    def look(self, sentence: str) -> dict[str, "np.ndarray"]:
+    def look(self, sentence: str) -> dict[str, np.ndarray]:
         """Where the model looks while it writes its best translation: a map a head, and the tokens of both sides."""
-        import numpy as np
-
         written = self([sentence])[0][0].ids
         read, mask = self.source.batch([sentence])
         found: Any = self.model.apply(self.params, read, written[None], source_mask=mask, method="align")
@@ -213,15 +201,9 @@ class Translator:
         }
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train with teacher forcing, remember the parameters with the fewest wrong tokens, translate the test set."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import losses, metrics, train
-    from seqjax.data import corpora
-
+    group = [record.config for record in records]
     (config,), (record,) = group, records
     task = data(config.corpus, config.words, config.pairs)
     record.keep("source.json", task.source.to_json())
@@ -244,7 +226,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         wrong = (jnp.argmax(found, axis=-1) != validation.target) & mask
         return wrong.sum() / mask.sum(), {"validation_loss": losses.cross_entropy(found, validation.target, mask)}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, validation.source[:1], validation.target[:1]),
         loss,
         lambda rate: train.adam(rate, steps),
@@ -254,8 +236,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         steps=per_call,
         vectorise=False,
     )
-    state = runs.fit(records, *train.keep_best(state, advance, validate), steps)
-    params, last = (jax.tree.map(lambda leaf: leaf[0], p) for p in (train.chosen(state), state.params))
+    state = runs.fit(records, *sweep.keep_best(state, advance, validate), steps)
+    params, last = (jax.tree.map(lambda leaf: leaf[0], p) for p in (sweep.chosen(state), state.params))
 
     references = corpora.references(task.pairs.test)
     sources, given = list(references), list(references.values())
@@ -302,9 +284,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 def translate(records: list[runs.Record], sentence: str) -> None:
     """What the best finished model makes of a sentence, five translations, and where it looked for the first."""
-    from seqjax import plot
-    from seqjax.tasks.translation import Language
-
     looking = [record for record in records if record.config.model != "lstm"] or records
     record = max(looking, key=lambda record: record.result["bleu"])
     source, target = (Language.from_json(record.read(f"{side}.json")) for side in ("source", "target"))
@@ -324,10 +303,8 @@ def translate(records: list[runs.Record], sentence: str) -> None:
         print(f"where it looked: {path}")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """BLEU of every model, BLEU by length, over-fitting, and where the models look."""
-    from seqjax import plot
-
     figure, axes = plot.figure(2, 3, width=13.5, height=8.5)
     full = [r for r in records if r.config.pairs != FEW]
     style = {model: number for number, model in enumerate(get_args(Model))}
@@ -391,10 +368,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def _bare(*sides: "np.ndarray") -> list[list[str]]:
+def _bare(*sides: np.ndarray) -> list[list[str]]:
     """Tokens without the mark that says where no space was: fonts lack it."""
-    from seqjax.data.text import MARK
-
     return [[token.replace(MARK, "") for token in side.tolist()] for side in sides]
 
 

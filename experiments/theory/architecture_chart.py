@@ -19,15 +19,20 @@ Next      python experiments/theory/architecture_chart.py --model lru tcn --step
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from functools import partial
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax.tasks.convolution import convolve
+from seqjax.theory import bounds, targets
+from seqjax.types import Batch
 
 Model = Literal["linear_rnn", "linear_cnn", "rnn", "gru", "lstm", "lru", "tcn", "transformer"]
 
@@ -92,12 +97,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, k, p, steps, seeds=seeds) for model in get_args(Model) for p in poles for k in delays]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """About 4,400 parameters each; whatever is convolved sees 127 steps or more."""
-    from functools import partial
-
-    from seqjax import models
-
     match config.model:
         case "linear_rnn":
             backbone = models.Recurrent(LINEAR_STATES, partial(models.RNN, activation=lambda x: x))
@@ -120,36 +121,21 @@ def build(config: Config) -> "nn.Module":
     return models.Regressor(backbone)
 
 
-def kernel(config: Config) -> "np.ndarray":
+def kernel(config: Config) -> np.ndarray:
     """The weights of all lags, scaled so that saying nothing has error 1."""
-    import jax
-    import numpy as np
-
-    from seqjax.theory import targets
-
     waves = targets.random_cosines(jax.random.key(0), config.poles, LENGTH - config.delay)
     delayed = np.concatenate([np.zeros(config.delay), waves])
     return delayed / np.sqrt(_weight() @ delayed**2)
 
 
-def _weight() -> "np.ndarray":
+def _weight() -> np.ndarray:
     """How many steps of a sequence feel each lag, as a share."""
-    import numpy as np
-
     return 1 - np.arange(LENGTH) / LENGTH
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """An architecture's memories are trained as one program."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, train
-    from seqjax.tasks.convolution import convolve
-    from seqjax.theory import bounds
-    from seqjax.types import Batch
-
+    group = [record.config for record in records]
     config = group[0]
     model = build(config)
     kernels = np.array([kernel(c) for c in group])
@@ -163,11 +149,11 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
     train_key, test_key = jax.random.split(jax.random.key(1))
     settings = jnp.asarray(kernels, jnp.float32), jnp.array([c.rate for c in group])
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
         loss,
         lambda setting: train.adam(setting[1], config.steps),
-        lambda key, step, setting: draw(jax.random.fold_in(key, step), setting[0], config.batch_size),
+        lambda key, setting: draw(key, setting[0], config.batch_size),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=jax.tree.map(lambda part: jnp.repeat(part, config.seeds, axis=0), settings),
         steps=max(1, config.steps // 20),
@@ -194,10 +180,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """A panel for each architecture, and one for the floor: darker is farther above it."""
-    from seqjax import plot
-
     models = [model for model in get_args(Model) if any(record.config.model == model for record in records)]
     columns = min(3, len(models) + 1)
     rows = -(-(len(models) + 1) // columns)
@@ -215,12 +199,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def panel(ax: "Axes", records: list[runs.Record], name: str, title: str) -> None:
+def panel(ax: Axes, records: list[runs.Record], name: str, title: str) -> None:
     """Numbers and shades over delay and poles; a star where the floor of eight linear states is passed."""
-    import numpy as np
-
-    from seqjax import plot
-
     delays, poles = (sorted({getattr(r.config, field) for r in records}) for field in ("delay", "poles"))
     shades = np.zeros((len(poles), len(delays)))
     for record in records:

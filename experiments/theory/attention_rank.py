@@ -18,14 +18,16 @@ Next      python experiments/theory/attention_rank.py --alpha 1 --rank 6 --head-
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from jax import Array
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax.types import Batch
 
 LENGTH, TERMS = 16, 64
 """Steps of a sequence, and how many terms stand for all."""
@@ -60,25 +62,16 @@ def relation(alpha: float, rank: int, terms: int = TERMS) -> list[float]:
     return [i**-alpha if i <= min(rank, terms) else 0.0 for i in range(1, TERMS + 1)]
 
 
-def respond(x: "Array", sizes: "Array") -> "Array":
+def respond(x: Array, sizes: Array) -> Array:
     """y_t = sum_s softmax_s(rho(x_t, x_s)) x_s, rho(u, v) = sum_i sizes_i 2 sin(2 pi i u) sin(2 pi i v)."""
-    import jax
-    import jax.numpy as jnp
-
     waves = jnp.sin(2 * jnp.pi * jnp.arange(1, TERMS + 1)[None, None] * x)
     logits = jnp.matmul(2 * sizes * waves, jnp.swapaxes(waves, 1, 2), precision=jax.lax.Precision.HIGHEST)
     return jnp.matmul(jax.nn.softmax(logits, axis=-1), x, precision=jax.lax.Precision.HIGHEST)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Relations and seeds are one program; errors are shares of the outputs' variance."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, models, train
-    from seqjax.types import Batch
-
+    group = [record.config for record in records]
     config = group[0]
     model = models.OneHead(1, config.head_dim)
 
@@ -92,11 +85,11 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     train_key, test_key = jax.random.split(jax.random.key(0))
     sizes = jnp.array([relation(c.alpha, c.rank) for c in group])
     settings = sizes, jnp.array([c.learning_rate for c in group])
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
         loss,
         lambda setting: train.adam(setting[1], config.steps),
-        lambda key, step, setting: draw(jax.random.fold_in(key, step), setting[0], config.batch_size),
+        lambda key, setting: draw(key, setting[0], config.batch_size),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=jax.tree.map(lambda part: jnp.repeat(part, config.seeds, axis=0), settings),
         steps=max(1, config.steps // 20),
@@ -122,10 +115,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Error against the width of the head: few terms, and all of them."""
-    from seqjax import plot
-
     figure, axes = plot.figure(1, 2, width=11, height=4.6)
     few = [record for record in records if record.config.alpha == 1.0]
     everything = [record for record in records if record.config.rank == TERMS]
@@ -136,10 +127,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def panel(ax: "Axes", records: list[runs.Record], name) -> None:
+def panel(ax: Axes, records: list[runs.Record], name) -> None:
     """Trained errors, and dotted what the true relation gives when it is cut."""
-    from seqjax import plot
-
     lines: dict[str, list[runs.Record]] = {}
     for record in sorted(records, key=lambda record: record.config.head_dim):
         lines.setdefault(name(record.config), []).append(record)

@@ -19,14 +19,16 @@ Next      python experiments/theory/cnn_rank.py --target noise --optimizer adam 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import metrics, plot, runs, train
+from seqjax.theory import bounds, dilated, fits, population, targets
 
 Target = Literal[
     "shift", "exponential", "four exponentials", "power law", "three shifts", "two parts", "Airy", "bump",
@@ -80,13 +82,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def kernel(config: Config) -> "np.ndarray":
+def kernel(config: Config) -> np.ndarray:
     """The weights of all lags, of norm 1."""
-    import jax
-    import numpy as np
-
-    from seqjax.theory import targets
-
     lags = config.lags
     match config.target:
         case "shift":
@@ -114,14 +111,9 @@ def kernel(config: Config) -> "np.ndarray":
     return found / (found @ found) ** 0.5
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Targets, widths, sizes and seeds are one program; losses are logged on a geometric grid."""
-    import jax
-    import numpy as np
-
-    from seqjax import metrics
-    from seqjax.theory import bounds, fits
-
+    group = [record.config for record in records]
     config, reach = group[0], 2 ** group[0].layers
     kernels = [kernel(c) for c in group]
     near = np.array([target[:reach] for target in kernels])
@@ -155,10 +147,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 def _starts(config: Config, widest: int, setting: dict):
     """The weights of all seeds, and a key for each."""
-    import jax
-
-    from seqjax.theory import dilated
-
     keys = jax.random.split(jax.random.key(0), config.seeds)
     taps = jax.vmap(lambda key: dilated.random(key, setting["channels"], widest, config.layers))(keys)
     return keys, jax.tree.map(lambda part: setting["size"] * part, taps)
@@ -166,20 +154,12 @@ def _starts(config: Config, widest: int, setting: dict):
 
 def _settings(group: list[Config], near):
     """What differs between the runs of a program."""
-    import jax.numpy as jnp
-
     names = ("channels", "size", "learning_rate")
     return {"target": jnp.array(near)} | {name: jnp.array([getattr(c, name) for c in group]) for name in names}
 
 
 def _adam(group: list[Config], near):
     """Steps of Adam: their numbers, and for each setting and seed the losses after them."""
-    import jax
-    import numpy as np
-
-    from seqjax import train
-    from seqjax.theory import dilated, population
-
     config, widest = group[0], max(c.channels for c in group)
     times = np.unique(np.geomspace(1, config.steps, 120).round().astype(int))
 
@@ -197,11 +177,6 @@ def _adam(group: list[Config], near):
 def _flow(group: list[Config], near):
     """d(taps)/d(time) = -(gradient), the same by times, until the loss is `LEARNED`, which then it remains."""
     import diffrax
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax.theory import dilated, population
 
     config, widest = group[0], max(c.channels for c in group)
     times = np.geomspace(1e-2, LONGEST, 600)
@@ -232,10 +207,8 @@ def _flow(group: list[Config], near):
     return times, jax.jit(jax.vmap(solve_all))(_settings(group, near))
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Error against channels, a panel for each target; a power law by depth; the saddle at zero."""
-    from seqjax import plot
-
     figure, axes = plot.figure(3, 4, width=17.0, height=11.0)
     saddle = [record for record in records if _is_saddle(record.config)]
     wide = [record for record in records if record.config.optimizer == "adam" and record.config.size == 1]
@@ -262,16 +235,12 @@ def _is_saddle(config: Config) -> bool:
     return config.target == "shift" and config.lags == 2**config.layers and config.channels == 4
 
 
-def _columns(line: list[runs.Record], *names: str) -> list["np.ndarray"]:
+def _columns(line: list[runs.Record], *names: str) -> list[np.ndarray]:
     """Results by width; what is below the axis is drawn at its end."""
-    import numpy as np
-
     return [np.maximum([record.result[name] for record in line], SMALLEST_DRAWN) for name in names]
 
 
-def _draw_target(ax: "Axes", line: list[runs.Record]) -> None:
-    from seqjax import plot
-
+def _draw_target(ax: Axes, line: list[runs.Record]) -> None:
     config, widths = line[0].config, [record.config.channels for record in line]
     ax.set(yscale="log", ylim=(SMALLEST_DRAWN, 3), title=config.target, xlabel="channels M")
     ax.set_ylabel(f"squared error / |target|²\n(less is drawn at {SMALLEST_DRAWN:g})")
@@ -284,9 +253,7 @@ def _draw_target(ax: "Axes", line: list[runs.Record]) -> None:
     plot.floor(ax, widths, floor, label="out of reach", style=0)
 
 
-def _draw_depths(ax: "Axes", records: list[runs.Record]) -> None:
-    from seqjax import plot
-
+def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
     ax.set(yscale="log", ylim=(SMALLEST_DRAWN, 3), title="power law of 512 lags, by depth", xlabel="channels M")
     ax.set_ylabel("squared error / |target|²")
     depths = sorted({record.config.layers for record in records})
@@ -303,10 +270,8 @@ def _draw_depths(ax: "Axes", records: list[runs.Record]) -> None:
     plot.legend(ax, loc="upper right", bbox_to_anchor=(1, 0.83))
 
 
-def _draw_losses(ax: "Axes", line: list[runs.Record]) -> None:
+def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
     """The loss of every seed by the size of its start."""
-    from seqjax import plot
-
     for style, record in enumerate(line):
         look = {name: plot.STYLES[style % len(plot.STYLES)][name] for name in ("color", "linestyle")}
         for seed, losses in enumerate(record.arrays["losses"]):
@@ -320,12 +285,8 @@ def _draw_losses(ax: "Axes", line: list[runs.Record]) -> None:
     plot.legend(ax, loc="center right")
 
 
-def _draw_escapes(ax: "Axes", records: list[runs.Record]) -> None:
+def _draw_escapes(ax: Axes, records: list[runs.Record]) -> None:
     """When the loss is 5 % below that of the saddle, against the size of the weights."""
-    import numpy as np
-
-    from seqjax import plot
-
     kinds = sorted({(record.config.optimizer, record.config.layers) for record in records}, reverse=True)
     for style, (optimizer, depth) in enumerate(kinds):
         line = [r for r in records if (r.config.optimizer, r.config.layers) == (optimizer, depth)]

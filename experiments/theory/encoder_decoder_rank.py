@@ -24,15 +24,18 @@ Next      python experiments/theory/encoder_decoder_rank.py --model gru --target
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import evaluate, metrics, models, plot, runs, sweep, train
+from seqjax.theory import bounds, coding, fits, targets
 
 Model = Literal["constructed", "linear", "gru", "attention"]
 Start = Literal["random", "constructed", "disturbed"]
@@ -109,12 +112,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def kernel(target: Target) -> "np.ndarray":
+def kernel(target: Target) -> np.ndarray:
     """rho(t, s), its squares adding up to 1."""
-    import numpy as np
-
-    from seqjax.theory import targets
-
     match target:
         case "reversal":
             matrix = targets.reversal(LENGTH)
@@ -135,10 +134,8 @@ def kernel(target: Target) -> "np.ndarray":
     return matrix / np.linalg.norm(matrix)
 
 
-def build(config: Config, code: int = WIDEST) -> "nn.Module":
+def build(config: Config, code: int = WIDEST) -> nn.Module:
     """Two recurrent sides and the code between them; attention also shows the decoder all states of the encoder."""
-    from seqjax import models
-
     linear = partial(models.RNN, activation=_identity)
     bridge = partial(models.Narrow, code)
     match config.model:
@@ -154,13 +151,9 @@ def build(config: Config, code: int = WIDEST) -> "nn.Module":
     return models.RealEncoderDecoder(*sides)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Errors are summed over the steps said, and relative to the target."""
-    import jax
-
-    from seqjax import metrics
-    from seqjax.theory import bounds
-
+    group = [record.config for record in records]
     kernels = [kernel(config.target) for config in group]
     # Linear models are trained on the population's loss in float64, the others on samples.
     exact = group[0].model in ("constructed", "linear")
@@ -179,14 +172,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row, errors=of_record)
 
 
-def _construct(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, "np.ndarray"]:
+def _construct(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, np.ndarray]:
     """The errors of the SVD's weights in the Flax module, by its answers to impulses."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax.theory import fits
-
     impulses = jnp.eye(LENGTH)[::-1, :, None]  # the last step read is s = 0
     errors, parameters = [], 0
     for config, matrix in zip(group, kernels, strict=True):
@@ -197,15 +184,8 @@ def _construct(group: list[Config], records: list[runs.Record], kernels: list) -
     return parameters, np.array(errors)
 
 
-def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, "np.ndarray"]:
+def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, np.ndarray]:
     """Targets, codes, learning rates and seeds are one program."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, train
-    from seqjax.theory import coding
-
     config, model = group[0], build(group[0])
     if max(c.code for c in group) > WIDEST:
         raise ValueError(f"code must be <= {WIDEST} for a trained model, got {max(c.code for c in group)}")
@@ -236,7 +216,7 @@ def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tu
     }
     settings = jax.tree.map(lambda leaf: jnp.repeat(leaf, config.seeds, axis=0), settings)
     train_key, noise_key, test_key = jax.random.split(jax.random.key(0), 3)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: jax.tree.map(lambda leaf: leaf.astype(float), model.init(key, jnp.zeros((1, LENGTH, 1)), LENGTH)),
         loss,
         lambda setting: train.adam(setting["rate"], config.steps),
@@ -263,8 +243,6 @@ def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tu
 
 def _shut(params, opened):
     """The parameters with no way through those numbers of the code for which `opened` is 0."""
-    from flax.traverse_util import flatten_dict, unflatten_dict
-
     flat: dict[Any, Any] = flatten_dict(params)
     path = ("params", "decoder", "first", "code", "kernel")
     return unflatten_dict(flat | {path: flat[path] * opened[None, :]})
@@ -272,12 +250,6 @@ def _shut(params, opened):
 
 def _constructed(group: list[Config], kernels: list, disturbance: float, key):
     """The SVD's weights for all runs, with noise on all but biases, which no gradient would take away again."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax.theory import fits
-
     weights = []
     for config, matrix in zip(group, kernels, strict=True):
         fit = fits.encoder_decoder(matrix, config.code)
@@ -290,10 +262,8 @@ def _constructed(group: list[Config], kernels: list, disturbance: float, key):
     return tree.unflatten([leaf + (more if leaf.ndim > 2 else 0) for leaf, more in zip(leaves, noise, strict=True)])
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Three spectra with all models; one that ends early; the way to the floor; other targets."""
-    from seqjax import plot
-
     figure, axes = plot.figure(2, 3, width=15.0, height=8.2)
     for ax, target in zip(axes[0], ("n^-1/8 to 8", "n^-1 to 8", "n^-2"), strict=True):
         _draw_spectrum(ax, records, target)
@@ -319,15 +289,11 @@ def _columns(line: list[runs.Record], lowest: float) -> list[list[float]]:
 
 
 def _floors(target: Target, codes: Sequence[int], lowest: float) -> list[float]:
-    from seqjax.theory import bounds
-
     return [max(bounds.truncation(kernel(target), code), lowest) for code in codes]
 
 
-def _draw_spectrum(ax: "Axes", records: list[runs.Record], target: Target) -> None:
+def _draw_spectrum(ax: Axes, records: list[runs.Record], target: Target) -> None:
     """What is left of a target by every model."""
-    from seqjax import plot
-
     slow = target == "n^-1/8 to 8"
     ax.set(yscale="linear" if slow else "log", ylim=(0, 1.05) if slow else (1e-6, 1.5), xlim=(0.5, WIDEST + 0.5))
     ax.set(xlabel="numbers in the code, N", ylabel="squared error / |rho|²")
@@ -342,10 +308,8 @@ def _draw_spectrum(ax: "Axes", records: list[runs.Record], target: Target) -> No
     plot.legend(ax, loc="upper right" if slow else "lower left")
 
 
-def _draw_floors(ax: "Axes", records: list[runs.Record], model: Model, chosen: Sequence[Target], lowest: float) -> None:
+def _draw_floors(ax: Axes, records: list[runs.Record], model: Model, chosen: Sequence[Target], lowest: float) -> None:
     """The floors of some targets, and one model's errors on them."""
-    from seqjax import plot
-
     every = range(1, 1 + max([record.config.code for record in records if record.config.model == model], default=8))
     for style, target in enumerate(chosen):
         line, look = _line(records, model, target), plot.STYLES[style]
@@ -356,12 +320,8 @@ def _draw_floors(ax: "Axes", records: list[runs.Record], model: Model, chosen: S
     plot.legend(ax, loc="lower right" if len(every) > WIDEST else "upper right")
 
 
-def _draw_descent(ax: "Axes", records: list[runs.Record]) -> None:
+def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
     """How far above its floor a linear model is while it learns, from random weights and from those of the SVD."""
-    import numpy as np
-
-    from seqjax import metrics, plot
-
     ax.set(xscale="log", yscale="log", ylim=(1e-8, 1e3), xlabel="step", ylabel="error / floor - 1")
     ax.set_title("linear RNNs on the way to the floor (n^-1 to 8, N = 4)")
     for style, (start, label) in enumerate(START.items()):

@@ -18,17 +18,20 @@ Run       python experiments/theory/parameterisation.py
 Next      python experiments/theory/parameterisation.py --optimizer descent --learning-rate .02 .05 .1 .2
 """
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.theory.perturbation import Parameterisation
+from seqjax import metrics, models, plot, runs, train
+from seqjax.theory import perturbation, population, targets
+from seqjax.theory.perturbation import Parameterisation
 
 Target = Literal["exponential", "power law"]
 Weights = Literal["direct", "growing", "exp", "softplus", "best"]
@@ -78,16 +81,9 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Targets, learning rates and seeds are one program; errors are relative to the target's squared norm."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    import optax
-
-    from seqjax import metrics, models, train
-    from seqjax.theory import population
-
+    group = [record.config for record in records]
     config = group[0]
     rate = {"exp": jnp.exp, "softplus": jax.nn.softplus, "best": models.reciprocal}.get(config.weights, lambda w: w)
     times = np.unique(np.geomspace(1, config.steps, 50).round().astype(int))
@@ -124,11 +120,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 WORST = 2.0
 
 
-def begin(config: Config, key) -> "tuple[np.ndarray, ...]":
+def begin(config: Config, key) -> tuple[np.ndarray, ...]:
     """Rates from .1 to 10 per unit of time, and weights that read and write."""
-    import jax
-    import numpy as np
-
     rate_key, read_key, write_key = jax.random.split(key, 3)
     rates = 0.1 * 100 ** np.asarray(jax.random.uniform(rate_key, (config.states,), float), np.float64)
     read, write = (np.asarray(jax.random.normal(key, (config.states,), float)) for key in (read_key, write_key))
@@ -136,10 +129,8 @@ def begin(config: Config, key) -> "tuple[np.ndarray, ...]":
     return w, read, write / config.states**0.5
 
 
-def parameterisation(weights: Weights) -> "Parameterisation":
+def parameterisation(weights: Weights) -> Parameterisation:
     """What turns a rate into a weight, and back."""
-    from seqjax.theory import perturbation
-
     match weights:
         case "direct" | "growing":
             return perturbation.DIRECT
@@ -153,12 +144,8 @@ def parameterisation(weights: Weights) -> "Parameterisation":
             assert_never(weights)
 
 
-def kernel(target: Target) -> "np.ndarray":
+def kernel(target: Target) -> np.ndarray:
     """The weights of all lags."""
-    import math
-
-    from seqjax.theory import targets
-
     match target:
         case "exponential":
             return targets.exponentials((math.exp(-STEP),), LENGTH)
@@ -168,12 +155,8 @@ def kernel(target: Target) -> "np.ndarray":
             assert_never(target)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """The last error against the learning rate, and how steep each parameterisation makes the loss."""
-    import numpy as np
-
-    from seqjax import plot
-
     optimizers = [name for name in get_args(Optimizer) if any(r.config.optimizer == name for r in records)]
     targets = [name for name in get_args(Target) if any(r.config.target == name for r in records)]
     figure, axes = plot.figure(len(targets), len(optimizers) + 1, width=4.9 * (len(optimizers) + 1), height=7.6)
@@ -196,10 +179,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def panel(ax: "Axes", records: list[runs.Record]) -> None:
+def panel(ax: Axes, records: list[runs.Record]) -> None:
     """One target and optimiser."""
-    from seqjax import plot
-
     for style, weights in enumerate(get_args(Weights)):
         line = sorted((r for r in records if r.config.weights == weights), key=lambda r: r.config.learning_rate)
         columns = [[record.result[name] for record in line] for name in ("error", "low", "high")]

@@ -16,17 +16,17 @@ Run       python experiments/theory/perturbation.py
 Next      python experiments/theory/perturbation.py --target "power law" --length 100 400 1600 --out results/my_lengths
 """
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.theory.perturbation import Parameterisation
+from seqjax import metrics, plot, runs
+from seqjax.theory import perturbation, targets
+from seqjax.theory.perturbation import Parameterisation
 
 Target = Literal["exponential", "power law", "shift", "two parts", "Airy"]
 Weights = Literal["direct", "exp", "softplus", "best"]
@@ -66,13 +66,9 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*law, *rest, *held]
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Errors relative to the target's squared norm, for the last step of white noise: the maximum up to each beta."""
-    import numpy as np
-
-    from seqjax import metrics
-    from seqjax.theory import perturbation
-
+    group = [record.config for record in records]
     (config,), (record,) = group, records
     kernel = _kernel(config)
     if config.slowest:
@@ -101,11 +97,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     record.finish(result | table, betas=betas, worst=worst, random=random, rates=fit.rates)
 
 
-def _kernel(config: Config) -> "np.ndarray":
-    import math
-
-    from seqjax.theory import targets
-
+def _kernel(config: Config) -> np.ndarray:
     match config.target:
         case "exponential":
             return targets.exponentials((math.exp(-1.0),), config.length)
@@ -121,9 +113,7 @@ def _kernel(config: Config) -> "np.ndarray":
             assert_never(config.target)
 
 
-def _weights(config: Config) -> "Parameterisation":
-    from seqjax.theory import perturbation
-
+def _weights(config: Config) -> Parameterisation:
     match config.weights:
         case "direct":
             return perturbation.DIRECT
@@ -137,12 +127,8 @@ def _weights(config: Config) -> "Parameterisation":
             assert_never(config.weights)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Errors against beta for the power law and e^-t; the beta tolerated; the scale of gradients."""
-    import numpy as np
-
-    from seqjax import plot
-
     figure, axes = plot.figure(2, 3, width=15.0, height=8.2)
     free = [record for record in records if not record.config.slowest]
     panels = [("power law", "direct"), ("power law", "exp"), ("power law", "best"), ("exponential", "direct")]
@@ -178,9 +164,7 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def _draw_errors(ax: "Axes", line: list[runs.Record], title: str) -> None:
-    from seqjax import plot
-
+def _draw_errors(ax: Axes, line: list[runs.Record], title: str) -> None:
     lowest = 1e-9
     for style, record in enumerate(line):
         arrays = record.arrays

@@ -19,14 +19,17 @@ Next      python experiments/theory/phase_chart.py --channels 6 --states 19 --st
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib import lines, patches
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import metrics, plot, runs, train
+from seqjax.theory import bounds, dilated, fits, population, targets
 
 LAYERS = 7
 LAGS = 2**LAYERS
@@ -88,13 +91,8 @@ def freedoms(config: Config) -> tuple[int, int]:
     return stored[0] - config.states**2, stored[1] - (LAYERS - 1) * config.channels**2
 
 
-def kernels(config: Config) -> "np.ndarray":
+def kernels(config: Config) -> np.ndarray:
     """The weights of all lags for each draw of the poles, of norm 1."""
-    import jax
-    import numpy as np
-
-    from seqjax.theory import targets
-
     found = []
     for key in jax.random.split(jax.random.key(0), DRAWS):
         waves = targets.random_cosines(key, config.poles, LAGS - config.delay)
@@ -102,13 +100,9 @@ def kernels(config: Config) -> "np.ndarray":
     return np.array(found)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Bounds for each draw of the poles; delays, poles and seeds are trained as one program, on the first draw."""
-    import numpy as np
-
-    from seqjax import metrics
-    from seqjax.theory import bounds
-
+    group = [record.config for record in records]
     config = group[0]
     targets = [kernels(c) for c in group]
     found = np.array([[_bounds(target, config) for target in of_one] for of_one in targets])
@@ -131,9 +125,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row, **arrays)
 
 
-def _bounds(target: "np.ndarray", config: Config) -> tuple[float, float, float, float]:
+def _bounds(target: np.ndarray, config: Config) -> tuple[float, float, float, float]:
     """The errors of `SIDES`."""
-    from seqjax.theory import bounds, fits
 
     def error(fit: Any) -> float:
         return float(((target - fit) ** 2).sum())
@@ -148,15 +141,8 @@ def _bounds(target: "np.ndarray", config: Config) -> tuple[float, float, float, 
     return rnn_low, rnn_high, cnn_low, cnn_high
 
 
-def _train(group: list[Config], targets: "np.ndarray") -> dict[str, "np.ndarray"]:
+def _train(group: list[Config], targets: np.ndarray) -> dict[str, np.ndarray]:
     """The last losses of all seeds, from random weights: the RNN's W is orthogonal times .95."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import train
-    from seqjax.theory import dilated, population
-
     config, rng = group[0], np.random.default_rng(0)
     m, seeds = config.states, config.seeds
     rotations = np.linalg.qr(rng.normal(size=(seeds, m, m)))[0]
@@ -186,12 +172,8 @@ def _train(group: list[Config], targets: "np.ndarray") -> dict[str, "np.ndarray"
         }
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Above: who is nearer, by delay and poles. Below: the bounds along three lines through the first map."""
-    from matplotlib import lines, patches
-
-    from seqjax import plot
-
     sizes = list(dict.fromkeys((record.config.channels, record.config.states) for record in records))
     figure, axes = plot.figure(2, max(3, len(sizes)), width=5.4 * max(3, len(sizes)), height=9.4)
     for ax, size in zip(axes[0], sizes, strict=False):
@@ -213,11 +195,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def _draw_map(ax: "Axes", records: list[runs.Record]) -> None:
+def _draw_map(ax: Axes, records: list[runs.Record]) -> None:
     """A cell for each target: letter and colour of who is nearer in most draws, hatched if bounds leave it open."""
-    import numpy as np
-    from matplotlib import patches
-
     config = records[0].config
     delays = sorted({record.config.delay for record in records})
     poles = sorted({record.config.poles for record in records})
@@ -252,12 +231,8 @@ def _draw_map(ax: "Axes", records: list[runs.Record]) -> None:
     ax.set_title(f"RNN of {config.states} states (R), CNN of {config.channels} channels (C):\n{counts}")
 
 
-def _draw_line(ax: "Axes", line: list[runs.Record], along: str) -> None:
+def _draw_line(ax: Axes, line: list[runs.Record], along: str) -> None:
     """What the bounds say of the first draw of the poles, and what training found."""
-    import numpy as np
-
-    from seqjax import plot
-
     if not line:
         return
     line = sorted(line, key=lambda record: getattr(record.config, along))

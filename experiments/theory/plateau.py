@@ -17,13 +17,18 @@ Next      python experiments/theory/plateau.py --optimizer adam --epsilon 1e-8 1
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, assert_never
+from typing import Any, Literal, assert_never
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optimistix
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import metrics, plot, runs
+from seqjax.theory import plateau
 
 Optimizer = Literal["flow", "descent", "adam"]
 Start = Literal["random", "log-spaced"]
@@ -92,15 +97,9 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Memories and seeds are one program; losses are logged on a geometric grid."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import metrics
-    from seqjax.theory import plateau
-
+    group = [record.config for record in records]
     config = group[0]
     with jax.enable_x64(True):
         starts = _starts(config)
@@ -131,11 +130,6 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 def _starts(config: Config):
     """The initial states of all seeds: amplitudes N(0, 1)/units; rates U(.5, 2), or slow ones among them."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax.theory import plateau
-
     amplitude_key, rate_key = jax.random.split(jax.random.key(0))
     shape = (config.seeds, config.units)
     amplitudes = jax.random.normal(amplitude_key, shape) / config.units
@@ -156,12 +150,6 @@ def _flow(starts, memories):
         Times, and for each memory and seed the losses then, and how often a rate was out of (0, memory).
     """
     import diffrax
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    import optimistix
-
-    from seqjax.theory import plateau
 
     times = np.geomspace(0.1, LONGEST, 600)
     gradient = jax.grad(plateau.loss)
@@ -189,13 +177,6 @@ def _flow(starts, memories):
 
 def _steps(config: Config, starts, memories, epsilons):
     """The same for steps of an optimiser."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    import optax
-
-    from seqjax.theory import plateau
-
     times = np.unique(np.geomspace(1, config.steps, 600).round().astype(int))
     differentiate = jax.value_and_grad(plateau.loss)
 
@@ -231,11 +212,8 @@ def _steps(config: Config, starts, memories, epsilons):
     return times, *jax.jit(jax.vmap(over_seeds, (None, None, 0, 0)))(starts, keys, memories, epsilons)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Losses in log time; escapes against memory, and their slopes; what cures; what comes after."""
-    from seqjax import plot
-    from seqjax.theory import plateau
-
     lines: dict[str, list[runs.Record]] = {}
     for record in sorted(records, key=lambda record: record.config.memory):
         lines.setdefault(_label(record.config), []).append(record)
@@ -280,16 +258,11 @@ def _label(config: Config) -> str:
 
 def _ends(record: runs.Record) -> tuple[float, float, float]:
     """The last losses of the seeds."""
-    from seqjax import metrics
-
     return metrics.band(record.arrays["losses"][:, -1])
 
 
-def _draw_losses(ax: "Axes", line: list[runs.Record]) -> None:
+def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
     """The loss of every seed at a few memories."""
-    from seqjax import plot
-    from seqjax.theory import plateau
-
     line = sorted(line, key=lambda record: record.config.memory)[::-1][:: max(1, len(line) // 4)][::-1]
     for style, record in enumerate(line):
         look = plot.STYLES[style % len(plot.STYLES)]
@@ -315,10 +288,8 @@ def _escaped(line: list[runs.Record]) -> list[runs.Record]:
     return [record for record in line if 2 * record.result["escaped"] > record.config.seeds]
 
 
-def _draw_escapes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
+def _draw_escapes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:
     """When the loss is 5 % below the plateau, against memory."""
-    from seqjax import plot
-
     for style, (label, line) in enumerate(lines.items()):
         found = _escaped(line)
         columns = [[record.result[name] for record in found] for name in ("escape", "low", "high")]
@@ -331,12 +302,8 @@ def _draw_escapes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
         plot.legend(ax, loc="upper left")
 
 
-def _draw_slopes(ax: "Axes", lines: dict[str, list[runs.Record]]) -> None:
+def _draw_slopes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:
     """The exponent between two neighbouring memories."""
-    import numpy as np
-
-    from seqjax import plot
-
     for style, (label, line) in enumerate(lines.items()):
         found = _escaped(line)
         if len(found) > 1:

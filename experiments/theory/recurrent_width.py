@@ -19,14 +19,16 @@ Next      python experiments/theory/recurrent_width.py --target "shift 8" --orde
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import metrics, plot, runs, train
+from seqjax.theory import bounds, fits, population, targets
 
 Target = Literal["four exponentials", "power law", "shift 8", "two parts", "Airy", "bump"]
 Start = Literal["random", "fitted"]
@@ -63,10 +65,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def kernel(target: Target) -> "np.ndarray":
+def kernel(target: Target) -> np.ndarray:
     """The weights of all lags."""
-    from seqjax.theory import targets
-
     match target:
         case "four exponentials":
             return targets.exponentials((0.5, 0.7, 0.85, 0.95), LENGTH)
@@ -84,15 +84,9 @@ def kernel(target: Target) -> "np.ndarray":
             assert_never(target)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Targets and seeds are one program; errors are relative to the target's squared norm."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import metrics, train
-    from seqjax.theory import bounds, fits, population
-
+    group = [record.config for record in records]
     config = group[0]
     kernels = [kernel(c.target) for c in group]
     energies = np.array([target @ target for target in kernels])
@@ -143,17 +137,13 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 def random(key, order: int):
     """W of eigenvalues on the circle of radius .95, and normal U and c."""
-    import jax
-
     keys = jax.random.split(key, 3)
     W = 0.95 * jax.random.orthogonal(keys[0], order)
     return W, jax.random.normal(keys[1], (order,)), jax.random.normal(keys[2], (order,)) / order
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Error against the number of states, a panel for each target."""
-    from seqjax import plot
-
     targets = [target for target in get_args(Target) if any(r.config.target == target for r in records)]
     columns = min(3, len(targets))
     figure, axes = plot.figure(-(-len(targets) // columns), columns, width=4.7 * columns, height=7.6)
@@ -164,10 +154,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def panel(ax: "Axes", records: list[runs.Record]) -> None:
+def panel(ax: Axes, records: list[runs.Record]) -> None:
     """One target's floor, fit and trained errors."""
-    from seqjax import plot
-
     lines: dict[tuple[Start, int], list[runs.Record]] = {}
     for record in sorted(records, key=lambda record: record.config.order):
         lines.setdefault((record.config.start, record.config.batch_size), []).append(record)

@@ -18,15 +18,19 @@ Run       python experiments/theory/reordering.py
 Next      python experiments/theory/reordering.py --task exchanged --model rnn both_ways --steps 20000
 """
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, assert_never, get_args
+from typing import Literal, NamedTuple, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.figure import Figure
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax.theory import bounds
+from seqjax.types import Batch
 
 Task = Literal["plain", "exchanged", "mixed", "random"]
 Model = Literal["rnn", "both_ways", "one_head"]
@@ -87,12 +91,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """128 states, or a head of 32 between networks of three layers."""
-    import functools
-
-    from seqjax import models
-
     linear = functools.partial(models.RNN, activation=lambda x: x)
     match config.model:
         case "rnn":
@@ -105,10 +105,8 @@ def build(config: Config) -> "nn.Module":
             assert_never(config.model)
 
 
-def response(task: Task, seed: int) -> "np.ndarray":
+def response(task: Task, seed: int) -> np.ndarray:
     """y = response x, [time, time]."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
 
     def filtering(kernel: np.ndarray) -> np.ndarray:
@@ -145,23 +143,14 @@ class Known(NamedTuple):
 
 def known(task: Task, seed: int) -> Known:
     """For one seed's filter or kernel."""
-    from seqjax.theory import bounds
-
     exact = response(task, seed)
     constant = VARIANCE * (exact**2).sum() / LENGTH
     return Known(bounds.causal(exact, VARIANCE), bounds.homogeneous(exact, VARIANCE), constant)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds are one program; every batch is fresh."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, train
-    from seqjax.theory import bounds
-    from seqjax.types import Batch
-
+    group = [record.config for record in records]
     config = group[0]
     model = build(config)
     responses = np.stack([response(config.task, seed) for seed in range(config.seeds)])
@@ -182,11 +171,11 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     train_key, test_key = jax.random.split(jax.random.key(0))
     exacts = jnp.tile(jnp.asarray(responses, jnp.float32), (len(group), 1, 1))
     rates = jnp.repeat(jnp.array([c.rate for c in group]), config.seeds)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, draw(key, exacts[0], 1).inputs),
         loss,
         lambda setting: train.adam(setting[1], config.steps),
-        lambda key, step, setting: draw(jax.random.fold_in(key, step), setting[0], config.batch_size),
+        lambda key, setting: draw(key, setting[0], config.batch_size),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=(exacts, rates),
         steps=max(1, config.steps // 20),
@@ -216,10 +205,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Errors on raw and on centred inputs, with what is out of reach for whom."""
-    from seqjax import plot
-
     tasks = [task for task in get_args(Task) if any(record.config.task == task for record in records)]
     figure, axes = plot.figure(1, 2, width=13, height=6)
     for ax, inputs in zip(axes[0], get_args(Inputs), strict=True):

@@ -16,15 +16,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
 import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
+from seqjax import models, plot
 from seqjax.runs import process, read_header
-
-if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.axes import Axes
+from seqjax.runs.folder import write_json
 
 INPUT, STATE, OUTPUT = ("white", "black"), ("#c6dbef", "black"), ("#2a5d8f", "white")
 """Fill and ink of a box: one hue, from light to dark, so that the three stay apart in grey."""
@@ -63,8 +68,8 @@ class Reads(NamedTuple):
     name: str
     parameters: int
     stated: int
-    layers: "list[np.ndarray]"
-    inputs: "np.ndarray"
+    layers: list[np.ndarray]
+    inputs: np.ndarray
 
     @property
     def found(self) -> int:
@@ -74,15 +79,11 @@ class Reads(NamedTuple):
 
 def linear_reads(layers: int) -> Reads:
     """S4's picture: the dilated linear network."""
-    from seqjax import models
-
     return _reads("dilated linear network", [models.LinearDilatedCNN(1, n) for n in range(1, layers + 1)])
 
 
 def tcn_reads(kernel_size: int, dilations: tuple[int, ...]) -> Reads:
     """The TCN, block by block: two convolutions with a shortcut around them."""
-    from seqjax import models
-
     blocks = range(1, len(dilations) + 1)
     return _reads("TCN", [models.TCN(1, kernel_size, dilations[:count]) for count in blocks])
 
@@ -93,10 +94,6 @@ def _reads(name: str, stacks: list[Any]) -> Reads:
     With weights of 1 and positive inputs no relu is closed and nothing cancels. Jacobians of the first n layers and of
     the first n - 1 then differ by the factor that is the n-th layer's own.
     """
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
     time = stacks[-1].receptive_field + 4
     x = jnp.ones((1, time, 1))
     below, layers, size = np.eye(time), [], 0
@@ -110,7 +107,7 @@ def _reads(name: str, stacks: list[Any]) -> Reads:
     return Reads(name, size, stacks[-1].receptive_field, layers, below != 0)
 
 
-def draw_shapes(ax: "Axes") -> None:
+def draw_shapes(ax: Axes) -> None:
     """Five panels from left to right, with the tasks of this repository for examples."""
     panels = (
         ("one to one", "image classification", ["image"], ["ring"]),
@@ -149,10 +146,8 @@ def draw_shapes(ax: "Axes") -> None:
     _frame(ax, (-1.5, left - 1.1), (-0.45, 3.35))
 
 
-def draw_recurrence(ax: "Axes") -> None:
+def draw_recurrence(ax: Axes) -> None:
     """The loop on the left, the same network step by step on the right."""
-    import numpy as np
-
     _box(ax, 0, 0, "$x_t$", INPUT)
     _box(ax, 0, 1, "$h_t$", STATE)
     _box(ax, 0, 2, "$o_t$", OUTPUT)
@@ -183,10 +178,8 @@ def draw_recurrence(ax: "Axes") -> None:
     _frame(ax, (-0.7, first + 1.35 * steps + 0.6), (-0.85, 3.05))
 
 
-def draw_attention(ax: "Axes") -> None:
+def draw_attention(ax: Axes) -> None:
     """One step of a decoder that looks back: the third word of four is about to be written."""
-    import numpy as np
-
     read, written = ("eres", "muy", "fuerte", "."), ("you", "are", "very", "strong")
     scores = np.array([0.4, 2.6, 0.9, -0.8])
     weights = np.exp(scores) / np.exp(scores).sum()
@@ -229,7 +222,7 @@ def draw_attention(ax: "Axes") -> None:
     _frame(ax, (-2.1, 5.0), (-0.45, 5.75))
 
 
-def draw_receptive_field(ax: "Axes", networks: list[Reads]) -> None:
+def draw_receptive_field(ax: Axes, networks: list[Reads]) -> None:
     """Each network as a lattice, time to the right: what the last output sees, and by which way."""
     base = 0.0
     span = max(network.stated for network in networks)
@@ -263,17 +256,13 @@ def draw_receptive_field(ax: "Axes", networks: list[Reads]) -> None:
     _frame(ax, (min(ends) - 0.6, span + 2.2), (-1.15, base - 1.4))
 
 
-def _last(count: int) -> "np.ndarray":
-    import numpy as np
-
+def _last(count: int) -> np.ndarray:
     return np.arange(count) == count - 1
 
 
 def _box(
-    ax: "Axes", x: float, y: float, words: str, look: tuple[str, str], *, width: float = 0.84, edge: str = "black"
+    ax: Axes, x: float, y: float, words: str, look: tuple[str, str], *, width: float = 0.84, edge: str = "black"
 ) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     fill, ink = look
     around = FancyBboxPatch((x - width / 2 + 0.06, y - 0.19), width - 0.12, 0.38, boxstyle="round,pad=0.06", zorder=3,
                             facecolor=fill, edgecolor=edge, linewidth=0.9)  # fmt: skip
@@ -282,7 +271,7 @@ def _box(
 
 
 def _arrow(
-    ax: "Axes", start: tuple, end: tuple, *, style: str = "->", along: str = "y", color: str = "black", label: str = ""
+    ax: Axes, start: tuple, end: tuple, *, style: str = "->", along: str = "y", color: str = "black", label: str = ""
 ) -> None:
     """Between the edges of two boxes, one above the other or beside each other."""
     (x0, y0), (x1, y1) = start, end
@@ -295,13 +284,13 @@ def _arrow(
 
 
 def _link(
-    ax: "Axes", start: tuple, end: tuple, *, style: str, color: str = "black", dashes: Any = "-", curve: str = "arc3"
+    ax: Axes, start: tuple, end: tuple, *, style: str, color: str = "black", dashes: Any = "-", curve: str = "arc3"
 ) -> None:
     look = {"arrowstyle": style, "color": color, "linestyle": dashes, "connectionstyle": curve, "linewidth": 0.9}
     ax.annotate("", end, start, arrowprops=look | {"shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}, zorder=2)
 
 
-def _frame(ax: "Axes", x: tuple[float, float], y: tuple[float, float]) -> None:
+def _frame(ax: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
     """One unit is as long to the right as it is upwards, and nothing else is drawn."""
     ax.set(xlim=x, ylim=y, aspect="equal")
     ax.axis("off")
@@ -309,12 +298,6 @@ def _frame(ax: "Axes", x: tuple[float, float], y: tuple[float, float]) -> None:
 
 def draw(options: Options) -> None:
     """Every diagram on its own as SVG and PNG, all of them on one page, and the receptive fields as numbers."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    from seqjax import plot
-    from seqjax.runs.folder import write_json
-
     process.require_writable(options.out)
     networks = [linear_reads(LINEAR_LAYERS), tcn_reads(options.kernel_size, options.dilations)]
     drawings: dict[str, Callable[[Axes], None]] = {
@@ -347,7 +330,7 @@ def draw(options: Options) -> None:
     print(f"figures {folder}")
 
 
-def _fit(figure: Any, ax: "Axes") -> None:
+def _fit(figure: Any, ax: Axes) -> None:
     """A page that is as large as the drawing at .62 inches a unit."""
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     figure.set_size_inches(0.62 * (right - left), 0.62 * (top - bottom))

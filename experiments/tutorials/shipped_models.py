@@ -20,19 +20,26 @@ Next      python experiments/tutorials/shipped_models.py --model shift_rnn_8_32 
 
 import dataclasses
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks import Lorenz96, Shift
-    from seqjax.types import Batch
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data.batching import epoch_rows
+from seqjax.data.signals import GaussianProcess
+from seqjax.explore import trained
+from seqjax.runs.folder import write_json
+from seqjax.tasks import Lorenz96, Shift
+from seqjax.theory import fits
+from seqjax.types import Batch
 
 Model = Literal[
     "shift_rnn_8_32",
@@ -91,11 +98,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model=name, steps=STEPS[name]) for name in get_args(Model)]
 
 
-def task_of(model: Model) -> "Shift | Lorenz96":
+def task_of(model: Model) -> Shift | Lorenz96:
     """What a model was trained on, with all numbers that decide what it sees."""
-    from seqjax import tasks
-    from seqjax.data.signals import GaussianProcess
-
     match model:
         case "shift_rnn_8_32":
             return tasks.Shift(8, 32, GaussianProcess())
@@ -107,10 +111,8 @@ def task_of(model: Model) -> "Shift | Lorenz96":
             assert_never(model)
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """S4's three kinds, each small: what stands behind a name does not depend on the task."""
-    from seqjax import models
-
     match config.model:
         case "shift_rnn_8_32" | "lorenz_rnn_1_10_128":
             backbone = models.Recurrent(64, models.LSTM)
@@ -124,12 +126,8 @@ def build(config: Config) -> "nn.Module":
 
 
 @functools.lru_cache
-def test_batch(task: "Shift | Lorenz96", data_seed: int) -> "Batch":
+def test_batch(task: Shift | Lorenz96, data_seed: int) -> Batch:
     """What the stored errors were measured on."""
-    import jax
-
-    from seqjax import tasks
-
     key = jax.random.key(data_seed)
     return task.draw(key, TEST_ROWS).batch if isinstance(task, tasks.Lorenz96) else task.sample(key, TEST_ROWS)
 
@@ -142,12 +140,8 @@ class Score(NamedTuple):
     r2: float
 
 
-def score(predictions: Any, batch: "Batch") -> Score:
+def score(predictions: Any, batch: Batch) -> Score:
     """In float64, over the steps that count."""
-    import numpy as np
-
-    from seqjax import metrics
-
     targets = np.asarray(batch.targets, np.float64)
     weight = np.ones(targets.shape[:2]) if batch.weight is None else np.asarray(batch.weight, np.float64)
     errors = (np.square(predictions - targets).mean(axis=2) * weight).sum(axis=1) / weight.sum(axis=1)
@@ -155,15 +149,9 @@ def score(predictions: Any, batch: "Batch") -> Score:
     return Score(metrics.mse(predictions, targets, weight), spread, metrics.r2(predictions, targets, weight))
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates of a model are one program."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-    from seqjax.data.batching import epoch_rows
-
+    group = [record.config for record in records]
     config = group[0]
     model, task = build(config), task_of(config.model)
     data_key, seeds_key = jax.random.split(jax.random.key(TRAIN_SEED))
@@ -178,7 +166,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets, batch.weight), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, task.length, 1))),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -205,14 +193,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row, test_mse=np.array([one.mse for one in scores]))
 
 
-def references(task: "Shift | Lorenz96", batch: "Batch", drawn: "Batch | None") -> dict[str, float]:
+def references(task: Shift | Lorenz96, batch: Batch, drawn: Batch | None) -> dict[str, float]:
     """Errors of what needs no training: no prediction, the best without memory, and of Lorenz96 a linear filter."""
-    import jax
-    import numpy as np
-
-    from seqjax import metrics, tasks
-    from seqjax.theory import fits
-
     if isinstance(task, tasks.Shift):
         return {"zero_predictor": task.zero_loss(), "memoryless": task.memoryless_floor()}
     train: Any = jax.tree.map(lambda array: array[:2048], drawn)
@@ -225,10 +207,8 @@ def references(task: "Shift | Lorenz96", batch: "Batch", drawn: "Batch | None") 
     return {"zero_predictor": zero, "memoryless": error(1), "linear_filter": error(TAPS)}
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Left: error of each model as shipped, the seeds' range as a bar. Right: how the error fell in training."""
-    from seqjax import plot
-
     if is_whole(records):
         ship(records)
     figure, axes = plot.figure(1, 3, width=15.5, height=4.4)
@@ -258,12 +238,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def learning_curves(ax: "Axes", records: list[runs.Record], names: list[Model]) -> None:
+def learning_curves(ax: Axes, records: list[runs.Record], names: list[Model]) -> None:
     """The training error, each point an average over the steps since the one before; bands are the seeds' range."""
-    import numpy as np
-
-    from seqjax import metrics, plot
-
     for record in records:
         history = runs.load(record.folder).history
         steps = sorted({row["step"] for row in history})
@@ -280,9 +256,6 @@ def is_whole(records: list[runs.Record]) -> bool:
 
 def ship(records: list[runs.Record]) -> None:
     """Write each model's weights, those of seed 0, and beside them what they are and how well they do."""
-    from seqjax.explore import trained
-    from seqjax.runs.folder import write_json
-
     FOLDER.mkdir(exist_ok=True)
     for record in records:
         params = runs.load(record.folder).params(seed=0)
@@ -295,17 +268,13 @@ def ship(records: list[runs.Record]) -> None:
 class Shipped(NamedTuple):
     """What `explore.ShiftEvaluation` and `explore.LorenzEvaluation` are given."""
 
-    model: "nn.Module"
+    model: nn.Module
     params: Any
-    task: "Shift | Lorenz96"
+    task: Shift | Lorenz96
 
 
 def load(name: Model) -> Shipped:
     """One of the models in experiments/models, with its weights and its task."""
-    import json
-
-    from seqjax.explore import trained
-
     config = Config(**json.loads((FOLDER / f"{name}.json").read_text())["config"])
     return Shipped(build(config), trained.load(FOLDER / f"{name}.safetensors"), task_of(config.model))
 

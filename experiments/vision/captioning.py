@@ -20,15 +20,18 @@ Next      python experiments/vision/captioning.py --model transformer --steps 40
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, assert_never, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax.tasks import Scenes, scenes
+from seqjax.types import SOS, UNK
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -66,10 +69,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model, steps=30_000) for model in get_args(Model)]
 
 
-def build(config: Config, vocab: int) -> "nn.Module":
+def build(config: Config, vocab: int) -> nn.Module:
     """A grid of 8 x 8 places from a scene, about 0.17 M parameters."""
-    from seqjax import models
-
     features, embedding = 128, 64
     match config.model:
         case "context":
@@ -84,16 +85,9 @@ def build(config: Config, vocab: int) -> "nn.Module":
     return models.Captioner(models.CNN((16, 32)), decoder, vocab, features=features, embedding=embedding)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train with teacher forcing, describe held-out scenes by beam search; `scenes.judge` judges what is said."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import decode, evaluate, losses, metrics, train
-    from seqjax.tasks import Scenes, scenes
-    from seqjax.types import SOS, UNK
-
+    group = [record.config for record in records]
     (config,), (record,) = group, records
     task = Scenes()
     model = build(config, len(task.vocabulary))
@@ -102,11 +96,11 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         logits = jnp.asarray(model.apply(params, batch.images, batch.target, target_mask=batch.target_mask))
         return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 2), int)),
         loss,
         lambda rate: train.adam(rate, config.steps),
-        lambda key, step, _: task.sample(jax.random.fold_in(key, step), config.batch_size),
+        lambda key, _: task.sample(key, config.batch_size),
         keys=jax.random.key(config.seed)[None],
         settings=jnp.array([config.rate]),
         steps=config.steps // 20,
@@ -171,17 +165,13 @@ class Pointing(NamedTuple):
         overlap: intersection over union of those with as many places, those attended to most.
     """
 
-    mass: "np.ndarray"
-    hit: "np.ndarray"
-    overlap: "np.ndarray"
+    mass: np.ndarray
+    hit: np.ndarray
+    overlap: np.ndarray
 
 
-def point(weights: "np.ndarray", texts: list[str], rows: list[Any]) -> Pointing:
+def point(weights: np.ndarray, texts: list[str], rows: list[Any]) -> Pointing:
     """Measure it on captions that are true."""
-    import numpy as np
-
-    from seqjax.tasks import scenes
-
     side = int(weights.shape[-1] ** 0.5)
     block = side // scenes.PLACES
     found: list[list[Any]] = [[] for _ in WORDS]
@@ -204,10 +194,8 @@ def point(weights: "np.ndarray", texts: list[str], rows: list[Any]) -> Pointing:
     return Pointing(*np.array([np.mean(one or nothing, axis=0) for one in found]).T)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """How many captions are true, whether attention points, and where it lies while they are written."""
-    from seqjax import plot
-
     looking = [record for record in records if record.config.model != "context"]
     figure, axes = plot.figure(1 + len(looking), 2, width=13.5, height=4.5 + 1.7 * len(looking))
     grid = axes[0, 0].get_gridspec()

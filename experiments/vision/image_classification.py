@@ -22,18 +22,20 @@ Next      python experiments/vision/image_classification.py --data shapes --mode
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks import ImageClassification, Shapes
-    from seqjax.types import Labelled
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import files, images
+from seqjax.tasks import ImageClassification, Shapes
+from seqjax.tasks.image_classification import SHAPES
+from seqjax.types import Labelled
 
 Data = Literal["mnist", "fashion", "cifar", "shapes"]
 Model = Literal["linear", "cnn", "wide"]
@@ -83,12 +85,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return made
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """S0's network; on images of 28x28 pixels in grey it has 20,490 parameters, on 32x32 in colour 25,578."""
-    from flax import linen as nn
-
-    from seqjax import models
-
     match config.model:
         case "linear":
             backbone = models.CNN(channels=())
@@ -102,11 +100,8 @@ def build(config: Config) -> "nn.Module":
 
 
 @functools.lru_cache(maxsize=1)
-def load(data: Data) -> "ImageClassification | Shapes":
+def load(data: Data) -> ImageClassification | Shapes:
     """The data set with its rows set aside; shapes are drawn as they are needed."""
-    from seqjax import tasks
-    from seqjax.data import files, images
-
     match data:
         case "mnist":
             read = images.mnist(files.data_folder(None) / "images" / "mnist")
@@ -122,16 +117,9 @@ def load(data: Data) -> "ImageClassification | Shapes":
     return tasks.ImageClassification(read, rows)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train, guess the test images, and keep what was taken for what and the most confident mistakes."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, tasks, train
-    from seqjax.data import images
-    from seqjax.tasks.image_classification import SHAPES
-
+    group = [record.config for record in records]
     config = group[0]
     task, model = load(config.data), build(config)
     train_key, validation_key, test_key = jax.random.split(jax.random.key(0), 3)
@@ -148,7 +136,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         validation, test = task.batch(task.rows.validation), task.batch(task.rows.test)
         shown, classes = task.images.pixels[task.rows.test], task.images.classes
 
-    def sample(key, step, rate) -> "Labelled":
+    def sample(key, step, rate) -> Labelled:
         if isinstance(task, tasks.Shapes):
             return task.sample(jax.random.fold_in(key, step), config.batch_size)
         rows_key, crop_key, flip_key = jax.random.split(key, 3)
@@ -164,7 +152,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         logits = jnp.asarray(model.apply(params, batch.inputs, train=True, rngs={"dropout": key}))
         return losses.cross_entropy(logits[:, None], batch.labels[:, None], smoothing=config.smoothing), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, test.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -209,10 +197,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         )
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """For each data set the errors, what is taken for what, and the most confident mistakes."""
-    from seqjax import plot
-
     data = [name for name in get_args(Data) if any(record.config.data == name for record in records)]
     figure, axes = plot.figure(3, len(data), width=4.2 * len(data) + 0.5, height=12.5)
     for column, name in zip(axes.T, data, strict=True):
@@ -226,10 +212,8 @@ def draw(records: list[runs.Record]) -> "Figure":
     return figure
 
 
-def errors(ax: "Axes", records: list[runs.Record]) -> None:
+def errors(ax: Axes, records: list[runs.Record]) -> None:
     """Test errors of each model, with the interval over images."""
-    from seqjax import plot
-
     names = []
     for place, record in enumerate(sorted(records, key=lambda record: record.result["accuracy"])):
         config, result = record.config, record.result
@@ -249,12 +233,8 @@ def errors(ax: "Axes", records: list[runs.Record]) -> None:
     ax.set_xticks(range(len(names)), names, fontsize=8)
 
 
-def confused(ax: "Axes", percent: "np.ndarray", classes: "np.ndarray") -> None:
+def confused(ax: Axes, percent: np.ndarray, classes: np.ndarray) -> None:
     """Where a row's images went; only mistakes are shaded."""
-    import numpy as np
-
-    from seqjax import plot
-
     wrong = percent * (1 - np.eye(len(percent)))
     plot.heat_map(ax, wrong / max(2 * wrong.max(), 1e-9), classes, classes)
     for (row, column), value in np.ndenumerate(percent):
@@ -265,10 +245,8 @@ def confused(ax: "Axes", percent: "np.ndarray", classes: "np.ndarray") -> None:
     ax.set(xlabel="taken for", ylabel="is", title="% of each class's test images")
 
 
-def mistakes(ax: "Axes", record: runs.Record) -> None:
+def mistakes(ax: Axes, record: runs.Record) -> None:
     """The images, each with what it is and what it was taken for."""
-    import numpy as np
-
     arrays, across = record.arrays, 3
     ax.axis("off")
     for place, (pixels, (label, guess), confidence) in enumerate(

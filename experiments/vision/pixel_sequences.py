@@ -21,16 +21,18 @@ Next      python experiments/vision/pixel_sequences.py --model gru --order permu
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, assert_never, get_args
+from typing import Literal, assert_never, get_args
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from seqjax.tasks import ImageClassification
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.data import files, images
+from seqjax.tasks import ImageClassification
 
 Order = Literal["sequential", "permuted"]
 Model = Literal["linear", "rnn", "gru", "lstm", "lru", "tcn", "transformer"]
@@ -80,10 +82,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     ]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """About 20,000 parameters each, at 28 pixels a side 67,000; the linear one has 10 for each pixel."""
-    from seqjax import models
-
     full = config.side == 28
     match config.model:
         case "linear":
@@ -108,13 +108,8 @@ def build(config: Config) -> "nn.Module":
 
 
 @functools.lru_cache(maxsize=1)
-def load(side: int) -> "ImageClassification":
+def load(side: int) -> ImageClassification:
     """MNIST's training files, averaged down to `side` x `side` pixels, with rows set aside."""
-    import numpy as np
-
-    from seqjax import tasks
-    from seqjax.data import files, images
-
     read = images.mnist(files.data_folder(None) / "images" / "mnist")
     block = read.pixels.shape[1] // side
     blocks = read.pixels[:, : side * block, : side * block].reshape(-1, side, block, side, block, 1)
@@ -123,14 +118,9 @@ def load(side: int) -> "ImageClassification":
     return tasks.ImageClassification(read._replace(pixels=pixels), rows)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train on fresh permutations of the training images, then guess those for validation and test."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, train
-
+    group = [record.config for record in records]
     config = group[0]
     task, model, length = load(config.side), build(config), config.side**2
     train_key, order_key = jax.random.split(jax.random.key(0))
@@ -146,7 +136,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         return losses.cross_entropy(found[:, None], batch.labels[:, None]), {}
 
     first = jnp.zeros((1, length, 1, 1) if config.model == "linear" else (1, length, 1))
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, first),
         loss,
         lambda rate: train.adam(rate, config.steps),
@@ -184,10 +174,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         record.finish(row)
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Accuracy of every model in both orders, and the training loss on the way there."""
-    from seqjax import plot
-
     figure, axes = plot.figure(1, 3, width=14, height=4.6)
     ax: Axes = axes[0, 0]
     models = [model for model in LABEL if any(record.config.model == model for record in records)]

@@ -21,15 +21,22 @@ Next      python experiments/vision/shapeworld.py --caption picture.png
 """
 
 import functools
+import pathlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import numpy as np
-    from flax import linen as nn
-    from matplotlib.figure import Figure
+from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax.data import captions, files
+from seqjax.data.images import split
+from seqjax.tasks import Captioning, worlds
+from seqjax.tasks.captioning import LENGTH
+from seqjax.types import PAD, SOS, UNK
 
 SAID = 8
 """Captions of each drawn world."""
@@ -53,10 +60,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config()] if scale == "laptop" else [Config(50_000, 40_000), Config(0, 40_000)]
 
 
-def build(vocab: int) -> "nn.Module":
+def build(vocab: int) -> nn.Module:
     """A grid of 6 x 6 places from a folded world, 236,224 parameters."""
-    from seqjax import models
-
     decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
     return models.Captioner(models.CNN((32, 64, 64)), decoder, vocab, features=128, embedding=64)
 
@@ -76,9 +81,9 @@ class Part(NamedTuple):
         known: those of them that are of the three kinds.
     """
 
-    images: "np.ndarray"
-    said: "list[dict[str, bool]]"
-    known: "list[dict[str, bool]]"
+    images: np.ndarray
+    said: list[dict[str, bool]]
+    known: list[dict[str, bool]]
 
     @property
     def true(self) -> list[list[str]]:
@@ -88,10 +93,6 @@ class Part(NamedTuple):
 
 def data() -> tuple[Part, Part, Part]:
     """For training, validation and test."""
-    from seqjax.data import captions, files
-    from seqjax.data.images import split
-    from seqjax.tasks import worlds
-
     read = captions.shapeworld(files.data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
     said = [
         dict(zip(given, agrees, strict=True))
@@ -107,14 +108,8 @@ def data() -> tuple[Part, Part, Part]:
 
 
 @functools.lru_cache(maxsize=1)
-def writing(model: "nn.Module"):
+def writing(model: nn.Module):
     """Beam search, compiled for any parameters and images from 0 to 255: the ids of the best caption of each."""
-    import jax
-    import jax.numpy as jnp
-
-    from seqjax import decode
-    from seqjax.tasks.captioning import LENGTH
-    from seqjax.types import SOS, UNK
 
     def write(params, images):
         step: Any = functools.partial(model.apply, params, method="step")
@@ -125,16 +120,9 @@ def writing(model: "nn.Module"):
     return jax.jit(write)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """Train on true captions; what is said of test images is judged by the file, or else by the judge."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import evaluate, losses, metrics, train
-    from seqjax.tasks import Captioning, worlds
-    from seqjax.types import PAD
-
+    group = [record.config for record in records]
     (config,), (record,) = group, records
     learned, validation, test = data()
     real, held_out = (Captioning.of(part.images, part.true) for part in (learned, validation))
@@ -162,7 +150,7 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     def validate(params):
         return cost(params, held_images, held_target), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, 50, 50, 12)), jnp.zeros((1, 2), int)),
         lambda params, batch, key: (cost(params, batch.images, batch.target), {}),
         lambda rate: train.adam(rate, config.steps),
@@ -172,8 +160,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
         steps=config.steps // 20,
         vectorise=False,
     )
-    state = runs.fit(records, *train.keep_best(state, advance, validate), config.steps)
-    params = jax.tree.map(lambda leaf: leaf[0], train.chosen(state))
+    state = runs.fit(records, *sweep.keep_best(state, advance, validate), config.steps)
+    params = jax.tree.map(lambda leaf: leaf[0], sweep.chosen(state))
 
     said = evaluate.in_chunks(functools.partial(writing(model), params), test.images)
     texts = [" ".join(worlds.WORDS.decode(ids)) for ids in said]
@@ -212,17 +200,8 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
     record.finish(result, **arrays)
 
 
-def offered(model: "nn.Module", params: Any, test: Part) -> dict[str, float]:
+def offered(model: nn.Module, params: Any, test: Part) -> dict[str, float]:
     """Of the captions that the file gives for an image, how often is the one that the model finds likeliest true?"""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from seqjax import decode, evaluate, metrics
-    from seqjax.tasks import Captioning
-    from seqjax.tasks.captioning import LENGTH
-    from seqjax.types import PAD, SOS
-
     mixed = [given if len(set(given.values())) == 2 else {} for given in test.known]
     asked = Captioning.of(test.images, [[*given] for given in mixed])
     agrees = np.array([label for given in mixed for label in given.values()])
@@ -247,13 +226,6 @@ def offered(model: "nn.Module", params: Any, test: Part) -> dict[str, float]:
 
 def caption(records: list[runs.Record], path: str) -> None:
     """What the finished models say of a PNG of 100 x 100 pixels."""
-    import pathlib
-
-    import numpy as np
-
-    from seqjax.data import captions
-    from seqjax.tasks import worlds
-
     try:
         image = captions.png(pathlib.Path(path).read_bytes())
     except ValueError as error:
@@ -265,10 +237,8 @@ def caption(records: list[runs.Record], path: str) -> None:
         print(f"{text}   ({record.folder.name}: {record.result['judged_true']:.1f} % true)")
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """How many captions are true, how often a true one is picked, and where the best model looks while it writes."""
-    from seqjax import plot
-
     figure, axes = plot.figure(2, 2, width=11, height=6)
     grid = axes[0, 0].get_gridspec()
     grid.set_height_ratios((3, 1))

@@ -1,11 +1,25 @@
 """The life of an experiment: command line, run folders, training that can be killed and resumed, figure and table.
 
-An experiment is a script with a flat frozen dataclass `Config` and three functions, handed to `main`. Only light
-modules are imported here, and experiments import the heavy ones inside their functions: `--help` must answer at once.
+An experiment is a script with a flat frozen dataclass `Config` and a few functions, which are given to `main`.
 """
 
-from seqjax.runs.command import Scale, main, read_header, traced
+from seqjax.runs.command import Scale, main, traced
 from seqjax.runs.folder import Record, Run, finished, load
-from seqjax.runs.training import fit
+from seqjax.runs.scripts import read_header
+from seqjax.runs.training import by_record, fit, parameter_count, scores, train_group
 
-__all__ = ["Record", "Run", "Scale", "finished", "fit", "load", "main", "read_header", "traced"]
+__all__ = [
+    "Record",
+    "Run",
+    "Scale",
+    "by_record",
+    "finished",
+    "fit",
+    "load",
+    "main",
+    "parameter_count",
+    "read_header",
+    "scores",
+    "traced",
+    "train_group",
+]

@@ -1,28 +1,28 @@
 """The command line of an experiment: which runs are missing, train them, draw the figure, print the table."""
 
-import ast
 import dataclasses
 import inspect
 import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
 from tyro.constructors import PrimitiveConstructorSpec
 
 from seqjax.runs import process
 from seqjax.runs.folder import Record, Row, provenance_summary, run_name, write_json
 from seqjax.runs.progress import Report
+from seqjax.runs.scripts import experiments_folder, read_header, typed_path
 from seqjax.runs.training import Session
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Scale = Literal["smoke", "laptop", "gpu"]
 
-# Any text that is given, also none at all or "None", is text.
+# Any text, the empty one and "None" included, is a value.
 Text = Annotated[
     str | None,
     PrimitiveConstructorSpec(
@@ -38,8 +38,8 @@ Text = Annotated[
 def main(
     config_type: type,
     configs: Callable[[Scale], list],
-    measure: Callable[[list, list[Record]], None],
-    draw: Callable[[list[Record]], "Figure"],
+    measure: Callable[[list[Record]], None],
+    draw: Callable[[list[Record]], Figure],
     **uses: Callable[..., None],
 ) -> None:
     """Run an experiment from the command line.
@@ -49,8 +49,8 @@ def main(
         configs: what the figure needs at a scale.
         measure: trains a group of equal static shapes as one program and finishes its records; never plots.
         draw: a figure from finished records; never trains.
-        uses: what else can be done, instead of training and drawing: `translate=f` makes the option `--translate TEXT`
-            for `f(records, text)`, where finished records are needed, and a flag for `f(records)`, where they are not.
+        uses: other commands, instead of training and drawing: `translate=f` adds the option `--translate TEXT` for
+            `f(records, text)`, which needs finished records, or a flag for `f(records)`, which does not.
     """
     sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw, uses)))
 
@@ -113,7 +113,7 @@ def _train(records: list[Record], measure: Callable, options: Any) -> None:
         for group in _groups(pending):
             for record in group:
                 record.start_clock(len(group))
-            measure([record.config for record in group], group)
+            measure(group)
             session.report.finish(len(group))
             if session.signals:  # one that came while this group was measured
                 raise process.Stopped(session.signals[0])
@@ -144,9 +144,6 @@ def _publish(name: str, scale: Scale, records: list[Record], draw: Callable, fol
 
 
 def _print_table(rows: list[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(*names, box=None)
     for row in rows:
@@ -156,29 +153,6 @@ def _print_table(rows: list[Row]) -> None:
     with console.capture() as text:  # rich itself would exit with 1 when nobody reads
         console.print(table)
     print(text.get(), end="")
-
-
-def read_header(script: Path) -> dict[str, str]:
-    """The fields of an experiment's docstring: `Question`, `Expect`, `Cost`, …, and its first line as `Title`."""
-    lines = (ast.get_docstring(ast.parse(script.read_text())) or "").splitlines()
-    header, field = {"Title": lines[0] if lines else ""}, ""
-    for line in lines[1:]:
-        if line[:1].strip():
-            field, _, line = line.partition(" ")
-            header[field] = line.strip()
-        elif field and line.strip():
-            header[field] += "\n  " + line.strip()
-    return header
-
-
-def experiments_folder(script: Path) -> Path:
-    """The folder `experiments` that a script is in, or its own folder if it is elsewhere."""
-    return next((folder for folder in script.resolve().parents if folder.name == "experiments"), script.parent)
-
-
-def _typed(script: Path) -> str:
-    """The path of a script from the top of the repository."""
-    return script.resolve().relative_to(experiments_folder(script).resolve().parent).as_posix()
 
 
 def _takes_text(use: Callable) -> bool:
@@ -212,7 +186,7 @@ def _arguments(
         "Arguments", [(key, kind, default) for key, (kind, default) in (options | fields).items()]
     )
     description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in header.items())
-    given = tyro.cli(arguments, prog=f"python {_typed(Path(sys.argv[0]))}", description=description)
+    given = tyro.cli(arguments, prog=f"python {typed_path(Path(sys.argv[0]))}", description=description)
     changes = {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
     for key, values in changes.items():
         if not values:

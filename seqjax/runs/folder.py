@@ -22,7 +22,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from seqjax.checkpoint import difference
+from seqjax.runs.scripts import find_script, import_script
 
 Row = dict[str, Any]
 
@@ -75,9 +81,10 @@ class Record:
 
     Attributes:
         config: the experiment's frozen dataclass.
-        folder: where the complete run stands.
-        work: where it stands while it is unfinished.
+        folder: of the complete run.
+        work: of the unfinished run.
         history: one row for each seed and each report of its training.
+        learning_rate, parameters: what it is trained with, and how many of them one seed has; set by `train_group`.
     """
 
     def __init__(self, config: Any, folder: Path, session: Any = None):
@@ -86,6 +93,8 @@ class Record:
         self.work = folder.with_name(folder.name + ".partial")
         self.session = session
         self.history: list[Row] = []
+        self.learning_rate = 0.0
+        self.parameters = 0
         self._clock = Clock(0.0, time.monotonic(), 1)
 
     @property
@@ -127,16 +136,18 @@ class Record:
             shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True, exist_ok=True)
         path, config = self.work / "config.json", dataclasses.asdict(self.config)
-        if path.exists():
-            from seqjax.checkpoint import difference
-
-            if found := difference(json.loads(path.read_text()), config):
-                raise ValueError("\n  ".join([f"{self.work} holds another configuration:", *found]))
+        if path.exists() and (found := difference(json.loads(path.read_text()), config)):
+            raise ValueError("\n  ".join([f"{self.work} holds another configuration:", *found]))
         write_json(path, config)
 
     def keep(self, name: str, text: str) -> None:
-        """Write what else whoever loads the run will need, say a vocabulary."""
+        """Write another file that a reader of the run needs, such as a vocabulary."""
         write_text(self.work / name, text)
+
+    def keep_sizes(self, **sizes: int) -> dict[str, int]:
+        """Write the sizes that the script's `build` needs besides the configuration, such as a vocabulary's."""
+        self.keep("sizes.json", json.dumps(sizes) + "\n")
+        return sizes
 
     def read(self, name: str) -> str:
         """What `keep` was given."""
@@ -170,7 +181,14 @@ class Record:
 
 
 class Run:
-    """A finished run, read back."""
+    """A finished run, read back.
+
+    Attributes:
+        config: the configuration, field by field.
+        result: its row of the figure's table.
+        arrays: what the figure draws beyond that.
+        history: one row for each seed and each report of its training.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -179,11 +197,20 @@ class Run:
         self.arrays = _load_arrays(folder / "arrays.npz")
         self.history = read_history(folder / "history.csv")
 
+    @property
+    def model(self) -> Any:
+        """The model, from the `build` function of the script that trained it.
+
+        Raises:
+            FileNotFoundError: the script is neither where it was nor in a folder `experiments` above the run.
+        """
+        recorded = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))["script"]
+        script = import_script(find_script(recorded, self.folder))
+        sizes = self.folder / "sizes.json"
+        return script.build(script.Config(**self.config), **(json.loads(sizes.read_text()) if sizes.exists() else {}))
+
     def params(self, seed: int = 0) -> Any:
         """The trained parameters of one of the run's seeds, as `module.apply` takes them."""
-        import jax.numpy as jnp
-        from flax.traverse_util import unflatten_dict
-
         flat = _load_arrays(self.folder / "parameters.npz")
         return unflatten_dict({name: jnp.asarray(value[seed]) for name, value in flat.items()}, sep="/")
 
@@ -209,8 +236,6 @@ def finished(folder: str | Path, **knobs: Any) -> Iterator[Path]:
 
 def save_parameters(path: Path, params: Any) -> None:
     """A flat archive, one array a parameter, named by its path."""
-    from flax.traverse_util import flatten_dict
-
     flat: dict[str, Any] = flatten_dict(params, sep="/")
     with _naming(path):
         np.savez(path, allow_pickle=False, **{name: np.asarray(value) for name, value in flat.items()})
@@ -229,8 +254,6 @@ def read_history(path: Path) -> list[Row]:
 
 def provenance(seconds: float) -> Row:
     """What it took and what it ran on: enough to say why two runs differ."""
-    import jax
-
     device = jax.devices()[0]
     packages = ("seqjax", "jax", "jaxlib", "flax", "optax", "numpy", "diffrax", "orbax-checkpoint")
     return {
@@ -238,6 +261,7 @@ def provenance(seconds: float) -> Row:
         "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
         "commit": commit(),
+        "script": str(Path(sys.argv[0]).resolve()),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
     }

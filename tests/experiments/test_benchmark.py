@@ -60,7 +60,7 @@ def test_a_peer_that_is_missing_leaves_no_row(benchmark, tmp_path, monkeypatch, 
         return side(1.0) if name == "seqjax" else {"missing": "torch"}
 
     monkeypatch.setattr(benchmark, "time_side", time_side)
-    benchmark.measure([config], [record])
+    benchmark.measure([record])
     assert asked == ["seqjax", "torch", "seqjax"]
     assert "torch is not installed" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []

@@ -9,14 +9,17 @@ Next      python regression.py --features 8
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from seqjax import runs
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from matplotlib.figure import Figure
+
+from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, types
 from seqjax.runs import training
-
-if TYPE_CHECKING:
-    from flax import linen as nn
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,16 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(learning_rate=rate, steps=steps) for rate in (0.05, 0.2)]
 
 
-def build(config: Config) -> "nn.Module":
+def build(config: Config) -> nn.Module:
     """A line, or a line behind a Transformer."""
-    from flax import linen as nn
-
-    from seqjax import models
-
     if config.heads:
         return models.Regressor(models.Transformer(config.features, heads=config.heads))
     return nn.Dense(1)
 
 
-def measure(group: list[Config], records: list[runs.Record]) -> None:
+def measure(records: list[runs.Record]) -> None:
     """The error on fresh noise, and the predictions for it."""
-    import jax
-    import numpy as np
-
-    from seqjax import evaluate, metrics
-
+    group = [record.config for record in records]
     if group[0].fault == "refused":
         raise ValueError("this experiment refuses a fault of 'refused'")
     if group[0].fault == "library":
@@ -79,28 +74,23 @@ def measure(group: list[Config], records: list[runs.Record]) -> None:
 
 def program(group: list[Config]):
     """The first state of a group, and what trains it for a few steps."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-
-    from seqjax import losses, train, types
-
     config, model = group[0], build(group[0])
     apply: Any = model.apply
 
     def loss(params, batch, key):
         return losses.squared_error(apply(params, batch.inputs), batch.targets), {}
 
-    def noise(key, step, setting):
-        inputs, targets = sample(jax.random.fold_in(key, step), config, 8)
-        return types.Batch(jnp.where(step < setting["nan_from"], inputs, jnp.nan), targets)
+    def optimizer(setting):
+        """Adam, whose updates are NaN from a step on."""
+        good = optax.scale_by_schedule(lambda step: jnp.where(step < setting["nan_from"], 1.0, jnp.nan))
+        return optax.chain(optax.adam(setting["rate"]), good)
 
     nan_from = [NAN_FROM if config.fault == "nan" and seed == 1 else 2**30 for seed in range(config.seeds)]
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, 5, config.features))),
         loss,
-        lambda setting: optax.adam(setting["rate"]),
-        noise,
+        optimizer,
+        lambda key, setting: types.Batch(*sample(key, config, 8)),
         keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
         settings={
             "rate": jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
@@ -117,18 +107,13 @@ def program(group: list[Config]):
 
 def sample(key, config: Config, rows: int):
     """White noise, and a weighted sum of its channels."""
-    import jax
-    import jax.numpy as jnp
-
     inputs = jax.random.normal(key, (rows, 5, config.features))
     weights = jnp.resize(jnp.array(WEIGHTS), (config.features,))
     return inputs, (inputs @ weights)[..., None]
 
 
-def draw(records: list[runs.Record]) -> "Figure":
+def draw(records: list[runs.Record]) -> Figure:
     """Error against learning rate."""
-    from seqjax import plot
-
     figure, axes = plot.figure()
     rates, rows = [record.config.learning_rate for record in records], [record.result for record in records]
     columns = ([row[name] for row in rows] for name in ("mse", "low", "high"))

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from seqjax import runs, train
+from seqjax import runs, sweep, train
 from seqjax.runs import folder, training
 from seqjax.runs.progress import Report
 from tests.runs import regression
@@ -258,7 +258,7 @@ def test_a_run_keeps_its_best_parameters_and_not_the_last(here, tmp_path, monkey
     kernels = [np.array(now.params["params"]["kernel"]) for now, _ in train.run(advance, state, 20)]
 
     def remembering(group):
-        return train.keep_best(*program(group), nearness)
+        return sweep.keep_best(*program(group), nearness)
 
     monkeypatch.setattr(regression, "program", remembering)
     home = tmp_path / "results" / "regression"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from seqjax import evaluate, losses, models, tasks, train
+from seqjax import evaluate, losses, models, sweep, tasks, train
 
 RUNS, STEPS, SEQUENCES = 8, 400, 4096
 
@@ -33,11 +33,11 @@ def test_no_run_ends_below_the_floor(key, order, delay, length):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
 
     train_key, test_key = jax.random.split(key)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, length, 1))),
         loss,
         lambda rate: train.adam(rate, STEPS),
-        lambda key, step, rate: task.sample(jax.random.fold_in(key, step), 64),
+        lambda key, rate: task.sample(key, 64),
         keys=jax.random.split(train_key, RUNS),
         settings=jnp.geomspace(3e-3, 0.1, RUNS),
         steps=STEPS,

@@ -232,7 +232,7 @@ def _rnn(size: Sizes) -> Work:
         return losses.squared_error(jnp.asarray(model.apply(params, x)), y), {}
 
     start = float(jax.jit(loss)(params, (), None)[0])
-    run, parameters = _trainer(params, loss, optax.adam(RATES["rnn"]), lambda key, step: (), size.count)
+    run, parameters = _trainer(params, loss, optax.adam(RATES["rnn"]), lambda key: (), size.count)
     return Work(run, size.count, parameters, start=start)
 
 

@@ -36,7 +36,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     import jax.numpy as jnp
     import optax
 
-    from seqjax import losses, models, tasks, train
+    from seqjax import losses, models, sweep, tasks
 
     size, runs, steps = parse(name, smoke)
     task = tasks.Shift(DELAY, TIME)
@@ -49,11 +49,11 @@ def seqjax(name: str, smoke: bool) -> Work:
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, TIME, 1))),
         loss,
         lambda rate: optax.adam(rate),
-        lambda key, step, rate: task.sample(jax.random.fold_in(key, step), BATCH),
+        lambda key, rate: task.sample(key, BATCH),
         keys=jax.random.split(jax.random.key(0), runs),
         settings=jnp.full(runs, RATE),
         steps=steps,

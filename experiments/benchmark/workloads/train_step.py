@@ -88,7 +88,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     params = convert.from_torch(weights, layout, like)
     optimizer = optax.adam(RATE)
     state = train.init(params, optimizer, jax.random.key(0))
-    advance = jax.jit(train.scan(loss, optimizer, lambda key, step: (), STEPS), donate_argnums=0)
+    advance = jax.jit(train.scan(loss, optimizer, lambda key: (), STEPS), donate_argnums=0)
     start = float(jax.jit(loss)(params, (), None)[0])
     flops = STEPS * matmul_flops(jax.grad(lambda params: loss(params, (), None)[0]), like)
 

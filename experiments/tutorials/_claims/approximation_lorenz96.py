@@ -266,7 +266,7 @@ def plain_rnn(settings: Settings) -> Finding:
     easy, hard = rung(*RUNGS[0]), rung(*RUNGS[-1])
     ceiling = committed.row("lorenz96_response", K=4, amplitude=4.0, model="rnn")["ceiling"]
     data = tutorial_data(16_384)
-    error, variance = without_time(data, 5), float(np.var(data.targets, dtype=np.float64))
+    error, variance = without_time(data, 5), float(np.var(np.asarray(data.targets, np.float64)))
     scales, needed = random_scales(), (error / settings.claimed) ** 0.5
     tail = float(min((scales <= needed).mean(), (scales >= needed).mean()))
     middle, least, most = (float(error / np.quantile(scales, level) ** 2) for level in (0.5, 0.95, 0.05))
@@ -300,14 +300,14 @@ def pattern(easy: float, hard: float, taps: float, blind: float, tail: float) ->
     Args:
         tail: fraction of random scales at least as far out as the one at which the recorded error is the blind one.
     """
-    recorded = f"the recorded run may be one without memory ({tail:.1%} of scales are as far out)"
+    recorded = "the recorded run's error may be that of a network without memory"
     if tail <= 0.05:
-        recorded = f"open whether the recorded run had memory ({tail:.1%} of scales are as far out)"
+        recorded = f"open whether the recorded run had memory: {tail:.1%} of scales are as far out"
     if easy > 0.05:
         return f"false: {easy:.0%} of the variance is left at K = 1; {recorded}"
     word = "true, but easy" if taps < easy else "true"
     others = f"64 linear taps {taps:.0e}, no memory {blind:.0%}; hard case {hard:.0%}"
-    return f"{word}: {easy:.2%} of the variance left at K = 1, {others}; {recorded}"
+    return f"{word}: {easy:.2%} of the variance left ({others}); {recorded}"
 
 
 def the_missing_row(_: Settings) -> Finding:
@@ -348,7 +348,7 @@ def filled(error: float, delay: int, left: dict[str, float], places: dict[str, i
 
 
 def complexity(settings: Settings) -> Finding:
-    """C15: errors by K, measured by experiments/memory/lorenz96_response.py; by J at K = 4, a GRU and linear filters."""
+    """C15: errors by K (experiments/memory/lorenz96_response.py), and of a GRU and linear filters by J at K = 4."""
     names = [*RECURRENT, "tcn", "transformer"]
     by_K = {K: rung(K, 1.0) for K in (1, 4, 8)}
     hard = rung(4, 4.0)

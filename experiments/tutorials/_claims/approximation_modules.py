@@ -147,7 +147,7 @@ def starts_elsewhere(settings: Settings) -> Finding:
     return Finding(
         quantity="deviation of the first weights, TCN of 30 x 4",
         ours=theirs,
-        verdict=f"no effect: {theirs.median / quoted:.1f} x the intended size; {ours.median / quoted:.2f} x by setting v and g"
+        verdict=f"no effect: {theirs.median / quoted:.1f} x the size; setting v and g: {ours.median / quoted:.2f} x"
         if without_effect
         else "has an effect",
         claimed=quoted,

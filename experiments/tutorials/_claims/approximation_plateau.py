@@ -7,7 +7,7 @@ import optax
 from _claims import committed, training
 from _claims.finding import Finding, Settings
 
-from seqjax import losses, metrics, models, train
+from seqjax import losses, metrics, models, sweep, train
 from seqjax.data.signals import WhiteNoise
 from seqjax.theory import plateau
 from seqjax.types import Batch
@@ -131,16 +131,14 @@ def escapes(cell, delays: tuple[int, ...], seeds: int, steps: int) -> np.ndarray
     length, per_call = 64, 10
     model = models.Regressor(models.Recurrent(32, cell))
 
-    def sample(key, step, delay):
-        x = WhiteNoise().sample(jax.random.fold_in(key, step), training.BLOCK, length)
-        return Batch(
-            x[..., None], jnp.where(jnp.arange(length)[None] >= delay, jnp.roll(x, delay, axis=1), 0)[..., None]
-        )
+    def sample(key, delay):
+        x = WhiteNoise().sample(key, training.BLOCK, length)[..., None]
+        return Batch(x, jnp.where(jnp.arange(length)[None, :, None] >= delay, jnp.roll(x, delay, axis=1), 0))
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
 
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, length, 1))),
         loss,
         lambda delay: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2)),

@@ -223,7 +223,6 @@ def hurts(found: list[tuple[int, float, float]], delay: int, line: float, gated:
     enough = max(error for order, error, _ in found if order > delay)
     if not above or short < 0.01 or line > 0:
         return "false: fewer states than the delay are enough"
-    rest = "nothing" if enough < 1e-6 else f"up to {enough:.2g}"
+    rest = "more can be exact" if enough < 1e-6 else f"more still {enough:.2g}"
     why = ", which fail in training" if gated > 0.5 else ""
-    states = f"up to {delay} states leave {short:.2g} or more, a delay line of {delay + 1} nothing, trained ones {rest}"
-    return f"true of linear RNNs: {states}; no bound for gated nets{why}"
+    return f"true of linear RNNs: {delay} states leave {short:.2g} or more, {rest}; no bound for gated nets{why}"

@@ -85,7 +85,7 @@ def loss(params, batch):
 
 
 def wrong(params, source, case: Case, *, forgets: bool = False) -> jax.Array:
-    """Which sequences the tutorial's `predict` does not reverse: it is greedy, and stops at EOS or after five symbols."""
+    """Sequences that the tutorial's `predict` does not reverse: greedily, up to EOS or five symbols."""
     first = state = read(params, source, case)
     token, written = jnp.full(len(source), SOS), []
     for _ in range(LENGTH):

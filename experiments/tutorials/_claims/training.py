@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from seqjax import evaluate, losses, train
+from seqjax import evaluate, losses, sweep, train
 
 BLOCK = 32
 """Sequences of a batch, and those over which one test error is averaged."""
@@ -112,7 +112,7 @@ def networks(
     Args:
         sample: `(key, setting) -> Batch`.
         settings: an array with the leading axis `settings`.
-        vectorise: as in `train.sweep`; convolutions side by side are slow.
+        vectorise: as in `sweep.sweep`; convolutions side by side are slow.
     """
 
     def loss(params, batch):
@@ -139,11 +139,11 @@ def fitted(
 ) -> Any:
     """The same for any `loss(params, batch) -> scalar`."""
     keys = jax.random.split(jax.random.key(0), seeds)
-    state, advance = train.sweep(
+    state, advance = sweep.sweep(
         initialise,
         lambda params, batch, key: (loss(params, batch), {}),
         lambda setting: train.adam(rate, steps),
-        lambda key, step, setting: sample(jax.random.fold_in(key, step), setting),
+        sample,
         keys=jnp.tile(keys, len(settings)),
         settings=jnp.repeat(jnp.asarray(settings), seeds, axis=0),
         steps=max(1, steps // 20),

@@ -24,7 +24,7 @@ class ReluDecoder(models.RecurrentDecoder):
 
 
 def relu_after_embedding(settings: Settings) -> Finding:
-    """C11: an encoder-decoder with and without the relu, paired by seed: the ratio of the losses on unseen sequences."""
+    """C11: an encoder-decoder with and without the relu, paired by seed: the ratio of losses on unseen sequences."""
     pairs, task = max(settings.seeds, PAIRS), tasks.Reversal(longest=8)
     test = task.held_out(jax.random.key(1), encoder_decoders.TEST)
     loss, exact, parameters = {}, {}, 0

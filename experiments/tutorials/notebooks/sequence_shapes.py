@@ -89,7 +89,7 @@ def image_loss(params, batch, key):
     return losses.cross_entropy(logits[:, None], batch.labels[:, None]), {}
 
 
-params = fit(params, image_loss, lambda key, step: pictures.sample(jax.random.fold_in(key, step), 64), steps=1200)
+params = fit(params, image_loss, lambda key: pictures.sample(key, 64), steps=1200)
 
 # %%
 test = pictures.sample(test_key, 1000)
@@ -133,7 +133,7 @@ def caption_loss(params, batch, key):
     return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
 
 
-params = fit(params, caption_loss, lambda key, step: told.sample(jax.random.fold_in(key, step), 64), steps=1000)
+params = fit(params, caption_loss, lambda key: told.sample(key, 64), steps=1000)
 
 
 # %%
@@ -230,7 +230,7 @@ for name, backbone in directions.items():
     def tag_loss(params, batch, key, tagger=tagger):
         return losses.cross_entropy(tagger.apply(params, batch.inputs), batch.labels), {}
 
-    params = fit(params, tag_loss, lambda key, step: language.sample(jax.random.fold_in(key, step), 64), steps=400)
+    params = fit(params, tag_loss, lambda key: language.sample(key, 64), steps=400)
     test = language.sample(test_key, 500)
     right = jnp.argmax(tagger.apply(params, test.inputs), axis=-1) == test.labels
     nouns = right[:, language.nouns]
@@ -288,7 +288,7 @@ def translation_loss(params, batch, key):
     return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
 
 
-params = fit(params, translation_loss, lambda key, step: creature.sample(jax.random.fold_in(key, step), 64), steps=700)
+params = fit(params, translation_loss, lambda key: creature.sample(key, 64), steps=700)
 
 # %%
 test = creature.held_out(test_key, 300)

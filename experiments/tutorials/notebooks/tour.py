@@ -122,7 +122,7 @@ def writer(tokenizer, *, length, steps):
     optimizer = train.adam(5e-3, steps)
     params = model.init(jax.random.key(0), jnp.zeros((1, length), int))
     state = start = train.init(params, optimizer, jax.random.key(1))
-    advance = train.scan(loss, optimizer, lambda key, step: task.sample(jax.random.fold_in(key, step), 32), steps // 4)
+    advance = train.scan(loss, optimizer, lambda key: task.sample(key, 32), steps // 4)
     for state, found in train.run(advance, start, steps):
         bits = task.train.bits(found["loss"])
         print(f"step {state.step:4}   {bits:.2f} bits a character")
@@ -201,8 +201,8 @@ def shift_curve(across, *, steps=600, calls=30):
     def loss(params, batch, key):
         return losses.squared_error(predict(params, batch.inputs), batch.targets), {}
 
-    def sample(key, step):
-        return smooth.sample(jax.random.fold_in(key, step), 64)
+    def sample(key):
+        return smooth.sample(key, 64)
 
     optimizer = train.adam(1e-2, steps)
     start = train.init(model.init(jax.random.key(0), jnp.zeros((1, 32, 1))), optimizer, jax.random.key(1))
