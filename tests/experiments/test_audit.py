@@ -184,7 +184,7 @@ def test_the_tutorials_trajectories_continue_each_other():
 
 
 def test_the_scheduler_is_pytorchs():
-    """Against its rule in plain Python: the eleventh epoch in a row without 1e-4 of progress lowers the rate tenfold."""
+    """Against its rule in plain Python: the eleventh epoch in a row without 1e-4 of progress lowers the rate."""
     plateau = importlib.import_module("_claims.approximation_plateau")
     losses, scales = plateau.descend(optax.adam(1e-3), 16.0, 1, 40 * plateau.EPOCH, scheduled=True)
     scale, best, bad, expected = 1.0, np.inf, 0, []

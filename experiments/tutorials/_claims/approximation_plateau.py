@@ -136,7 +136,7 @@ def escapes(cell, delays: tuple[int, ...], seeds: int, steps: int) -> np.ndarray
         return Batch(x, jnp.where(jnp.arange(length)[None, :, None] >= delay, jnp.roll(x, delay, axis=1), 0))
 
     def loss(params, batch, key):
-        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
+        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets)
 
     state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, length, 1))),

@@ -105,7 +105,14 @@ def watched(model, sample: Callable, seeds: int, steps: int, epoch: int) -> Watc
 
 
 def networks(
-    model, sample: Callable, seeds: int, steps: int, rate: float, *, settings=ONE, vectorise: bool = True
+    model,
+    sample: Callable,
+    seeds: int,
+    steps: int,
+    rate: float,
+    *,
+    settings: jax.Array | np.ndarray = ONE,
+    vectorise: bool = True,
 ) -> Any:
     """Parameters of a network after training, for every setting and then every seed.
 
@@ -134,7 +141,7 @@ def fitted(
     steps: int,
     rate: float,
     *,
-    settings=ONE,
+    settings: jax.Array | np.ndarray = ONE,
     vectorise: bool = True,
 ) -> Any:
     """The same for any `loss(params, batch) -> scalar`."""
