@@ -140,7 +140,7 @@ def keep_best(
         The same with a `Best` around the optimiser's state; `chosen` gives its parameters.
     """
 
-    def advance_and_validate(advance: Advance, state: TrainState) -> tuple[TrainState, dict[str, Array]]:
+    def advance_and_validate(advance: Advance, state: TrainState) -> tuple[TrainState, Metrics]:
         best: Best = state.opt_state
         state, metrics = advance(state._replace(opt_state=best.opt_state))
         loss, more = _sharded(partial(jax.lax.map, validate), len(jnp.atleast_1d(state.step)))(state.params)

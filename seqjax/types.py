@@ -24,7 +24,8 @@ Params = Any
 Carry = Any
 """A pytree of arrays: the memory of a causal model between two calls of `extend`."""
 
-Metrics = dict[str, Scalar]
+Metrics = dict[str, Array]
+"""Scalars by name; in a sweep each has the leading axis `runs`."""
 
 PAD, SOS, EOS, UNK = range(4)
 """What fills a row, what a target begins after, what it ends with, and what stands for a symbol never seen."""
@@ -118,7 +119,7 @@ class Batches(Protocol):
     A pytree (`jax.tree_util.register_dataclass`), so that its arrays are arguments of compiled calls.
     """
 
-    def batch(self, key: Key[Array, ""], step: Int[Array, ""], /) -> Any:
+    def batch(self, key: Key[Array, ""], step: Int[Array, ""]) -> Any:
         """The batch of a step; the same bits for the same key and step."""
         ...
 

@@ -155,7 +155,7 @@ def measure(records: list[runs.Record]) -> None:
         count(task, records)
         return
     model = build(config, len(task.language.vocabulary))
-    sample = task.sampler(config.batch_size, word_dropout=config.word_dropout)
+    batches = task.batches(config.batch_size, word_dropout=config.word_dropout)
     validation, test = task.batch(task.validation), task.batch(task.test)
     per_epoch = len(task.train) // config.batch_size
     steps = config.epochs * per_epoch
@@ -179,7 +179,7 @@ def measure(records: list[runs.Record]) -> None:
         lambda key: model.init(key, validation.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, steps),
-        lambda key, step, rate: sample(key, step),
+        batches,
         keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
         steps=per_epoch,

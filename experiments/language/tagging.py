@@ -134,7 +134,7 @@ def measure(records: list[runs.Record]) -> None:
     model = build(config, len(task.speller.words), len(task.speller.letters))
     buckets = task.buckets(task.train, config.batch_size, config.shapes)
     validation = task.buckets(task.validation, 1, min(2, config.shapes)).parts
-    steps = config.epochs * buckets.batches
+    steps = config.epochs * buckets.per_epoch
 
     def loss(params, batch, key):
         found: Any = model.apply(params, *batch.inputs, mask=batch.mask, train=True, rngs={"dropout": key})
@@ -161,7 +161,7 @@ def measure(records: list[runs.Record]) -> None:
         buckets,
         keys=jax.random.split(jax.random.key(0), config.seeds),
         settings=jnp.full(config.seeds, config.learning_rate),
-        steps=buckets.batches,
+        steps=buckets.per_epoch,
         vectorise=False,
     )
     state = runs.fit(records, *sweep.keep_best(state, advance, validate), steps)

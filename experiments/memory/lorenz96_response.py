@@ -32,7 +32,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
-from seqjax.data.batching import epoch_rows
+from seqjax.data import Epochs
 from seqjax.tasks.lorenz96 import Irreducible
 from seqjax.theory import fits
 from seqjax.types import Batch
@@ -159,15 +159,11 @@ def _train(group, records, drawn):
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets, batch.weight), {}
 
-    def sample(key, step, rate):
-        chosen = epoch_rows(key, step, config.rows, config.batch_size)
-        return jax.tree.map(lambda array: array[chosen], drawn.train)
-
     state, advance = sweep.sweep(
         lambda key: model.init(key, drawn.train.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, config.steps),
-        sample,
+        Epochs(drawn.train, config.batch_size),
         keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 20,

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
 from seqjax.theory import bounds
 
 Model = Literal["linear_4", "linear_16", "rnn", "gru", "lstm", "tcn", "transformer"]
@@ -56,11 +56,6 @@ class Config:
     batch_size: int = 32
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
-
-    @property
-    def rate(self) -> float:
-        """The learning rate in use."""
-        return self.learning_rate or LEARNING_RATE[self.model]
 
     @property
     def length(self) -> int:
@@ -101,50 +96,35 @@ def build(config: Config) -> nn.Module:
 
 def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program; validation and test sequences are fresh ones."""
-    group = [record.config for record in records]
-    config = group[0]
+    config: Config = records[0].config
     task, model = tasks.Shift(config.delay, config.length), build(config)
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
-
-    def sample(key, rate):
-        return task.sample(key, config.batch_size)
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
 
     train_key, validation_key, test_key = jax.random.split(jax.random.key(config.delay), 3)
-    state, advance = sweep.sweep(
+    state = runs.train_group(
+        records,
         lambda key: model.init(key, jnp.zeros((1, config.length, 1))),
         loss,
-        lambda rate: train.adam(rate, config.steps),
-        sample,
-        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
-        steps=config.steps // 20,
+        lambda key: task.sample(key, config.batch_size),
+        keys=jax.random.split(train_key, config.seeds),
+        rates=LEARNING_RATE,
     )
-    state = runs.fit(records, state, advance, config.steps)
 
     def errors(key):
+        """Of each record, seed and sequence."""
         batch = task.sample(key, TEST_SEQUENCES)
         predictions = evaluate.predict(model.apply, state.params, batch.inputs)
-        return ((predictions - batch.targets[None]) ** 2).mean(axis=(2, 3)).reshape(len(group), config.seeds, -1)
+        return runs.by_record(records, ((predictions - batch.targets[None]) ** 2).mean(axis=(2, 3)))
 
-    validation, test = errors(validation_key), errors(test_key)
-    for index, record in enumerate(records):
-        error = metrics.band(test[index].mean(axis=-1))
-        row = {
-            "learning_rate": group[index].rate,
-            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
-            "validation_mse": metrics.band(validation[index].mean(axis=-1)).median,
-            "mse": error.median,
-            "low": error.low,
-            "high": error.high,
-            "zero_predictor": task.zero_loss(),
-        }
+    for record, validation, test in zip(records, errors(validation_key), errors(test_key), strict=True):
+        row = runs.scores(record, "mse", test.mean(axis=1))
+        row |= {"validation_mse": metrics.band(validation.mean(axis=1)).median, "zero_predictor": task.zero_loss()}
         if config.model.startswith("linear"):
             row["floor"] = task.floor(int(config.model.removeprefix("linear_")))
-            errors = test[index]
-            bounds.require_above(row["floor"], errors.mean(axis=1), errors.std(axis=1) / errors.shape[1] ** 0.5)
-        record.finish(row, test_mse=test[index].mean(axis=-1))
+            bounds.require_above(row["floor"], test.mean(axis=1), test.std(axis=1) / test.shape[1] ** 0.5)
+        record.finish(row, test_mse=test.mean(axis=1))
 
 
 def draw(records: list[runs.Record]) -> Figure:

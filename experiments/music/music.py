@@ -188,7 +188,7 @@ def measure(records: list[runs.Record]) -> None:
         lambda key: model.init(key, held_out.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, steps),
-        lambda key, step, rate: task.sample(key, step, config.batch_size),
+        task.batches(config.batch_size),
         keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=per_call,

@@ -210,8 +210,8 @@ def measure(records: list[runs.Record]) -> None:
     record.keep("target.json", task.target.to_json())
     model = build(config, len(task.source.vocabulary), len(task.target.vocabulary))
     buckets, validation = task.buckets(config.batch_size, 4), task.batch(task.pairs.validation[:512])
-    per_call = min(50, buckets.batches)
-    steps = config.epochs * buckets.batches // per_call * per_call
+    per_call = min(50, buckets.per_epoch)
+    steps = config.epochs * buckets.per_epoch // per_call * per_call
 
     def logits(params, batch, **options):
         masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}

@@ -204,10 +204,10 @@ def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tu
             return jnp.sum(error**2), {}
         return jnp.mean(jnp.sum((said(params, x) - wanted(setting["kernel"], x)) ** 2, axis=(1, 2))), {}
 
-    def sample(key, step, setting):
+    def sample(key, setting):
         if config.model == "linear":
             return None, setting
-        return jax.random.normal(jax.random.fold_in(key, step), (config.batch_size, LENGTH, 1)), setting
+        return jax.random.normal(key, (config.batch_size, LENGTH, 1)), setting
 
     settings = {
         "rate": jnp.array([c.learning_rate for c in group]),

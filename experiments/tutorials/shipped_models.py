@@ -33,7 +33,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
-from seqjax.data.batching import epoch_rows
+from seqjax.data import Epochs
 from seqjax.data.signals import GaussianProcess
 from seqjax.explore import trained
 from seqjax.runs.folder import write_json
@@ -156,12 +156,10 @@ def measure(records: list[runs.Record]) -> None:
     model, task = build(config), task_of(config.model)
     data_key, seeds_key = jax.random.split(jax.random.key(TRAIN_SEED))
     drawn = task.draw(data_key, config.rows).batch if isinstance(task, tasks.Lorenz96) else None
-
-    def sample(key, step, rate):
-        if drawn is None:
-            return task.sample(jax.random.fold_in(key, step), config.batch_size)
-        chosen = epoch_rows(key, step, config.rows, config.batch_size)
-        return jax.tree.map(lambda array: array[chosen], drawn)
+    if drawn is not None:
+        sample = Epochs(drawn, config.batch_size)
+    else:
+        sample = lambda key, rate: task.sample(key, config.batch_size)  # noqa: E731
 
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets, batch.weight), {}

@@ -34,8 +34,7 @@ from matplotlib.figure import Figure
 from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
 from seqjax.data import files, images
 from seqjax.tasks import ImageClassification, Shapes
-from seqjax.tasks.image_classification import SHAPES
-from seqjax.types import Labelled
+from seqjax.tasks.image_classification import SHAPES, Augment
 
 Data = Literal["mnist", "fashion", "cifar", "shapes"]
 Model = Literal["linear", "cnn", "wide"]
@@ -128,25 +127,16 @@ def measure(records: list[runs.Record]) -> None:
         validation, test = (
             jax.jit(task.sample, static_argnums=1)(key, 200 if small else 5_000) for key in (validation_key, test_key)
         )
+        batches = lambda key, rate: task.sample(key, config.batch_size)  # noqa: E731
         shown, classes = (
             np.clip(255 * np.asarray(test.inputs), 0, 255).astype(np.uint8),
             SHAPES,
         )
     else:
         validation, test = task.batch(task.rows.validation), task.batch(task.rows.test)
+        padding = (4 if config.data == "cifar" else 2) if config.augment else 0
+        batches = task.batches(config.batch_size, Augment(padding, config.augment and config.data != "mnist"))
         shown, classes = task.images.pixels[task.rows.test], task.images.classes
-
-    def sample(key, step, rate) -> Labelled:
-        if isinstance(task, tasks.Shapes):
-            return task.sample(jax.random.fold_in(key, step), config.batch_size)
-        rows_key, crop_key, flip_key = jax.random.split(key, 3)
-        batch = task.sample(rows_key, step, config.batch_size)
-        if not config.augment:
-            return batch
-        pixels = images.crop(jax.random.fold_in(crop_key, step), batch.inputs, 4 if config.data == "cifar" else 2)
-        if config.data != "mnist":
-            pixels = images.flip(jax.random.fold_in(flip_key, step), pixels)
-        return batch._replace(inputs=pixels)
 
     def loss(params, batch, key):
         logits = jnp.asarray(model.apply(params, batch.inputs, train=True, rngs={"dropout": key}))
@@ -156,7 +146,7 @@ def measure(records: list[runs.Record]) -> None:
         lambda key: model.init(key, test.inputs[:1]),
         loss,
         lambda rate: train.adam(rate, config.steps),
-        sample,
+        batches,
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=min(100, config.steps),

@@ -140,7 +140,7 @@ def measure(records: list[runs.Record]) -> None:
         lambda key: model.init(key, first),
         loss,
         lambda rate: train.adam(rate, config.steps),
-        lambda key, step, rate: task.sample(key, step, config.batch_size),
+        task.batches(config.batch_size),
         keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
         settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
         steps=config.steps // 10,

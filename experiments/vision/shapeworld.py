@@ -32,7 +32,7 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, train
-from seqjax.data import captions, files
+from seqjax.data import Mixture, captions, files
 from seqjax.data.images import split
 from seqjax.tasks import Captioning, worlds
 from seqjax.tasks.captioning import LENGTH
@@ -126,12 +126,12 @@ def measure(records: list[runs.Record]) -> None:
     (config,), (record,) = group, records
     learned, validation, test = data()
     real, held_out = (Captioning.of(part.images, part.true) for part in (learned, validation))
-    parts = [(real, config.batch_size)]
+    batches = Mixture((real.batches(config.batch_size),))
     if config.drawn:
         random, own = np.random.default_rng(1), config.batch_size // 4
         images, contents = worlds.draw(0, config.drawn)
         drawn = Captioning.of(images, [[worlds.say(random, world) for _ in range(SAID)] for world in contents])
-        parts = [(real, own), (drawn, config.batch_size - own)]
+        batches = Mixture((real.batches(own), drawn.batches(config.batch_size - own)))
     model = build(len(worlds.WORDS))
 
     held_images, held_target = (
@@ -142,19 +142,14 @@ def measure(records: list[runs.Record]) -> None:
         logits = jnp.asarray(model.apply(params, images, target, target_mask=target != PAD))
         return losses.cross_entropy(logits, target, target != PAD)
 
-    def sample(key, step, _):
-        batches = [part.sample(key, step, rows) for part, rows in parts]
-        batch = jax.tree.map(lambda *fields: jnp.concatenate(fields), *batches)
-        return batch._replace(images=fold(batch.images))
-
     def validate(params):
         return cost(params, held_images, held_target), {}
 
     state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, 50, 50, 12)), jnp.zeros((1, 2), int)),
-        lambda params, batch, key: (cost(params, batch.images, batch.target), {}),
+        lambda params, batch, key: (cost(params, fold(batch.images), batch.target), {}),
         lambda rate: train.adam(rate, config.steps),
-        sample,
+        batches,
         keys=jax.random.key(config.seed)[None],
         settings=jnp.array([config.learning_rate]),
         steps=config.steps // 20,

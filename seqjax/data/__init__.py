@@ -1,6 +1,6 @@
 """What goes in: signals whose statistics are known exactly, text as token ids, and strict readers of public files."""
 
-from seqjax.data.batching import Buckets
+from seqjax.data.batching import Buckets, Epochs, Mixture
 from seqjax.data.captions import ShapeWorld, shapeworld
 from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
@@ -18,11 +18,13 @@ __all__ = [
     "Characters",
     "Corpus",
     "DataError",
+    "Epochs",
     "Example",
     "Examples",
     "GaussianProcess",
     "Images",
     "MarkedWords",
+    "Mixture",
     "Pair",
     "Photographs",
     "Rolls",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Key, UInt32
 
-from seqjax.types import EOS, PAD, UNK, Seq2SeqBatch
+from seqjax.types import EOS, PAD, UNK, Batches, Seq2SeqBatch
 
 
 def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch_size: int) -> Int[Array, " batch"]:
@@ -81,6 +81,57 @@ def pairs(
     return Seq2SeqBatch(*map(jnp.asarray, (source, target, source_mask, target_mask)))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """Batches of rows held in memory; every epoch is a fresh permutation of all rows.
+
+        batches = Epochs((images, labels), batch_size=64)
+        images, labels = batches.batch(key, step)
+
+    Batch `step` is a pure function of key and step (`epoch_rows`). Rows that do not fill a batch are left out of that
+    epoch.
+
+    Attributes:
+        rows: a pytree of arrays with the leading axis `rows`.
+        augment: `(key, batch) -> batch`, a random change with a new key at every step. None: no change.
+
+    Raises:
+        ValueError: on use: batch_size does not lie in [1, rows].
+    """
+
+    rows: Any
+    batch_size: int = field(metadata={"static": True})
+    augment: Callable[[Key[Array, ""], Any], Any] | None = field(default=None, metadata={"static": True})
+
+    def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+        """The rows of batch `step`."""
+        rows_key, augment_key = (key, None) if self.augment is None else jax.random.split(key)
+        chosen = epoch_rows(rows_key, step, _rows(self.rows), self.batch_size)
+        batch = jax.tree.map(lambda array: jnp.asarray(array)[chosen], self.rows)
+        if self.augment is None:
+            return batch
+        return self.augment(jax.random.fold_in(augment_key, step), batch)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Batches that concatenate those of several data sets.
+
+    Attributes:
+        parts: batches of equal structure; all take the same key and step.
+    """
+
+    parts: tuple[Batches, ...]
+
+    def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+        """The rows of batch `step`, one part after the other."""
+        batches = [part.batch(key, jnp.asarray(step)) for part in self.parts]
+        return jax.tree.map(lambda *fields: jnp.concatenate(fields), *batches)
+
+
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Buckets:
     """Sequences of many lengths in few static shapes, so that padding is short and compilations are few.
@@ -92,17 +143,13 @@ class Buckets:
 
     Attributes:
         parts: the rows of each bucket: pairs, or any other pytree of arrays with the leading axis `rows`.
+
+    Raises:
+        ValueError: on use: batch_size < 1, or a bucket with fewer rows.
     """
 
     parts: tuple[Any, ...]
-    batch_size: int
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
-        fewest = min(map(_rows, self.parts), default=0)
-        if fewest < self.batch_size:
-            raise ValueError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
+    batch_size: int = field(metadata={"static": True})
 
     @classmethod
     def of(
@@ -136,8 +183,8 @@ class Buckets:
         return cls(tuple(parts), batch_size)
 
     @property
-    def batches(self) -> int:
-        """Batches of an epoch."""
+    def per_epoch(self) -> int:
+        """Number of batches in an epoch."""
         return int(self._ends[-1])
 
     @property
@@ -151,13 +198,18 @@ class Buckets:
 
     @property
     def _ends(self) -> Int32[np.ndarray, " buckets"]:
-        """The first slot behind each bucket: an epoch has a slot for every batch of every bucket."""
+        """The first slot after each bucket: an epoch has a slot for every batch of every bucket."""
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
+        fewest = min(map(_rows, self.parts), default=0)
+        if fewest < self.batch_size:
+            raise ValueError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
         return np.cumsum([_rows(part) // self.batch_size for part in self.parts]).astype(np.int32)
 
     def _slot(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Key[Array, ""], Int[Array, ""]]:
-        epoch_key = jax.random.fold_in(key, step // self.batches)
+        epoch_key = jax.random.fold_in(key, step // self.per_epoch)
         slot_key, rows_key = jax.random.split(epoch_key)
-        return rows_key, _shuffled(slot_key, jnp.asarray(step % self.batches)[None], self.batches)[0]
+        return rows_key, _shuffled(slot_key, jnp.asarray(step % self.per_epoch)[None], self.per_epoch)[0]
 
     def _sample(self, bucket: int, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
         part = self.parts[bucket]
@@ -167,7 +219,7 @@ class Buckets:
         place = jnp.clip(slot - (self._ends[bucket] - batches), 0, batches - 1)
         places = place * self.batch_size + jnp.arange(self.batch_size)
         rows = _shuffled(jax.random.fold_in(rows_key, bucket), places, _rows(part))
-        return jax.tree.map(lambda array: array[rows], part)
+        return jax.tree.map(lambda array: jnp.asarray(array)[rows], part)
 
 
 def by_length(

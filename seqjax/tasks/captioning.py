@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key, UInt8
 
-from seqjax.data.batching import epoch_rows, pad
+from seqjax.data.batching import Epochs, pad
 from seqjax.tasks import worlds
 from seqjax.tasks.scenes import Captioned
 from seqjax.types import EOS, PAD
@@ -23,7 +23,7 @@ class Captioning:
     """Images, each with captions that are true of it.
 
         task = Captioning.of(images, [["there is a red square .", "a square is red ."], …])
-        task.sample(key, step, 32).target       # (32, 16): words, EOS, PAD
+        task.batches(32).batch(key, step).target        # (32, 16): words, EOS, PAD
 
     A row is one caption with its image. In training it is changed at random in ways that keep it true: the picture is
     turned upside down, left and right are exchanged, and red, green and blue trade places, which makes 24 pictures
@@ -59,17 +59,30 @@ class Captioning:
         target, _ = pad([[*worlds.WORDS.encode(caption.split()), EOS] for _, caption in rows], LENGTH)
         return cls(images, np.array([number for number, _ in rows]), target)
 
-    def sample(self, key: Key[Array, ""], step: Int[Array, ""] | int, batch_size: int) -> Captioned:
-        """Batch `step` of the rows, each changed at random; every row once in an epoch (`epoch_rows`)."""
+    def batches(self, batch_size: int) -> "AugmentedCaptions":
+        """Batches for training: every row once in an epoch, each changed at random."""
+        return AugmentedCaptions(self.images, Epochs((self.image, self.target), batch_size))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class AugmentedCaptions:
+    """Batches of captions with their images, changed at random; see `Captioning.batches`."""
+
+    images: UInt8[Array | np.ndarray, "images height width channels"]
+    epochs: Epochs
+
+    def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Captioned:
+        """The rows of batch `step`."""
         order_key, change_key = jax.random.split(key)
-        rows = epoch_rows(order_key, step, len(self.image), batch_size)
-        images = jnp.asarray(self.images)[jnp.asarray(self.image)[rows]] / 255.0
-        change = jax.random.randint(jax.random.fold_in(change_key, step), (batch_size,), 0, len(CHANGES))
+        image, target = self.epochs.batch(order_key, step)
+        images = jnp.asarray(self.images)[image] / 255.0
+        change = jax.random.randint(jax.random.fold_in(change_key, step), image.shape, 0, len(CHANGES))
         upside_down, mirrored, order = (jnp.array(part)[change] for part in zip(*CHANGES, strict=True))
         images = jnp.where(upside_down[:, None, None, None], images[:, ::-1], images)
         images = jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
         images = jnp.take_along_axis(images, order[:, None, None, :], axis=3)
-        target = jnp.array(WORDS_AFTER)[change[:, None], jnp.asarray(self.target)[rows]]
+        target = jnp.array(WORDS_AFTER)[change[:, None], target]
         return Captioned(images, target, target != PAD)
 
 

@@ -1,15 +1,15 @@
 """Image classification: what is in the picture? Data sets held in memory, and drawn shapes without end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
-from seqjax.data.batching import epoch_rows
-from seqjax.data.images import Images, Rows
+from seqjax.data.batching import Epochs
+from seqjax.data.images import Images, Rows, crop, flip
 from seqjax.types import Labelled
 
 
@@ -20,7 +20,7 @@ class ImageClassification:
         images = data.mnist(folder)
         rows = data.split(len(images.labels), validation=5_000, test=10_000, seed=0, labels=images.labels)
         task = ImageClassification(images, rows)
-        task.sample(key, step, 128).inputs      # (128, 28, 28, 1): pixels of training images, standardised
+        task.batches(128).batch(key, step).inputs   # (128, 28, 28, 1): pixels of training images, standardised
         task.batch(task.rows.test).labels       # (10_000,)
 
     Attributes:
@@ -33,19 +33,68 @@ class ImageClassification:
 
     def batch(self, rows: Int[Array | np.ndarray, " batch"]) -> Labelled:
         """The images of these rows, each channel with mean 0 and variance 1 over a thousand rows of training."""
-        mean, deviation = self._scale
-        pixels = jnp.asarray(self.images.pixels)[rows].astype(jnp.float32)
-        return Labelled((pixels - mean) / deviation, jnp.asarray(self.images.labels)[rows])
+        return Labelled(self._scale(jnp.asarray(self.images.pixels)[rows]), jnp.asarray(self.images.labels)[rows])
 
-    def sample(self, key: Key[Array, ""], step: Int[Array, ""] | int, batch_size: int) -> Labelled:
-        """Batch `step` of the training rows, of which every one comes once in an epoch (`epoch_rows`)."""
-        return self.batch(jnp.asarray(self.rows.train)[epoch_rows(key, step, len(self.rows.train), batch_size)])
+    def batches(self, batch_size: int, augment: "Augment | None" = None) -> "StandardisedEpochs":
+        """Batches for training: every training image once in an epoch, standardised as by `batch`."""
+        rows = self.rows.train
+        epochs = Epochs((self.images.pixels[rows], self.images.labels[rows]), batch_size)
+        return StandardisedEpochs(epochs, self._scale, augment)
 
     @cached_property
-    def _scale(self) -> tuple[Float[np.ndarray, "1 1 1 channels"], Float[np.ndarray, "1 1 1 channels"]]:
+    def _scale(self) -> "_Scale":
         pixels = self.images.pixels[self.rows.train[:1000]].astype(np.float32)
-        mean, deviation = (f(axis=(0, 1, 2), keepdims=True) for f in (pixels.mean, pixels.std))
-        return mean, np.where(deviation > 0, deviation, 1)
+        mean, deviation = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
+        return _Scale(tuple(mean.tolist()), tuple(np.where(deviation > 0, deviation, 1).tolist()))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Mean and standard deviation of each channel, from 0 to 255."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def __call__(
+        self, pixels: UInt8[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height width channels"]:
+        mean, deviation = (np.array(part, np.float32)[None, None, None] for part in (self.mean, self.deviation))
+        return (pixels.astype(jnp.float32) - mean) / deviation
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of training images: `data.images.crop`, then `data.images.flip`.
+
+    Attributes:
+        padding: pixels by which an image is moved at most along both axes.
+        mirror: whether left and right are exchanged in half of the images.
+    """
+
+    padding: int
+    mirror: bool
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class StandardisedEpochs:
+    """Batches of images whose channels have mean 0 and variance 1; see `ImageClassification.batches`."""
+
+    epochs: Epochs
+    scale: _Scale = field(metadata={"static": True})
+    augment: Augment | None = field(default=None, metadata={"static": True})
+
+    def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Labelled:
+        """The images of batch `step`."""
+        if self.augment is None:
+            pixels, labels = self.epochs.batch(key, step)
+            return Labelled(self.scale(pixels), labels)
+        rows_key, crop_key, flip_key = jax.random.split(key, 3)
+        pixels, labels = self.epochs.batch(rows_key, step)
+        pixels = crop(jax.random.fold_in(crop_key, step), self.scale(pixels), self.augment.padding)
+        if self.augment.mirror:
+            pixels = flip(jax.random.fold_in(flip_key, step), pixels)
+        return Labelled(pixels, labels)
 
 
 SHAPES = ("disc", "ring", "square", "frame", "diamond", "triangle", "plus", "cross", "crescent", "bars")

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from seqjax.data.batching import epoch_rows
+from seqjax.data.batching import Epochs
 from seqjax.data.music import KEYS, Roll
 from seqjax.types import Batch
 
@@ -53,18 +54,11 @@ class Music:
             row[: len(window)] = window
         return cls(rolls, lengths, transpose)
 
-    def sample(self, key: Key[Array, ""], step: Int[Array, ""] | int, batch_size: int) -> Batch:
-        """The batch of a step: every window once in an epoch, each moved by a number of semitones drawn afresh."""
-        rows_key, move_key = jax.random.split(key)
-        rows = epoch_rows(rows_key, step, len(self.rolls), batch_size)
+    def batches(self, batch_size: int) -> Epochs:
+        """Batches for training: every window once in an epoch, moved by a random number of semitones."""
         lowest, highest = self._range()
         down, up = (np.minimum(room, self.transpose) for room in (lowest, KEYS - 1 - highest))
-        moves = jax.random.randint(
-            jax.random.fold_in(move_key, step), (batch_size,), -jnp.asarray(down)[rows], jnp.asarray(up)[rows] + 1
-        )
-        source = (jnp.arange(KEYS)[None, :] - moves[:, None]) % KEYS
-        rolls = jnp.take_along_axis(jnp.asarray(self.rolls)[rows], source[:, None, :], axis=2)
-        return _predicted(rolls, jnp.asarray(self.lengths)[rows])
+        return Epochs(_Windows(self.rolls, self.lengths, down, up), batch_size, _transposed)
 
     def whole(self) -> Batch:
         """All windows in order, none moved."""
@@ -74,6 +68,22 @@ class Music:
         """The lowest and the highest key of each window; a silent one has all of them, so that it stays where it is."""
         heard = np.asarray(self.rolls.any(axis=1))
         return heard.argmax(axis=1), KEYS - 1 - heard[:, ::-1].argmax(axis=1)
+
+
+class _Windows(NamedTuple):
+    """Windows with the most semitones that each may be moved down and up."""
+
+    rolls: UInt8[Array | np.ndarray, "batch steps keys"]
+    lengths: Int[Array | np.ndarray, " batch"]
+    down: Int[Array | np.ndarray, " batch"]
+    up: Int[Array | np.ndarray, " batch"]
+
+
+def _transposed(key: Key[Array, ""], windows: _Windows) -> Batch:
+    rolls, lengths, down, up = windows
+    moves = jax.random.randint(key, lengths.shape, -down, up + 1)
+    source = (jnp.arange(KEYS)[None, :] - moves[:, None]) % KEYS
+    return _predicted(jnp.take_along_axis(rolls, source[:, None, :], axis=2), lengths)
 
 
 def _predicted(rolls: UInt8[Array, "batch steps keys"], lengths: Int[Array, " batch"]) -> Batch:

@@ -3,14 +3,14 @@
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Key
 
-from seqjax.data.batching import epoch_rows, pad
+from seqjax.data.batching import Epochs, pad
 from seqjax.data.labelled import Example
 from seqjax.data.text import Tokenizer, Vocabulary
 from seqjax.tasks.translation import Language
@@ -24,7 +24,7 @@ class Sentiment:
         train, test = (labelled.sst2(folder / part).rows for part in ("train.tsv", "dev.tsv"))
         task = Sentiment.of(train, test, Words(), held_out=720, seed=0)
         task.batch(task.test).inputs            # (rows, longest): ids of words, PAD behind them
-        sample = task.sampler(batch_size=64)    # (key, step) -> batch
+        task.batches(64).batch(key, step)       # of the training rows
 
     Attributes:
         language: tokenizer and vocabulary, which is counted on the training rows alone.
@@ -71,31 +71,37 @@ class Sentiment:
         tokens, mask = pad([self.language.ids(row.sentence) for row in rows])
         return Labelled(jnp.asarray(tokens), jnp.array([row.label for row in rows], jnp.int32), jnp.asarray(mask))
 
-    def sampler(
-        self, batch_size: int, *, word_dropout: float = 0.0
-    ) -> Callable[[Key[Array, ""], Int[Array, ""]], Labelled]:
-        """`(key, step) -> batch` of training rows, all of one shape; every row comes once an epoch.
+    def batches(self, batch_size: int, *, word_dropout: float = 0.0) -> Epochs:
+        """Batches of training rows, all of one shape; every row once in an epoch.
 
         Args:
-            word_dropout: share of words that are read as UNK, whose embedding would otherwise not be trained.
+            word_dropout: fraction of training words replaced by UNK, so that UNK is a familiar input at test time.
 
         Raises:
-            ValueError: batch_size does not lie in [1, rows], or word_dropout not in [0, 1).
+            ValueError: word_dropout does not lie in [0, 1).
         """
-        if not 0 <= word_dropout < 1:
-            raise ValueError(f"word_dropout must lie in [0, 1), got {word_dropout}")
-        train = self.batch(self.train)
+        return Epochs(self.batch(self.train), batch_size, WordDropout(word_dropout))
 
-        def sample(key: Key[Array, ""], step: Int[Array, ""]) -> Labelled:
-            rows_key, words_key = jax.random.split(key)
-            rows = epoch_rows(rows_key, step, len(self.train), batch_size)
-            batch: Labelled = jax.tree.map(lambda array: array[rows], train)
-            if not word_dropout:
-                return batch
-            lost = jax.random.bernoulli(jax.random.fold_in(words_key, step), word_dropout, batch.inputs.shape)
-            return batch._replace(inputs=jnp.where(lost, UNK, batch.inputs))  # in the padding too: it says nothing
 
-        return sample
+@dataclass(frozen=True)
+class WordDropout:
+    """Replace a random fraction of the words of a batch by UNK (Bowman et al. 2016, arXiv:1511.06349).
+
+    Attributes:
+        rate: of the words, in [0, 1).
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"word_dropout must lie in [0, 1), got {self.rate}")
+
+    def __call__(self, key: Key[Array, ""], batch: Labelled) -> Labelled:
+        if not self.rate:
+            return batch
+        lost = jax.random.bernoulli(key, self.rate, batch.inputs.shape)
+        return batch._replace(inputs=jnp.where(lost, UNK, batch.inputs))  # padding too, which no model reads
 
 
 @dataclass(frozen=True, eq=False)

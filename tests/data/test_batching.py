@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.batching import Buckets, _edges, _shuffled, close_up, epoch_rows, pad, pairs
-from seqjax.types import EOS, PAD, UNK
+from seqjax.data.batching import Buckets, Epochs, Mixture, _edges, _shuffled, close_up, epoch_rows, pad, pairs
+from seqjax.types import EOS, PAD, UNK, Batches, Bucketed
 
 
 def epoch(key, number, rows, batch_size):
@@ -45,6 +45,47 @@ def test_a_batch_is_a_function_of_key_and_step_alone(key):
 def test_batches_that_cannot_be_are_refused(batch_size, key):
     with pytest.raises(ValueError, match=rf"batch_size must lie in \[1, 5\], got {batch_size}"):
         epoch_rows(key, 0, 5, batch_size)
+
+
+ROWS = {"x": np.arange(24).reshape(12, 2), "y": np.arange(12.0)}
+
+
+def test_batches_of_arrays_are_their_rows_in_fresh_order(key):
+    batches = Epochs(ROWS, 4)
+    for step in (0, 2, 5):
+        rows = np.asarray(epoch_rows(key, step, 12, 4))
+        jax.tree.map(np.testing.assert_array_equal, batches.batch(key, step), {k: v[rows] for k, v in ROWS.items()})
+
+
+def test_augmentation_has_a_new_key_at_every_step_and_keeps_rows(key):
+    batches = Epochs(ROWS, 12, lambda key, batch: (batch, jax.random.uniform(key)))
+    (first, one), (second, other) = (batches.batch(key, step) for step in range(2))
+    assert one != other
+    for rows in (first, second):
+        np.testing.assert_array_equal(np.sort(rows["y"]), ROWS["y"])
+    assert not np.array_equal(first["y"], second["y"])
+
+
+def test_a_mixture_concatenates(key):
+    parts = Epochs(ROWS, 4), Epochs({"x": -ROWS["x"], "y": -ROWS["y"]}, 6)
+    found = Mixture(parts).batch(key, 1)
+    one, other = (part.batch(key, 1) for part in parts)
+    jax.tree.map(lambda a, b, c: np.testing.assert_array_equal(a, np.concatenate([b, c])), found, one, other)
+
+
+def test_batches_are_pytrees_whose_arrays_are_arguments(key):
+    """No array of a data set is a constant of the compiled program."""
+    buckets = bucketed(LENGTHS, batch_size=2, count=3)
+    for batches, draw in (
+        (Epochs(ROWS, 4), lambda batches, step: batches.batch(key, step)),
+        (Mixture((Epochs(ROWS, 4), Epochs(ROWS, 6))), lambda batches, step: batches.batch(key, step)),
+        (buckets, lambda batches, step: [sample(key, step) for sample in batches.samples]),
+    ):
+        assert isinstance(batches, Bucketed if batches is buckets else Batches)
+        traced = jax.make_jaxpr(draw)(batches, 3)
+        assert max((np.size(constant) for constant in traced.consts), default=0) <= 3
+        assert jax.tree.structure(jax.tree.map(lambda _: None, batches)).num_leaves == 0
+        jax.tree.map(np.testing.assert_array_equal, jax.jit(draw)(batches, 3), draw(batches, 3))
 
 
 # Token sequences
@@ -137,13 +178,13 @@ def test_an_epoch_has_every_row_once_but_for_the_rest_of_its_bucket(key):
     homes = [set((np.asarray(part.source[:, 0]) - 10).tolist()) for part in buckets.parts]
     assert len(homes) == 3
     assert sorted(place for home in homes for place in home) == list(range(len(LENGTHS)))
-    assert buckets.batches == sum(len(home) // 2 for home in homes)
+    assert buckets.per_epoch == sum(len(home) // 2 for home in homes)
     choose = jax.jit(buckets.choose)
     samples = [jax.jit(sample) for sample in buckets.samples]
     epochs, chosen, left_out = [], [], []
     for epoch in range(6):
         seen, order = [], []
-        for step in range(epoch * buckets.batches, (epoch + 1) * buckets.batches):
+        for step in range(epoch * buckets.per_epoch, (epoch + 1) * buckets.per_epoch):
             number = int(choose(key, step))
             batch = samples[number](key, step)
             places = (np.asarray(batch.source[:, 0]) - 10).tolist()
@@ -178,7 +219,7 @@ def test_shapes_are_those_of_the_longest_rows_and_padding_lies_behind():
 def test_a_batch_is_the_same_inside_jit_where_switch_chooses(key):
     buckets = bucketed(LENGTHS, batch_size=2, count=3)
     branches = [lambda step, draw=draw: draw(key, step).source[:, 0] for draw in buckets.samples]
-    steps = jnp.arange(2 * buckets.batches)
+    steps = jnp.arange(2 * buckets.per_epoch)
     _, found = jax.jit(
         lambda steps: jax.lax.scan(
             lambda carry, step: (carry, jax.lax.switch(buckets.choose(key, step), branches, step)), None, steps
@@ -187,10 +228,10 @@ def test_a_batch_is_the_same_inside_jit_where_switch_chooses(key):
     choose = jax.jit(jax.vmap(buckets.choose, (None, 0)))
     chosen = choose(key, steps)
     alone = [jax.jit(branch) for branch in branches]
-    for step in (0, 3, 2 * buckets.batches - 1):
+    for step in (0, 3, 2 * buckets.per_epoch - 1):
         np.testing.assert_array_equal(found[step], alone[chosen[step]](step))
     assert not np.array_equal(chosen, choose(jax.random.key(1), steps))
-    assert not np.array_equal(found[: buckets.batches], found[buckets.batches :])
+    assert not np.array_equal(found[: buckets.per_epoch], found[buckets.per_epoch :])
 
 
 def cost(lengths, edges, batch_size):
@@ -231,9 +272,9 @@ def test_buckets_that_cannot_be_are_refused():
             bucketed(LENGTHS, **options)
     parts = bucketed(LENGTHS, batch_size=2, count=1).parts
     with pytest.raises(ValueError, match="every bucket must hold a batch of 14, got one of 13 rows"):
-        Buckets(parts, 14)
+        Buckets(parts, 14).choose(jax.random.key(0), 0)
     with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
-        Buckets(parts, 0)
+        Buckets(parts, 0).choose(jax.random.key(0), 0)
     assert len(bucketed(LENGTHS, batch_size=13, count=4).parts) == 1
 
 

@@ -50,7 +50,7 @@ def test_changed_pictures_are_still_told_truly():
     said = [[worlds.say(random, contents[n]) for _ in range(6)] for n in sure]
     task = Captioning.of(pictures[sure], said)
     rows = len(task.image)
-    batch = jax.jit(task.sample, static_argnums=2)(jax.random.key(0), 0, rows)
+    batch = jax.jit(task.batches(rows).batch)(jax.random.key(0), 0)
     images, target = np.asarray(batch.images), np.asarray(batch.target)
     assert images.min() == 0
     assert images.max() == 1
@@ -72,9 +72,9 @@ def test_an_epoch_has_every_row_once_with_its_own_image():
     task = Captioning.of(images, said)
     np.testing.assert_array_equal(task.image, [0, 2, 2, 3])
     assert task.target.shape == (4, LENGTH)
-    draw = jax.jit(task.sample, static_argnums=2)
+    draw = jax.jit(task.batches(2).batch)
     for epoch in range(2):
-        batches = [draw(jax.random.key(1), 2 * epoch + step, 2) for step in range(2)]
+        batches = [draw(jax.random.key(1), 2 * epoch + step) for step in range(2)]
         shown = np.round(np.concatenate([255 * batch.images[:, 0, 0, 0] for batch in batches])) / 50 - 1
         written = [" ".join(worlds.WORDS.decode(ids)) for batch in batches for ids in np.asarray(batch.target)]
         assert sorted(written) == sorted(caption for given in said for caption in given)
@@ -82,15 +82,15 @@ def test_an_epoch_has_every_row_once_with_its_own_image():
             assert text in said[int(number)]
     first = np.asarray(batches[0].target)
     assert (first[np.arange(2), (first != PAD).sum(axis=1) - 1] == EOS).all()
-    same = draw(jax.random.key(1), 2, 2)
+    same = draw(jax.random.key(1), 2)
     np.testing.assert_array_equal(same.images, batches[0].images)
 
 
 def test_all_changes_are_equally_likely_for_each_row_at_each_step():
     image = np.arange(18, dtype=np.uint8).reshape(1, 2, 3, 3)
     task = Captioning.of(image, [["there is a cross ."] * 480])
-    draw = jax.jit(task.sample, static_argnums=2)
-    first, second = (np.asarray(draw(jax.random.key(0), step, 480).images) for step in range(2))
+    draw = jax.jit(task.batches(480).batch)
+    first, second = (np.asarray(draw(jax.random.key(0), step).images) for step in range(2))
     assert not np.array_equal(first, second)
     for images in (first, second):
         pictures, counts = np.unique(images.reshape(480, -1), axis=0, return_counts=True)

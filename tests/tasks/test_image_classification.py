@@ -45,8 +45,8 @@ def test_a_channel_without_contrast_stays_finite():
 
 
 def test_every_training_row_comes_once_an_epoch_with_its_label(key):
-    sample = jax.jit(TASK.sample, static_argnums=2)
-    batches = [sample(key, step, 5) for step in range(8)]
+    sample = jax.jit(TASK.batches(5).batch)
+    batches = [sample(key, step) for step in range(8)]
     every = TASK.batch(ROWS.train)
     for epoch in (batches[:4], batches[4:]):
         inputs = np.concatenate([batch.inputs for batch in epoch])
@@ -57,7 +57,7 @@ def test_every_training_row_comes_once_an_epoch_with_its_label(key):
         order, known = (np.lexsort(x.reshape(20, -1).T) for x in (inputs, np.asarray(every.inputs)))
         np.testing.assert_allclose(inputs[order], np.asarray(every.inputs)[known], rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(labels[order], np.asarray(every.labels)[known])
-    np.testing.assert_allclose(TASK.sample(key, 3, 5).inputs, batches[3].inputs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(TASK.batches(5).batch(key, 3).inputs, batches[3].inputs, rtol=1e-5, atol=1e-6)
 
 
 # Shapes

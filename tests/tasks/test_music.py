@@ -38,22 +38,22 @@ def windows(batch) -> list[bytes]:
 
 def test_an_epoch_has_every_window_once():
     task = Music.of(PIECES, length=4)
-    sample = jax.jit(task.sample, static_argnums=2)
+    sample = jax.jit(task.batches(1).batch)
     key = jax.random.key(0)
     for epoch in range(2):
-        batches = [sample(key, jnp.array(7 * epoch + step), 1) for step in range(7)]
+        batches = [sample(key, jnp.array(7 * epoch + step)) for step in range(7)]
         seen = sorted(window for batch in batches for window in windows(batch))
         assert seen == sorted(windows(task.whole()))
-    again = sample(key, jnp.array(3), 1)
-    jax.tree.map(np.testing.assert_array_equal, again, sample(key, jnp.array(3), 1))
+    again = sample(key, jnp.array(3))
+    jax.tree.map(np.testing.assert_array_equal, again, sample(key, jnp.array(3)))
 
 
 def test_a_window_is_moved_as_a_whole_and_by_every_number_of_semitones():
     piece = roll(6)
-    sample = jax.jit(Music.of([piece], length=5, transpose=3).sample, static_argnums=2)
+    sample = jax.jit(Music.of([piece], length=5, transpose=3).batches(1).batch)
     moves = []
     for step in range(60):
-        batch = sample(jax.random.key(0), jnp.array(step), 1)
+        batch = sample(jax.random.key(0), jnp.array(step))
         found = np.concatenate([batch.inputs[0, :1], batch.targets[0]])
         moves += [move for move in range(-20, 21) if (found == np.roll(piece, move, axis=1)).all()]
         np.testing.assert_array_equal(batch.inputs[0, 1:], batch.targets[0, :-1])
@@ -64,10 +64,10 @@ def test_a_window_is_moved_as_a_whole_and_by_every_number_of_semitones():
 @pytest.mark.parametrize(("low", "high", "allowed"), [(1, 86, range(-1, 2)), (0, 80, range(6)), (5, 87, range(-5, 1))])
 def test_no_key_leaves_the_keyboard(low, high, allowed):
     piece = roll(3, low, high)
-    sample = jax.jit(Music.of([piece], length=2, transpose=5).sample, static_argnums=2)
+    sample = jax.jit(Music.of([piece], length=2, transpose=5).batches(1).batch)
     moves = set()
     for step in range(40):
-        first = np.asarray(sample(jax.random.key(1), jnp.array(step), 1).inputs[0, 0])
+        first = np.asarray(sample(jax.random.key(1), jnp.array(step)).inputs[0, 0])
         moves.add(int(first.argmax()) - low)
         np.testing.assert_array_equal(first, np.roll(piece[0], int(first.argmax()) - low))
     assert moves == set(allowed)
@@ -81,10 +81,10 @@ def test_each_window_of_a_batch_has_its_own_room():
         piece = np.zeros((3, KEYS), np.uint8)
         piece[:, 44] = piece[2, list(outermost)] = 1
         pieces.append(piece)
-    sample = jax.jit(Music.of(pieces, length=2, transpose=5).sample, static_argnums=2)
+    sample = jax.jit(Music.of(pieces, length=2, transpose=5).batches(3).batch)
     moves = {high - low: set() for low, high in allowed}
     for step in range(60):
-        batch = sample(jax.random.key(2), jnp.array(step), 3)
+        batch = sample(jax.random.key(2), jnp.array(step))
         for read, said in zip(np.asarray(batch.inputs), np.asarray(batch.targets), strict=True):
             keys = np.flatnonzero(said[1])
             moves[keys[-1] - keys[0]].add(int(keys[1]) - 44)
@@ -94,8 +94,8 @@ def test_each_window_of_a_batch_has_its_own_room():
 
 def test_silence_stays_where_it_is():
     silent = np.zeros((4, KEYS), np.uint8)
-    sample = jax.jit(Music.of([silent], length=3, transpose=5).sample, static_argnums=2)
-    assert not sample(jax.random.key(0), jnp.array(0), 1).inputs.any()
+    sample = jax.jit(Music.of([silent], length=3, transpose=5).batches(1).batch)
+    assert not sample(jax.random.key(0), jnp.array(0)).inputs.any()
 
 
 def test_baselines_are_those_of_counting():

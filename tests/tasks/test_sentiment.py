@@ -62,7 +62,7 @@ def test_a_batch():
 
 def test_every_training_row_comes_once_an_epoch(key):
     made = task()
-    sample = jax.jit(made.sampler(10))
+    sample = jax.jit(made.batches(10).batch)
     for epoch in range(2):
         batches = [sample(key, jnp.int32(4 * epoch + step)) for step in range(4)]
         rows = [
@@ -74,9 +74,9 @@ def test_every_training_row_comes_once_an_epoch(key):
         assert sorted(rows) == sorted(made.train)
 
 
-def test_word_dropout_loses_its_share_of_words_afresh_at_each_step(key):
+def test_word_dropout_replaces_its_fraction_of_words_afresh_at_each_step(key):
     made = task()
-    plain, lossy = (jax.jit(made.sampler(40, word_dropout=share)) for share in (0.0, 0.25))
+    plain, lossy = (jax.jit(made.batches(40, word_dropout=rate).batch) for rate in (0.0, 0.25))
     lost = []
     for step in range(30):
         whole, batch = plain(key, jnp.int32(step)), lossy(key, jnp.int32(step))
@@ -94,8 +94,11 @@ def test_word_dropout_loses_its_share_of_words_afresh_at_each_step(key):
     [
         (lambda: task(held_out=0), r"held_out must lie in \[1, 60\), got 0"),
         (lambda: task(held_out=60), r"held_out must lie in \[1, 60\), got 60"),
-        (lambda: task().sampler(10, word_dropout=1.0), r"word_dropout must lie in \[0, 1\), got 1.0"),
-        (lambda: task().sampler(41)(jax.random.key(0), jnp.int32(0)), r"batch_size must lie in \[1, 40\], got 41"),
+        (lambda: task().batches(10, word_dropout=1.0), r"word_dropout must lie in \[0, 1\), got 1.0"),
+        (
+            lambda: task().batches(41).batch(jax.random.key(0), jnp.int32(0)),
+            r"batch_size must lie in \[1, 40\], got 41",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(call, message):

@@ -96,14 +96,14 @@ def test_buckets_hold_each_sentence_once_in_few_shapes(key):
     buckets = task.buckets(sentences, 2, 2)
     shapes = [part.labels.shape for part in buckets.parts]
     assert shapes == [(5, 3), (5, 9)]
-    assert buckets.batches == 4
+    assert buckets.per_epoch == 4
     whole = task.batch(sentences)
     for number, part in enumerate(buckets.parts):
         longest = shapes[number][1]
         expected = jax.tree.map(lambda array, n=number, t=longest: array[5 * n : 5 * n + 5, :t], whole)
         jax.tree.map(np.testing.assert_array_equal, part, expected)
     seen = []
-    for step in range(buckets.batches):
+    for step in range(buckets.per_epoch):
         batch = buckets.samples[int(buckets.choose(key, step))](key, step)
         assert batch.labels.shape[0] == 2
         seen += np.asarray(batch.mask).sum(axis=1).tolist()

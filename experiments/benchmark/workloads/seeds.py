@@ -127,6 +127,7 @@ def _reversal(size: Sizes) -> Work:
     import optax
 
     from seqjax import convert, losses, models
+    from seqjax.data import Epochs
 
     decoder = models.RecurrentDecoder(size.features, bridge=models.HandOver)
     model = models.EncoderDecoder(models.Recurrent(size.features), decoder, SYMBOLS, SYMBOLS, size.features)
@@ -140,9 +141,6 @@ def _reversal(size: Sizes) -> Work:
     data = jnp.asarray(numbers(size))
     params = _given(model, layout, data[:1], data[:1])
 
-    def sample(key, step):
-        return jax.lax.dynamic_slice_in_dim(data, step * size.batch % size.count, size.batch)
-
     def loss(params, x, key):
         target = x[:, ::-1]
         rngs = {"sampling": key}
@@ -150,7 +148,9 @@ def _reversal(size: Sizes) -> Work:
         return size.time * losses.cross_entropy(jnp.asarray(logits), target), {}
 
     start = float(jax.jit(loss)(params, data, jax.random.key(0))[0])
-    run, parameters = _trainer(params, loss, optax.sgd(RATES["reversal"]), sample, size.count // size.batch)
+    run, parameters = _trainer(
+        params, loss, optax.sgd(RATES["reversal"]), Epochs(data, size.batch), size.count // size.batch
+    )
     return Work(run, size.count, parameters, start=start)
 
 

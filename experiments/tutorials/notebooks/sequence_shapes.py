@@ -200,7 +200,7 @@ def review_loss(params, batch, key):
     return losses.cross_entropy(logits[:, None], batch.labels[:, None]), {}
 
 
-params = fit(params, review_loss, reviews.sampler(64, word_dropout=0.1), steps=600)
+params = fit(params, review_loss, reviews.batches(64, word_dropout=0.1), steps=600)
 test = reviews.batch(reviews.test)
 right = metrics.accuracy(test.labels, jnp.argmax(judge.apply(params, test.inputs, mask=test.mask), axis=-1))
 print(f"{right.value:.1f} % ({right.low:.1f} to {right.high:.1f}) of the sentences judged as they were meant")
