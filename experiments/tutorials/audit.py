@@ -215,18 +215,20 @@ def _mark(ax: Axes, place: int, row: dict) -> None:
     median, low, high = (min(max(row[name], SHOWN[0]), SHOWN[1]) for name in ("ours", "low", "high"))
     hatched = {"facecolor": "none", "edgecolor": "0.55", "hatch": "///", "hatch_linewidth": 0.5, "linewidth": 0}
     hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "clip_on": False}
-    ours, corrected = (plot.STYLES[style] | {"linestyle": ""} for style in (0, 2))
+    ours, corrected = ({name: plot.STYLES[style][name] for name in ("color", "marker")} for style in (0, 2))
     if row.get("floor"):
         ax.barh(place, row["floor"], 0.6, label="out of reach", **hatched)
         ax.vlines(row["floor"], place - 0.3, place + 0.3, color="black", linewidth=1.2)
     if "claimed" in row:
-        look = hollow | {"color": "black", "marker": "D", "markerfacecolor": "none"}
+        look: dict[str, Any] = hollow | {"color": "black", "marker": "D", "markerfacecolor": "none"}
         ax.plot(min(row["claimed"], SHOWN[1]), place, markersize=8, label="claimed", **look)
     if "corrected" in row:
-        look = hollow | corrected
+        look = {**hollow, **corrected}
         ax.plot(max(row["corrected"], SHOWN[0]), place, markersize=6, label="without the defect", **look)
     reach = [[median - low], [high - median]]
-    ax.errorbar(median, place, xerr=reach, label="ours", clip_on=False, markersize=5.5, capsize=2.5, **ours)
+    ax.errorbar(
+        median, place, xerr=reach, linestyle="", label="ours", clip_on=False, markersize=5.5, capsize=2.5, **ours
+    )
 
 
 LEFT = -1.36
@@ -240,7 +242,7 @@ def _write(ax: Axes, place: int, name: str, row: dict) -> None:
         (LEFT + 0.2, -0.24, row["claim"], {"fontsize": 8.5}),
         (LEFT + 0.2, 0.02, row["quantity"], {"fontsize": 7.5, "color": "0.35"}),
         (LEFT + 0.2, 0.26, row["source"], {"fontsize": 7.5, "color": "0.35", "style": "italic"}),
-        (1.03, 0.0, textwrap.fill(row["verdict"], 70), {"fontsize": 8}),
+        (1.03, 0.0, textwrap.fill(row["verdict"], 66), {"fontsize": 8}),
     )
     for x, below, text, look in columns:
         beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "in_layout": False}
