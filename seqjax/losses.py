@@ -33,7 +33,7 @@ def cross_entropy(
     Padding may hold anything. Tokens with the logit -inf are never predicted, and a target among them costs infinity.
 
     Args:
-        smoothing: share of the target's probability that is spread evenly over all tokens that can be predicted
+        smoothing: fraction of the target's probability that is spread evenly over all tokens that can be predicted
             (Szegedy et al. 2016, arXiv:1512.00567, sec. 7).
     """
     mask = jnp.ones(targets.shape, bool) if mask is None else mask

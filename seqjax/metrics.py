@@ -1,4 +1,8 @@
-"""Numbers that judge predictions, in float64 on the host."""
+"""Metrics of predictions, in float64 on the host.
+
+Accuracies, probabilities and their intervals are fractions from 0 to 1; multiply by 100 where they are drawn or
+printed. BLEU and chrF keep their own scale from 0 to 100.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -76,7 +80,7 @@ def plateau_time(
 ) -> Float64[np.ndarray, " runs"]:
     """When training leaves a plateau: for each run the first of the times at which its loss is below `level`.
 
-    Infinite where it never is. Choose the level a few percent below the plateau: what comes next may be near it.
+    Infinite where it never is. Choose a level a few percent below the plateau, as the next one may be close.
 
     Raises:
         ValueError: times that do not increase.
@@ -95,24 +99,24 @@ class Estimate(NamedTuple):
     high: float
 
 
-def share(right: int, of: int) -> Estimate:
-    """How many percent of some independent rows are right, with the interval of Wilson 1927 (eq. 10).
+def wilson_interval(correct: int, rows: int) -> Estimate:
+    """Fraction correct, with the 95 % Wilson (1927, eq. 10) interval.
 
     Raises:
-        ValueError: no rows, or not between none and all of them right.
+        ValueError: rows < 1, or correct does not lie in [0, rows].
     """
-    if of < 1:
-        raise ValueError(f"of must be >= 1, got {of}")
-    if not 0 <= right <= of:
-        raise ValueError(f"right must lie in [0, {of}], got {right}")
-    found, z = right / of, 1.959964
-    centre = (found + z**2 / (2 * of)) / (1 + z**2 / of)
-    half = z / (1 + z**2 / of) * (found * (1 - found) / of + z**2 / (4 * of**2)) ** 0.5
-    return Estimate(100 * found, 100 * (centre - half), 100 * (centre + half))
+    if rows < 1:
+        raise ValueError(f"rows must be >= 1, got {rows}")
+    if not 0 <= correct <= rows:
+        raise ValueError(f"correct must lie in [0, {rows}], got {correct}")
+    fraction, z = correct / rows, 1.959964
+    centre = (fraction + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * (fraction * (1 - fraction) / rows + z**2 / (4 * rows**2)) ** 0.5
+    return Estimate(fraction, centre - half, centre + half)
 
 
 def accuracy(labels: Int[Array | np.ndarray, " rows"], guesses: Int[Array | np.ndarray, " rows"]) -> Estimate:
-    """Percent of the guesses that are right, with its interval (`share`).
+    """Fraction of the guesses that are correct, with its `wilson_interval`.
 
     Raises:
         ValueError: not equally many labels and guesses, or none.
@@ -120,18 +124,18 @@ def accuracy(labels: Int[Array | np.ndarray, " rows"], guesses: Int[Array | np.n
     labels, guesses = np.asarray(labels), np.asarray(guesses)
     if labels.shape != guesses.shape or not labels.size:
         raise ValueError(f"needs a guess for each label, and one at least, got {guesses.shape} for {labels.shape}")
-    return share(int((labels == guesses).sum()), len(labels))
+    return wilson_interval(int((labels == guesses).sum()), len(labels))
 
 
 class Calibration(NamedTuple):
-    """How far probabilities can be believed, in percent. Bins without rows are left out.
+    """A reliability diagram; bins without rows are left out.
 
     Attributes:
-        predicted: mean probability of the positive class in each bin, which do not decrease.
-        observed: share of its rows that are positive.
-        low, high: the interval of that share.
+        predicted: mean probability of the positive class in each bin, in increasing order.
+        observed: fraction of its rows that are positive.
+        low, high: the `wilson_interval` of that fraction.
         rows: how many are in the bin.
-        error: expected calibration error, the distance of `predicted` from `observed` averaged over all rows.
+        error: expected calibration error, |predicted - observed| averaged over all rows.
     """
 
     predicted: Float64[np.ndarray, " bins"]
@@ -170,9 +174,9 @@ def calibration(
     sums = [np.bincount(place, weights=values)[rows > 0] for values in (probability, labels)]
     rows = rows[rows > 0]
     predicted, observed = (total / rows for total in sums)
-    low, high = np.array([share(int(right), int(of))[1:] for right, of in zip(sums[1], rows, strict=True)]).T
-    error = float(100 * rows @ np.abs(predicted - observed) / rows.sum())
-    return Calibration(100 * predicted, 100 * observed, low, high, rows, error)
+    low, high = np.array([wilson_interval(int(n), int(of))[1:] for n, of in zip(sums[1], rows, strict=True)]).T
+    error = float(rows @ np.abs(predicted - observed) / rows.sum())
+    return Calibration(predicted, observed, low, high, rows, error)
 
 
 def confusion(
@@ -181,13 +185,13 @@ def confusion(
     classes: int,
     weight: Bool[Array | np.ndarray, "*rows"] | Int[Array | np.ndarray, "*rows"] | None = None,
 ) -> Int[np.ndarray, "classes classes"]:
-    """How often each class, a row, was taken for each other, a column. The diagonal is what was right.
+    """Confusion matrix: how often each class, a row, was predicted as each class, a column.
 
     Args:
-        weight: how often each counts, say a mask. Where it is 0, labels and guesses may be anything. None: once.
+        weight: how often each row counts, say a mask. Where it is 0, labels and guesses may be anything. None: once.
 
     Raises:
-        ValueError: shapes that differ, a negative weight, or a label or guess that is no class.
+        ValueError: shapes that differ, a negative weight, or a label or guess outside [0, classes).
     """
     labels, guesses = np.asarray(labels), np.asarray(guesses)
     weight = np.ones(labels.shape, np.int64) if weight is None else np.asarray(weight).astype(np.int64)
@@ -207,12 +211,12 @@ def confusion(
 
 
 class Translation(NamedTuple):
-    """How good translations are, in percent.
+    """Scores of translations.
 
     Attributes:
-        bleu: n-grams that a reference has too (Papineni et al. 2002), by sacrebleu.
-        chrf: the same for character n-grams, with recall (Popović 2015).
-        exact: sentences that equal one of their references.
+        bleu: from 0 to 100, by sacrebleu (Papineni et al. 2002).
+        chrf: F-score of character n-grams, from 0 to 100, by sacrebleu (Popović 2015).
+        exact: fraction of sentences equal to one of their references.
         signature: sacrebleu's, without which a BLEU means nothing.
     """
 
@@ -250,7 +254,7 @@ def translation(
     return Translation(
         _estimate(bleu, hypotheses, columns, drawn),
         _estimate(chrf, hypotheses, columns, drawn),
-        _interval(100 * matches.mean(), 100 * matches[drawn].mean(axis=1)),
+        _interval(matches.mean(), matches[drawn].mean(axis=1)),
         str(bleu.get_signature()),
     )
 

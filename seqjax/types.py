@@ -6,8 +6,8 @@ Axes, written in full in every annotation:
     time      steps of one sequence           targets   width of what is predicted
     inputs    width of what is observed       heads, head_dim   attention
     rows      examples of a whole data set    runs      models trained side by side by `sweep.sweep`
-    source    steps of a sequence that is read    target    steps of one that is written
-    vocab     symbols a token can stand for
+    source    steps of an input sequence      target    steps of an output sequence
+    vocab     size of the vocabulary
 
 `mask` is Bool[batch time]: True where a step is real, always a prefix (right padding); None means that every step is.
 Tokens are integers below `vocab`, of which every vocabulary reserves the first four: PAD, SOS, EOS and UNK.
@@ -28,15 +28,15 @@ Metrics = dict[str, Array]
 """Scalars by name; in a sweep each has the leading axis `runs`."""
 
 PAD, SOS, EOS, UNK = range(4)
-"""What fills a row, what a target begins after, what it ends with, and what stands for a symbol never seen."""
+"""Padding, start of sequence, end of sequence, and unknown symbol."""
 
 
 class Batch(NamedTuple):
     """Sequences with what is to be predicted at each step.
 
     Attributes:
-        mask: which steps are real; models read it. None: all of them.
-        weight: what each step counts in the loss: 0 in a washout or in padding. None: 1 everywhere.
+        mask: True where a step is real; an input of the model. None: all steps are real.
+        weight: of each step in the loss: 0 in a washout or in padding. None: 1 everywhere.
     """
 
     inputs: Float[Array, "batch time inputs"]
@@ -46,12 +46,12 @@ class Batch(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Observations that have a class each: one for a whole row, or one for each step.
+    """Inputs with class labels: one for each row, or one for each step.
 
     Attributes:
         inputs: a pytree of arrays with the leading axis `batch`: images, tokens, words and their spelling.
-        labels: below the number of classes; what stands in padding does not matter.
-        mask: which steps are real. None: all of them, or there are no steps.
+        labels: below the number of classes; arbitrary in padding.
+        mask: True where a step is real. None: all steps are real, or there is no time axis.
     """
 
     inputs: Any
@@ -60,11 +60,11 @@ class Labelled(NamedTuple):
 
 
 class Seq2SeqBatch(NamedTuple):
-    """Pairs of token sequences, the second to be written from the first.
+    """Pairs of token sequences: the model reads the source and predicts the target.
 
     Attributes:
-        source: what is read, PAD behind it.
-        target: what is to be written: EOS ends it (and counts as real), PAD behind it; SOS is not part of it.
+        source: followed by PAD.
+        target: ends in EOS, which is unmasked; padded with PAD; does not include SOS.
     """
 
     source: Int[Array, "batch source"]

@@ -20,11 +20,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
 
 from seqjax import explore, models
-from seqjax.data.signals import GaussianProcess, WhiteNoise
-from seqjax.data.text import Characters, Vocabulary, Words
+from seqjax.data import Language
+from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
+from seqjax.data.tokenizers import Characters, Words
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.explore import __main__ as command
 from seqjax.explore import trained
-from seqjax.tasks import Language, Lorenz96, Shift
+from seqjax.tasks import Lorenz96, Shift
 from seqjax.types import EOS
 
 SHIFT = Shift(delay=3, length=12)

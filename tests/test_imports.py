@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 # Chapter: the chapters that it may import from. Of its own chapter only where a folder is named; without cycles there.
 LEARNING = "types losses metrics"
-EVERYTHING = "types data losses metrics theory tasks models train evaluate plot"
+EVERYTHING = "types data losses metrics theory tasks models train sweep evaluate plot"
 MAY_IMPORT = {
     "types": "",
     # floor 1
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "models": "types models",
     # floor 3: neither tasks nor models
     "train": LEARNING,
+    "sweep": f"{LEARNING} train",
     "decode": LEARNING,
     "evaluate": f"{LEARNING} decode",
     "convert": "types",
@@ -107,7 +108,7 @@ TESTS = [found for path in sorted((ROOT / "tests").rglob("*.py")) for found in i
 
 
 def module_of(name: str) -> str:
-    """What of a name is a file or a folder here: seqjax.data.signals.Signal -> seqjax/data/signals."""
+    """What of a name is a file or a folder here: seqjax.data.gaussian_process.Signal -> seqjax/data/gaussian_process."""
     parts = name.split(".")
     while parts and not ((ROOT / "/".join(parts)).is_dir() or (ROOT / "/".join(parts)).with_suffix(".py").exists()):
         parts.pop()

@@ -115,15 +115,15 @@ def test_scores_are_sacrebleu_s_for_any_number_of_references(most):
 
 def test_exact_matches_are_counted_over_all_references():
     found = metrics.translation(["a b", "c", "d", "E"], [["x", "a b"], ["c"], ["x", "y", "c"], ["e"]])
-    assert found.exact.value == 50
+    assert found.exact.value == 0.5
 
 
 def test_intervals_are_as_wide_as_the_sample_is_small():
     for count in (50, 800):
         found = metrics.translation(*as_lists(*sentences(count)), resamples=1000)
-        rate = found.exact.value / 100
+        rate = found.exact.value
         # A proportion's interval in closed form; the resampled one has granularity and noise.
-        half = 196 * np.sqrt(rate * (1 - rate) / count)
+        half = 1.96 * np.sqrt(rate * (1 - rate) / count)
         assert found.exact.high - found.exact.value == pytest.approx(half, rel=0.2)
         assert found.exact.value - found.exact.low == pytest.approx(half, rel=0.2)
         for estimate in found[:3]:
@@ -140,8 +140,9 @@ def as_lists(hypotheses, references):
 
 def test_what_is_said_in_full_is_perfect_and_nonsense_is_not():
     _, references = as_lists(*sentences(20))
-    for estimate in metrics.translation([given[0] for given in references], references, resamples=50)[:3]:
-        assert estimate == pytest.approx((100, 100, 100))
+    perfect = metrics.translation([given[0] for given in references], references, resamples=50)
+    for estimate, full in zip(perfect[:3], (100, 100, 1), strict=True):
+        assert estimate == pytest.approx((full, full, full))
     for estimate in metrics.translation(["q"] * 20, references, resamples=50)[:3]:
         assert estimate == (0, 0, 0)
 
@@ -166,16 +167,16 @@ def test_one_sample_is_no_interval():
 
 
 def test_accuracy_and_the_interval_that_its_test_would_accept():
-    """Wilson's limits are the shares p that a two-sided test at 5 % just does not reject: |share - p| = z sd(p)."""
+    """Wilson's limits are the fractions p that a two-sided test at 5 % just does not reject: |fraction - p| = z sd(p)."""
     for count, right in [(1, 0), (1, 1), (10, 3), (10_000, 9_920), (10_000, 0)]:
         labels = np.arange(count) % 7
         guesses = np.where(np.arange(count) < right, labels, labels + 1)
         found = metrics.accuracy(labels, guesses)
-        assert found.value == pytest.approx(100 * right / count)
-        for limit in (found.low / 100, found.high / 100):
+        assert found.value == pytest.approx(right / count)
+        for limit in (found.low, found.high):
             z = abs(right / count - limit) / np.sqrt(max(limit * (1 - limit), 1e-300) / count)
             assert z == pytest.approx(1.96, abs=1e-3) or limit == pytest.approx(right / count, abs=1e-12)
-        assert -1e-9 <= found.low <= found.value <= found.high <= 100 + 1e-9
+        assert -1e-9 <= found.low <= found.value <= found.high <= 1 + 1e-9
         assert found.low < found.high
 
 
@@ -184,21 +185,21 @@ def test_the_interval_of_an_accuracy_holds_the_truth_as_often_as_it_says():
     for _ in range(1000):
         right = rng.random(200) < 0.9
         found = metrics.accuracy(np.ones(200, int), right.astype(int))
-        hits.append(found.low <= 90 <= found.high)
+        hits.append(found.low <= 0.9 <= found.high)
     assert np.mean(hits) == pytest.approx(0.95, abs=0.025)
 
 
 @pytest.mark.parametrize(
-    ("right", "of", "message"),
+    ("correct", "rows", "message"),
     [
-        (0, 0, "of must be >= 1, got 0"),
-        (-1, 3, r"right must lie in \[0, 3\], got -1"),
-        (4, 3, r"right must lie in \[0, 3\], got 4"),
+        (0, 0, "rows must be >= 1, got 0"),
+        (-1, 3, r"correct must lie in \[0, 3\], got -1"),
+        (4, 3, r"correct must lie in \[0, 3\], got 4"),
     ],
 )
-def test_a_share_is_of_something(right, of, message):
+def test_a_fraction_is_of_some_rows(correct, rows, message):
     with pytest.raises(ValueError, match=message):
-        metrics.share(right, of)
+        metrics.wilson_interval(correct, rows)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -212,11 +213,11 @@ def test_calibration_by_hand():
     """Of four bins, [0.5, 0.75) is empty: 0.1 and 0.2 with one positive, 0.25 with none, 0.9 and 1 with one."""
     labels, probability = jnp.array([1, 0, 0, 1, 0]), np.array([0.1, 0.2, 0.25, 0.9, 1.0])
     found = metrics.calibration(labels, probability, bins=4)
-    np.testing.assert_allclose(found.predicted, [15, 25, 95])
-    np.testing.assert_array_equal(found.observed, [50, 0, 50])
+    np.testing.assert_allclose(found.predicted, [0.15, 0.25, 0.95])
+    np.testing.assert_array_equal(found.observed, [0.5, 0, 0.5])
     np.testing.assert_array_equal(found.rows, [2, 1, 2])
-    assert found.error == pytest.approx((2 * 35 + 1 * 25 + 2 * 45) / 5)
-    intervals = [metrics.share(right, of) for right, of in [(1, 2), (0, 1), (1, 2)]]
+    assert found.error == pytest.approx((2 * 0.35 + 1 * 0.25 + 2 * 0.45) / 5)
+    intervals = [metrics.wilson_interval(right, of) for right, of in [(1, 2), (0, 1), (1, 2)]]
     np.testing.assert_array_equal(found.low, [interval.low for interval in intervals])
     np.testing.assert_array_equal(found.high, [interval.high for interval in intervals])
 
@@ -233,7 +234,7 @@ def test_what_is_as_sure_as_right_has_no_calibration_error():
 
 def test_sure_of_what_is_never_true_is_the_largest_error():
     for probability, label in [(1.0, 0), (0.0, 1)]:
-        assert metrics.calibration(np.full(7, label), np.full(7, probability), bins=10).error == 100
+        assert metrics.calibration(np.full(7, label), np.full(7, probability), bins=10).error == 1
 
 
 @pytest.mark.parametrize("bins", [1, 7, 1000])
@@ -244,13 +245,13 @@ def test_bins_hold_all_rows_and_their_means_are_those_of_all(bins):
     found = metrics.calibration(labels, probability, bins=bins)
     assert found.rows.sum() == 300
     assert found.rows.min() > 0
-    assert found.rows @ found.predicted / 300 == pytest.approx(100 * probability.mean())
-    assert found.rows @ found.observed / 300 == pytest.approx(100 * labels.mean())
+    assert found.rows @ found.predicted / 300 == pytest.approx(probability.mean())
+    assert found.rows @ found.observed / 300 == pytest.approx(labels.mean())
     assert (np.diff(found.predicted) > 0).all()
     # With one bin, errors of both signs cancel; they never do in smaller ones.
-    assert found.error >= abs(100 * (probability - labels).mean()) - 1e-9
+    assert found.error >= abs((probability - labels).mean()) - 1e-9
     if bins == 1:
-        assert found.error == pytest.approx(abs(100 * (probability - labels).mean()))
+        assert found.error == pytest.approx(abs((probability - labels).mean()))
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -286,7 +287,7 @@ def test_the_diagonal_of_a_confusion_is_the_accuracy():
     labels, guesses = rng.integers(0, 5, (2, 300))
     found = metrics.confusion(labels, guesses, 5)
     assert found.sum() == 300
-    assert 100 * np.trace(found) / 300 == pytest.approx(metrics.accuracy(labels, guesses).value)
+    assert np.trace(found) / 300 == pytest.approx(metrics.accuracy(labels, guesses).value)
     np.testing.assert_array_equal(found.sum(axis=1), np.bincount(labels, minlength=5))
     np.testing.assert_array_equal(found.T, metrics.confusion(guesses, labels, 5))
 

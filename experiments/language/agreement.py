@@ -107,13 +107,13 @@ def measure(records: list[runs.Record]) -> None:
     )
     state = runs.fit(records, state, advance, config.steps)
     logits = evaluate.predict(model.apply, state.params, test.inputs)
-    right = 100.0 * (logits.argmax(axis=-1) == np.asarray(test.labels)[None])
+    right = 1.0 * (logits.argmax(axis=-1) == np.asarray(test.labels)[None])
     nouns = right[:, :, task.nouns]  # runs, sequences, clauses
     others = right[:, :, ~task.nouns]
     for index, record in enumerate(records):
         of_record = slice(index * config.seeds, (index + 1) * config.seeds)
         if config.model in CAUSAL:
-            _require_below(100 * task.ceiling, nouns[of_record].mean(axis=2))
+            _require_below(task.ceiling, nouns[of_record].mean(axis=2))
         score = metrics.band(nouns[of_record].mean(axis=(1, 2)))
         row = {
             "learning_rate": group[index].rate,
@@ -121,7 +121,7 @@ def measure(records: list[runs.Record]) -> None:
             "nouns": score.median,
             "low": score.low,
             "high": score.high,
-            "ceiling": 100 * task.ceiling,
+            "ceiling": task.ceiling,
             "others": float(others[of_record].mean()),
         }
         record.finish(row, by_clause=nouns[of_record].mean(axis=1))
@@ -132,7 +132,7 @@ def _require_below(ceiling: float, found) -> None:
     for right in found:
         mean, standard_error = right.mean(), right.std() / len(right) ** 0.5
         if mean > ceiling + 4 * standard_error:
-            raise ArithmeticError(f"{mean} +- {standard_error} % of the nouns right is above the ceiling {ceiling} %")
+            raise ArithmeticError(f"{mean} +- {standard_error} of the nouns right is above the ceiling {ceiling}")
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -145,11 +145,11 @@ def draw(records: list[runs.Record]) -> Figure:
         if not line:
             continue
         aside = 0.16 * (style - 1.5)  # they would hide each other
-        columns = [[record.result[name] for record in line] for name in ("nouns", "low", "high")]
+        columns = [[100 * record.result[name] for record in line] for name in ("nouns", "low", "high")]
         label = f"{LABEL[model]} ({line[0].result['parameters']:,})"
         places = [distances.index(record.config.distance) + aside for record in line]
         plot.points(left, places, *columns, label=label, style=style)
-        bands = [metrics.band(column) for column in line[-1].arrays["by_clause"].T]
+        bands = [metrics.band(100 * column) for column in line[-1].arrays["by_clause"].T]
         places = [clause + aside for clause in range(1, len(bands) + 1)]
         plot.points(right, places, *zip(*bands, strict=True), label=LABEL[model], style=style)
     known = {"label": "the most a causal tagger can reach", "linestyle": "--"}

@@ -31,10 +31,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import losses, metrics, models, plot, runs, sweep, tasks, train
-from seqjax.data import files, labelled
-from seqjax.data.labelled import Example
-from seqjax.data.text import Words
-from seqjax.tasks import Language, NaiveBayes, Sentiment
+from seqjax.data import files, read_sst2
+from seqjax.data.language import Language
+from seqjax.data.sst2 import Example
+from seqjax.data.tokenizers import Words
+from seqjax.tasks import Sentiment
+from seqjax.theory.naive_bayes import NaiveBayes
 from seqjax.types import UNK, Labelled
 
 Model = Literal["naive_bayes", "bag", "gru", "lstm", "gru_both", "lstm_both", "tcn", "transformer", "lru"]
@@ -138,8 +140,8 @@ def _as_they_are(x, *, mask=None, train=False):
 @functools.lru_cache(maxsize=1)
 def data(rows: int) -> Sentiment:
     """Sentences as SST-2 has them, those of train divided once and for all."""
-    folder = files.data_folder(None) / "sentiment" / "sst2"
-    train, test = (labelled.sst2(folder / name).rows for name in ("train.tsv", "dev.tsv"))
+    folder = files.data_folder() / "sentiment" / "sst2"
+    train, test = (read_sst2(folder / name).rows for name in ("train.tsv", "dev.tsv"))
     held_out = HELD_OUT if not rows else rows // 4
     return tasks.Sentiment.of(
         train[: rows or None], test, Words(punctuation=PUNCTUATION), held_out=held_out, seed=0, least=2
@@ -198,11 +200,13 @@ def count(task: Sentiment, records: list[runs.Record]) -> None:
     """Naive Bayes, its n-grams and smoothing chosen on validation sentences."""
 
     def judged(model, rows):
-        return 1 / (1 + np.exp([[-model(row.sentence) for row in rows]]))
+        return 1 / (1 + np.exp([[-model(split(row.sentence)) for row in rows]]))
 
+    split = task.language.tokenizer.split
+    sentences, labels = [split(row.sentence) for row in task.train], [row.label for row in task.train]
     models = [
-        NaiveBayes.of(task.train, task.language.tokenizer, words=words, smoothing=smoothing)
-        for words in (1, 2)
+        NaiveBayes.fit(sentences, labels, longest=longest, smoothing=smoothing)
+        for longest in (1, 2)
         for smoothing in (0.25, 0.5, 1.0, 2.0)
     ]
     best = max(models, key=lambda model: right(judged(model, task.validation), task.validation)[0])
@@ -211,8 +215,8 @@ def count(task: Sentiment, records: list[runs.Record]) -> None:
 
 
 def right(probability: np.ndarray, rows: list) -> np.ndarray:
-    """Percent of sentences that each run puts in the right class."""
-    return 100 * ((np.asarray(probability) > 0.5) == np.array([row.label for row in rows])[None]).mean(axis=1)
+    """Fraction of sentences that each run puts in the right class."""
+    return ((np.asarray(probability) > 0.5) == np.array([row.label for row in rows])[None]).mean(axis=1)
 
 
 def finish(record: runs.Record, task: Sentiment, size: int, validation: np.ndarray, probability: np.ndarray) -> None:
@@ -237,7 +241,7 @@ def finish(record: runs.Record, task: Sentiment, size: int, validation: np.ndarr
         "together_high": accuracy.high,
         "calibration_error": metrics.band([error(one) for one in probability]).median,
         "together_calibration_error": error(together),
-        "unknown_words": 100 * ids.count(UNK) / len(ids),
+        "unknown_words": ids.count(UNK) / len(ids),
     }
     sure = np.where(labels == 1, 1 - together, together)
     mistakes = [
@@ -265,7 +269,7 @@ def classify(records: list[runs.Record], sentence: str) -> None:
     positive = 1 / (1 + np.exp(-odds))
     name = "positive" if positive.mean() > 0.5 else "negative"
     each = ", ".join(f"{probability:.2f}" for probability in positive)
-    print(f"{record.folder.name}: {record.result['together']:.1f} % of the development sentences are right")
+    print(f"{record.folder.name}: {100 * record.result['together']:.1f} % of the development sentences are right")
     print(f"> {sentence}\n< {name}, P(positive) = {positive.mean():.2f} (seeds: {each})")
 
 
@@ -289,8 +293,9 @@ def draw(records: list[runs.Record]) -> Figure:
     counted = [record for record in models if record.config.model in ("naive_bayes", "bag")]
     for style, record in enumerate(dict.fromkeys([*counted, best])):
         found = metrics.calibration(record.arrays["labels"], record.arrays["probability"][0], bins=BINS)
-        name = f"{LABEL[record.config.model]}: calibration error {record.result['calibration_error']:.1f} %"
-        plot.curve(ax, found.predicted, found.observed, found.low, found.high, label=name, style=style)
+        name = f"{LABEL[record.config.model]}: calibration error {100 * record.result['calibration_error']:.1f} %"
+        columns = [100 * column for column in (found.predicted, found.observed, found.low, found.high)]
+        plot.curve(ax, *columns, label=name, style=style)
     plot.baseline(ax, [0, 100], [0, 100], label="as sure as right")
     ax.set(xlabel="predicted probability of positive (%)", ylabel="positive sentences (%), 95 % interval")
     ax.set(xlim=(0, 100), ylim=(0, 100), title="can probabilities be believed? (one seed; error: median of seeds)")
@@ -314,7 +319,9 @@ def accuracies(ax: Axes, records: list[runs.Record], names: list[str]) -> None:
         (0.12, 1, ("together", "together_low", "together_high"), "seeds together, 95 % interval over sentences"),
     ):
         places = [place + shift for place in range(len(records))]
-        plot.points(ax, places, *[[r.result[name] for r in records] for name in columns], label=label, style=style)
+        plot.points(
+            ax, places, *[[100 * r.result[name] for r in records] for name in columns], label=label, style=style
+        )
     ends = [-0.5, len(records) - 0.5]
     plot.baseline(ax, ends, [80, 80], label="80 %")
     ax.set_xticks(range(len(records)), names, fontsize=8)

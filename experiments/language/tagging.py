@@ -34,8 +34,8 @@ from matplotlib.figure import Figure
 from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
 from seqjax.data import files, treebank
 from seqjax.data.batching import pad
-from seqjax.data.text import Vocabulary
 from seqjax.data.treebank import UPOS
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.models import crf
 from seqjax.tasks import Speller, Tagging
 from seqjax.types import UNK, Labelled
@@ -117,7 +117,7 @@ def build(config: Config, words: int, letters: int) -> nn.Module:
 def data(sentences: int) -> Tagging:
     """UD English EWT, divided into words as it comes."""
     names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev")]
-    folder = files.data_folder(None, *names)
+    folder = files.data_folder(*names)
     train, test = (treebank.conllu(folder / name).sentences for name in names)
     if sentences:
         train, test = train[:sentences], test[:sentences]
@@ -175,9 +175,9 @@ def measure(records: list[runs.Record]) -> None:
             for n in range(config.seeds)
         ]
     )
-    right = 100.0 * (guesses == labels[None])
+    right = 1.0 * (guesses == labels[None])
     score, rare = (metrics.band(right[:, which].mean(axis=1)) for which in (mask, unseen))
-    table = 100.0 * (_most_frequent(task) == labels)
+    table = 1.0 * (_most_frequent(task) == labels)
     row = {
         "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(params)),
         "validation_error": float(np.median(state.opt_state.loss)),
@@ -189,7 +189,7 @@ def measure(records: list[runs.Record]) -> None:
         "unseen_high": rare.high,
         "table": float(table[mask].mean()),
         "table_unseen": float(table[unseen].mean()),
-        "unseen_words": 100 * float(unseen.sum() / mask.sum()),
+        "unseen_words": float(unseen.sum() / mask.sum()),
     }
     # Sentences that fit into the picture and hold a word that was never seen, the first of them.
     fits = (mask.sum(axis=1) >= 7) & (mask.sum(axis=1) <= 11) & unseen.any(axis=1)
@@ -237,7 +237,7 @@ def tag(records: list[runs.Record], sentence: str) -> None:
     model = build(record.config, len(speller.words), len(speller.letters))
     batch = Labelled(inputs, jnp.zeros(mask.shape, int), jnp.asarray(mask))
     found = guessed(model, runs.load(record.folder).params(), batch)[0]
-    print(f"{record.folder.name}: {record.result['accuracy']:.1f} % of the development words")
+    print(f"{record.folder.name}: {100 * record.result['accuracy']:.1f} % of the development words")
     for word, number, place in zip(words, inputs.ids[0], found, strict=True):
         print(f"  {UPOS[int(place)]:6}{word}{'   (no word it knows)' if number == UNK else ''}")
 
@@ -246,7 +246,7 @@ def draw(records: list[runs.Record]) -> Figure:
     """All words and unseen ones by model, what is taken for what, and some sentences."""
     figure, axes = plot.figure(2, 2, width=13.5, height=10)
     places = range(len(records))
-    words = records[0].result["unseen_words"]
+    words = 100 * records[0].result["unseen_words"]
     for ax, name, low, high, table, title in (
         (axes[0, 0], "accuracy", "low", "high", "table", "all words"),
         (
@@ -259,12 +259,12 @@ def draw(records: list[runs.Record]) -> Figure:
         ),
     ):
         for place, record in zip(places, records, strict=True):
-            columns = [[record.result[column]] for column in (name, low, high)]
+            columns = [[100 * record.result[column]] for column in (name, low, high)]
             number = get_args(Model).index(record.config.model)
             plot.points(ax, [place], *columns, label="" if place else "seeds: median and range", style=number)
-            ax.annotate(f"{record.result[name]:.1f}", (place, record.result[name]), (8, -3), textcoords="offset points")
+            ax.annotate(f"{columns[0][0]:.1f}", (place, columns[0][0]), (8, -3), textcoords="offset points")
         plot.baseline(
-            ax, [-0.5, len(records) - 0.5], [records[0].result[table]] * 2, label="most frequent tag of a word"
+            ax, [-0.5, len(records) - 0.5], [100 * records[0].result[table]] * 2, label="most frequent tag of a word"
         )
         names = [f"{LABEL[r.config.model]}\n{r.result['parameters'] / 1e6:.2f} M" for r in records]
         ax.set_xticks(places, names, fontsize=8)

@@ -36,11 +36,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
-from seqjax.data import files, prose
-from seqjax.data.text import Characters, Subwords
+from seqjax.data import files, plain_text
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import Characters, Subwords, Whitespace
 from seqjax.decode import Beams, Decoded
 from seqjax.tasks.text_generation import TextGeneration
-from seqjax.tasks.translation import Language
 from seqjax.theory import ngrams
 from seqjax.types import EOS
 
@@ -138,15 +138,17 @@ def build(config: Config, vocab: int) -> nn.Module:
 @functools.lru_cache(maxsize=1)
 def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> TextGeneration:
     """The text as ids: to learn from, to choose by, and the last 5 % of it (Penn Treebank: its validation file)."""
-    folder = files.data_folder(None) / "text"
+    folder = files.data_folder() / "text"
     if corpus == "shakespeare":
         if unit != "characters":
             raise ValueError(f"unit must be characters for shakespeare, whose lines are part of the text, got {unit}")
-        text = prose.plain(folder / "tinyshakespeare" / "input.txt")
+        text = plain_text.read(folder / "tinyshakespeare" / "input.txt")
         text = "\n".join(text.split("\n")[: lines or None])
-        return tasks.TextGeneration.of_text(prose.cut(text, held_out=len(text) // 20), Characters(), length=length)
+        return tasks.TextGeneration.of_text(
+            plain_text.split(text, held_out=len(text) // 20), Characters(), length=length
+        )
     train, public = (
-        prose.sentences(folder / "ptb" / f"ptb.{part}.txt")[: lines or None] for part in ("train", "valid")
+        plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt")[: lines or None] for part in ("train", "valid")
     )
     kept = len(train) - len(train) // 20
     match unit:
@@ -155,7 +157,7 @@ def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> TextGeneration:
         case "pieces":
             tokenizer = Subwords.train(train[:kept], size=PIECES, lower=False)
         case "words":
-            tokenizer = prose.Spaced()
+            tokenizer = Whitespace()
         case _:
             assert_never(unit)
     return tasks.TextGeneration.of_sentences(train[:kept], train[kept:], public, tokenizer, length=length)

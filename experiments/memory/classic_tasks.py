@@ -187,7 +187,7 @@ def pose(config: Config) -> Posed:
 
     match config.task:
         case "adding":
-            task = tasks.Adding(config.time)
+            task = tasks.AddingProblem(config.time)
             return Posed(task, inputs, squared, task.constant_loss())
         case "copy":
             task = tasks.CopyMemory(config.time)

@@ -151,7 +151,7 @@ class Parts(NamedTuple):
 def data(collection: Collection) -> Parts:
     """Held out are training pieces that a fixed seed draws."""
     name = f"music/{FILE[collection]}"
-    rolls = music.piano_rolls(files.data_folder(None, name) / name)
+    rolls = music.piano_rolls(files.data_folder(name) / name)
     order = np.random.default_rng(0).permutation(len(rolls.train))
     held_out = set(order[: len(order) // 9].tolist())
     train, chosen = (

@@ -144,7 +144,7 @@ def _reals(config: Config, model: nn.Module):
 
 
 def _symbols(config: Config, model: nn.Module):
-    """Symbols, said backwards; judged by the share of them, in percent, that is right where it should stand."""
+    """Symbols, said backwards; judged by the fraction of them that is right in its place."""
     task = tasks.Reversal(longest=LENGTH)
 
     def loss(params, batch, key):
@@ -153,13 +153,13 @@ def _symbols(config: Config, model: nn.Module):
         return losses.cross_entropy(logits, batch.target, batch.target_mask), {}
 
     def judge(params, key):
-        """For each run and sequence, the percentage in the column of the sequence's length, NaN in the others."""
+        """For each run and sequence, the fraction in the column of the sequence's length, NaN in the others."""
         batch = task.held_out(key, TEST_SEQUENCES)
         mask = np.asarray(batch.target_mask)
         right = (evaluate.written(model, params, batch) == batch.target[None]) & mask[None]
         right = right.sum(axis=2) / mask.sum(axis=1)[None]
         own = mask.sum(axis=1)[:, None] - 1 == np.array(LENGTHS)[None]
-        return np.where(own[None], 100 * right[..., None], np.nan)
+        return np.where(own[None], right[..., None], np.nan)
 
     batch = task.sample(jax.random.key(0), 1)
     return lambda key: model.init(key, batch.source, batch.target), loss, task.sample, judge
@@ -192,7 +192,7 @@ def draw(records: list[runs.Record]) -> Figure:
     symbols = [record for record in records if record.config.values == "symbols"]
     for number, record in enumerate(symbols):
         found = record.arrays["by_length"]
-        bands = [metrics.band(column) for column in found.T]
+        bands = [metrics.band(100 * column) for column in found.T]
         label = f"{LABEL[record.config.model]}, N = {record.config.width}"
         plot.curve(right, LENGTHS, *zip(*bands, strict=True), label=label, style=number + 2)
     right.set(xlabel="symbols of the sequence", ylabel="symbols right (%)", ylim=(0, 102))

@@ -134,7 +134,7 @@ def measure(records: list[runs.Record]) -> None:
     shown = look(task, model, params, test)
     for index, record in enumerate(records):
         runs_of = slice(index * config.seeds, (index + 1) * config.seeds)
-        score = metrics.band(100 * exact[runs_of].mean(axis=1))
+        score = metrics.band(exact[runs_of].mean(axis=1))
         row = {
             "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
@@ -146,7 +146,7 @@ def measure(records: list[runs.Record]) -> None:
             [task.read_source(test.source[n]), task.read_target(test.target[n]), task.read_target(said[runs_of][0][n])]
             for n in range(EXAMPLES)
         ]
-        record.finish(row, by_length=100 * by_length[runs_of], examples=np.array(examples), **shown)
+        record.finish(row, by_length=by_length[runs_of], examples=np.array(examples), **shown)
 
 
 def look(task: Creature, model: nn.Module, params: Any, test: Seq2SeqBatch) -> dict[str, np.ndarray]:
@@ -182,7 +182,7 @@ def translate(records: list[runs.Record], sentence: str) -> None:
     for record in records:
         params = jax.tree.map(lambda leaf: leaf[None], runs.load(record.folder).params())
         said = task.read_target(evaluate.written(build(record.config), params, batch)[0, 0])
-        print(f"< {said}   ({record.folder.name}: {record.result['exact']:.1f} % exact)")
+        print(f"< {said}   ({record.folder.name}: {100 * record.result['exact']:.1f} % exact)")
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -195,8 +195,8 @@ def draw(records: list[runs.Record]) -> Figure:
     places = range(len(LENGTHS))
     for style, model in enumerate(get_args(Model)):
         for record in (record for record in best if record.config.model == model):
-            bands = [metrics.band(column) for column in record.arrays["by_length"].T]
-            name = f"{LABEL[model]} ({record.result['parameters']:,}): {record.result['exact']:.1f} % of all"
+            bands = [metrics.band(100 * column) for column in record.arrays["by_length"].T]
+            name = f"{LABEL[model]} ({record.result['parameters']:,}): {100 * record.result['exact']:.1f} % of all"
             plot.curve(ax, places, *zip(*bands, strict=True), label=name, style=style)
     ax.set(xlabel="tokens read", ylabel="unseen sentences translated exactly (%)", ylim=(-2, 102))
     ax.set_xticks(places, [f"{low}-{high}" for low, high in LENGTHS])
@@ -208,7 +208,7 @@ def draw(records: list[runs.Record]) -> Figure:
         line = sorted((r for r in looking if r.config.steps == steps), key=lambda r: r.config.teacher_forcing)
         if len(line) > 1:
             ratios = [record.config.teacher_forcing for record in line]
-            columns = [[record.result[name] for record in line] for name in ("exact", "low", "high")]
+            columns = [[100 * record.result[name] for record in line] for name in ("exact", "low", "high")]
             plot.curve(ax, ratios, *columns, label=f"{LABEL['attention']}, {steps:,} steps", style=style)
             plot.legend(ax, loc="upper left")
     ax.set(xlabel="teacher forcing: share of true tokens read back in training", ylim=(-2, 102))

@@ -80,7 +80,7 @@ def build(config: Config) -> nn.Module:
             decoder = models.TransformerDecoder(108, heads=4, layers=2, expansion=2)
         case _:
             assert_never(config.model)
-    characters = len(tasks.Addition(config.digits).vocabulary)
+    characters = len(tasks.DigitSums(config.digits).vocabulary)
     return models.EncoderDecoder(encoder, decoder, characters, characters, embedding=32)
 
 
@@ -88,7 +88,7 @@ def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program, and every batch is a fresh one."""
     group = [record.config for record in records]
     config = group[0]
-    task, model = tasks.Addition(config.digits), build(config)
+    task, model = tasks.DigitSums(config.digits), build(config)
 
     def loss(params, batch, key):
         masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}
@@ -121,7 +121,7 @@ def measure(records: list[runs.Record]) -> None:
     by_carries = [exact[:, carried == count].mean(axis=1) for count in range(config.digits + 1)]
     for index, record in enumerate(records):
         runs_of = slice(index * config.seeds, (index + 1) * config.seeds)
-        score = metrics.band(100 * exact[runs_of].mean(axis=1))
+        score = metrics.band(exact[runs_of].mean(axis=1))
         row = {
             "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
@@ -129,7 +129,7 @@ def measure(records: list[runs.Record]) -> None:
             "low": score.low,
             "high": score.high,
         }
-        record.finish(row, by_carries=100 * np.stack(by_carries, axis=1)[runs_of])
+        record.finish(row, by_carries=np.stack(by_carries, axis=1)[runs_of])
 
 
 def carries(first: int, second: int) -> int:
@@ -150,8 +150,8 @@ def draw(records: list[runs.Record]) -> Figure:
                 bands = [metrics.band([100 * row["accuracy"] for row in history if row["step"] == n]) for n in steps]
                 name = f"{LABEL[model]} ({record.result['parameters']:,})"
                 plot.curve(ax, steps, *zip(*bands, strict=True), label=name, style=style, markers=False)
-                bands = [metrics.band(column) for column in record.arrays["by_carries"].T]
-                name = f"{LABEL[model]}: {record.result['exact']:.2f} % of all"
+                bands = [metrics.band(100 * column) for column in record.arrays["by_carries"].T]
+                name = f"{LABEL[model]}: {100 * record.result['exact']:.2f} % of all"
                 plot.curve(by_carries, range(len(bands)), *zip(*bands, strict=True), label=name, style=style)
         if digits == 3:
             steps, accuracy = PEER

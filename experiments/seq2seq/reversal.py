@@ -122,7 +122,7 @@ def measure(records: list[runs.Record]) -> None:
     looked: Any = model.apply(params, example.source, example.target, method="align")
     for index, record in enumerate(records):
         runs_of = slice(index * config.seeds, (index + 1) * config.seeds)
-        score = metrics.band(100 * exact[runs_of])
+        score = metrics.band(exact[runs_of])
         row = {
             "learning_rate": group[index].rate,
             "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
@@ -136,7 +136,7 @@ def measure(records: list[runs.Record]) -> None:
             "read": np.array(tokens[0]),
             "written": np.array(tokens[1]),
         }
-        record.finish(row, by_length=100 * by_length[runs_of], **shown)
+        record.finish(row, by_length=by_length[runs_of], **shown)
 
 
 def _of_length(task, key, length: int, longest: int) -> Seq2SeqBatch:
@@ -156,7 +156,7 @@ def draw(records: list[runs.Record]) -> Figure:
             found, longest = record.arrays["by_length"], record.config.longest
             name = f"{LABEL[model]} ({record.result['parameters']:,})"
             lengths = range(1, found.shape[1] + 1)
-            bands = [metrics.band(column) for column in found.T]
+            bands = [metrics.band(100 * column) for column in found.T]
             plot.curve(ax, lengths, *zip(*bands, strict=True), label=name, style=style)
             ax.axvline(longest, color="0.4", linewidth=0.9, linestyle=":")
     ax.set(xlabel="symbols (trained up to the dotted line)", ylabel="sequences reversed exactly (%)", ylim=(-2, 102))
@@ -214,7 +214,7 @@ def seed_replica(records: list[runs.Record]) -> None:
     print(f"  right: {right(params)} of 5, the very ones it was trained on")
     print("unseen sequences need more than five to learn from: python experiments/seq2seq/reversal.py")
     for record in records:
-        print(f"  {LABEL[record.config.model]}: {record.result['exact']:.1f} % exact")
+        print(f"  {LABEL[record.config.model]}: {100 * record.result['exact']:.1f} % exact")
 
 
 if __name__ == "__main__":

@@ -36,8 +36,9 @@ from matplotlib.figure import Figure
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
 from seqjax.data import corpora, files
-from seqjax.data.text import MARK, MarkedWords, Words
-from seqjax.tasks.translation import Language, Translation
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import MARK, MarkedWords, Words
+from seqjax.tasks.translation import Translation
 from seqjax.types import SOS, UNK
 
 Model = Literal["lstm", "attention", "transformer"]
@@ -125,7 +126,7 @@ def build(config: Config, source_vocab: int, target_vocab: int) -> nn.Module:
 @functools.lru_cache(maxsize=1)
 def data(corpus: Corpus, words: int, pairs: int) -> Translation:
     """Pairs of at most `words` tokens a side, split so that no sentence is in two parts."""
-    folder = files.data_folder(None) / "translation"
+    folder = files.data_folder() / "translation"
     tokenizer = Words(punctuation="") if corpus == "spa-eng" else MarkedWords()
 
     def prepared(pairs):

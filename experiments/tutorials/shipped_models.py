@@ -34,7 +34,7 @@ from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
 from seqjax.data import Epochs
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.explore import trained
 from seqjax.runs.folder import write_json
 from seqjax.tasks import Lorenz96, Shift

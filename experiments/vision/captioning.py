@@ -128,7 +128,7 @@ def measure(records: list[runs.Record]) -> None:
     result = {
         "learning_rate": config.rate,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "judged_true": 100 * verdicts[:, 1].mean(),
+        "judged_true": verdicts[:, 1].mean(),
         "complete": scores.exact.value,
         "low": scores.exact.low,
         "high": scores.exact.high,
@@ -205,9 +205,9 @@ def draw(records: list[runs.Record]) -> Figure:
     names = []
     for place, record in enumerate(records):
         row = record.result
-        plot.points(ax, [place], [row["complete"]], [row["low"]], [row["high"]], label="", style=0)
+        plot.points(ax, [place], *[[100 * row[name]] for name in ("complete", "low", "high")], label="", style=0)
         names.append(
-            f"{LABEL[record.config.model]}\n{row['complete']:.1f} %, BLEU {row['bleu']:.1f}"
+            f"{LABEL[record.config.model]}\n{100 * row['complete']:.1f} %, BLEU {row['bleu']:.1f}"
             f"\n{row['parameters']:,} parameters"
         )
     ax.set_xticks(range(len(names)), names, fontsize=9)

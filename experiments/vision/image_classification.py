@@ -103,11 +103,11 @@ def load(data: Data) -> ImageClassification | Shapes:
     """The data set with its rows set aside; shapes are drawn as they are needed."""
     match data:
         case "mnist":
-            read = images.mnist(files.data_folder(None) / "images" / "mnist")
+            read = images.mnist(files.data_folder() / "images" / "mnist")
         case "fashion":
-            read = images.mnist(files.data_folder(None) / "images" / "fashion-mnist", images.CLOTHES)
+            read = images.mnist(files.data_folder() / "images" / "fashion-mnist", images.CLOTHES)
         case "cifar":
-            read = images.cifar(files.data_folder(None) / "images" / "cifar-10-jpg" / "CIFAR-10-images-train.tar.gz")
+            read = images.cifar(files.data_folder() / "images" / "cifar-10-jpg" / "CIFAR-10-images-train.tar.gz")
         case "shapes":
             return tasks.Shapes()
         case _:
@@ -161,7 +161,7 @@ def measure(records: list[runs.Record]) -> None:
             params = jax.tree.map(lambda leaf: leaf[run], state.params)  # noqa: B023
             held_out = evaluate.in_chunks(functools.partial(guess, params), np.asarray(validation.inputs))
             probability = evaluate.in_chunks(functools.partial(guess, params), np.asarray(test.inputs))
-            correct = 100 * float(np.mean(held_out.argmax(axis=1) == validation.labels))
+            correct = float(np.mean(held_out.argmax(axis=1) == validation.labels))
             scored.append((metrics.accuracy(test.labels, probability.argmax(axis=1)), correct, probability))
         scored.sort(key=lambda score: score[0].value)
         accuracy, validated, probability = scored[len(scored) // 2]
@@ -207,11 +207,13 @@ def errors(ax: Axes, records: list[runs.Record]) -> None:
     names = []
     for place, record in enumerate(sorted(records, key=lambda record: record.result["accuracy"])):
         config, result = record.config, record.result
-        columns = [[100 - result[column]] for column in ("accuracy", "high", "low")]
+        columns = [[100 - 100 * result[column]] for column in ("accuracy", "high", "low")]
         plot.points(ax, [place], *columns, label="", style=get_args(Model).index(config.model))
-        range_ = f"\nseeds {result['worst_seed']:.2f} to {result['best_seed']:.2f}" if config.seeds > 1 else ""
+        range_ = (
+            f"\nseeds {100 * result['worst_seed']:.2f} to {100 * result['best_seed']:.2f}" if config.seeds > 1 else ""
+        )
         ax.annotate(
-            f"{result['accuracy']:.2f} %{range_}", (place, columns[0][0]), (8, 0), "data", "offset points", fontsize=8,
+            f"{100 * result['accuracy']:.2f} %{range_}", (place, columns[0][0]), (8, 0), "data", "offset points", fontsize=8,
             va="center",
         )  # fmt: skip
         plain = ",\nimages as they are" if config.model != "linear" and not config.augment else ""

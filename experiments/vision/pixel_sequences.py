@@ -110,7 +110,7 @@ def build(config: Config) -> nn.Module:
 @functools.lru_cache(maxsize=1)
 def load(side: int) -> ImageClassification:
     """MNIST's training files, averaged down to `side` x `side` pixels, with rows set aside."""
-    read = images.mnist(files.data_folder(None) / "images" / "mnist")
+    read = images.mnist(files.data_folder() / "images" / "mnist")
     block = read.pixels.shape[1] // side
     blocks = read.pixels[:, : side * block, : side * block].reshape(-1, side, block, side, block, 1)
     pixels = np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
@@ -182,13 +182,13 @@ def draw(records: list[runs.Record]) -> Figure:
     for style, order in enumerate(get_args(Order)):
         mine = [record for record in records if record.config.order == order and record.config.model in models]
         places = [models.index(record.config.model) + 0.2 * (style - 0.5) for record in mine]
-        columns = [[record.result[name] for record in mine] for name in ("accuracy", "low", "high")]
+        columns = [[100 * record.result[name] for record in mine] for name in ("accuracy", "low", "high")]
         if mine:
             plot.points(ax, places, *columns, label=order, style=style)
     edges = [-0.5, len(models) - 0.5]
     for record in records:
         if record.config.model == "linear":
-            score = record.result["accuracy"]
+            score = 100 * record.result["accuracy"]
             plot.baseline(ax, edges, [score] * 2, label=f"linear, all pixels at once ({score:.1f} %)")
     ax.plot(edges, [CHANCE] * 2, color="0.5", linewidth=0.9, linestyle=":", label="chance")
     names = [

@@ -32,8 +32,9 @@ from flax import linen as nn
 from matplotlib.figure import Figure
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, train
-from seqjax.data import Mixture, captions, files
+from seqjax.data import Mixture, files
 from seqjax.data.images import split
+from seqjax.data.shapeworld import png, read_shapeworld
 from seqjax.tasks import Captioning, worlds
 from seqjax.tasks.captioning import LENGTH
 from seqjax.types import PAD, SOS, UNK
@@ -93,7 +94,7 @@ class Part(NamedTuple):
 
 def data() -> tuple[Part, Part, Part]:
     """For training, validation and test."""
-    read = captions.shapeworld(files.data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(files.data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
     said = [
         dict(zip(given, agrees, strict=True))
         for given, agrees in zip(read.captions, read.agreement.tolist(), strict=True)
@@ -169,7 +170,7 @@ def measure(records: list[runs.Record]) -> None:
         return test.said[place].get(text, judged)
 
     right = [is_true(text, place) for place, text in enumerate(texts)]
-    true = metrics.share(sum(right), len(right))
+    true = metrics.wilson_interval(sum(right), len(right))
     agrees = [
         worlds.holds(worlds.parse(caption), seen[place]) == label  # pyright: ignore[reportArgumentType]
         for place, given in enumerate(test.known)
@@ -182,10 +183,10 @@ def measure(records: list[runs.Record]) -> None:
         "low": true.low,
         "high": true.high,
         # What is true by chance of pictures so full.
-        "true_elsewhere": 100 * np.mean([is_true(text, place - 1) for place, text in enumerate(texts)]),
+        "true_elsewhere": np.mean([is_true(text, place - 1) for place, text in enumerate(texts)]),
         "by_file": sum(text in given for text, given in zip(texts, test.said, strict=True)),
         "distinct": len(set(texts)),
-        "judge_agrees": 100 * np.mean(agrees),
+        "judge_agrees": np.mean(agrees),
         **offered(model, params, test),
         "bleu": metrics.translation(*map(list, zip(*references, strict=True)), resamples=1).bleu.value,
     }
@@ -210,26 +211,26 @@ def offered(model: nn.Module, params: Any, test: Part) -> dict[str, float]:
 
     scores = evaluate.in_chunks(likely, (test.images[asked.image], asked.target), batch_size=64)
     each = [asked.image == image for image in np.unique(asked.image)]
-    picked = metrics.share(sum(bool(agrees[own][scores[own].argmax()]) for own in each), len(each))
+    picked = metrics.wilson_interval(sum(bool(agrees[own][scores[own].argmax()]) for own in each), len(each))
     return {
         "picked_true": picked.value,
         "picked_low": picked.low,
         "picked_high": picked.high,
-        "picked_by_chance": 100 * float(np.mean([agrees[own].mean() for own in each])),
+        "picked_by_chance": float(np.mean([agrees[own].mean() for own in each])),
     }
 
 
 def caption(records: list[runs.Record], path: str) -> None:
     """What the finished models say of a PNG of 100 x 100 pixels."""
     try:
-        image = captions.png(pathlib.Path(path).read_bytes())
+        image = png(pathlib.Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     model = build(len(worlds.WORDS))
     for record in records:
         said = writing(model)(runs.load(record.folder).params(), image[None])
         text = " ".join(worlds.WORDS.decode(np.asarray(said)[0]))
-        print(f"{text}   ({record.folder.name}: {record.result['judged_true']:.1f} % true)")
+        print(f"{text}   ({record.folder.name}: {100 * record.result['judged_true']:.1f} % true)")
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -253,9 +254,9 @@ def draw(records: list[runs.Record]) -> Figure:
             "the likeliest of the captions given",
         ),
     ):
-        values = [[row[name] for row in rows] for name in columns]
+        values = [[100 * row[name] for row in rows] for name in columns]
         plot.points(ax, places, *values, label="95 % interval", style=style)
-        plot.levels(ax, places, [row[chance] for row in rows], label=label, linestyle="--")
+        plot.levels(ax, places, [100 * row[chance] for row in rows], label=label, linestyle="--")
         ax.set_xticks(places, names)
         ax.set(ylabel="true of test images (%)", title=title, ylim=(0, 104), xlim=(-0.5, len(records) - 0.5))
         plot.legend(ax, loc="lower left")

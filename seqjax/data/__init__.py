@@ -1,21 +1,23 @@
-"""What goes in: signals whose statistics are known exactly, text as token ids, and strict readers of public files."""
+"""What goes in: random inputs of known statistics, text as token ids, batches, and strict readers of public files."""
 
 from seqjax.data.batching import Buckets, Epochs, Mixture
-from seqjax.data.captions import ShapeWorld, shapeworld
+from seqjax.data.coco import CocoCaptions, read_coco
 from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
+from seqjax.data.gaussian_process import GaussianProcess, Signal, WhiteNoise
 from seqjax.data.images import Images, cifar, mnist
-from seqjax.data.labelled import Example, Examples, sst2
+from seqjax.data.language import Language
 from seqjax.data.music import Rolls, piano_rolls
-from seqjax.data.photographs import Photographs, coco, flickr8k, image_features
-from seqjax.data.prose import Spaced
-from seqjax.data.signals import GaussianProcess, Signal, WhiteNoise
-from seqjax.data.text import Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
+from seqjax.data.shapeworld import ShapeWorld, read_shapeworld
+from seqjax.data.sst2 import Example, Examples, read_sst2
+from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Tokenizer, Whitespace, Words
 from seqjax.data.treebank import Sentence, Treebank, conllu
+from seqjax.data.vocabulary import Vocabulary
 
 __all__ = [
     "Buckets",
     "Characters",
+    "CocoCaptions",
     "Corpus",
     "DataError",
     "Epochs",
@@ -23,31 +25,29 @@ __all__ = [
     "Examples",
     "GaussianProcess",
     "Images",
+    "Language",
     "MarkedWords",
     "Mixture",
     "Pair",
-    "Photographs",
     "Rolls",
     "Sentence",
     "ShapeWorld",
     "Signal",
-    "Spaced",
     "Subwords",
     "Tokenizer",
     "Treebank",
     "Vocabulary",
     "WhiteNoise",
+    "Whitespace",
     "Words",
     "cifar",
-    "coco",
     "conllu",
     "data_folder",
-    "flickr8k",
-    "image_features",
     "mnist",
     "multi30k",
     "piano_rolls",
-    "shapeworld",
-    "sst2",
+    "read_coco",
+    "read_shapeworld",
+    "read_sst2",
     "tatoeba",
 ]

@@ -15,7 +15,7 @@ from seqjax.types import EOS, PAD, UNK, Batches, Seq2SeqBatch
 
 
 def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch_size: int) -> Int[Array, " batch"]:
-    """The rows of batch `step`: every epoch is a fresh permutation of all rows; what does not fill a batch is left out.
+    """The rows of batch `step`: every epoch is a fresh permutation of all rows; an incomplete batch is left out.
 
     Raises:
         ValueError: batch_size does not lie in [1, rows].
@@ -30,7 +30,7 @@ def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch
 def pad(
     rows: Sequence[Sequence[int]], length: int | None = None
 ) -> tuple[Int32[np.ndarray, "rows time"], Bool[np.ndarray, "rows time"]]:
-    """Rows of one length, PAD behind the shorter ones, and which steps are real.
+    """Pad rows on the right to one length; returns ids and mask.
 
     Args:
         length: of the result; None: that of the longest row.
@@ -50,7 +50,7 @@ def pad(
 
 
 def close_up(tokens: Int[Array, "batch time"]) -> Int[Array, "batch time"]:
-    """Move the PADs of each row behind all that is real, which keeps its order: 0 7 0 5 2 -> 7 5 2 0 0."""
+    """Move the PADs of each row to its end, the order of the others unchanged: 0 7 0 5 2 -> 7 5 2 0 0."""
     return jnp.take_along_axis(tokens, jnp.argsort(tokens == PAD, axis=1, stable=True), axis=1)
 
 
@@ -63,14 +63,14 @@ def pairs(
     source_length: int | None = None,
     target_length: int | None = None,
 ) -> Seq2SeqBatch:
-    """Token sequences as one batch; EOS is put behind each of them, on both sides.
+    """Token sequences as one batch; EOS is appended to each source and target.
 
     Args:
         source_vocab: ids lie below it.
         source_length: steps of the result, EOS included; None: as the longest source needs.
 
     Raises:
-        ValueError: as many sources as targets are needed, of ids in [UNK, vocab), not longer than asked for.
+        ValueError: the numbers of sources and targets differ, an id is not in [UNK, vocab), or a sequence is too long.
     """
     if len(sources) != len(targets):
         raise ValueError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
@@ -106,12 +106,14 @@ class Epochs:
 
     def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
         """The rows of batch `step`."""
-        rows_key, augment_key = (key, None) if self.augment is None else jax.random.split(key)
-        chosen = epoch_rows(rows_key, step, _rows(self.rows), self.batch_size)
-        batch = jax.tree.map(lambda array: jnp.asarray(array)[chosen], self.rows)
         if self.augment is None:
-            return batch
-        return self.augment(jax.random.fold_in(augment_key, step), batch)
+            return self._rows_of(key, step)
+        rows_key, augment_key = jax.random.split(key)
+        return self.augment(jax.random.fold_in(augment_key, step), self._rows_of(rows_key, step))
+
+    def _rows_of(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+        chosen = epoch_rows(key, step, _rows(self.rows), self.batch_size)
+        return jax.tree.map(lambda array: jnp.asarray(array)[chosen], self.rows)
 
 
 @jax.tree_util.register_dataclass
@@ -137,7 +139,7 @@ class Buckets:
     """Sequences of many lengths in few static shapes, so that padding is short and compilations are few.
 
     Each epoch takes the batches of all buckets in a fresh order, and the rows of each bucket in a fresh order; every
-    row comes once, but for those that do not fill a batch of their bucket, which are left out of that epoch. Batch
+    row comes once, except those that do not fill a batch of their bucket. Batch
     `step` is `samples[choose(key, step)](key, step)`: a pure function of key and step, also inside jit, where
     `jax.lax.switch` chooses the sample.
 
@@ -189,7 +191,7 @@ class Buckets:
 
     @property
     def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""] | int], Any], ...]:
-        """For each bucket, `(key, step) -> batch`; what it gives for a step of another bucket means nothing."""
+        """For each bucket, `(key, step) -> batch`, valid for the steps for which `choose` returns that bucket."""
         return tuple(partial(self._sample, number) for number in range(len(self.parts)))
 
     def choose(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Int[Array, ""]:
@@ -251,7 +253,7 @@ def _rows(part: Any) -> int:
 def _check_ids(name: str, rows: Sequence[Sequence[int]], vocab: int) -> None:
     for place, row in enumerate(rows):
         for number in row:
-            # PAD, SOS and EOS are put there by this file alone; within a sentence they would end or empty it.
+            # PAD, SOS and EOS are added here; within a sentence they would end or mask it.
             if not UNK <= number < vocab:
                 raise ValueError(f"ids of {name} must lie in [{UNK}, {vocab}), got {number} in row {place}")
 
@@ -294,12 +296,12 @@ ROUNDS = 12
 
 
 def _shuffled(key: Key[Array, ""], places: Int[Array, " batch"], rows: int) -> Int[Array, " batch"]:
-    """What a permutation of `rows` that depends on the key has at these places, without making the rest of it.
+    """The entries at these places of a random permutation of `rows`, without computing the rest of it.
 
     A sort of a hundred thousand rows at every step would cost more than the step. A generalised Feistel cipher: a
-    place is a point of a rectangle that is a little larger than `rows`; each round moves one coordinate by a hash of
-    the other, which can be undone, so no two places meet; who lands outside goes on until inside (Black & Rogaway
-    2002, "Ciphers with arbitrary finite domains", section 5).
+    place is a point of a rectangle a little larger than `rows`; each round shifts one coordinate by a hash of the
+    other, which is invertible, so no two places coincide; points outside are enciphered again until inside
+    (Black & Rogaway 2002, "Ciphers with arbitrary finite domains", section 5).
     """
     height = math.isqrt(rows - 1) + 1
     width = -(-rows // height)

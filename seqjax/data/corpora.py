@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqjax.data.files import DataError, excerpt, filled, gunzipped, read_lines, unzipped
-from seqjax.data.text import Tokenizer
+from seqjax.data.tokenizers import Tokenizer
 
 
 class Pair(NamedTuple):
@@ -114,7 +114,7 @@ def references(pairs: Iterable[Pair]) -> dict[str, list[str]]:
 
 
 def without(pairs: Sequence[Pair], sources: Collection[str]) -> list[Pair]:
-    """The pairs that share no sentence with a translation of `sources`: to train a model that is asked for those."""
+    """The pairs that share no sentence with a translation of `sources`: for a model that is tested on those."""
     targets = {pair.target for pair in pairs if pair.source in sources}
     return [pair for pair in pairs if pair.target not in targets]
 
@@ -134,7 +134,7 @@ def split(pairs: Sequence[Pair], *, held_out: int, seed: int) -> Split:
         raise ValueError(f"held_out must be >= 1, got {held_out}")
     groups = _groups(pairs)
     size = Counter(groups)
-    # The smallest pair speaks for its group: the first hash, say, would let large groups come first.
+    # The smallest pair represents its group: the smallest hash would let large groups come first.
     speaker: dict[int, Pair] = {}
     for group, pair in zip(groups, pairs, strict=True):
         speaker[group] = min(pair, speaker.get(group, pair))

@@ -52,7 +52,7 @@ SOURCES = {
 def fetch(urls: Sequence[str], path: Path, sha256: str) -> None:
     """Download a file from the first address that has it; what arrives under `path` is whole, or nothing does.
 
-    A file that is there already and has this hash is left alone, and nothing is asked of the network.
+    A file that is there already and has this hash is left alone, without any network access.
 
     Raises:
         OSError: no address gave this content, and where the file may be put by hand; or the disk refused it.
@@ -131,8 +131,8 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int) -> None:
         raise
     except _DAMAGE as error:
         # Python's zipfile may seek to before the file's begin, where a damaged directory points: EINVAL.
-        told = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
-        if told and not isinstance(error, _CLASHES):
+        known = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+        if known and not isinstance(error, _CLASHES):
             raise  # the disk's fault
         raise DataError([f"{archive}: expected a whole zip or tar, found {error or type(error).__name__}"]) from None
     finally:

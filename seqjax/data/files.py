@@ -21,31 +21,30 @@ class DataError(ValueError):
         super().__init__("\n".join([*faults[:SHOWN], *more]))
 
 
-def data_folder(given: Path | None, *expected: str) -> Path:
-    """The folder of the data sets: the one given, or else the one that the environment's SEQJAX_DATA names.
+def data_folder(*expected: str) -> Path:
+    """The folder of the data sets, which the environment variable SEQJAX_DATA names.
 
     Args:
         expected: files that must be there, relative to the folder.
 
     Raises:
-        FileNotFoundError: neither names a folder, or a file is missing; says what to set and what to put where.
+        FileNotFoundError: SEQJAX_DATA names no folder, or a file is missing; says what to set or where to put the file.
     """
-    named = os.environ.get("SEQJAX_DATA")
     files = ", ".join(expected) or "the data sets"
-    if given is None and not named:
-        raise FileNotFoundError(f"no data folder: pass --data PATH or set SEQJAX_DATA to the folder that holds {files}")
-    folder = Path(named or "") if given is None else given
-    origin = "SEQJAX_DATA" if given is None else "--data"
+    named = os.environ.get("SEQJAX_DATA")
+    if not named:
+        raise FileNotFoundError(f"no data folder: set SEQJAX_DATA to the folder that holds {files}")
+    folder = Path(named)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{origin} must name the folder that holds {files}, got {folder}, which is none")
+        raise FileNotFoundError(f"SEQJAX_DATA must name the folder that holds {files}, got {folder}, which is none")
     for name in expected:
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{origin} names {folder}, which lacks {name}: put it at {folder / name}")
+            raise FileNotFoundError(f"SEQJAX_DATA names {folder}, which lacks {name}: put it at {folder / name}")
     return folder
 
 
 def read_lines(where: str, content: bytes, faults: list[str]) -> list[str | None]:
-    """All lines, also the empty one behind the last line end; None, and a fault, where a line is no UTF-8."""
+    """All lines, including the empty one after the last line end; None, and a fault, where a line is not UTF-8."""
     # Not `splitlines`: it also cuts at characters that are part of a sentence.
     lines: list[str | None] = []
     offset = 0

@@ -39,7 +39,7 @@ class Images(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Which rows are for training, for every choice, and for the reported number; in order, and no row twice."""
+    """Rows of the training, validation and test parts, each in increasing order; no row is in two parts."""
 
     train: Int[np.ndarray, " train_rows"]
     validation: Int[np.ndarray, " validation_rows"]
@@ -172,7 +172,7 @@ def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.nd
     """Set rows aside for validation and test; which ones depends on the numbers given alone, not on the machine.
 
     Args:
-        labels: where given, each class has its share of each part, to within a row or two.
+        labels: if given, each class has the same fraction in each part, to within a row or two.
 
     Raises:
         ValueError: a part would be empty.
@@ -197,7 +197,7 @@ def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.nd
 def crop(
     key: Key[Array, ""], images: Float[Array, "batch height width channels"], padding: int
 ) -> Float[Array, "batch height width channels"]:
-    """Each image moved by up to `padding` pixels along both axes, and mirrored at its edges where it was not."""
+    """Move each image by up to `padding` random pixels along both axes; the gap is filled by reflection."""
     batch, height, width, channels = images.shape
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
     corners = jax.random.randint(key, (batch, 2), 0, 2 * padding + 1)
@@ -211,6 +211,6 @@ def crop(
 def flip(
     key: Key[Array, ""], images: Float[Array, "batch height width channels"]
 ) -> Float[Array, "batch height width channels"]:
-    """Half of the images, by chance, with left and right exchanged."""
+    """Exchange left and right in a random half of the images."""
     flipped = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
     return jnp.where(flipped, images[:, :, ::-1], images)

@@ -1,7 +1,7 @@
 """MATLAB's MAT-files: a strict reader of their arrays of numbers and of cells.
 
-Level 5, as MATLAB writes it up to version 7; the source is "MAT-File Format" (The MathWorks, R2014a), chapter 1: behind
-a header of 128 bytes stand data elements, a tag with type and size and then so many bytes, filled up to whole 8.
+Level 5, as MATLAB writes it up to version 7; the source is "MAT-File Format" (The MathWorks, R2014a), chapter 1: a
+header of 128 bytes, then data elements, each a tag with type and size followed by so many bytes, padded to whole 8.
 """
 
 import math
@@ -72,11 +72,11 @@ def read(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
 
 @dataclass
 class _Data:
-    """A stretch of bytes, of which what stands before `place` is read.
+    """A range of bytes, read up to `place`.
 
     Attributes:
         content: the file, or what one of its elements inflates to.
-        base: how places in `content` are told: "", or that element's place and a plus.
+        base: prefix of places in error texts: "", or that element's place and a plus.
         start: of the element whose data it is: the place of its tag.
         kind: the type of that element.
     """
@@ -94,7 +94,7 @@ class _Data:
         return DataError([f"{self.path}: byte {self.base}{place}: expected {expected}, found {found}"])
 
     def element(self, what: str, *kinds: int) -> "_Data":
-        """The data of the next element, which must be of one of these types; reading goes on behind it."""
+        """The data of the next element, which must be of one of these types; reading continues after it."""
         start, body, end = self.place, self.place + 8, self.end
         if body > end:
             raise self.fault(start, f"8 bytes, the tag of {what}", f"the end at byte {self.base}{end}")
@@ -131,7 +131,7 @@ class _Data:
         if len(content) > most:
             raise self.fault(self.start, f"data that inflate to {most} bytes at most", "more")
         if not stream.eof or stream.unused_data:
-            found = f"{len(stream.unused_data)} bytes behind it" if stream.eof else "a part of it"
+            found = f"{len(stream.unused_data)} bytes after it" if stream.eof else "a part of it"
             raise self.fault(self.start, "whole zlib data", found)
         return replace(self, content=memoryview(content), place=0, end=len(content), base=f"{self.start}+")
 
@@ -180,7 +180,7 @@ def _head(matrix: _Data) -> _Head:
 
 
 def _array(matrix: _Data, head: _Head, name: str, depth: int = 0) -> np.ndarray:
-    """The rest of a matrix, behind its head; `name` is that of the variable, for cells have none."""
+    """The rest of a matrix, after its head; `name` is that of the variable, for cells have none."""
     if head.kind == CELL:
         found = _cells(matrix, head.shape, name, depth)
     elif head.kind in NUMBERS and not head.flags & COMPLEX:

@@ -66,7 +66,7 @@ def conllu(path: Path, *, skip_bad: bool = False) -> Treebank:
         columns = (line or "").split("\t")
         if NO_WORD.fullmatch(columns[0]):
             continue
-        # After a wrong id, count on from it where it is one: a gap is one fault, not one for each line behind it.
+        # After a wrong id, count on from it where it is one: a gap is one fault, not one for each line after it.
         expected = 1 + (int(columns[0]) if re.fullmatch(r"[0-9]{1,9}", columns[0]) else expected)
         if not bad:
             words.append(columns[1])

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 from seqjax import decode, plot
 from seqjax.data.batching import pad
+from seqjax.data.language import Language
 from seqjax.explore.explorer import Explorer, load_ipywidgets, title
 from seqjax.explore.trained import require_fit
 from seqjax.models.language_model import Window
-from seqjax.tasks.translation import Language
 from seqjax.types import Params
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 from seqjax import plot
-from seqjax.data.signals import GaussianProcess, WhiteNoise
+from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
 from seqjax.explore.explorer import Explorer, legend_above, line, load_ipywidgets, title
 from seqjax.tasks.convolution import BUMP, Convolution, parse_filter
 from seqjax.tasks.lorenz96 import Lorenz96, Trajectories

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import jax
+
 USAGE, BUSY, DIVERGED, ENVIRONMENT = 2, 3, 4, 5
 """Exit codes: usage or configuration; folder in use; not finite for too long; disk, memory or permission."""
 
@@ -69,7 +71,8 @@ def signals_into(received: list[int]) -> Iterator[None]:
         if received:
             os._exit(128 + signum)
         received.append(signum)
-        print("\nstopping after these steps; once more to stop at once", file=sys.stderr, flush=True)
+        message = "finishing the current steps and saving; press Ctrl-C again to quit immediately"
+        print(f"\n{message}", file=sys.stderr, flush=True)
 
     before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -91,8 +94,6 @@ def keep_memory() -> None:
 def prepare_process() -> None:
     """Settings of a script, never of an import: keep memory for the next step, compiled programs for the next start."""
     keep_memory()
-    import jax
-
     # Filtered tracebacks end in our own code wherever JAX raised, and `exit_code` could not tell whose error it is.
     jax.config.update("jax_traceback_filtering", "off")
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):

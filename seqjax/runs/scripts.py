@@ -16,7 +16,9 @@ def experiments_folder(script: Path) -> Path:
 
 def typed_path(script: Path) -> str:
     """The path of a script from the top of the repository, as a command names it."""
-    return script.resolve().relative_to(experiments_folder(script).resolve().parent).as_posix()
+    folder = experiments_folder(script).resolve()
+    top = folder.parent if folder.name == "experiments" else folder
+    return script.resolve().relative_to(top).as_posix()
 
 
 def read_header(script: Path) -> dict[str, str]:
@@ -39,7 +41,7 @@ def find_script(recorded: str, run: Path) -> Path:
         FileNotFoundError: it is nowhere; says where it was looked for.
     """
     script = Path(recorded)
-    inside = script.relative_to(experiments_folder(script).parent)
+    inside = typed_path(script)
     tried = [script, *(above / inside for folder in (run, Path.cwd()) for above in (folder, *folder.resolve().parents))]
     for path in tried:
         if path.is_file():

@@ -1,4 +1,4 @@
-"""Agreement: the tag of a noun is decided by a verb that comes later, so who reads forward only has to guess."""
+"""Agreement: the tag of a noun is decided by a verb that comes later, so a causal tagger can only guess."""
 
 from dataclasses import dataclass
 
@@ -69,7 +69,7 @@ class Agreement:
 
     @property
     def ceiling(self) -> float:
-        """Share of nouns that the best of all causal taggers gets right.
+        """Fraction of nouns that the best causal tagger gets right.
 
         Of the first noun half, as nothing tells; of each later one max(repeat, 1 - repeat), as it has heard the verb
         before, which is all that the past knows: (1/2 + (clauses - 1) max(repeat, 1 - repeat)) / clauses.

@@ -32,7 +32,7 @@ class Captioning:
     Attributes:
         images: from 0 to 255.
         image: the number of each row's image.
-        target: the ids of its caption's words, EOS behind them.
+        target: the ids of its caption's words, followed by EOS.
     """
 
     images: UInt8[np.ndarray, "images height width channels"]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from seqjax.data.signals import Signal, WhiteNoise
+from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.types import Batch
 
 BUMP = "0.002, 0.022, 0.097, 0.159, 0.097, 0.022, 0.002"
@@ -77,7 +77,7 @@ class Convolution:
 
     @property
     def kernel(self) -> tuple[float, ...]:
-        """The taps as they are applied: normalised, if so asked."""
+        """The taps as they are applied: normalised if `normalise`."""
         total = math.fsum(self.taps) if self.normalise else 1.0
         return tuple(tap / total for tap in self.taps)
 

@@ -1,4 +1,4 @@
-"""Creature: the unknown language of a creature, to be translated for the villagers (the story of seed S3 made real)."""
+"""Creature: a made-up language, to be translated into English (after the story of the tutorial `attention`)."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
 from seqjax.data.batching import close_up
-from seqjax.data.text import Vocabulary
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks.creature_words import (
     ADJECTIVES,
     ADVERBS,
@@ -90,7 +90,7 @@ class Creature:
     quietly", word by word: dance-future quietly man big that follow king-object this.
 
     A sentence is [not] verb [adverb] [object] subject, then perhaps a second clause: "that" verb [object], which
-    belongs to the subject and in English stands in the middle of the sentence, or "and" / "but" verb [object]
+    belongs to the subject and in English is in the middle of the sentence, or "and" / "but" verb [object]
     subject. In a phrase the noun comes first, then the adjectives, English's last one first, then the determiner;
     "a" and "some" have no word. Words have endings: a noun those of the plural and then of an object, a verb those of
     tense (the present has none) and then of a plural subject. As in Finnish, the vowel of an ending follows the stem:
@@ -243,5 +243,5 @@ def _where(present: Bool[Array, " batch"], tokens: Int[Array, "batch form"]) -> 
 
 
 def _close(length: int, *parts: Int[Array, "batch _"]) -> Int[Array, "batch time"]:
-    """One sentence of its parts, without the holes of what is absent, and EOS behind it."""
+    """One sentence of its parts, without the holes of what is absent, and followed by EOS."""
     return close_up(_join(*parts, jnp.full((len(parts[0]), 1), EOS)))[:, :length]

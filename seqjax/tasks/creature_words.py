@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Int
 
-from seqjax.data.text import RESERVED, Vocabulary
+from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import PAD
 
 
@@ -176,7 +176,7 @@ def english_tables() -> dict[str, np.ndarray]:
 
 
 def _table(vocabulary: Vocabulary, form: Callable[..., list[str]], *sizes: int) -> Int[np.ndarray, "... form"]:
-    """The ids of `form(*place)` for every place of an array of these sizes, PAD behind the shorter ones."""
+    """The ids of `form(*place)` for every place of an array of these sizes, the shorter ones padded with PAD."""
     forms = [form(*place) for place in np.ndindex(*sizes)]
     width = max(map(len, forms))
     ids = [vocabulary.encode(one) + [PAD] * (width - len(one)) for one in forms]

@@ -156,10 +156,10 @@ class Shapes:
         """The ground's colour, and the step from there to the shape's."""
         ground_key, way_key = jax.random.split(key)
         ground = jax.random.uniform(ground_key, (batch_size, 1, 1, 3))
-        # To the other half of the cube in one channel at least: of each channel's free side, a random share.
+        # To the other half of the cube in one channel at least: of each channel's free side, a random fraction.
         room = jnp.where(ground < 0.5, 1 - ground, -ground)
-        share = jax.random.uniform(way_key, (batch_size, 1, 1, 3))
-        step = room * share
+        fraction = jax.random.uniform(way_key, (batch_size, 1, 1, 3))
+        step = room * fraction
         length = jnp.linalg.norm(step, axis=-1, keepdims=True)
         longest = jnp.linalg.norm(room, axis=-1, keepdims=True)
         return ground, jnp.where(length < self.contrast, room / longest * self.contrast, step)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.tasks.runge_kutta import Unrolled
 from seqjax.types import Batch
 
@@ -81,11 +81,7 @@ class Lorenz96:
         data = task.draw(jax.random.key(2), 4096)       # the same, many rows, every one finite
 
     Steps are fixed, and divide the sample step, so none straddles a jump of the forcing and no row's steps depend on
-    the rows beside it. Largest error of y against DOP853 at rtol 1e-12 (float64, eps .5, Tsit5, 2 / 4 / 8 substeps):
-    1e-7 / 3e-9 / 6e-11 for K 3, J 10, 30 samples; 1e-4 / 1.5e-6 / 2e-8 for K 4, J 10, amplitude 4, 60 samples;
-    .1 / 6e-4 / 7e-6 for K 8, J 32, mean 8, amplitude 2, 30 samples, which is chaotic. Euler at 10 substeps, as in the
-    public code behind seed S4: 8e-3 / .45 / 7.6. In float32 round-off is 5e-7 over 30 samples at amplitude 1; after
-    that the odd row strays by 1e-3 while its z_j fall out of step. At K 4, amplitude 4 rows part within 100 samples.
+    the rows beside it. The tests compare with DOP853.
 
     Attributes:
         K: slow variables, and so inputs and targets.

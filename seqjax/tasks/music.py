@@ -22,7 +22,7 @@ class Music:
     piece is read only, as in Bai, Kolter & Koltun 2018, arXiv:1803.01271.
 
     Attributes:
-        rolls: windows of the pieces, zeros behind the shorter ones.
+        rolls: windows of the pieces, padded with zeros.
         lengths: steps of each window.
         transpose: semitones up or down by which a window may be moved in training, but never off the keyboard.
     """
@@ -80,7 +80,7 @@ class _Windows(NamedTuple):
 
 
 def _transposed(key: Key[Array, ""], windows: _Windows) -> Batch:
-    rolls, lengths, down, up = windows
+    rolls, lengths, down, up = map(jnp.asarray, windows)
     moves = jax.random.randint(key, lengths.shape, -down, up + 1)
     source = (jnp.arange(KEYS)[None, :] - moves[:, None]) % KEYS
     return _predicted(jnp.take_along_axis(rolls, source[:, None, :], axis=2), lengths)
@@ -95,14 +95,14 @@ def _predicted(rolls: UInt8[Array, "batch steps keys"], lengths: Int[Array, " ba
 def frequency_loss(train: Sequence[Roll], test: Sequence[Roll]) -> float:
     """Nats a step, summed over keys, of predicting each key by how often it sounds in training."""
     _, after = _steps(train)
-    probability = _share(after, np.ones(after.shape, bool))
+    probability = _frequency(after, np.ones(after.shape, bool))
     return _cost(probability[None, :], _steps(test)[1])
 
 
 def repetition_loss(train: Sequence[Roll], test: Sequence[Roll]) -> float:
     """The same from each key's own last step: a Markov chain of two states for each key, counted in training."""
     before, after = _steps(train)
-    begins, lasts = (_share(after, before == state) for state in (0, 1))
+    begins, lasts = (_frequency(after, before == state) for state in (0, 1))
     before, after = _steps(test)
     return _cost(np.where(before, lasts[None, :], begins[None, :]), after)
 
@@ -112,8 +112,10 @@ def _steps(pieces: Sequence[Roll]) -> tuple[Roll, Roll]:
     return np.concatenate([piece[:-1] for piece in pieces]), np.concatenate([piece[1:] for piece in pieces])
 
 
-def _share(ones: UInt8[np.ndarray, "time keys"], counted: Bool[np.ndarray, "time keys"]) -> Float[np.ndarray, " keys"]:
-    """How many of those counted are 1, with half a count for either: what was never seen is not impossible."""
+def _frequency(
+    ones: UInt8[np.ndarray, "time keys"], counted: Bool[np.ndarray, "time keys"]
+) -> Float[np.ndarray, " keys"]:
+    """Fraction of those counted that are 1, with a pseudo-count of one half each for 0 and 1."""
     return ((ones * counted).sum(axis=0) + 0.5) / (counted.sum(axis=0) + 1)
 
 

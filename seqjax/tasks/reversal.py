@@ -1,4 +1,4 @@
-"""Reversal: say a sequence backwards. The first word comes last, so one vector has to hold them all."""
+"""Reversal: output a sequence backwards. The first symbol comes last, so a context vector must hold all of them."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-from seqjax.data.text import RESERVED, Vocabulary
+from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, UNK, Seq2SeqBatch
 
 HELD_OUT_FROM = 4
 """The length from which on some sequences are held out. Of the shorter ones there are so few (25 of length 1) that
-a model can only know them by heart: all of them are for training, and are to be reported apart."""
+a model can only know them by heart: all of them are for training, and are to be reported separately."""
 
 
 @dataclass(frozen=True)

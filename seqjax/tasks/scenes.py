@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from seqjax.data.batching import close_up
-from seqjax.data.text import RESERVED, Vocabulary
+from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD
 
 SIZES = ("small", "big")
@@ -54,7 +54,7 @@ class Captioned(NamedTuple):
 
     Attributes:
         images: from 0 to 1.
-        target: EOS ends it (and counts as real), PAD behind it; SOS is not part of it.
+        target: ends in EOS, which is unmasked; padded with PAD; does not include SOS.
     """
 
     images: Float[Array, "batch height width channels"]
@@ -78,7 +78,7 @@ class Statement(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """How a caption stands to a scene.
+    """Whether a caption describes a scene.
 
     Attributes:
         parsed: the grammar has such a caption.
@@ -100,7 +100,7 @@ class Scenes:
     is the target is drawn anew each time, so no caption is the only one. An object alone is named: "a big blue
     square". A judge therefore compares what a caption means with the scene, not with a string (`judge`).
 
-    An object has one of 2 sizes, 6 colours and 4 shapes; it stands somewhere within one of 4 x 4 places, no two in
+    An object has one of 2 sizes, 6 colours and 4 shapes; it lies somewhere within one of 4 x 4 places, no two in
     the same. White noise lies over the picture. The number of an object is 24 size + 4 colour + shape; a scene is held
     out exactly if the sum of its objects' numbers is divisible by 7, so no object or pair of objects that is tested
     was ever shown in training, at whatever places.

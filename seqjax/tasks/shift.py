@@ -1,11 +1,11 @@
-"""Shift: say again what was said some steps ago. The purest test of memory, with an exact floor for linear RNNs."""
+"""Shift: repeat the input after a delay. A pure test of memory, with an exact floor for linear RNNs."""
 
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax.data.signals import Signal, WhiteNoise
+from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.theory import bounds
 from seqjax.types import Batch
 
@@ -21,6 +21,11 @@ def shift(x: Float[Array, "batch time"], delay: int) -> Float[Array, "batch time
     _check_delay(delay)
     length = x.shape[1]
     return jnp.pad(x, ((0, 0), (min(delay, length), 0)))[:, :length]
+
+
+def counted_from(x: Float[Array, "batch time"], step: int) -> Float[Array, "batch time"]:
+    """Loss weights of the shape of `x`: 0 before `step`, 1 from it on."""
+    return jnp.broadcast_to(jnp.arange(x.shape[1]) >= step, x.shape).astype(x.dtype)
 
 
 @dataclass(frozen=True)

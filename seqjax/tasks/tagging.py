@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Int32
 
 from seqjax.data.batching import Buckets, by_length, pad
-from seqjax.data.text import Vocabulary
 from seqjax.data.treebank import UPOS, Sentence
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.types import PAD, Labelled
 
 LETTERS = 12
@@ -58,7 +58,7 @@ class Tagging:
 
         train, test = (treebank.conllu(path).sentences for path in paths)
         task = Tagging.of(train, test, held_out=500, seed=0, least=2)
-        task.batch(task.test).inputs.ids        # (rows, longest): ids of words, PAD behind them
+        task.batch(task.test).inputs.ids        # (rows, longest): ids of words, followed by PAD
         task.batch(task.test).labels            # the place of each word's tag in UPOS
 
     Attributes:
@@ -80,7 +80,7 @@ class Tagging:
 
         Args:
             held_out: sentences of `train` to choose by; which ones is a function of the seed.
-            least: how often a word must be seen in training to have an id of its own.
+            least: smallest count in training of a word with an id of its own.
 
         Raises:
             ValueError: held_out does not lie in [1, training sentences).

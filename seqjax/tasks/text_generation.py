@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, Key
 
-from seqjax.data.prose import Parts
-from seqjax.data.text import Tokenizer, Vocabulary
-from seqjax.tasks.translation import Language
+from seqjax.data.language import Language
+from seqjax.data.plain_text import Parts
+from seqjax.data.tokenizers import Tokenizer
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.types import EOS, Labelled
 
 
@@ -46,15 +47,16 @@ class Windows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextGeneration:
-    """Say what follows each token of a running text.
+    """Predict the next token of a running text.
 
-        task = TextGeneration.of_text(prose.cut("to be or not to be, that is", held_out=4), Characters(), length=5)
+        parts = plain_text.split("to be or not to be, that is", held_out=4)
+        task = TextGeneration.of_text(parts, Characters(), length=5)
         task.sample(key, 1).inputs      # the ids of " or n", say
         task.sample(key, 1).labels      # those of "or no"
 
     Attributes:
         language: how text becomes ids; its vocabulary is counted on the training text alone.
-        train, validation, test: stretches of one text, or of sentences with EOS behind each.
+        train, validation, test: stretches of one text, or of sentences, each followed by EOS.
         length: tokens that a window reads.
     """
 
@@ -91,7 +93,7 @@ class TextGeneration:
         *,
         length: int,
     ) -> "TextGeneration":
-        """Sentences one after the other, EOS behind each and before the first; as a character it is the line end."""
+        """Sentences, each followed by EOS, which also precedes the first; characters count it as a line end."""
         language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, train)))
         return cls(
             language, _stretch(language, train), _stretch(language, validation), _stretch(language, test), length

@@ -1,86 +1,19 @@
 """Translation of real sentences: a corpus of pairs, split, tokenised and ready to be read in batches."""
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from seqjax.data import corpora
-from seqjax.data.batching import Buckets, pad, pairs
-from seqjax.data.prose import Spaced
-from seqjax.data.text import Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
-from seqjax.types import EOS, Seq2SeqBatch
-
-TOKENIZERS = {kind.__name__: kind for kind in (Characters, Spaced, Words, MarkedWords, Subwords)}
-
-
-@dataclass(frozen=True)
-class Language:
-    """How sentences of one side become ids and ids sentences; a run folder keeps it, so that weights keep a meaning."""
-
-    tokenizer: Tokenizer
-    vocabulary: Vocabulary
-
-    def ids(self, sentence: str) -> list[int]:
-        """The ids of a sentence's tokens; UNK where the vocabulary has none."""
-        return self.vocabulary.encode(self.tokenizer.split(sentence))
-
-    def batch(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask of some sentences to be read, EOS behind each.
-
-        Raises:
-            ValueError: a sentence has more than `length` tokens, EOS included.
-        """
-        return pad([[*self.ids(sentence), EOS] for sentence in sentences], length)
-
-    def text(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The sentence up to the first EOS."""
-        return self.tokenizer.join(self.vocabulary.decode(ids))
-
-    def unknown(self, sentence: str) -> list[str]:
-        """The tokens of a sentence that the vocabulary lacks."""
-        return self.vocabulary.unknown(self.tokenizer.split(sentence))
-
-    def warning(self, sentence: str) -> str | None:
-        """What to tell whoever typed a sentence in which there are unknown words.
-
-        Raises:
-            ValueError: the sentence holds no word.
-        """
-        if not (ids := self.ids(sentence)):
-            raise ValueError(f"the sentence must hold a word, got {sentence!r}")
-        unknown = self.unknown(sentence)
-        return f"read as <unk>: {', '.join(unknown)} ({len(unknown)} of {len(ids)} words)" if unknown else None
-
-    def to_json(self) -> str:
-        """Tokenizer and vocabulary as text."""
-        kind, fields = type(self.tokenizer).__name__, dataclasses.asdict(self.tokenizer)  # pyright: ignore
-        return json.dumps({"tokenizer": {kind: fields}, "vocabulary": json.loads(self.vocabulary.to_json())}, indent=0)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Language":
-        """What `to_json` wrote.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        try:
-            kept = json.loads(text)
-            ((kind, fields),) = kept["tokenizer"].items()
-            tokenizer = TOKENIZERS[kind](**fields)
-            symbols = json.dumps(kept["vocabulary"])
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise ValueError(
-                f"expected a tokenizer and a vocabulary in JSON, found {text[:60]!r} ({error!r})"
-            ) from None
-        return cls(tokenizer, Vocabulary.from_json(symbols))
+from seqjax.data.batching import Buckets, pairs
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import Tokenizer
+from seqjax.data.vocabulary import Vocabulary
+from seqjax.types import Seq2SeqBatch
 
 
 @dataclass(frozen=True, eq=False)
 class Translation:
-    """Write the sentence of `target` that says what one of `source` says.
+    """Translate sentences of `source` into `target`.
 
         pairs = corpora.tatoeba(path, source_column=2).pairs
         task = Translation.of(corpora.split(pairs, held_out=1000, seed=0), Words(), Words())
@@ -101,7 +34,7 @@ class Translation:
         """Count the vocabularies of a corpus that is split already.
 
         Args:
-            least: how often a word must be seen in training to have an id of its own.
+            least: smallest count in training of a word with an id of its own.
         """
         return cls(
             Language(source, Vocabulary.count((source.split(p.source) for p in split.train), least=least)),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from seqjax.data.text import RESERVED, Vocabulary
+from seqjax.data.vocabulary import RESERVED, Vocabulary
 
 SHAPES = ("square", "rectangle", "triangle", "pentagon", "cross", "circle", "semicircle", "ellipse")
 COLOURS = ("red", "green", "blue", "yellow", "magenta", "cyan", "gray")
@@ -260,9 +260,9 @@ def _cover(
     """How much of each pixel an object covers: all where it has its colour, some at its edge against black."""
     padded = np.pad(core, 1)
     near = np.max([padded[y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3)], axis=0)
-    share = pixels @ rgb / (rgb @ rgb)
-    mixed = abs(pixels - share[..., None] * rgb).max(axis=2)
-    return np.where(core, 1.0, np.where(near & (mixed < 3) & (share < 1), share, 0.0))
+    fraction = pixels @ rgb / (rgb @ rgb)
+    mixed = abs(pixels - fraction[..., None] * rgb).max(axis=2)
+    return np.where(core, 1.0, np.where(near & (mixed < 3) & (fraction < 1), fraction, 0.0))
 
 
 def _nearest(cover: Float[np.ndarray, "height width"], y: float, x: float) -> int:

@@ -21,7 +21,7 @@ from seqjax.data.corpora import (
     without,
 )
 from seqjax.data.files import DataError, data_folder
-from seqjax.data.text import Words
+from seqjax.data.tokenizers import Words
 
 ENGLISH = [Pair("Go.", "Ve."), Pair("Go.", "Vete."), Pair("Hi.", "¡Hola!")]
 TEXT = "Go.\tVe.\nGo.\tVete.\nHi.\t¡Hola!\n".encode()
@@ -289,27 +289,27 @@ def test_groups_through_a_third_pair_stay_together_and_seeds_differ():
 # The folder
 
 
-def test_the_flag_comes_before_the_environment(tmp_path, monkeypatch):
+def test_the_data_folder_is_that_of_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQJAX_DATA", str(tmp_path / "env"))
     (tmp_path / "env").mkdir()
-    assert data_folder(None) == tmp_path / "env"
-    assert data_folder(tmp_path) == tmp_path
+    assert data_folder() == tmp_path / "env"
     with pytest.raises(FileNotFoundError, match=r"SEQJAX_DATA names .*env, which lacks a/b\.zip: put it at .*env/a/b"):
-        data_folder(None, "a/b.zip")
-    with pytest.raises(FileNotFoundError, match=r"--data must name the folder that holds a/b\.zip, got .*nowhere"):
-        data_folder(tmp_path / "nowhere", "a/b.zip")
+        data_folder("a/b.zip")
+    written(tmp_path / "env", "b.zip", b"")
+    assert data_folder("b.zip") == tmp_path / "env"
+    monkeypatch.setenv("SEQJAX_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"SEQJAX_DATA must name the folder that holds a/b\.zip, got .*nowhere"):
+        data_folder("a/b.zip")
     monkeypatch.delenv("SEQJAX_DATA")
-    with pytest.raises(FileNotFoundError, match=r"pass --data PATH or set SEQJAX_DATA .* holds a/b\.zip"):
-        data_folder(None, "a/b.zip")
-    written(tmp_path, "b.zip", b"")
-    assert data_folder(tmp_path, "b.zip") == tmp_path
+    with pytest.raises(FileNotFoundError, match=r"set SEQJAX_DATA to the folder that holds a/b\.zip"):
+        data_folder("a/b.zip")
 
 
 @pytest.fixture
 def public() -> Path:
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public files are read where SEQJAX_DATA names their folder")
-    return data_folder(None, "translation/tatoeba/spa-eng.zip") / "translation"
+    return data_folder("translation/tatoeba/spa-eng.zip") / "translation"
 
 
 def test_the_public_tatoeba_file(public):

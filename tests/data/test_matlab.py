@@ -255,7 +255,7 @@ FAULTS = {
     "no zlib": ([element(15, b"nothing")], r"128: expected whole zlib data, found Error -3"),
     "sum": ([element(15, LAST[:-1] + b"\0")], r"128: expected whole zlib data, found Error -3 .* incorrect data check"),
     "cut": ([element(15, LAST[:-4])], r"128: expected whole zlib data, found a part of it"),
-    "more": ([element(15, LAST + b"more")], r"128: expected whole zlib data, found 4 bytes behind it"),
+    "more": ([element(15, LAST + b"more")], r"128: expected whole zlib data, found 4 bytes after it"),
     "within": (
         [ONE.replace(b"one", b"two"), compressed(matrix("one", UINT8, (2, 2), small(2, b"\7")))],
         r"184\+48: expected 4 numbers of one, found 1",

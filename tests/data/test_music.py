@@ -119,7 +119,7 @@ def test_a_file_that_is_not_there(tmp_path):
     [("JSB_Chorales", (229, 76), (13_807, 4_602)), ("Nottingham", (694, 173), (176_561, 45_513))],
 )
 def test_public_files_have_as_many_pieces_as_they_should(name, pieces, steps):
-    path = data_folder(None) / "music" / f"{name}.mat"
+    path = data_folder() / "music" / f"{name}.mat"
     found = piano_rolls(path)
     assert tuple(map(len, found)) == pieces
     assert tuple(sum(map(len, part)) for part in found) == steps

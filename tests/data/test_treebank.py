@@ -137,7 +137,7 @@ def test_the_public_treebank_is_read_whole():
         pytest.skip("the public treebank is read where SEQJAX_DATA names its folder")
     for part, sentences, words in (("train", 12_544, 204_577), ("dev", 2_001, 25_147)):
         name = f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu"
-        read = conllu(data_folder(None, name) / name)
+        read = conllu(data_folder(name) / name)
         assert (len(read.sentences), read.skipped) == (sentences, 0)
         assert sum(len(sentence.words) for sentence in read.sentences) == words
         assert {tag for sentence in read.sentences for tag in sentence.tags} == {*UPOS}

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from seqjax.data.text import Characters, Vocabulary
-from seqjax.tasks import Language
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import Characters
+from seqjax.data.vocabulary import Vocabulary
 
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "language"
 

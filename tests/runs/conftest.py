@@ -30,7 +30,12 @@ class Lab:
         self.started: list[subprocess.Popen] = []
 
     def start(
-        self, *arguments: str, save_every: float = 30, options: tuple[str, ...] = (), **popen
+        self,
+        *arguments: str,
+        save_every: float = 30,
+        options: tuple[str, ...] = (),
+        log_compiles: bool = False,
+        **popen,
     ) -> subprocess.Popen:
         environment = {
             "JAX_PLATFORMS": "cpu",
@@ -38,6 +43,7 @@ class Lab:
             "XDG_CACHE_HOME": str(self.folder.parent / "cache"),  # all tests': what one compiled the next need not
             "PYTHONPATH": str(ROOT),
             "SAVE_EVERY": str(save_every),
+            "JAX_LOG_COMPILES": str(int(log_compiles)),
         }
         popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
         self.started.append(

@@ -129,7 +129,7 @@ def test_a_finished_run_is_renamed_into_place_and_read_back(record):
     assert run.history == record.history
     np.testing.assert_array_equal(run.arrays["outputs"], np.ones(3))
     np.testing.assert_array_equal(run.params(1)["params"]["kernel"], [3.0, 4.0, 5.0])
-    assert set(record.provenance) == {"seconds", "device", "versions", "commit", "command", "date"}
+    assert set(record.provenance) == {"seconds", "device", "versions", "commit", "script", "command", "date"}
     assert {"python", "jax", "flax", "seqjax"} <= set(record.provenance["versions"])
 
 

@@ -291,7 +291,7 @@ def test_one_program_for_a_group_and_none_more_on_resume(tmp_path, caplog):
         caplog.clear()
         with jax.log_compiles(), caplog.at_level(logging.WARNING):
             training.fit(begin(tmp_path, configs), *regression.program(configs), steps)
-        return sum("Finished XLA compilation of jit(training_program)" in m for m in caplog.messages)
+        return sum("Finished XLA compilation of jit(compiled)" in m for m in caplog.messages)
 
     three = [Config(learning_rate=rate, steps=30) for rate in (0.05, 0.1, 0.2)]
     assert compiled(three, 15) == 1

@@ -10,7 +10,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.tasks.lorenz96 import Lorenz96, canonical_ring, per_slow_ring
 from seqjax.tasks.runge_kutta import Unrolled
 

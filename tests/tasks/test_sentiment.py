@@ -1,17 +1,13 @@
-import math
 from collections import Counter
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from seqjax.data.labelled import Example
-from seqjax.data.text import Words
-from seqjax.tasks import NaiveBayes, Sentiment
+from seqjax.data.sst2 import Example
+from seqjax.data.tokenizers import Words
+from seqjax.tasks import Sentiment
 from seqjax.types import PAD, UNK
 
 LETTERS = "abcdefghij"
@@ -104,29 +100,3 @@ def test_word_dropout_replaces_its_fraction_of_words_afresh_at_each_step(key):
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-WORDS = st.lists(st.sampled_from("abc"), max_size=5).map(" ".join)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=6), WORDS, st.sampled_from([1, 2]))
-def test_naive_bayes_is_bayes_rule(drawn, asked, words):
-    """P(class) times, over the distinct n-grams, their share among all of the class (smoothed), compared by hand."""
-    smoothing = 0.5
-    rows = [Example("a", 0), Example("b", 1), *[Example(sentence, int(label)) for sentence, label in drawn]]
-
-    def ngrams(sentence):
-        tokens = sentence.split()
-        return set(tokens) | ({*pairwise(tokens)} if words == 2 else set())
-
-    every = set().union(*[ngrams(row.sentence) for row in rows])
-    likelihood = []
-    for label in (0, 1):
-        of_class = [ngrams(row.sentence) for row in rows if row.label == label]
-        total = sum(map(len, of_class)) + smoothing * len(every)
-        shares = [(sum(n in found for found in of_class) + smoothing) / total for n in ngrams(asked) & every]
-        likelihood.append(len(of_class) / len(rows) * math.prod(shares))
-    model = NaiveBayes.of(rows, Words(), words=words, smoothing=smoothing)
-    assert math.isclose(model(asked), math.log(likelihood[1] / likelihood[0]), rel_tol=1e-9, abs_tol=1e-9)
-    assert model("never seen") == model("")

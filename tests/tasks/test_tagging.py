@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from seqjax.data import Sentence, conllu, data_folder
-from seqjax.data.text import Vocabulary
 from seqjax.data.treebank import UPOS
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks import Speller, Tagging
 from seqjax.tasks.tagging import LETTERS
 from seqjax.types import PAD, UNK
@@ -119,7 +119,7 @@ def test_the_public_treebank_becomes_a_task():
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public treebank is read where SEQJAX_DATA names its folder")
     train, test = (
-        conllu(data_folder(None, name) / name).sentences[:2000]
+        conllu(data_folder(name) / name).sentences[:2000]
         for name in (f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev"))
     )
     task = Tagging.of(train, test, held_out=200, seed=0, least=2)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.prose import Spaced, cut
-from seqjax.data.text import Characters, Subwords
+from seqjax.data.plain_text import split
+from seqjax.data.tokenizers import Characters, Subwords, Whitespace
 from seqjax.tasks import TextGeneration
 from seqjax.types import EOS, UNK
 
@@ -16,14 +16,14 @@ SENTENCES = (["a b a", "b <unk> c"], ["c d", "a"], ["b", "a b e a"])
 
 
 def of_text(length=4) -> TextGeneration:
-    return TextGeneration.of_text(cut(TEXT, held_out=12), Characters(), length=length)
+    return TextGeneration.of_text(split(TEXT, held_out=12), Characters(), length=length)
 
 
 def test_a_text_goes_on_from_part_to_part():
     task = of_text()
     assert set(task.language.vocabulary.symbols[4:]) == set(TEXT[:-24])
     before = EOS
-    for part, text in zip((task.train, task.validation, task.test), cut(TEXT, held_out=12), strict=True):
+    for part, text in zip((task.train, task.validation, task.test), split(TEXT, held_out=12), strict=True):
         assert part.ids[0] == before, "the token before it is read"
         ids = part.ids[1:].tolist()
         assert ids == task.language.ids(text)
@@ -34,7 +34,7 @@ def test_a_text_goes_on_from_part_to_part():
 
 
 def test_sentences_end_and_their_own_unknown_is_ours():
-    task = TextGeneration.of_sentences(*SENTENCES, Spaced(), length=2)
+    task = TextGeneration.of_sentences(*SENTENCES, Whitespace(), length=2)
     a, b, c = (task.language.ids(word)[0] for word in "abc")
     assert task.language.vocabulary.symbols[4:] == ("a", "b", "c")
     assert task.train.ids.tolist() == [EOS, a, b, a, EOS, b, UNK, c, EOS]
@@ -47,7 +47,7 @@ def test_sentences_end_and_their_own_unknown_is_ours():
 def test_bits_do_not_depend_on_the_unit():
     """A sure loss of 7 nats in all, told by words, pieces or characters."""
     pieces = Subwords.train([" ".join(SENTENCES[0])] * 9, size=30, lower=False)
-    for tokenizer in (Spaced(), Characters(), pieces):
+    for tokenizer in (Whitespace(), Characters(), pieces):
         part = TextGeneration.of_sentences(*SENTENCES, tokenizer, length=2).test
         np.testing.assert_allclose(part.bits(7 / (len(part.ids) - 1)), 7 / math.log(2) / 10)
 

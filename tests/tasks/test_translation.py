@@ -7,10 +7,10 @@ import pytest
 
 from seqjax.data import corpora, files
 from seqjax.data.corpora import Pair, Split
-from seqjax.data.prose import Spaced
-from seqjax.data.text import Characters, MarkedWords, Subwords, Vocabulary, Words
+from seqjax.data.language import TOKENIZERS, Language
+from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Whitespace, Words
+from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks import Translation
-from seqjax.tasks.translation import TOKENIZERS, Language
 from seqjax.types import EOS, PAD, UNK
 
 SENTENCES = ["Él vio 3 Ñus, ¿no?", "Ein T-Shirt, bitte!", "one two  two two", "x"]
@@ -24,7 +24,7 @@ PAIRS = Split(
 def tokenizers():
     return [
         Characters(),
-        Spaced(),
+        Whitespace(),
         Words(),
         Words(lower=False, fold=False, punctuation="¿?"),
         MarkedWords(lower=False),
@@ -174,7 +174,7 @@ def test_the_public_pairs_become_a_task():
     """What seed S2 trains on: Spanish to English, without accents, case and punctuation."""
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public pairs are read where SEQJAX_DATA names their folder")
-    path = files.data_folder(None, "translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
+    path = files.data_folder("translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
     words = Words(punctuation="")
     read = corpora.tatoeba(path, source_column=2).pairs[:20_000]
     pairs = corpora.dedup(corpora.normalise(read, words, words).pairs)

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from seqjax.data.captions import shapeworld
 from seqjax.data.files import data_folder
+from seqjax.data.shapeworld import read_shapeworld
 from seqjax.tasks import worlds
 from seqjax.tasks.worlds import COLOURS, RELATIONS, SHAPES, Seen
 
@@ -138,7 +138,7 @@ def test_what_is_said_is_true_and_of_every_kind():
 @pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder with ShapeWorld in it")
 def test_the_judge_agrees_with_shapeworld():
     """On every third image: exactly where nothing overlaps, nearly always elsewhere."""
-    read = shapeworld(data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
     agrees: dict[str, list[bool]] = {"there": [], "somewhere": [], read.kinds[0]: []}
     for row in range(0, len(read.images), 3):
         said = [

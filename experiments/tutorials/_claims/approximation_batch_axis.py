@@ -11,7 +11,7 @@ from _claims import training
 from _claims.finding import Finding, Settings
 
 from seqjax import evaluate, metrics, models, tasks
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.theory import bounds
 from seqjax.types import Batch
 

@@ -11,7 +11,7 @@ from _claims import approximation_batch_axis, committed, training
 from _claims.finding import Finding, Settings, exact, ratio
 
 from seqjax import evaluate, metrics, models, tasks
-from seqjax.data.signals import GaussianProcess
+from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.theory import fits
 from seqjax.types import Batch
 

@@ -89,7 +89,7 @@ def both_signs(settings: Settings) -> Finding:
 
 def is_a_slip(settings: Settings) -> Finding:
     """AU9: the variance of the sum of two uniform numbers, exactly and by sampling the task."""
-    task, claimed = tasks.Adding(length=10), settings.claimed
+    task, claimed = tasks.AddingProblem(length=10), settings.claimed
     drawn = np.asarray(task.sample(jax.random.key(0), 2**15).targets[:, -1, 0], np.float64)
     squared = (drawn - 1) ** 2
     error, noise = float(squared.mean()), float(squared.std()) / len(squared) ** 0.5

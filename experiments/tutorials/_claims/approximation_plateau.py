@@ -8,7 +8,7 @@ from _claims import committed, training
 from _claims.finding import Finding, Settings
 
 from seqjax import losses, metrics, models, sweep, train
-from seqjax.data.signals import WhiteNoise
+from seqjax.data.gaussian_process import WhiteNoise
 from seqjax.theory import plateau
 from seqjax.types import Batch
 

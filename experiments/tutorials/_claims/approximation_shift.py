@@ -10,7 +10,7 @@ from _claims import committed, training
 from _claims.finding import Finding, Settings, ratio
 
 from seqjax import metrics, models, tasks
-from seqjax.data.signals import GaussianProcess, WhiteNoise
+from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
 from seqjax.theory import bounds, fits, targets
 
 RECURRENT = ("rnn", "gru", "lstm")

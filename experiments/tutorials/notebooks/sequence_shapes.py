@@ -33,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import decode, evaluate, losses, metrics, models, plot, tasks, train
-from seqjax.data import files, labelled, treebank
-from seqjax.data.text import Words
+from seqjax.data import Example, files, read_sst2, treebank
+from seqjax.data.tokenizers import Words
 from seqjax.tasks import agreement, image_classification, scenes
 from seqjax.types import SOS
 
@@ -62,7 +62,7 @@ def count(params):
 def data_folder(*needed):
     """The folder of public data, if there is one that holds these files."""
     try:
-        return files.data_folder(None, *needed)
+        return files.data_folder(*needed)
     except FileNotFoundError as error:
         print(f"made-up sentences instead: {error}")
         return None
@@ -95,7 +95,7 @@ params = fit(params, image_loss, lambda key: pictures.sample(key, 64), steps=120
 test = pictures.sample(test_key, 1000)
 guesses = jnp.argmax(jax.jit(classifier.apply)(params, test.inputs), axis=-1)
 right = metrics.accuracy(test.labels, guesses)
-print(f"{right.value:.1f} % of 1,000 new pictures ({right.low:.1f} to {right.high:.1f}); chance is 10 %")
+print(f"{100 * right.value:.1f} % of 1,000 new pictures ({100 * right.low:.1f} to {100 * right.high:.1f}); chance is 10 %")
 
 
 def picture_row(images, titles):
@@ -170,7 +170,7 @@ picture_row(images[:6], [textwrap.fill(words, 24) for words in said[:6]])
 found = data_folder("sentiment/sst2/train.tsv", "sentiment/sst2/dev.tsv")
 if found:
     parts = (found / "sentiment" / "sst2" / name for name in ("train.tsv", "dev.tsv"))
-    train_rows, test_rows = (labelled.sst2(part).rows for part in parts)
+    train_rows, test_rows = (read_sst2(part).rows for part in parts)
 else:
     draw = random.Random(0)
     praise, blame = ("good", "fine", "great", "moving", "lovely"), ("bad", "dull", "poor", "tedious", "awful")
@@ -183,7 +183,7 @@ else:
         word, label = draw.choice(judgements)
         turned, very = draw.random() < 0.5, draw.choice(["", "very ", "really "])
         words = f"{draw.choice(starts)} {'not ' if turned else ''}a {very}{word} {draw.choice(things)}"
-        return labelled.Example(words, label ^ turned)
+        return Example(words, label ^ turned)
 
     train_rows, test_rows = ([review() for _ in range(rows)] for rows in (2000, 400))
 reviews = tasks.Sentiment.of(train_rows, test_rows, Words(), held_out=len(train_rows) // 10, seed=0, least=2)
@@ -203,7 +203,7 @@ def review_loss(params, batch, key):
 params = fit(params, review_loss, reviews.batches(64, word_dropout=0.1), steps=600)
 test = reviews.batch(reviews.test)
 right = metrics.accuracy(test.labels, jnp.argmax(judge.apply(params, test.inputs, mask=test.mask), axis=-1))
-print(f"{right.value:.1f} % ({right.low:.1f} to {right.high:.1f}) of the sentences judged as they were meant")
+print(f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f}) of the sentences judged as they were meant")
 
 for sentence in ("it is a good film", "it is not a good film", "it is a really bad story"):
     ids = jnp.asarray([reviews.language.ids(sentence)])

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqjax import data, explore, losses, models, plot, tasks, train
-from seqjax.data import files, prose
+from seqjax.data import files, plain_text
 from seqjax.theory import fits
 from seqjax.types import EOS
 
@@ -102,8 +102,8 @@ explore.LorenzPlotter(K=4, J=10, amplitude=4.0).plot()
 
 # %%
 try:
-    folder = files.data_folder(None, "text/ptb/ptb.train.txt")
-    sentences = prose.sentences(folder / "text" / "ptb" / "ptb.train.txt")[:20_000]
+    folder = files.data_folder("text/ptb/ptb.train.txt")
+    sentences = plain_text.sentences(folder / "text" / "ptb" / "ptb.train.txt")[:20_000]
 except FileNotFoundError as error:
     print(f"sentences of the creature's villagers instead: {error}")
     creature = tasks.Creature()
@@ -131,7 +131,7 @@ def writer(tokenizer, *, length, steps):
 
 writers = {
     "Character": writer(data.Characters(), length=48, steps=600),
-    "Word": writer(data.Spaced(), length=16, steps=400),
+    "Word": writer(data.Whitespace(), length=16, steps=400),
 }
 for unit in writers:
     print(f"\n{unit}: {''.join(explore.TextGenerator(writers, unit=unit, prompt='the ', length=80).written())}")

@@ -32,7 +32,7 @@ import numpy as np
 
 from seqjax import decode, losses, metrics, models, plot, tasks, train
 from seqjax.data import corpora, files
-from seqjax.data.text import Words
+from seqjax.data.tokenizers import Words
 from seqjax.types import EOS, SOS, UNK
 
 
@@ -94,8 +94,8 @@ params = fit(
 # %%
 test = reversal.held_out(jax.random.key(2), 500)
 written = beam(reverser, params, test.source, test.source_mask, 7, 1).tokens[:, 0]
-right = metrics.share(int((written == test.target).all(axis=1).sum()), 500)
-print(f"{right.value:.1f} % of 500 new sequences of 4 to 6 ({right.low:.1f} to {right.high:.1f}); S1: 0 of its own 5\n")
+right = metrics.wilson_interval(int((written == test.target).all(axis=1).sum()), 500)
+print(f"{100 * right.value:.1f} % of 500 new sequences of 4 to 6 ({100 * right.low:.1f} to {100 * right.high:.1f}); S1: 0 of its own 5\n")
 
 seed = np.arange(1, 26).reshape(5, 5)  # S1's five sequences, in ids
 source = jnp.asarray(np.pad(seed + UNK, ((0, 0), (0, 1)), constant_values=EOS))
@@ -116,7 +116,7 @@ SEED_SENTENCES = {
     "estoy algo impactado": "i m kind of stunned",
 }
 try:
-    folder = files.data_folder(None, "translation/tatoeba/spa-eng.zip")
+    folder = files.data_folder("translation/tatoeba/spa-eng.zip")
 except FileNotFoundError as error:
     folder = None
     print(f"the creature's language instead of Spanish: {error}")
@@ -205,7 +205,7 @@ for name, model, params in (("context vector", plain, plain_params), ("attention
         print(
             f"{name:15} {'greedy' if width == 1 else 'beam of 5':10}"
             f" BLEU {score.bleu.value:5.1f} ({score.bleu.low:.1f} to {score.bleu.high:.1f})"
-            f"   exact {score.exact.value:5.1f} %   mean log-probability {found.log_probability[:, 0].mean():.2f}"
+            f"   exact {100 * score.exact.value:5.1f} %   mean log-probability {found.log_probability[:, 0].mean():.2f}"
         )
 
 greedy, wide = (said["attention", width][0].log_probability[:, 0] for width in (1, 5))

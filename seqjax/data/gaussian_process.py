@@ -1,4 +1,4 @@
-"""Random scalar inputs whose statistics are known exactly: white noise and a Gaussian process."""
+"""Random scalar inputs of known covariance: a Gaussian process, and white noise."""
 
 import functools
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Signal(Protocol):
 
 @dataclass(frozen=True)
 class WhiteNoise:
-    """Independent standard normal steps: no step tells anything about another, so memory cannot be faked."""
+    """Independent standard normal steps: no step can be predicted from others, so a task needs true memory."""
 
     def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:
         """The identity."""
@@ -40,8 +40,8 @@ class WhiteNoise:
 class GaussianProcess:
     """Smooth input of unit variance: covariance exp(-(t - s)^2 / (2 length_scale^2)) + jitter [t = s].
 
-    Its past can be extrapolated from its present, so it hides whether a model remembers, and how well
-    depends on the jitter: state both numbers beside every result.
+    Its past can be extrapolated from its present, which hides whether a model remembers, and how well depends on the
+    jitter: report both numbers with every result.
 
     Attributes:
         length_scale: in steps, > 0.

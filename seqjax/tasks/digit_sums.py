@@ -1,4 +1,4 @@
-"""Addition: read two numbers, character by character, and write their sum."""
+"""Digit sums: read two numbers, character by character, and write their sum."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from seqjax.data.batching import close_up
-from seqjax.data.text import RESERVED, Vocabulary
+from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, Seq2SeqBatch
 
 CHARACTERS = Vocabulary((*RESERVED, *"0123456789", "+"))
@@ -21,7 +21,7 @@ HELD_OUT = (5, 6)
 
 
 @dataclass(frozen=True)
-class Addition:
+class DigitSums:
     """Two numbers of up to `digits` digits as characters, without leading zeros; the target is their sum.
 
     Example: 123+45 -> 168. EOS (2) ends both sides, so that the ids are 5 6 7 14 8 9 2 and 5 10 12 2, with PAD (0) up

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqjax.data import prose
+from seqjax.data import Whitespace, plain_text
 from seqjax.data.files import DataError, data_folder
 
 BOM = b"\xef\xbb\xbf"
@@ -19,18 +19,18 @@ def written(folder, content: bytes):
 @pytest.mark.parametrize("change", [lambda c: c, lambda c: BOM + c, lambda c: c.replace(b"\n", b"\r\n")])
 def test_a_text_is_read_as_it_is(change, tmp_path):
     text = "  To be,\n\nor not\tto be:\u2028ñ\n\n"
-    assert prose.plain(written(tmp_path, change(text.encode()))) == text
+    assert plain_text.read(written(tmp_path, change(text.encode()))) == text
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\r\n \n"])
 def test_sentences_are_lines(end, tmp_path):
     path = written(tmp_path, b" the <unk> of N \r\nit  's\xc2\x85so" + end)
-    assert prose.sentences(path) == ["the <unk> of N", "it  's\x85so"]
-    assert prose.Spaced().split(" the <unk>  of N ") == ["the", "<unk>", "of", "N"]
-    assert prose.Spaced().join(["the", "of"]) == "the of"
+    assert plain_text.sentences(path) == ["the <unk> of N", "it  's\x85so"]
+    assert Whitespace().split(" the <unk>  of N ") == ["the", "<unk>", "of", "N"]
+    assert Whitespace().join(["the", "of"]) == "the of"
 
 
-@pytest.mark.parametrize("read", [prose.plain, prose.sentences])
+@pytest.mark.parametrize("read", [plain_text.read, plain_text.sentences])
 def test_faults(read, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read(tmp_path / "nowhere")
@@ -46,7 +46,7 @@ def test_faults(read, tmp_path):
 def test_a_blank_sentence_is_a_fault(tmp_path):
     path = written(tmp_path, b"one\n\ntwo\n  \nthree\n\n")
     with pytest.raises(DataError) as caught:
-        prose.sentences(path)
+        plain_text.sentences(path)
     assert str(caught.value).splitlines() == [f"{path}:{n}: expected a sentence, found none" for n in (2, 4)]
 
 
@@ -54,7 +54,7 @@ def test_a_blank_sentence_is_a_fault(tmp_path):
 @given(content=st.binary(max_size=60))
 def test_any_bytes_are_a_text_or_a_fault(content, tmp_path):
     path = written(tmp_path, content)
-    for read in (prose.plain, prose.sentences):
+    for read in (plain_text.read, plain_text.sentences):
         try:
             assert read(path)
         except DataError as error:
@@ -62,22 +62,22 @@ def test_any_bytes_are_a_text_or_a_fault(content, tmp_path):
 
 
 def test_a_text_is_cut_in_three():
-    parts = prose.cut("abcdefghij", held_out=2)
+    parts = plain_text.split("abcdefghij", held_out=2)
     assert parts == ("abcdef", "gh", "ij")
     for bad in (0, 5, -1):
         with pytest.raises(ValueError, match=rf"held_out must lie in \[1, 10 / 2\), got {bad}"):
-            prose.cut("abcdefghij", held_out=bad)
+            plain_text.split("abcdefghij", held_out=bad)
 
 
 def test_the_public_texts_are_what_they_are_said_to_be():
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public texts are read where SEQJAX_DATA names their folder")
-    folder = data_folder(None, "text/tinyshakespeare/input.txt", "text/ptb/ptb.train.txt") / "text"
-    text = prose.plain(folder / "tinyshakespeare" / "input.txt")
+    folder = data_folder("text/tinyshakespeare/input.txt", "text/ptb/ptb.train.txt") / "text"
+    text = plain_text.read(folder / "tinyshakespeare" / "input.txt")
     assert (len(text), len(set(text))) == (1_059_624, 65)
-    train, public = (prose.sentences(folder / "ptb" / f"ptb.{part}.txt") for part in ("train", "valid"))
+    train, public = (plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt") for part in ("train", "valid"))
     assert (len(train), len(public)) == (42_068, 3_370)
-    words = [[*prose.Spaced().split(line), "<eos>"] for line in train]
+    words = [[*Whitespace().split(line), "<eos>"] for line in train]
     assert sum(map(len, words)) == 929_589
     assert len({word for line in words for word in line}) == 10_000
     assert sum(len(line.split()) + 1 for line in public) == 73_760

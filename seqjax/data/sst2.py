@@ -1,4 +1,4 @@
-"""Readers of sentences that have a class each."""
+"""A strict reader of SST-2: sentences with a class each."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Examples(NamedTuple):
     skipped: int
 
 
-def sst2(path: Path, *, skip_bad: bool = False) -> Examples:
+def read_sst2(path: Path, *, skip_bad: bool = False) -> Examples:
     """Sentences of film reviews as in SST-2 (Socher et al. 2013, D13-1170): sentence<TAB>label, a line each, no header.
 
     Label 0 is negative, 1 positive.

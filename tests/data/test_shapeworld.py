@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqjax.data import captions
-from seqjax.data.captions import png, shapeworld
 from seqjax.data.files import DataError, data_folder
+from seqjax.data.shapeworld import MOST_BYTES, png, read_shapeworld
 
 GIVEN = ["there is a red square .", "a shape is red .", "a square is blue .", "there is a circle .", "a cross is red ."]
 
@@ -52,7 +51,7 @@ def tar(
 
 def faults(path: Path) -> list[str]:
     with pytest.raises(DataError) as caught:
-        shapeworld(path)
+        read_shapeworld(path)
     return str(caught.value).replace(f"{path}/shapeworld/", "").replace(str(path), "TAR").split("\n")
 
 
@@ -60,7 +59,7 @@ def test_worlds_are_read_in_order_whatever_their_order_in_the_tar(tmp_path):
     many = folder(11, 50)
     backwards = {"spatial": folder(2, 20), "existential": dict(reversed(many.items()))}
     for path in (tar(tmp_path / "a.tar.gz", backwards), tar(tmp_path / "b.tar", backwards, "w", "./shapeworld/")):
-        read = shapeworld(path)
+        read = read_shapeworld(path)
         assert read.kinds == ("existential", "spatial")
         np.testing.assert_array_equal(read.kind, [0] * 11 + [1] * 2)
         np.testing.assert_array_equal(read.images, [picture(s) for s in [*range(50, 61), 20, 21]])
@@ -74,7 +73,7 @@ def test_worlds_are_read_in_order_whatever_their_order_in_the_tar(tmp_path):
 def test_line_ends_and_empty_lines_at_the_end_do_not_matter(change, tmp_path):
     files = folder()
     changed = {name: change(content) if name.endswith(".txt") else content for name, content in files.items()}
-    read, plain = (shapeworld(tar(tmp_path / f"{n}.tar", {"k": f}, "w")) for n, f in enumerate((changed, files)))
+    read, plain = (read_shapeworld(tar(tmp_path / f"{n}.tar", {"k": f}, "w")) for n, f in enumerate((changed, files)))
     assert read.captions == plain.captions
     np.testing.assert_array_equal(read.agreement, plain.agreement)
 
@@ -108,7 +107,7 @@ def test_line_ends_and_empty_lines_at_the_end_do_not_matter(change, tmp_path):
         ("world-01.png", b"", "k/world-01.png: expected a file shapeworld/<kind>/world-<n>.png"),
         ("readme.md", b"", "k/readme.md: expected a file shapeworld/<kind>/world-<n>.png"),
         ("world-3.png", packed(picture(3)), "k/world-2.png: expected an image, found none"),
-        ("big.png", bytes(captions.MOST_BYTES + 1), "k/big.png: expected a file of at most"),
+        ("big.png", bytes(MOST_BYTES + 1), "k/big.png: expected a file of at most"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(name, content, expected, tmp_path):
@@ -132,7 +131,7 @@ def test_another_tar_and_no_tar(tmp_path):
         archive.addfile(link)
     assert faults(tmp_path / "link.tar") == ["k/world-0.png: expected a file of at most 1048576 bytes"]
     with pytest.raises(FileNotFoundError):
-        shapeworld(tmp_path / "nowhere.tar")
+        read_shapeworld(tmp_path / "nowhere.tar")
 
 
 def test_a_picture_alone():
@@ -149,7 +148,7 @@ def test_without_pillow_it_says_what_to_install(monkeypatch):
 
 @pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder with ShapeWorld in it")
 def test_shapeworld_as_it_is():
-    read = shapeworld(data_folder(None) / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
     assert read.images.shape == (1360, 100, 100, 3)
     assert read.agreement.shape == (1360, 5)
     assert read.agreement.sum() == 3448

@@ -12,7 +12,8 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.text import MARK, RESERVED, Characters, MarkedWords, Subwords, Tokenizer, Vocabulary, Words
+from seqjax.data.tokenizers import MARK, Characters, MarkedWords, Subwords, Tokenizer, Words
+from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, SOS, UNK
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -115,14 +116,14 @@ def test_counts_that_cannot_be_are_refused():
         (Words(), " \u200b 12 ", ""),
     ],
 )
-def test_words_as_in_the_seed(words, sentence, tokens):
+def test_words_as_in_the_tutorial(words, sentence, tokens):
     assert words.split(sentence) == tokens.split()
     assert words.join(words.split(sentence)) == tokens
 
 
 @pytest.mark.parametrize("punctuation", [".a", ". "])
 def test_punctuation_that_is_none_is_refused(punctuation):
-    with pytest.raises(ValueError, match="punctuation must hold neither letters nor spaces"):
+    with pytest.raises(ValueError, match="punctuation must contain neither letters nor spaces"):
         Words(punctuation=punctuation)
 
 
@@ -196,7 +197,7 @@ def test_without_sentencepiece_the_error_says_what_to_install():
     script = """
 import sys
 sys.modules["sentencepiece"] = None
-from seqjax.data.text import Subwords
+from seqjax.data.tokenizers import Subwords
 try:
     Subwords.train(["a"], size=9)
 except ImportError as error:

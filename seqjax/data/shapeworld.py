@@ -1,4 +1,4 @@
-"""Images with captions: a strict reader of ShapeWorld's examples."""
+"""A strict reader of ShapeWorld: images of coloured shapes with captions."""
 
 import gzip
 import io
@@ -39,11 +39,11 @@ class ShapeWorld(NamedTuple):
     kinds: tuple[str, ...]
 
 
-def shapeworld(path: Path) -> ShapeWorld:
+def read_shapeworld(path: Path) -> ShapeWorld:
     """The examples of ShapeWorld (Kuhnle & Copestake 2017, arXiv:1704.04517), a tar, which is never unpacked to disk.
 
     Each folder `shapeworld/<kind>/` holds `world-<n>.png` for n from 0 on (100 x 100 pixels, RGB), `caption.txt` (five
-    captions for each, and an empty line behind them) and `agreement.txt` (a line for each, five times 1.0 or 0.0 with
+    captions for each, followed by an empty line) and `agreement.txt` (a line for each, five times 1.0 or 0.0 with
     semicolons between: true or false).
 
     Raises:

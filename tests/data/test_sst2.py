@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqjax.data.files import DataError
-from seqjax.data.labelled import Example, sst2
+from seqjax.data.sst2 import Example, read_sst2
 
 ROWS = [Example("it 's a charming film .", 1), Example("déjà vu", 0), Example("no", 0)]
 TEXT = "it 's a charming film .\t1\ndéjà vu\t0\nno\t0\n".encode()
@@ -22,7 +22,7 @@ def written(folder: Path, content: bytes) -> Path:
 
 def failure(path: Path) -> list[str]:
     with pytest.raises(DataError) as caught:
-        sst2(path)
+        read_sst2(path)
     return str(caught.value).split("\n")
 
 
@@ -38,7 +38,7 @@ def failure(path: Path) -> list[str]:
     ],
 )
 def test_sentences_and_their_labels(content, tmp_path):
-    assert sst2(written(tmp_path, content)) == (ROWS, 0)
+    assert read_sst2(written(tmp_path, content)) == (ROWS, 0)
 
 
 def test_malformed_lines_are_named(tmp_path):
@@ -54,11 +54,11 @@ def test_malformed_lines_are_named(tmp_path):
         f"{path}:7: expected label 0 or 1, found 'positive'",
         f"{path}:8: expected sentence<TAB>label, found 'one\\ttwo\\t1'",
     ]
-    assert sst2(path, skip_bad=True) == ([Example("good", 1), Example("last", 0)], 9)
+    assert read_sst2(path, skip_bad=True) == ([Example("good", 1), Example("last", 0)], 9)
 
 
 def test_a_label_without_a_sentence_is_skipped_and_counted(tmp_path):
-    assert sst2(written(tmp_path, b"good\t1\n \t0\n")) == ([Example("good", 1)], 1)
+    assert read_sst2(written(tmp_path, b"good\t1\n \t0\n")) == ([Example("good", 1)], 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", BOM, b"\t1\n"])
@@ -71,9 +71,9 @@ def test_an_empty_file_is_an_error(content, tmp_path):
 @given(st.lists(st.sampled_from([b"\t", b"\n", b"\r", b"0", b"1", b"\xff", b"a", b" ", BOM])).map(b"".join))
 def test_only_data_errors_escape(tmp_path, content):
     with suppress(DataError):
-        sst2(written(tmp_path, content))
+        read_sst2(written(tmp_path, content))
     with suppress(DataError):
-        read = sst2(written(tmp_path, content), skip_bad=True)
+        read = read_sst2(written(tmp_path, content), skip_bad=True)
         assert all(row.sentence == row.sentence.strip() != "" and row.label in (0, 1) for row in read.rows)
         assert len(read.rows) + read.skipped <= content.count(b"\n") + 1
 
@@ -81,6 +81,6 @@ def test_only_data_errors_escape(tmp_path, content):
 @pytest.mark.skipif("SEQJAX_DATA" not in os.environ, reason="SEQJAX_DATA names no folder with sentiment/sst2")
 @pytest.mark.parametrize(("part", "negative", "positive"), [("train", 3310, 3610), ("dev", 428, 444)])
 def test_the_public_files(part, negative, positive):
-    read = sst2(Path(os.environ["SEQJAX_DATA"]) / "sentiment" / "sst2" / f"{part}.tsv")
+    read = read_sst2(Path(os.environ["SEQJAX_DATA"]) / "sentiment" / "sst2" / f"{part}.tsv")
     assert read.skipped == 0
     assert [sum(row.label == label for row in read.rows) for label in (0, 1)] == [negative, positive]

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from seqjax.tasks import Addition
+from seqjax.tasks import DigitSums
 from seqjax.types import EOS, PAD, Seq2SeqBatch
 
 ROWS = 20_000
-SYMBOLS = Addition().vocabulary.symbols
+SYMBOLS = DigitSums().vocabulary.symbols
 
 
 def lines(ids) -> list[str]:
@@ -28,7 +28,7 @@ def draw(digits: int, is_test: bool, seed: int = 0) -> Seq2SeqBatch:
 
 @functools.cache
 def compiled(digits: int, is_test: bool):
-    task = Addition(digits=digits)
+    task = DigitSums(digits=digits)
     return jax.jit(task.held_out if is_test else task.sample, static_argnums=1)
 
 
@@ -50,7 +50,7 @@ def held_out(first: int, second: int) -> bool:
 
 
 def test_worked_example():
-    vocabulary = Addition().vocabulary
+    vocabulary = DigitSums().vocabulary
     assert [*vocabulary.encode("123+45"), EOS] == [5, 6, 7, 14, 8, 9, 2]
     assert [*vocabulary.encode("168"), EOS] == [5, 10, 12, 2]
     assert held_out(12, 7)
@@ -116,4 +116,4 @@ def test_same_key_same_bits():
 @pytest.mark.parametrize("digits", [0, 10])
 def test_wrong_fields_are_refused(digits):
     with pytest.raises(ValueError, match=rf"digits must lie in \[1, 9\], got {digits}"):
-        Addition(digits=digits)
+        DigitSums(digits=digits)

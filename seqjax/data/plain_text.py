@@ -1,7 +1,5 @@
-"""Readers of running text, which language models continue."""
+"""Readers of plain text for language models."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,25 +7,14 @@ from seqjax.data.files import DataError, filled, read_lines
 
 
 class Parts(NamedTuple):
-    """A text cut in three: to learn from, to choose by, and for the reported number."""
+    """A text split into training, validation and test parts."""
 
     train: str
     validation: str
     test: str
 
 
-@dataclass(frozen=True)
-class Spaced:
-    """Words are what stands between spaces: for a text that was cut into words before."""
-
-    def split(self, sentence: str) -> list[str]:
-        return sentence.split()
-
-    def join(self, tokens: Sequence[str]) -> str:
-        return " ".join(tokens)
-
-
-def plain(path: Path) -> str:
+def read(path: Path) -> str:
     """A whole file as one text, a newline character at each line end.
 
     Raises:
@@ -55,10 +42,10 @@ def sentences(path: Path) -> list[str]:
     return lines
 
 
-def cut(text: str, *, held_out: int) -> Parts:
+def split(text: str, *, held_out: int) -> Parts:
     """The last `held_out` characters for the test, as many before them for validation, what comes first for training.
 
-    In one piece each: a text's end is told by those who know its beginning only, as when it is continued.
+    Each part is contiguous, so that the test is to continue the text.
 
     Raises:
         ValueError: held_out < 1, or nothing is left to learn from.

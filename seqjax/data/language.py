@@ -1,0 +1,77 @@
+"""Language: a tokenizer with its vocabulary, from sentences to ids and back."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqjax.data.batching import pad
+from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Tokenizer, Whitespace, Words
+from seqjax.data.vocabulary import Vocabulary
+from seqjax.types import EOS
+
+TOKENIZERS = {kind.__name__: kind for kind in (Characters, Whitespace, Words, MarkedWords, Subwords)}
+
+
+@dataclass(frozen=True)
+class Language:
+    """A tokenizer with its vocabulary: sentences to ids and back. Stored in run folders beside the weights."""
+
+    tokenizer: Tokenizer
+    vocabulary: Vocabulary
+
+    def ids(self, sentence: str) -> list[int]:
+        """The ids of a sentence's tokens; UNK for tokens outside the vocabulary."""
+        return self.vocabulary.encode(self.tokenizer.split(sentence))
+
+    def batch(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and mask of sentences, each followed by EOS.
+
+        Raises:
+            ValueError: a sentence has more than `length` tokens, EOS included.
+        """
+        return pad([[*self.ids(sentence), EOS] for sentence in sentences], length)
+
+    def text(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The sentence up to the first EOS."""
+        return self.tokenizer.join(self.vocabulary.decode(ids))
+
+    def unknown(self, sentence: str) -> list[str]:
+        """The tokens of a sentence outside the vocabulary."""
+        return self.vocabulary.unknown(self.tokenizer.split(sentence))
+
+    def warning(self, sentence: str) -> str | None:
+        """A message about the unknown words of a sentence; None if there are none.
+
+        Raises:
+            ValueError: the sentence holds no word.
+        """
+        if not (ids := self.ids(sentence)):
+            raise ValueError(f"the sentence must hold a word, got {sentence!r}")
+        unknown = self.unknown(sentence)
+        return f"read as <unk>: {', '.join(unknown)} ({len(unknown)} of {len(ids)} words)" if unknown else None
+
+    def to_json(self) -> str:
+        """Tokenizer and vocabulary as text."""
+        kind, fields = type(self.tokenizer).__name__, dataclasses.asdict(self.tokenizer)  # pyright: ignore
+        return json.dumps({"tokenizer": {kind: fields}, "vocabulary": json.loads(self.vocabulary.to_json())}, indent=0)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Language":
+        """The language that `to_json` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            kept = json.loads(text)
+            ((kind, fields),) = kept["tokenizer"].items()
+            tokenizer = TOKENIZERS[kind](**fields)
+            symbols = json.dumps(kept["vocabulary"])
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"expected a tokenizer and a vocabulary in JSON, found {text[:60]!r} ({error!r})"
+            ) from None
+        return cls(tokenizer, Vocabulary.from_json(symbols))

@@ -1,0 +1,103 @@
+"""Vocabularies: tokens and their ids."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Array, Int
+
+from seqjax.types import EOS, PAD, SOS, UNK
+
+RESERVED = ("<pad>", "<sos>", "<eos>", "<unk>")
+"""The symbols of PAD, SOS, EOS and UNK, in the order of their ids."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A list of symbols; the id of a symbol is its index.
+
+    A token spelled like a reserved symbol is encoded as UNK, so that text cannot contain a reserved id.
+
+    Attributes:
+        symbols: `RESERVED`, then the tokens, without repetition.
+    """
+
+    symbols: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        first = self.symbols[: len(RESERVED)]
+        if first != RESERVED:
+            raise ValueError(f"symbols must begin with {RESERVED}, got {first}")
+        if len(set(self.symbols)) < len(self.symbols):
+            twice = [symbol for symbol, count in Counter(self.symbols).items() if count > 1]
+            raise ValueError(f"symbols must be unique, got more than one {twice[0]!r}")
+
+    @classmethod
+    def count(cls, sentences: Iterable[Sequence[str]], *, least: int = 1, most: int | None = None) -> "Vocabulary":
+        """The vocabulary of these sentences, the most frequent tokens first, ties in alphabetical order.
+
+        Args:
+            least: rarer tokens are left out.
+            most: largest number of tokens, the reserved ones not counted; None: no limit.
+        """
+        if least < 1:
+            raise ValueError(f"least must be >= 1, got {least}")
+        if most is not None and most < 0:
+            raise ValueError(f"most must be >= 0, got {most}")
+        counts = Counter(token for sentence in sentences for token in sentence)
+        kept = [token for token, count in counts.items() if count >= least and token not in RESERVED]
+        kept.sort(key=lambda token: (-counts[token], token))
+        return cls((*RESERVED, *kept[:most]))
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {symbol: number for number, symbol in enumerate(self.symbols) if number >= len(RESERVED)}
+
+    def encode(self, tokens: Sequence[str]) -> list[int]:
+        """The id of each token; UNK if it has none. Does not append EOS."""
+        return [self._ids.get(token, UNK) for token in tokens]
+
+    def decode(self, ids: Iterable[int] | Int[Array | np.ndarray, " time"]) -> list[str]:
+        """The symbols up to the first EOS, without PAD and SOS.
+
+        Raises:
+            ValueError: an id does not lie in [0, len(self)).
+        """
+        tokens = []
+        for number in map(int, ids):
+            if not 0 <= number < len(self):
+                raise ValueError(f"ids must lie in [0, {len(self)}), got {number}")
+            if number == EOS:
+                break
+            if number not in (PAD, SOS):
+                tokens.append(self.symbols[number])
+        return tokens
+
+    def unknown(self, tokens: Sequence[str]) -> list[str]:
+        """The distinct tokens that become UNK, in order of appearance."""
+        return [token for token in dict.fromkeys(tokens) if token not in self._ids]
+
+    def to_json(self) -> str:
+        """The symbols as a JSON array."""
+        return json.dumps(self.symbols, ensure_ascii=False, indent=0)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Vocabulary":
+        """The vocabulary that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is not an array of strings that make a vocabulary.
+        """
+        try:
+            symbols = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"a vocabulary must be JSON: {error}") from None
+        if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+            raise ValueError(f"a vocabulary must be a JSON array of strings, got {text[:60]!r}")
+        return cls(tuple(symbols))

@@ -1,0 +1,250 @@
+"""Many runs as one program: each equals that run alone, and the best parameters are remembered."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqjax import checkpoint, models, sweep, train
+from tests.regressions import (
+    BUCKETS,
+    assert_bitwise,
+    assert_close,
+    compilations,
+    copied,
+    initialise,
+    initialise_tokens,
+    looped,
+    loss,
+    sample,
+    token_loss,
+)
+
+
+class Settings(NamedTuple):
+    learning_rate: jax.Array
+    scale: jax.Array
+
+
+def optimizer(settings):
+    return optax.adam(settings.learning_rate)
+
+
+def scaled(key, settings):
+    batch = sample(key)
+    return batch._replace(targets=settings.scale * batch.targets)
+
+
+def settings_of(runs):
+    return Settings(jnp.linspace(0.01, 0.3, runs), jnp.linspace(1.0, 2.0, runs))
+
+
+def swept(keys):
+    return sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings_of(len(keys)), steps=4)
+
+
+@pytest.mark.parametrize(("runs", "devices"), [(3, 1), (4, 2)])
+def test_each_run_of_a_sweep_equals_that_run_alone(key, runs, devices):
+    keys = jax.random.split(key, runs)
+    state, advance = swept(keys)
+    together, metrics = jax.jit(advance)(state)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves((state, together))} == {devices}
+
+    @jax.jit
+    def alone(key, setting):
+        init_key, train_key = jax.random.split(key)
+        first = train.init(initialise(init_key), optimizer(setting), train_key)
+        advance = train.scan(loss, optimizer(setting), lambda key: scaled(key, setting), 4)
+        return first.params, *advance(first)
+
+    for run, setting in enumerate(zip(*settings_of(runs), strict=True)):
+        first, last, expected = alone(keys[run], Settings(*setting))
+        pairs = [(state.params, first), (together.params, last.params), (metrics, expected)]
+        for ours, theirs in pairs:
+            for leaf, expected_leaf in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+                np.testing.assert_allclose(leaf[run], expected_leaf, rtol=1e-4, atol=1e-7)
+
+
+def test_settings_of_a_sweep_are_each_run_s_own(key):
+    """Equal keys: the same start, data and noise; only the settings differ. Adam's first step is the learning rate."""
+    keys = jnp.stack([key, key])
+    settings = Settings(jnp.array([0.01, 0.2]), jnp.ones(2))
+    state, advance = sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings, steps=1)
+    first, second = np.asarray(state.params["kernel"])
+    np.testing.assert_array_equal(first, second)
+    moved = np.abs(np.asarray(jax.jit(advance)(state)[0].params["kernel"]) - first)
+    np.testing.assert_allclose(moved[0], 0.01, rtol=1e-3)
+    np.testing.assert_allclose(moved[1], 0.2, rtol=1e-3)
+
+
+def test_a_sweep_compiles_once_for_all_runs_and_calls(key):
+    counts = []
+    for runs in (2, 6):
+        state, advance = swept(jax.random.split(key, runs))
+        calls = train.run(advance, state, 20)
+        with compilations() as first:
+            next(calls)
+        with compilations() as later:
+            assert len(list(calls)) == 4
+        assert later == []
+        counts.append(len(first))
+    assert counts[0] == counts[1] > 0
+
+
+def test_runs_of_a_sweep_may_wait_for_each_other(key):
+    """The same numbers, one run after the other or side by side."""
+    arguments = {"keys": jax.random.split(key, 3), "settings": settings_of(3), "steps": 4}
+    found = []
+    for vectorise in (True, False):
+        state, advance = sweep.sweep(initialise, loss, optimizer, scaled, **arguments, vectorise=vectorise)
+        found.append(jax.jit(advance)(state))
+    (together, metrics), (alone, expected) = found
+    assert_bitwise((together.key, together.step), (alone.key, alone.step))
+    assert_close((together[:3], metrics), (alone[:3], expected))
+    assert len({float(value) for value in alone.params["kernel"][:, 0, 0]}) == 3
+
+
+def test_chunks_of_a_sweep_give_the_same(key):
+    """But for rounding, as XLA's batched products depend on how many there are; the last chunk may be smaller."""
+    model = models.Regressor(models.Recurrent(8, models.GRU))
+
+    def squared(params, x, key):
+        return jnp.mean((jnp.asarray(model.apply(params, x)) - jnp.roll(x, 1, axis=1)) ** 2), {}
+
+    def trained(chunk: int | None):
+        state, advance = sweep.sweep(
+            lambda key: model.init(key, jnp.zeros((1, 5, 1))),
+            squared,
+            lambda rate: optax.adam(rate),
+            lambda key, rate: jax.random.normal(key, (4, 5, 1)),
+            keys=jax.random.split(key, 5),
+            settings=jnp.linspace(1e-3, 1e-2, 5),
+            steps=6,
+            chunk=chunk,
+        )
+        return jax.jit(advance)(state)
+
+    (whole, metrics), (chunked, expected) = trained(None), trained(2)
+    assert_bitwise((chunked.key, chunked.step), (whole.key, whole.step))
+    assert_close((chunked[:2], metrics), (whole[:2], expected))
+    assert len({float(value) for value in whole.params["params"]["readout"]["kernel"][:, 0, 0]}) == 5
+    with pytest.raises(ValueError, match="chunk must be >= 1"):
+        trained(0)
+
+
+def test_a_sweep_that_waits_chooses_between_buckets(key):
+    state, advance = sweep.sweep(
+        initialise_tokens,
+        token_loss,
+        optax.adam,
+        BUCKETS,
+        keys=key[None],
+        settings=jnp.array([0.1]),
+        steps=12,
+        vectorise=False,
+    )
+    assert " cond[" in str(jax.make_jaxpr(advance)(state))
+    found, metrics = jax.jit(advance)(state)
+    _, last, widths = looped()
+    assert_close(jax.tree.map(lambda leaf: leaf[0], found.params), last.params)
+    np.testing.assert_allclose(metrics["width"], [widths.mean()], rtol=1e-6)
+
+
+CALLS = 8
+
+
+def scripted(losses):
+    """A sweep whose runs count their calls; the number of a call decides its validation loss."""
+    runs = len(losses)
+    params = {"call": jnp.zeros(runs, jnp.int32), "losses": jnp.array(losses, jnp.float32)}
+    return train.TrainState(params, None, jnp.zeros(runs, jnp.int32), jax.random.split(jax.random.key(0), runs))
+
+
+def count_call(state):
+    params = state.params | {"call": state.params["call"] + 1}
+    return state._replace(params=params, step=state.step + 1), {"loss": 0 * state.step}
+
+
+def validation_of_call(params):
+    return params["losses"][params["call"] - 1], {"calls": params["call"]}
+
+
+@jax.jit
+def advance_scripted(state):
+    _, advance = sweep.keep_best(state, count_call, validation_of_call)
+    return advance(state)
+
+
+LOSSES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.inf, np.nan]), min_size=CALLS, max_size=CALLS)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.tuples(LOSSES, LOSSES))
+def test_the_first_of_the_smallest_validation_losses_is_remembered(losses):
+    """For each run its own; a loss that is NaN or infinite never wins, and without any other the start is kept."""
+    state, _ = sweep.keep_best(scripted(losses), count_call, validation_of_call)
+    np.testing.assert_array_equal(sweep.chosen(state)["call"], [0, 0])
+    for call in range(CALLS):
+        state, metrics = advance_scripted(state)
+        assert set(metrics) == {"loss", "validation", "calls"}
+        np.testing.assert_array_equal(metrics["validation"], np.array([run[call] for run in losses], np.float32))
+        np.testing.assert_array_equal(state.params["call"], call + 1)
+        np.testing.assert_array_equal(metrics["calls"], call + 1)
+        for number, run in enumerate(losses):
+            finite = [(value, n) for n, value in enumerate(run[: call + 1], start=1) if np.isfinite(value)]
+            value, best = min(finite, default=(np.inf, 0))
+            assert sweep.chosen(state)["call"][number] == best
+            assert state.opt_state.loss[number] == value
+
+
+def validate(params):
+    """The error on eight sequences that training never sees, without noise."""
+    batch = sample(jax.random.key(99))
+    error = batch.inputs @ params["kernel"] + params["bias"].reshape(1, 1, 1) - batch.targets
+    return jnp.mean(error**2), {}
+
+
+def noisy_sweep(key, *, best):
+    """Learning rates that overshoot, so that the last parameters are not the best."""
+    rates = Settings(jnp.array([0.5, 1.5, 0.01]), jnp.ones(3))
+    keys = jax.random.split(key, 3)
+    noisy = sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=rates, steps=2, vectorise=False)
+    return sweep.keep_best(*noisy, validate) if best else noisy
+
+
+def test_the_best_parameters_are_those_a_loop_finds(key):
+    state, advance = noisy_sweep(key, best=False)
+    states = [copied(now) for now, _ in train.run(advance, state, 16)]
+    losses = np.stack([jax.vmap(validate)(now.params)[0] for now in states])
+    state, advance = noisy_sweep(key, best=True)
+    *_, (last, metrics) = train.run(advance, state, 16)
+    np.testing.assert_allclose(metrics["validation"], losses[-1], rtol=1e-4)
+    np.testing.assert_allclose(last.opt_state.loss, losses.min(axis=0), rtol=1e-4)
+    assert (losses.argmin(axis=0) < 7).sum() >= 2
+    for name, found in sweep.chosen(last).items():
+        expected = [states[call].params[name][run] for run, call in enumerate(losses.argmin(axis=0))]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(last.params[name], states[-1].params[name], rtol=1e-4, atol=1e-6)
+    assert sweep.chosen(states[-1]) is states[-1].params
+
+
+def test_the_best_parameters_are_resumed_and_compiled_once(key, tmp_path):
+    state, advance = noisy_sweep(key, best=True)
+    with compilations() as seen:
+        calls = train.run(advance, state, 16)
+        for _ in range(5):
+            middle, _ = next(calls)
+        checkpoint.save(tmp_path, 10, middle, {})
+        *_, (last, _) = calls
+    assert [name for name in seen if "compiled" in name] == ["jit(compiled)"]
+    like, advance = noisy_sweep(key, best=True)
+    restored = checkpoint.restore(tmp_path, like, {}).state
+    assert isinstance(restored.opt_state, sweep.Best)
+    *_, (resumed, _) = train.run(advance, restored, 16)
+    assert checkpoint.fingerprint(resumed) == checkpoint.fingerprint(last)
+    assert_bitwise(sweep.chosen(resumed), sweep.chosen(last))
