@@ -1,21 +1,46 @@
-"""seqjax: sequence models in JAX and Flax, and what they could learn at best.
+"""seqjax: sequence models in JAX and Flax, and the lowest error that is possible on their tasks.
 
-The package reads as chapters, and a chapter imports only from those before it:
+The package is organised in chapters, and a chapter imports only from those before it:
 
-    data        what goes in                      train       one step, many steps, many runs as one program
-    theory      what could be learned at best     decode      sentences out of single steps
-    tasks       input-output relations            evaluate    a metric over a data set
-    models      what is learned                   runs        run folders, command line, progress
-    losses, metrics                               checkpoint  saved and verified state
-                                                  plot        arrays in, figures out
-                                                  explore     settings to play with: figures and widgets
-                                                  convert     weights from PyTorch, and back
+    data        readers, vocabularies, batches    train       one run: state, step, loop
+    theory      lower bounds of the error         sweep       many runs as one compiled program
+    tasks       input-output relations            decode      greedy, sampling, beam search, rollout
+    models      architectures                     evaluate    predictions over a whole data set
+    losses, metrics                               runs        run folders, command line, progress
+                                                  checkpoint  states saved and verified
+                                                  plot        arrays in, axes out
+                                                  convert     weights from and to PyTorch
+                                                  pretrained  six small trained models
+                                                  explore     interactive figures
 
-Importing seqjax loads none of them: `from seqjax import models` does, and `seqjax.models` does on first use.
+`import seqjax` loads none of them; a chapter is loaded by `from seqjax import models`, or when `seqjax.models` is
+first used.
 """
 
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seqjax import (
+        checkpoint,
+        convert,
+        data,
+        decode,
+        evaluate,
+        explore,
+        losses,
+        metrics,
+        models,
+        plot,
+        pretrained,
+        runs,
+        sweep,
+        tasks,
+        theory,
+        train,
+        types,
+    )
 
 __all__ = [
     "checkpoint",
@@ -28,7 +53,9 @@ __all__ = [
     "metrics",
     "models",
     "plot",
+    "pretrained",
     "runs",
+    "sweep",
     "tasks",
     "theory",
     "train",
@@ -40,3 +67,7 @@ def __getattr__(name: str) -> ModuleType:
     if name in __all__:
         return import_module(f"seqjax.{name}")
     raise AttributeError(f"module 'seqjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

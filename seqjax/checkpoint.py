@@ -1,12 +1,12 @@
-"""Training states on disk that survive a kill, a full disk and a flipped bit, and come back to the last bit.
+"""Checkpoints of training states: verified by sha256, safe against kills and full disks, restored to the last bit.
 
     folder/00000200/           arrays and metadata, written by Orbax
     folder/00000200/MANIFEST   its own sha256, then JSON: configuration, leaves, sha256 and size of every file
-    folder/newest              the step saved last: tells a lost MANIFEST from a save that was never finished
+    folder/newest              the step saved last, to tell a lost MANIFEST from a save that was never finished
 
-A step is complete once it has a MANIFEST, which is written last and removed first. Orbax gives back flipped bits and
-casts dtypes without a word, so files are compared with the manifest before they are read and leaves after. One process
-writes; arrays spread over its devices are gathered on the host.
+A step is complete once it has a MANIFEST, which is written last and removed first. Orbax restores flipped bits and
+casts dtypes without an error, so files are compared with the manifest before they are read, and leaves afterwards. One
+process writes; arrays that are sharded over its devices are gathered on the host.
 """
 
 import hashlib
@@ -24,11 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from seqjax._atomic import write_text
+
 State = Any
-"""A pytree whose leaves are jax or numpy arrays, typed keys among them."""
+"""A pytree of JAX or NumPy arrays, including typed keys."""
 
 KEEP = 2
-"""Complete steps left on disk: the newest, and one to fall back to."""
+"""Complete steps that stay on disk: the newest, and one to fall back to."""
 
 MANIFEST = "MANIFEST"
 NEWEST = "newest"
@@ -42,14 +44,15 @@ class Restored(NamedTuple):
 
 
 def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> None:
-    """Write `state` as `step`; then, and only then, delete all but the newest `KEEP` steps.
+    """Write `state` as `step`, then delete all but the newest `KEEP` steps.
 
-    Leftovers of interrupted saves are removed first, and so are damaged steps at or after `step`: training has fallen
-    back behind them. Saving a step again with the same state and configuration does nothing.
+    Leftovers of interrupted saves are removed first, and so are damaged steps at or after `step`, since training has
+    resumed before them. Saving a step again with the same state and configuration does nothing.
 
     Raises:
-        ValueError: a good checkpoint of this step (with other content) or of a later one exists; a leaf is no array.
-        TypeError: the configuration is no JSON.
+        ValueError: an intact checkpoint of this step with other content, or of a later step, exists; or a leaf is not
+            an array.
+        TypeError: the configuration cannot be written as JSON.
         OSError: the disk is full or not writable; names the folder and the bytes needed. Earlier steps are untouched.
     """
     if step < 0:
@@ -65,13 +68,13 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
     target = _path(folder, step)
     complete = steps(folder)
     for other in [other for other in complete if other >= step]:
-        if not verify(folder, other):
+        if not _faults(folder, other):
             saved = _manifest(folder, other)
             if all(saved[name] == record[name] for name in ("step", "config", "fingerprint")):
                 return
-            raise ValueError(f"cannot save step {step}: {_path(folder, other)} exists, differs and is good")
+            raise ValueError(f"cannot save step {step}: {_path(folder, other)} exists, differs and is intact")
         complete.remove(other)
-    # Orbax refuses arrays without elements; their shape says everything about them.
+    # Orbax refuses arrays without elements; they are restored from their shape.
     arrays = {path: value for path, leaf in leaves.items() if (value := _value(leaf)).size}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +82,8 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
         with ocp.PyTreeCheckpointer() as writer:
             writer.save(target.absolute(), arrays)  # returns when everything is written
         body = json.dumps(record | {"files": _files(target)}, indent=1)
-        _write(target / MANIFEST, hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
-        _write(folder / NEWEST, f"{target.name}\n")
+        write_text(target / MANIFEST, hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
+        write_text(folder / NEWEST, f"{target.name}\n")
         _remove_all_but(folder, [*complete, step][-KEEP:])
     except (OSError, ValueError) as error:
         if not (code := _errno(error)):
@@ -90,12 +93,12 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
 
 
 def steps(folder: Path) -> list[int]:
-    """The complete steps, oldest first; whether they are good, `verify` says."""
+    """The complete steps, oldest first; their files may be damaged."""
     return sorted(int(path.parent.name) for path in folder.glob(f"*/{MANIFEST}") if path.parent.name.isdecimal())
 
 
-def verify(folder: Path, step: int) -> list[str]:
-    """What is wrong with the files of a step, one line per file; empty when nothing is."""
+def _faults(folder: Path, step: int) -> list[str]:
+    """Damage to the files of a step, one line per file; empty if it is intact."""
     target = _path(folder, step)
     try:
         expected = _manifest(folder, step)["files"]
@@ -121,24 +124,24 @@ def restore(
     step: int | None = None,
     ignore: Collection[str] = (),
 ) -> Restored:
-    """The newest good state (or that of `step`), equal to the one saved to the last bit.
+    """The newest intact state (or that of `step`), equal to the saved one to the last bit.
 
-    Each damaged step on the way warns with the files at fault. Leaves come back as those of `like` are: on the host if
-    NumPy arrays, with their sharding if jax arrays or structs with one, else on the default device.
+    A damaged step is skipped with a warning that names its damaged files. Leaves are placed as those of `like`: on the
+    host for NumPy arrays, with their sharding for JAX arrays and structs that have one, else on the default device.
 
     Args:
-        like: the state expected: arrays or `jax.ShapeDtypeStruct`s.
-        config: must equal the saved one, apart from the fields in `ignore`; None: not compared.
+        like: a state of the same structure: arrays or `jax.ShapeDtypeStruct`s.
+        config: must equal the saved one, except for the fields in `ignore`; None: not compared.
 
     Raises:
-        FileNotFoundError: the folder never held a complete checkpoint: a first start.
-        ValueError: all are damaged; or the configuration, the tree, a shape or a dtype differs, with every difference.
+        FileNotFoundError: the folder has never held a complete checkpoint.
+        ValueError: all are damaged; or the configuration, the tree, a shape or a dtype differs (all are listed).
     """
     candidates = {*steps(folder), *_pointer(folder)} if step is None else {step}
     if not candidates:
         raise FileNotFoundError(f"no checkpoint in {folder}")
     for candidate in sorted(candidates, reverse=True):
-        if wrong := verify(folder, candidate):
+        if wrong := _faults(folder, candidate):
             warnings.warn(f"checkpoint {_path(folder, candidate)} is damaged: {'; '.join(wrong)}", stacklevel=2)
             continue
         record = _manifest(folder, candidate)
@@ -146,11 +149,11 @@ def restore(
             kept = [{k: v for k, v in fields.items() if k not in ignore} for fields in (record["config"], config)]
             _refuse(f"{_path(folder, candidate)} has another configuration", difference(*kept))
         return Restored(candidate, _read(_path(folder, candidate), record, like))
-    raise ValueError(f"no good checkpoint in {folder}: steps {sorted(candidates)} are damaged")
+    raise ValueError(f"no intact checkpoint in {folder}: steps {sorted(candidates)} are damaged")
 
 
 def fingerprint(state: State) -> str:
-    """The sha256 of paths, dtypes, shapes and bytes of all leaves: equal if and only if the states are, to the bit."""
+    """The sha256 of paths, dtypes, shapes and bytes of all leaves: equal only for states that are equal to the bit."""
     digest = hashlib.sha256()
     for path, leaf in sorted(_leaves(state).items()):
         digest.update(f"{path} {_kind(leaf)}\n".encode())
@@ -158,11 +161,11 @@ def fingerprint(state: State) -> str:
     return digest.hexdigest()
 
 
-def difference(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Field by field, e.g. "learning_rate: saved 0.001, asked 0.01"; compared as JSON, where tuples are lists."""
-    old, new = ({k: json.dumps(v, sort_keys=True) for k, v in fields.items()} for fields in (saved, asked))
+def difference(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Field by field, e.g. "learning_rate: saved 0.001, expected 0.01"; compared as JSON, where tuples are lists."""
+    old, new = ({k: json.dumps(v, sort_keys=True) for k, v in fields.items()} for fields in (saved, expected))
     return [
-        f"{name}: saved {old.get(name, 'nothing')}, asked {new.get(name, 'nothing')}"
+        f"{name}: saved {old.get(name, 'nothing')}, expected {new.get(name, 'nothing')}"
         for name in sorted(old | new)
         if old.get(name) != new.get(name)
     ]
@@ -171,7 +174,7 @@ def difference(saved: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
 def _read(target: Path, record: dict[str, Any], like: State) -> State:
     templates = _leaves(like)
     kinds = {path: _kind(leaf) for path, leaf in templates.items()}
-    _refuse(f"{target} does not fit the state asked for", difference(record["leaves"], kinds))
+    _refuse(f"{target} does not fit the given state", difference(record["leaves"], kinds))
     with ocp.PyTreeCheckpointer() as reader:
         as_numpy = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path, x in templates.items() if x.size}
         arrays = reader.restore(target.absolute(), restore_args=as_numpy)
@@ -182,18 +185,18 @@ def _read(target: Path, record: dict[str, Any], like: State) -> State:
             value = jax.random.wrap_key_data(jnp.asarray(value), impl=record["keys"][path])
         if isinstance(template, np.ndarray | np.generic):
             return value
-        # An array that was free to move (uncommitted) stays so, or the resumed run could not be spread over devices.
+        # An uncommitted array stays uncommitted, so that the resumed run can be sharded over devices.
         return jax.device_put(value, template.sharding if getattr(template, "committed", True) else None)
 
     leaves = [leaf(path, template) for path, template in templates.items()]
     state = jax.tree.unflatten(jax.tree.structure(like), leaves)
     if fingerprint(state) != record["fingerprint"]:
-        raise ValueError(f"{target} did not come back as it was saved (64-bit leaves need jax_enable_x64)")
+        raise ValueError(f"{target} was not restored as it was saved (64-bit leaves need jax_enable_x64)")
     return state
 
 
 def _errno(error: Exception) -> int | None:
-    """The system's error code; TensorStore reports a full disk as a ValueError that mentions it in passing."""
+    """The system's error code; TensorStore reports a full disk as a ValueError whose text has the code."""
     if isinstance(error, OSError):
         return error.errno
     found = re.search(r"os_error_code='(\d+)'", str(error))
@@ -231,7 +234,7 @@ def _path(folder: Path, step: int) -> Path:
 
 
 def _pointer(folder: Path) -> set[int]:
-    """The step saved last, if that is known: whatever befalls this file, the manifests decide."""
+    """The step saved last, if that file can be read; if not, the manifests decide."""
     try:
         return {int((folder / NEWEST).read_text())}
     except (OSError, ValueError):
@@ -246,7 +249,7 @@ def _manifest(folder: Path, step: int) -> dict[str, Any]:
 
 
 def _files(target: Path) -> dict[str, list[int | str]]:
-    """Size and sha256 of every file below `target` but the manifest."""
+    """Size and sha256 of every file below `target` except the manifest."""
     found = {}
     for path in sorted(target.rglob("*")):
         if path.is_file() and path != target / MANIFEST:
@@ -256,20 +259,10 @@ def _files(target: Path) -> dict[str, list[int | str]]:
     return found
 
 
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing, whenever the process dies."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def _remove_all_but(folder: Path, keep: list[int]) -> None:
-    """Delete every other step, complete or not, and what Orbax and `_write` left when they were interrupted."""
+    """Delete every other step, complete or not, and what interrupted saves left."""
     (folder / f"{NEWEST}.tmp").unlink(missing_ok=True)
     for path in folder.glob("[0-9]" * 8 + "*"):
         if path not in [_path(folder, step) for step in keep]:
-            (path / MANIFEST).unlink(missing_ok=True)  # first, lest a half deleted step look complete
+            (path / MANIFEST).unlink(missing_ok=True)  # first, so that a half deleted step does not look complete
             shutil.rmtree(path)

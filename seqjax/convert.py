@@ -2,7 +2,7 @@
 
 A layout is a dict with the keys of the Flax model's parameters; it ends in the parts below, which know PyTorch's names:
 
-    class Torch(torch.nn.Module):                       model = Regressor(Recurrent(64, LSTM, layers=2), targets=1)
+    class Torch(torch.nn.Module):                       model = Regressor(LSTM(64, layers=2), targets=1)
         rnn = nn.LSTM(1, 64, 2, batch_first=True)       layout = {"backbone": recurrent("rnn"), "readout": linear("fc")}
         fc = nn.Linear(64, 1)
 
@@ -11,8 +11,8 @@ A layout is a dict with the keys of the Flax model's parameters; it ends in the 
     state = convert.to_torch(params, layout)            # by PyTorch's names, for `convert.save`
 
 Both directions are pure functions of arrays, so `jax.grad` passes through them: gradients come by either side's names.
-What is not the same function in PyTorch: the epsilon of `nn.LayerNorm` is 1e-5 there and 1e-6 here; its usual sinusoid
-positions alternate sine and cosine, while `Sinusoid` has the sines first. Dropout has no weights: take care of it.
+What is not the same function in PyTorch: the epsilon of `nn.LayerNorm` is 1e-5 there and 1e-6 here; its usual positions
+alternate sine and cosine, while `Sinusoidal` has the sines first. Dropout has no weights; set its rate by hand.
 """
 
 import re
@@ -55,7 +55,7 @@ ALIASES = (
     # A new spelling of weight norm; `torch.nn.utils.parametrizations.weight_norm` loads the old one, too.
     (r"parametrizations\.weight\.original0$", "weight_g"),
     (r"parametrizations\.weight\.original1$", "weight_v"),
-    # Each convolution of Bai's blocks stands a second time in a Sequential.
+    # Each convolution of Bai's blocks has a second name in a Sequential.
     (r"\bnet\.0\.", "conv1."),
     (r"\bnet\.4\.", "conv2."),
 )
@@ -169,7 +169,7 @@ def norm(prefix: str = "") -> Part:
 def recurrent(prefix: str = "") -> Part:
     """`nn.RNN`, `nn.GRU` or `nn.LSTM`: a `Recurrent`, or with `bidirectional=True` a `Bidirectional`.
 
-    Its two biases are added up; only those of the GRU's candidate n stay apart, as its reset gate stands between them.
+    Its two biases are added; only those of the GRU's candidate n stay separate, as its reset gate is between them.
     """
 
     def layout(tree: Tree) -> Layout:
@@ -197,7 +197,7 @@ def tcn(prefix: str = "") -> Part:
 
 
 def additive(prefix: str = "") -> Part:
-    """v' tanh(attn [query; source]) with `attn = nn.Linear`, `v = nn.Linear(…, 1, bias=False)`: an `Additive`."""
+    """v' tanh(attn [query; source]) with `attn = nn.Linear`, `v = nn.Linear(…, 1, bias=False)`: `AdditiveAttention`."""
     weight, bias, energy = (_join(prefix, name) for name in ("attn.weight", "attn.bias", "v.weight"))
 
     def write(tree: Tree) -> State:
@@ -214,7 +214,7 @@ def additive(prefix: str = "") -> Part:
 
 
 def multi_head(prefix: str = "") -> Part:
-    """`nn.MultiheadAttention` where queries and source have one width: a `MultiHead`."""
+    """`nn.MultiheadAttention` where queries and source have one width: a `MultiHeadAttention`."""
     weight, bias = _join(prefix, "in_proj_weight"), _join(prefix, "in_proj_bias")
     out = linear(_join(prefix, "out_proj"))
 
@@ -245,10 +245,10 @@ def multi_head(prefix: str = "") -> Part:
 def transformer(prefix: str = "", **before: Layout) -> Part:
     """`nn.TransformerEncoder` (the decoder's layers, too): a `Transformer` with the same `pre_norm` and `activation`.
 
-        transformer("encoder", embed=linear("inp"), Learned_0=embedding("positions"))
+        transformer("encoder", embed=linear("inp"), positions=embedding("positions"))
 
     Args:
-        before: layouts of what stands before the first block: `embed`, and positions with parameters.
+        before: layouts of what comes before the first block: `embed`, and `positions` with parameters.
     """
 
     def layout(tree: Tree) -> Layout:
@@ -289,15 +289,15 @@ def _block(at: str, *, cross: bool) -> Layout:
 def _layer(prefix: str, end: str) -> Part:
     """One direction of one recurrent layer.
 
-    Its bias is b_ih + b_hh, and behind that the last of b_hh, as many as are left: a GRU's of n, which are in no sum.
+    Its bias is b_ih + b_hh, followed by the last of b_hh that are in no sum: those of a GRU's n.
     """
     names = [_join(prefix, f"{kind}_{end}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
     def write(tree: Tree) -> State:
         kernel, bias = tree["recurrent_kernel"], tree["bias"]
         width = kernel.shape[1]
-        apart = bias[width:]
-        hidden = jnp.concatenate([jnp.zeros_like(bias[: width - apart.size]), apart])
+        separate = bias[width:]
+        hidden = jnp.concatenate([jnp.zeros_like(bias[: width - separate.size]), separate])
         return dict(zip(names, (tree["input_kernel"].T, kernel.T, bias[:width], hidden), strict=True))
 
     def read(state: State, like: Tree) -> Tree:

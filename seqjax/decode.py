@@ -1,11 +1,11 @@
-"""From single steps to whole sentences: the likeliest, random ones, the best few; and real values fed back.
+"""Decoding over a step function: greedy, sampling, beam search, scoring, and rollout for real-valued models.
 
-All that is known of a model is its `StepFn` and a carry: empty memory, or that of a prompt already read. `first` is the
-token fed first: SOS, or the prompt's last. A sentence ends with EOS, which belongs to it: it counts in lengths and
-log-probabilities, and PAD stands behind it. One that has not ended after `length` tokens is cut off there.
+A model is given by its `StepFn` and a carry: its initial state, or its state after a prompt. `first` is the token read
+first: SOS, or the last token of the prompt. A sentence ends with EOS, which counts in its length and log-probability,
+and is followed by PAD; one that has not ended after `length` tokens is truncated.
 
-These are pure functions for the inside of the caller's jit, since outside of it each call compiles anew; their loops
-stop once every row has its answer. Log-probabilities are float32.
+These are pure functions to be called under `jax.jit`; called outside of it, each call compiles anew. Their loops stop
+once every row has ended. Log-probabilities are float32.
 """
 
 import math
@@ -19,15 +19,15 @@ from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 from seqjax.types import EOS, PAD, Carry, StepFn
 
 RealStep = Callable[[Carry, Float[Array, "batch inputs"]], tuple[Carry, Float[Array, "batch inputs"]]]
-"""`(carry, x) -> (carry, y)`: a step of a model of real values that predicts its own next input."""
+"""`(carry, x) -> (carry, y)`: one step of a real-valued model whose output is its next input."""
 
 
 class Decoded(NamedTuple):
-    """One sentence a row.
+    """One decoded sentence a row.
 
     Attributes:
-        lengths: tokens of each sentence, its EOS among them.
-        log_probability: of the sentence under the model, or of its beginning where it was cut off.
+        lengths: tokens of each sentence, including EOS.
+        log_probability: of the sentence under the model, as far as it was decoded.
     """
 
     tokens: Int[Array, "batch length"]
@@ -36,13 +36,13 @@ class Decoded(NamedTuple):
 
 
 class Beams(NamedTuple):
-    """The best sentences found for each row: those that ended, best score first, then those cut off, likewise.
+    """The best sentences of each row: those that ended, best score first, then those truncated, best first.
 
     Attributes:
-        lengths: tokens of each sentence, its EOS among them. 0 where there is no sentence, which happens only where
-            fewer than `width` are possible: both numbers are -inf there.
-        log_probability: of the sentence under the model, or of its beginning where it was cut off.
-        score: what they are ordered by.
+        lengths: tokens of each sentence, including EOS; 0 where there is no sentence, because fewer than `width` are
+            possible: `log_probability` and `score` are -inf there.
+        log_probability: of the sentence under the model, as far as it was decoded.
+        score: log-probability divided by the length penalty, the order of the sentences.
     """
 
     tokens: Int[Array, "batch width length"]
@@ -52,10 +52,10 @@ class Beams(NamedTuple):
 
 
 def forbid(step: StepFn, *tokens: int) -> StepFn:
-    """The same model, but it never says these tokens: at each step the others share their probability.
+    """The same model without these tokens: at each step the probabilities of the others are renormalised.
 
     Raises:
-        ValueError: a token that is not in the vocabulary, when the step is called.
+        ValueError: a token outside the vocabulary; raised when the step is called.
     """
 
     def allowed(carry: Carry, token: Int[Array, " batch"]) -> tuple[Carry, Float[Array, "batch vocab"]]:
@@ -69,8 +69,8 @@ def forbid(step: StepFn, *tokens: int) -> StepFn:
 
 
 def greedy(step: StepFn, carry: Carry, first: Int[Array, " batch"], *, length: int) -> Decoded:
-    """Take the likeliest token at each step, which need not give the likeliest sentence."""
-    return _write(lambda logits, _: jnp.argmax(logits, axis=-1), step, carry, first, length)
+    """The likeliest token at each step, which need not give the likeliest sentence."""
+    return _decode(lambda logits, _: jnp.argmax(logits, axis=-1), step, carry, first, length)
 
 
 def sample(
@@ -85,20 +85,21 @@ def sample(
     top_p: Scalar | float | None = None,
     min_p: Scalar | float | None = None,
 ) -> Decoded:
-    """Draw each token at random, step i with the key `fold_in(key, i)`.
+    """Draw each token at random, at step i with the key `fold_in(key, i)`.
 
-    Temperature first; the truncations follow in the order of the arguments, each on what the one before it left.
-    Numbers that are traced are not checked.
+    The temperature is applied first, then the truncations in the order of the arguments, each to what the previous
+    one left. Traced numbers are not checked.
 
     Args:
         temperature: divides the logits; 0 is `greedy`.
         top_k: draw from the k likeliest tokens (Fan et al. 2018, arXiv:1805.04833).
-        top_p: from the fewest likeliest tokens that together have this probability (Holtzman et al. 2019,
+        top_p: draw from the fewest tokens that together have this probability, likeliest first (Holtzman et al. 2019,
             arXiv:1904.09751).
-        min_p: from those at least this times as likely as the likeliest (Nguyen et al. 2024, arXiv:2407.01082).
+        min_p: draw from tokens whose probability is at least this fraction of the likeliest (Nguyen et al. 2024,
+            arXiv:2407.01082).
 
     Returns:
-        Sentences, with their log-probability under the model itself: at temperature 1, without truncation.
+        Sentences, with their log-probability under the model itself, at temperature 1 and without truncation.
 
     Raises:
         ValueError: a number outside its range.
@@ -110,7 +111,7 @@ def sample(
 
     def choose(logits: Array, index: Array) -> Array:
         likeliest = jnp.argmax(logits, axis=-1)
-        # The likeliest stays at 0, however low the temperature: nothing overflows.
+        # The largest logit is 0 at any temperature, so that nothing overflows.
         logits = logits - jnp.max(logits, axis=-1, keepdims=True)
         logits = logits / jnp.where(temperature == 0, 1.0, temperature)
         order = None
@@ -128,7 +129,33 @@ def sample(
             drawn = _at(order, drawn)
         return jnp.where(temperature == 0, likeliest, drawn)
 
-    return _write(choose, step, carry, first, length)
+    return _decode(choose, step, carry, first, length)
+
+
+class BeamState(NamedTuple):
+    """The state of a beam search between two steps.
+
+    Attributes:
+        index: tokens decoded so far.
+        carry: of the model, with the leading axis `batch * width`.
+        token: the last token of each live beam.
+        live: sentences that have not ended, likeliest first.
+        ended: sentences that have ended, best score first.
+    """
+
+    index: Int[Array, ""]
+    carry: Carry
+    token: Int[Array, "batch width"]
+    live: Beams
+    ended: Beams
+
+
+class Candidates(NamedTuple):
+    """The likeliest sentences one token longer than the live ones; `parent` is the beam that each continues."""
+
+    sentences: Beams
+    parent: Int[Array, "batch candidates"]
+    token: Int[Array, "batch candidates"]
 
 
 def beam(
@@ -139,20 +166,17 @@ def beam(
     length: int,
     width: int,
     length_penalty: Scalar | float = 0.0,
-    coverage: Callable[[Carry], Float[Array, " rows"]] | None = None,
 ) -> Beams:
-    """Search for the sentences of highest score, keeping the `width` likeliest beginnings of each row at every step.
+    """Beam search: keep the `width` likeliest unfinished sentences of each row at every step.
 
-    score = log p(y) / ((5 + |y|) / 6) ** length_penalty + coverage (Wu et al. 2016, arXiv:1609.08144, eq. 14), where
-    |y| counts EOS. A sentence that ends is taken out if it is among the `width` likeliest candidates of its step, and
-    the search goes on at full width until no beginning can beat the worst of `width` sentences taken out. Width 1
-    without length penalty is therefore `greedy`. Where fewer ended within `length`, the best that were cut off follow.
+    score = log p(y) / ((5 + |y|) / 6) ** length_penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14, without coverage),
+    where |y| counts EOS. A sentence that ends among the `width` likeliest candidates of its step is set aside, and the
+    search continues at full width until no live sentence can beat the worst of `width` finished ones. Width 1
+    without length penalty is therefore `greedy`. Where fewer ended within `length`, the best truncated ones follow.
 
     Args:
-        length_penalty: 0 scores log-probability, which favours short sentences; 0.6 to 1 are usual. Traced, it is not
-            checked.
-        coverage: what is added to the score, read off the carry (where attention keeps the sum of its weights) after
-            the step that gave the last token; at most 0, which stopping early relies on. It does not steer the search.
+        length_penalty: 0 scores by log-probability, which favours short sentences; 0.6 to 1 are usual. Not checked if
+            traced.
 
     Raises:
         ValueError: length or width below 1, a negative length penalty.
@@ -160,72 +184,25 @@ def beam(
     _require(length, "length must be >= 1", lambda n: n >= 1)
     _require(width, "width must be >= 1", lambda n: n >= 1)
     _require(length_penalty, "length_penalty must be finite and >= 0", lambda a: 0 <= a < math.inf)
-    batch = first.shape[0]
 
     def normaliser(size: Array | int) -> Array:
         return ((5.0 + size) / 6.0) ** jnp.asarray(length_penalty)
 
-    def improvable(live: Beams, ended: Beams) -> Bool[Array, " batch"]:
+    def improvable(state: BeamState) -> Bool[Array, " batch"]:
         # Log-probabilities only fall, and the longest sentence divides them by most. Equals do not replace.
-        return live.log_probability[:, 0] / normaliser(length) > ended.score[:, -1]
+        return state.live.log_probability[:, 0] / normaliser(length) > state.ended.score[:, -1]
 
-    def unfinished(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        index, _, _, live, ended = state
-        return (index < length) & jnp.any(improvable(live, ended))
+    def unfinished(state: BeamState) -> Bool[Array, ""]:
+        return (state.index < length) & jnp.any(improvable(state))
 
-    def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        index, carry, token, live, ended = state
-        read, logits = step(carry, token.reshape(-1))
-        gained, following = _likeliest(logits, 2 * width)
-        so_far = jnp.repeat(live.log_probability, gained.shape[1], axis=1)
-        # A beam that holds no beginning has fed the model anything, and may get NaN.
-        candidates = jnp.where(so_far > -jnp.inf, so_far + gained.reshape(batch, -1), -jnp.inf)
-        # One a beam can end: of twice the width, at least the width goes on.
-        log_probability, place = jax.lax.top_k(candidates, 2 * width)
-        parent, token = place // gained.shape[1], _pick(following.reshape(batch, -1), place)
-        total = log_probability / normaliser(index + 1)
-        if coverage is not None:
-            total = total + _pick(coverage(read).reshape(batch, width), parent)
-        tokens = _pick(live.tokens, parent).at[:, :, index].set(token)
-        found = Beams(tokens, jnp.full_like(parent, index + 1), log_probability, total)
+    def advance(state: BeamState) -> BeamState:
+        read, logits = step(state.carry, state.token.reshape(-1))
+        candidates = _expand(state, logits, normaliser(state.index + 1))
+        ended = _finish(state.ended, candidates, improvable(state))
+        return _continue(state, candidates, read, ended)
 
-        ends = token == EOS
-        # A row that has its answer keeps it to the last bit while others go on.
-        enters = ends & (log_probability > -jnp.inf) & improvable(live, ended)[:, None]
-        enters = enters & (jnp.arange(2 * width) < width)[None, :]
-        pool = _join(ended, found._replace(score=jnp.where(enters, total, -jnp.inf)))
-        ended = _pick(pool, jax.lax.top_k(pool.score, width)[1])
-
-        log_probability, goes_on = jax.lax.top_k(jnp.where(ends, -jnp.inf, log_probability), width)
-        live, parent, token = _pick((found, parent, token), goes_on)
-        live = live._replace(log_probability=log_probability)
-        row = (jnp.arange(batch)[:, None] * width + parent).reshape(-1)
-
-        def reorder(new: Array, old: Array) -> Array:
-            # What the step hands through (a source, its mask) is the same for all beams of a row, and large.
-            return new if new is old or jnp.ndim(new) == 0 else new[row]
-
-        return index + 1, jax.tree.map(reorder, read, carry), token, live, ended
-
-    carry = jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else jnp.repeat(leaf, width, axis=0), carry)
-    token = jnp.repeat(first.astype(jnp.int32)[:, None], width, axis=1)
-    nothing = jnp.full((batch, width), -jnp.inf)
-    ended = Beams(jnp.full((batch, width, length), PAD, jnp.int32), jnp.zeros_like(token), nothing, nothing)
-    live = ended._replace(log_probability=nothing.at[:, 0].set(0.0))
-    *_, live, ended = jax.lax.while_loop(unfinished, advance, (jnp.int32(0), carry, token, live, ended))
-
-    # Those that ended, then those cut off, then the places that hold nothing.
-    pool = _join(ended, live)
-    possible = (pool.score > -jnp.inf) & (pool.log_probability > -jnp.inf)
-    group = jnp.where(possible, jnp.arange(2 * width)[None, :] >= width, 2)
-    best = jnp.lexsort((-pool.score, group))[:, :width]
-    pool, possible = _pick((pool, possible), best)
-    return Beams(
-        jnp.where(possible[:, :, None], pool.tokens, PAD),
-        jnp.where(possible, pool.lengths, 0),
-        jnp.where(possible, pool.log_probability, -jnp.inf),
-        jnp.where(possible, pool.score, -jnp.inf),
-    )
+    state = jax.lax.while_loop(unfinished, advance, _start(carry, first, length, width))
+    return _best(state.ended, state.live)
 
 
 def score(
@@ -235,7 +212,7 @@ def score(
     target: Int[Array, "batch target"],
     mask: Bool[Array, "batch target"],
 ) -> Float[Array, " batch"]:
-    """log p(target) of given sentences, each token after those before it; what `mask` leaves out does not count.
+    """log p(target), summed over the tokens where `mask` is True.
 
     Over all sentences, each with its EOS, p sums to 1.
     """
@@ -270,29 +247,108 @@ def rollout(
     return jnp.swapaxes(outputs, 0, 1)
 
 
-def _write(
+def _start(carry: Carry, first: Int[Array, " batch"], length: int, width: int) -> BeamState:
+    """One empty sentence a row: the other beams have probability 0."""
+    carry = jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else jnp.repeat(leaf, width, axis=0), carry)
+    token = jnp.repeat(first.astype(jnp.int32)[:, None], width, axis=1)
+    nothing = jnp.full(token.shape, -jnp.inf)
+    ended = Beams(jnp.full((*token.shape, length), PAD, jnp.int32), jnp.zeros_like(token), nothing, nothing)
+    live = ended._replace(log_probability=nothing.at[:, 0].set(0.0))
+    return BeamState(jnp.int32(0), carry, token, live, ended)
+
+
+def _expand(state: BeamState, logits: Float[Array, "rows vocab"], normaliser: Scalar) -> Candidates:
+    """The `2 * width` likeliest sentences that are one token longer.
+
+    One candidate of each beam can end, so at least `width` of them continue.
+    """
+    live = state.live
+    batch, width = live.log_probability.shape
+    gained, following = _likeliest(logits, 2 * width)
+    so_far = jnp.repeat(live.log_probability, gained.shape[1], axis=1)
+    # The model may return NaN for an empty beam.
+    log_probability = jnp.where(so_far > -jnp.inf, so_far + gained.reshape(batch, -1), -jnp.inf)
+    log_probability, place = jax.lax.top_k(log_probability, 2 * width)
+    parent, token = place // gained.shape[1], _pick(following.reshape(batch, -1), place)
+    total = log_probability / normaliser
+    tokens = _pick(live.tokens, parent).at[:, :, state.index].set(token)
+    sentences = Beams(tokens, jnp.full_like(parent, state.index + 1), log_probability, total)
+    return Candidates(sentences, parent, token)
+
+
+def _finish(ended: Beams, candidates: Candidates, improvable: Bool[Array, " batch"]) -> Beams:
+    """The best of the sentences that ended before and those that end now, among the `width` likeliest candidates."""
+    width = ended.score.shape[1]
+    sentences = candidates.sentences
+    # A row that has its answer keeps it to the last bit while others continue.
+    enters = (candidates.token == EOS) & (sentences.log_probability > -jnp.inf) & improvable[:, None]
+    enters = enters & (jnp.arange(2 * width) < width)[None, :]
+    pool = _join(ended, sentences._replace(score=jnp.where(enters, sentences.score, -jnp.inf)))
+    return _pick(pool, jax.lax.top_k(pool.score, width)[1])
+
+
+def _continue(state: BeamState, candidates: Candidates, carry: Carry, ended: Beams) -> BeamState:
+    """The state with the `width` likeliest candidates that do not end, and the carry of their parents."""
+    batch, width = state.token.shape
+    log_probability = jnp.where(candidates.token == EOS, -jnp.inf, candidates.sentences.log_probability)
+    log_probability, place = jax.lax.top_k(log_probability, width)
+    live, parent, token = _pick(candidates, place)
+    row = (jnp.arange(batch)[:, None] * width + parent).reshape(-1)
+
+    def reorder(new: Array, old: Array) -> Array:
+        # What the step returns unchanged (a source, its mask) is the same for all beams of a row, and large.
+        return new if new is old or jnp.ndim(new) == 0 else new[row]
+
+    carry = jax.tree.map(reorder, carry, state.carry)
+    return BeamState(state.index + 1, carry, token, live._replace(log_probability=log_probability), ended)
+
+
+def _best(ended: Beams, live: Beams) -> Beams:
+    """The `width` best: those that ended, then those truncated, then empty places."""
+    width = ended.score.shape[1]
+    pool = _join(ended, live)
+    possible = (pool.score > -jnp.inf) & (pool.log_probability > -jnp.inf)
+    group = jnp.where(possible, jnp.arange(2 * width)[None, :] >= width, 2)
+    best = jnp.lexsort((-pool.score, group))[:, :width]
+    pool, possible = _pick((pool, possible), best)
+    return Beams(
+        jnp.where(possible[:, :, None], pool.tokens, PAD),
+        jnp.where(possible, pool.lengths, 0),
+        jnp.where(possible, pool.log_probability, -jnp.inf),
+        jnp.where(possible, pool.score, -jnp.inf),
+    )
+
+
+class _DecodeState(NamedTuple):
+    index: Int[Array, ""]
+    carry: Carry
+    token: Int[Array, " batch"]
+    alive: Bool[Array, " batch"]
+    decoded: Decoded
+
+
+def _decode(
     choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry, first: Int[Array, " batch"], length: int
 ) -> Decoded:
     """One sentence a row, its tokens by `choose(logits, index)`."""
     _require(length, "length must be >= 1", lambda n: n >= 1)
     batch = first.shape[0]
 
-    def unfinished(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        index, _, _, alive, _ = state
-        return (index < length) & jnp.any(alive)
+    def unfinished(state: _DecodeState) -> Bool[Array, ""]:
+        return (state.index < length) & jnp.any(state.alive)
 
-    def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        index, carry, token, alive, written = state
+    def advance(state: _DecodeState) -> _DecodeState:
+        index, carry, token, alive, decoded = state
         carry, logits = step(carry, token)
         token = jnp.where(alive, choose(logits.astype(jnp.float32), index), PAD)
         gained = jnp.where(alive, _at(_log_softmax(logits), token), 0.0)
-        tokens = written.tokens.at[:, index].set(token)
-        written = Decoded(tokens, written.lengths + alive, written.log_probability + gained)
-        return index + 1, carry, token, alive & (token != EOS), written
+        tokens = decoded.tokens.at[:, index].set(token)
+        decoded = Decoded(tokens, decoded.lengths + alive, decoded.log_probability + gained)
+        return _DecodeState(index + 1, carry, token, alive & (token != EOS), decoded)
 
-    written = Decoded(jnp.full((batch, length), PAD, jnp.int32), jnp.zeros(batch, jnp.int32), jnp.zeros(batch))
-    state = (jnp.int32(0), carry, first.astype(jnp.int32), jnp.ones(batch, bool), written)
-    return jax.lax.while_loop(unfinished, advance, state)[-1]
+    decoded = Decoded(jnp.full((batch, length), PAD, jnp.int32), jnp.zeros(batch, jnp.int32), jnp.zeros(batch))
+    state = _DecodeState(jnp.int32(0), carry, first.astype(jnp.int32), jnp.ones(batch, bool), decoded)
+    return jax.lax.while_loop(unfinished, advance, state).decoded
 
 
 def _log_softmax(logits: Float[Array, "batch vocab"]) -> Float[Array, "batch vocab"]:
@@ -302,10 +358,10 @@ def _log_softmax(logits: Float[Array, "batch vocab"]) -> Float[Array, "batch voc
 def _likeliest(
     logits: Float[Array, "rows vocab"], count: int
 ) -> tuple[Float[Array, "rows count"], Int[Array, "rows count"]]:
-    """The `count` likeliest tokens (all, if there are fewer) and their log-probabilities; no others are normalised."""
+    """The `count` likeliest tokens (all, if there are fewer) and their log-probabilities."""
     logits = logits.astype(jnp.float32)
     best, token = jax.lax.top_k(logits, min(count, logits.shape[-1]))
-    # Not the first of `best`: with a slice of it, XLA sorts the whole vocabulary (15 times as slow on CPU).
+    # Not best[:, :1]: for a slice of it XLA sorts the whole vocabulary on CPU.
     peak = jnp.max(logits, axis=-1, keepdims=True)
     return best - peak - jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True)), token
 
@@ -325,6 +381,6 @@ def _join(first: Beams, second: Beams) -> Beams:
 
 
 def _require(value: Scalar | float | int | None, rule: str, holds: Callable[[float], bool]) -> None:
-    """Check a number that is known; a traced one is not."""
+    """Check a number unless it is traced."""
     if isinstance(value, (int, float)) and not holds(value):
         raise ValueError(f"{rule}, got {value}")

@@ -1,4 +1,4 @@
-"""Predictions and errors over a whole data set, for all runs of a sweep at once."""
+"""Predictions over a whole data set, for all runs of a sweep at once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from seqjax.types import SOS, Params, Seq2SeqBatch
 
 
 def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int = 256) -> Any:
-    """`function` of all rows, in chunks of one shape, which bounds the memory needed.
+    """Apply a function to all rows in chunks of one shape, which bounds the memory needed.
 
     Args:
         function: of a chunk of the rows to arrays with as many rows; jitted, it is compiled once.
@@ -27,7 +27,7 @@ def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int =
     batch_size = min(batch_size, count)
     chunks = []
     for start in range(0, count, batch_size):
-        # The last chunk reaches back, so that it has the shape of the others.
+        # The last chunk overlaps the one before, so that all have one shape.
         first = min(start, count - batch_size)
         chunk = function(jax.tree.map(lambda array: array[first : first + batch_size], rows))  # noqa: B023
         chunks.append(jax.tree.map(lambda array: np.asarray(array)[start - first :], chunk))  # noqa: B023
@@ -41,7 +41,7 @@ def predict(
     *,
     batch_size: int = 256,
 ) -> Float[np.ndarray, "runs rows time targets"]:
-    """What each run of a sweep predicts for every row.
+    """The predictions of each run of a sweep for every row.
 
     Args:
         apply: `(params, inputs) -> predictions` of one run.
@@ -52,10 +52,10 @@ def predict(
     return np.moveaxis(in_chunks(partial(every, params), inputs, batch_size=batch_size), 1, 0)
 
 
-def written(
+def greedy(
     model: Any, params: Params, batch: Seq2SeqBatch, *, batch_size: int = 500
 ) -> Int[np.ndarray, "runs rows target"]:
-    """What each run of a sweep writes from every source, greedily, in as many tokens as the targets have.
+    """The greedy output of each run of a sweep for every source, with as many tokens as the targets have.
 
     Args:
         model: an encoder-decoder, with `begin` and `step`.
@@ -64,10 +64,10 @@ def written(
     """
     length = batch.target.shape[1]
 
-    def write(params: Params, chunk: Seq2SeqBatch) -> Array:
+    def decode_chunk(params: Params, chunk: Seq2SeqBatch) -> Array:
         carry = model.apply(params, chunk.source, chunk.source_mask, length, method="begin")
         first = jnp.full(len(chunk.source), SOS, jnp.int32)
         return decode.greedy(partial(model.apply, params, method="step"), carry, first, length=length).tokens
 
-    every = jax.jit(jax.vmap(write, in_axes=(0, None), out_axes=1))
+    every = jax.jit(jax.vmap(decode_chunk, in_axes=(0, None), out_axes=1))
     return np.moveaxis(in_chunks(partial(every, params), batch, batch_size=batch_size), 1, 0)

@@ -1,4 +1,4 @@
-"""Arrays in, axes out: curves with bands, floors and baselines that stay apart in grey."""
+"""Arrays in, axes out: curves with bands, lower bounds and baselines, distinguishable without colour."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#e69f00", "marker": "P", "linestyle": (0, (1, 1))},
     {"color": "#56b4e9", "marker": "X", "linestyle": (0, (8, 2))},
 )
-"""Colour (Okabe & Ito's, safe for the colour-blind), marker and dash: any one of the three tells the curves apart."""
+"""Colour (Okabe & Ito's, safe for the colour-blind), marker and dash: each of the three distinguishes the curves."""
 
 
 def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 4.2) -> tuple[Figure, np.ndarray]:
@@ -48,12 +48,12 @@ def curve(
     style: int,
     markers: bool = True,
 ) -> None:
-    """A line through the medians with the band of the seeds behind it."""
-    look = dict(STYLES[style % len(STYLES)])
+    """A line through the medians, with a band over the random seeds."""
+    properties = dict(STYLES[style % len(STYLES)])
     if not markers:
-        look["marker"] = ""
-    ax.plot(x, median, label=label, markersize=4.5, linewidth=1.4, **look)
-    ax.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+        properties["marker"] = ""
+    ax.plot(x, median, label=label, markersize=4.5, linewidth=1.4, **properties)
+    ax.fill_between(x, low, high, color=properties["color"], alpha=0.2, linewidth=0)
 
 
 def points(
@@ -66,21 +66,21 @@ def points(
     label: str,
     style: int,
 ) -> None:
-    """Medians that no line joins, each with a bar over the seeds' range."""
-    look = STYLES[style % len(STYLES)]
+    """Unconnected medians, each with a bar over the range of the random seeds."""
+    properties = STYLES[style % len(STYLES)]
     below, above = np.subtract(median, low), np.subtract(high, median)
-    marks = {"color": look["color"], "marker": look["marker"], "markersize": 5.5}
+    marks = {"color": properties["color"], "marker": properties["marker"], "markersize": 5.5}
     ax.errorbar(x, median, [below, above], label=label, linestyle="", elinewidth=1.2, capsize=2.5, **marks)
 
 
 def legend(ax: Axes, **options: Any) -> None:
-    """Names for what has one, small and without a frame; nothing where nothing has. Options are matplotlib's."""
+    """A small legend without a frame, if anything is labelled. Options are Matplotlib's."""
     if ax.get_legend_handles_labels()[0]:
         ax.legend(**{"frameon": False, "fontsize": 8} | options)
 
 
 def levels(ax: Axes, x: Numbers, y: Numbers, *, label: str, linestyle: str) -> None:
-    """A short black line at each place of a categorical axis, for what needs no training."""
+    """A short black line at each place of a categorical axis, for a baseline without training."""
     for index, (place, height) in enumerate(zip(x, y, strict=True)):
         name = label if index == 0 else None
         ax.plot(
@@ -89,20 +89,20 @@ def levels(ax: Axes, x: Numbers, y: Numbers, *, label: str, linestyle: str) -> N
 
 
 def floor(ax: Axes, x: Numbers, bound: Numbers, *, label: str | None, style: int) -> None:
-    """A hatched region that no model of the class named may enter. Call it after the limits of y are set."""
-    look = STYLES[style % len(STYLES)]
+    """A hatched region below a lower bound. Call it after the limits of y are set."""
+    properties = STYLES[style % len(STYLES)]
     bottom = ax.get_ylim()[0]
     reached = np.maximum(np.asarray(bound, float), bottom)
     with mpl.rc_context({"hatch.linewidth": 0.5}):
         ax.fill_between(
-            x, bottom, reached, facecolor="none", edgecolor=look["color"], hatch="///" if style % 2 else "\\\\\\",
+            x, bottom, reached, facecolor="none", edgecolor=properties["color"], hatch="///" if style % 2 else "\\\\\\",
             linewidth=0, alpha=0.55, label=label,
         )  # fmt: skip
-    ax.plot(x, reached, color=look["color"], linewidth=1.0)
+    ax.plot(x, reached, color=properties["color"], linewidth=1.0)
 
 
 def baseline(ax: Axes, x: Numbers, y: Numbers, *, label: str | None) -> None:
-    """A thin black line for what needs no training."""
+    """A thin black line for a baseline without training."""
     ax.plot(x, y, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label=label)
 
 
@@ -116,11 +116,11 @@ def heat_map(
     ax.set_xticks(range(len(columns)), [str(name) for name in columns], fontsize=8, rotation=45, ha="right")
 
 
-def attended(ax: Axes, picture: np.ndarray, weights: np.ndarray, words: Sequence[str]) -> None:
-    """A picture, and beside it once for each word again: the brighter a place, the more is looked at for the word.
+def attention_overlay(ax: Axes, picture: np.ndarray, weights: np.ndarray, words: Sequence[str]) -> None:
+    """A picture, followed by a copy for each word in which brightness shows the attention weights.
 
-    Light is measured against the place that is looked at most, word by word. Pixels beyond the last whole place, to
-    the right and below, count with it.
+    Each copy is scaled to its largest weight. Pixels beyond the last whole cell of the grid, at the right and at the
+    bottom, belong to that cell.
 
     Args:
         picture: height x width x channels, in [0, 1].
@@ -130,9 +130,9 @@ def attended(ax: Axes, picture: np.ndarray, weights: np.ndarray, words: Sequence
     for number, word in enumerate(["", *words]):
         panel = picture
         if number:
-            looked = weights[number - 1]
-            down, right = height // looked.shape[0], width // looked.shape[1]
-            light = np.kron(looked / looked.max(), np.ones((down, right)))
+            grid = weights[number - 1]
+            down, right = height // grid.shape[0], width // grid.shape[1]
+            light = np.kron(grid / grid.max(), np.ones((down, right)))
             rest = [(0, height - light.shape[0]), (0, width - light.shape[1])]
             panel = 0.25 * picture + 0.75 * np.pad(light, rest, mode="edge")[..., None] * (0.35 + 0.65 * picture)
         left = 1.08 * width * number

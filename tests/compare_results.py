@@ -11,7 +11,7 @@ a renamed module would start, and end, elsewhere.
 import json
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ EXPERIMENTS = {"classic": "classic_tasks", "addition": "digit_sums", "seed_audit
 COLUMNS: dict[str, str] = {}
 """Old name of a column of any experiment: new name."""
 
-PATHS: dict[str, str] = {}
-"""New name of a module or parameter: the old one."""
+PATHS = {("decoder", "attention"): "attend", ("decoder", "bridge"): "first", ("backbone", "positions"): "Learned_0"}
+"""Parent and new name of a module: its old name."""
 
 ROUND_OFF = 1e-6
 """Relative; what is nearer is counted apart from what is equal to the last digit."""
@@ -33,7 +33,11 @@ ROUND_OFF = 1e-6
 def run(script: str, arguments: list[str]) -> None:
     """Run a script as if its modules had their old names."""
     fold_in = scope._fold_in_static
-    scope._fold_in_static = lambda rng, path: fold_in(rng, [PATHS.get(part, part) for part in path])
+
+    def under_old_names(rng: Any, path: Sequence[Any]) -> Any:
+        return fold_in(rng, [PATHS.get(pair, pair[1]) for pair in zip((None, *path), path, strict=False)])
+
+    scope._fold_in_static = under_old_names
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))
     runpy.run_path(script, run_name="__main__")

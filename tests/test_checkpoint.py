@@ -1,4 +1,4 @@
-"""Checkpoints: equal to the last bit, loud when damaged, intact after a kill or a full disk."""
+"""Checkpoints: equal to the last bit, refused when damaged, intact after a kill or a full disk."""
 
 import errno
 import inspect
@@ -40,7 +40,7 @@ def noise(step):
 
 
 def run(script: str, *args: object) -> subprocess.Popen:
-    """A process that knows `checkpoint`, `noise` and, as `folder`, its first argument."""
+    """A process with the names `checkpoint`, `noise`, and `folder`, its first argument."""
     header = (
         "import itertools, pathlib, resource, signal, sys, numpy as np\n"
         "from seqjax import checkpoint\n"
@@ -100,7 +100,7 @@ def test_float64_is_kept_under_x64_and_never_cast_silently(tmp_path):
         checkpoint.restore(tmp_path, like)
 
 
-def test_structs_will_do_as_a_template(tmp_path):
+def test_structs_can_be_the_template(tmp_path):
     checkpoint.save(tmp_path, 7, make_state(7), CONFIG)
     restored = checkpoint.restore(tmp_path, jax.eval_shape(lambda: make_state()))
     assert checkpoint.fingerprint(restored.state) == checkpoint.fingerprint(make_state(7))
@@ -142,7 +142,7 @@ def test_saving_a_step_again(tmp_path):
     checkpoint.save(tmp_path, 2, make_state(2), CONFIG)
     checkpoint.save(tmp_path, 2, make_state(2), CONFIG)
     for step, state, config in [(2, make_state(3), CONFIG), (2, make_state(2), {}), (0, make_state(0), CONFIG)]:
-        with pytest.raises(ValueError, match=rf"cannot save step {step}: .* exists, differs and is good"):
+        with pytest.raises(ValueError, match=rf"cannot save step {step}: .* exists, differs and is intact"):
             checkpoint.save(tmp_path, step, state, config)
     assert checkpoint.restore(tmp_path, make_state(), CONFIG).state.step == 2
 
@@ -171,17 +171,17 @@ def test_damage_to_any_file_falls_back_with_a_warning(tmp_path, damage):
         assert checkpoint.fingerprint(restored.state) == checkpoint.fingerprint(make_state(1))
         # Training goes on from step 1 and comes by step 2 again.
         checkpoint.save(folder, 2, make_state(2), CONFIG)
-        assert checkpoint.verify(folder, 2) == []
+        assert checkpoint._faults(folder, 2) == []
         assert checkpoint.restore(folder, make_state(), CONFIG).step == 2
 
 
-def test_a_file_too_many_is_damage_too(tmp_path):
+def test_an_extra_file_is_damage(tmp_path):
     checkpoint.save(tmp_path, 1, make_state(), CONFIG)
     (tmp_path / "00000001" / "stray").touch()
-    assert checkpoint.verify(tmp_path, 1) == ["stray does not belong here"]
+    assert checkpoint._faults(tmp_path, 1) == ["stray does not belong here"]
 
 
-def test_never_a_state_out_of_nothing(tmp_path):
+def test_nothing_is_restored_where_nothing_is_intact(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint in"):
         checkpoint.restore(tmp_path, make_state())
     for step in (1, 2):
@@ -190,7 +190,7 @@ def test_never_a_state_out_of_nothing(tmp_path):
         checkpoint.restore(tmp_path, make_state(), step=7)
     for manifest in tmp_path.glob("*/MANIFEST"):
         manifest.unlink()
-    with pytest.warns(UserWarning, match="00000002"), pytest.raises(ValueError, match="no good checkpoint"):
+    with pytest.warns(UserWarning, match="00000002"), pytest.raises(ValueError, match="no intact checkpoint"):
         checkpoint.restore(tmp_path, make_state())
 
 
@@ -205,30 +205,30 @@ def test_a_lost_pointer_loses_nothing(tmp_path):
 @pytest.mark.parametrize("field", [*CONFIG, "added"])
 def test_another_configuration_is_refused_field_by_field(tmp_path, field):
     checkpoint.save(tmp_path, 1, make_state(), CONFIG)
-    asked = CONFIG | {field: "other"}
-    with pytest.raises(ValueError, match=f'another configuration:\n  {field}: saved .*, asked "other"$'):
-        checkpoint.restore(tmp_path, make_state(), asked)
-    assert checkpoint.restore(tmp_path, make_state(), asked, ignore=(field,)).step == 1
+    other = CONFIG | {field: "other"}
+    with pytest.raises(ValueError, match=f'another configuration:\n  {field}: saved .*, expected "other"$'):
+        checkpoint.restore(tmp_path, make_state(), other)
+    assert checkpoint.restore(tmp_path, make_state(), other, ignore=(field,)).step == 1
     assert checkpoint.restore(tmp_path, make_state()).step == 1
 
 
 def test_difference_names_both_values():
     assert checkpoint.difference(CONFIG, CONFIG | {"dilations": [1, 2]}) == []
     assert checkpoint.difference({"learning_rate": 0.001, "old": None}, {"learning_rate": 0.01, "new": 1}) == [
-        "learning_rate: saved 0.001, asked 0.01",
-        "new: saved nothing, asked 1",
-        "old: saved null, asked nothing",
+        "learning_rate: saved 0.001, expected 0.01",
+        "new: saved nothing, expected 1",
+        "old: saved null, expected nothing",
     ]
 
 
 @pytest.mark.parametrize(
     ("like", "message"),
     [
-        ({"x": jnp.zeros(3)}, r"\['x'\]: saved \"float32\[2\]\", asked \"float32\[3\]\""),
-        ({"x": jnp.zeros(2, jnp.bfloat16)}, r"\['x'\]: saved \"float32\[2\]\", asked \"bfloat16\[2\]\""),
-        ({"x": jax.random.split(jax.random.key(0), 2)}, r"asked \"key<fry>\[2\]\""),
-        ({"x": jnp.zeros(2), "y": jnp.zeros(1)}, r"\['y'\]: saved nothing, asked \"float32\[1\]\""),
-        ({}, r"\['x'\]: saved \"float32\[2\]\", asked nothing"),
+        ({"x": jnp.zeros(3)}, r"\['x'\]: saved \"float32\[2\]\", expected \"float32\[3\]\""),
+        ({"x": jnp.zeros(2, jnp.bfloat16)}, r"\['x'\]: saved \"float32\[2\]\", expected \"bfloat16\[2\]\""),
+        ({"x": jax.random.split(jax.random.key(0), 2)}, r"expected \"key<fry>\[2\]\""),
+        ({"x": jnp.zeros(2), "y": jnp.zeros(1)}, r"\['y'\]: saved nothing, expected \"float32\[1\]\""),
+        ({}, r"\['x'\]: saved \"float32\[2\]\", expected nothing"),
         ([jnp.zeros(2)], r"\[0\]: saved nothing"),
     ],
 )
@@ -240,7 +240,7 @@ def test_another_tree_shape_or_dtype_is_refused(tmp_path, like, message):
 
 def test_key_of_another_implementation_is_refused(tmp_path):
     checkpoint.save(tmp_path, 1, {"key": jax.random.key(0, impl="rbg")}, {})
-    with pytest.raises(ValueError, match=r"saved \"key<rbg>\[\]\", asked \"key<fry>\[\]\""):
+    with pytest.raises(ValueError, match=r"saved \"key<rbg>\[\]\", expected \"key<fry>\[\]\""):
         checkpoint.restore(tmp_path, {"key": jax.random.key(0)})
 
 
@@ -304,7 +304,7 @@ def test_kill_at_random_moments(tmp_path):
         told = [int(line) for line in process.communicate()[0].splitlines()]
         assert process.returncode == -signal.SIGKILL
         for step in checkpoint.steps(tmp_path):
-            assert checkpoint.verify(tmp_path, step) == []
+            assert checkpoint._faults(tmp_path, step) == []
         step, state = checkpoint.restore(tmp_path, noise(0))
         assert step >= max(told, default=start)
         assert checkpoint.fingerprint(state) == checkpoint.fingerprint(noise(step))

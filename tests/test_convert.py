@@ -25,7 +25,7 @@ exact_gelu = partial(nn.gelu, approximate=False)
 
 
 class Alternating(models.Positions):
-    """Sine and cosine in turn, as PyTorch's tutorial and seed S4 have them."""
+    """Sine and cosine in turn, as PyTorch's tutorial and `approximation` have them."""
 
     def embed(self, x, index):
         angle = index[..., None] * (10_000.0 ** (-jnp.arange(0, x.shape[-1], 2) / x.shape[-1]))[None, None, :]
@@ -59,14 +59,14 @@ def images(model, x):
 
 
 class HiddenAsCell(nn.Module):
-    """Seed S0's mistake: the decoder starts from (h, h), not from (h, c)."""
+    """The mistake of the tutorial `sequence_shapes`: the decoder starts from (h, h), not from (h, c)."""
 
     def __call__(self, given, wanted):
         return tuple((h, h) for h, _ in given)
 
 
 class OneWord(nn.Module):
-    """Seed S0's captioner: the average over a convolution's grid, one step of a GRU, one word."""
+    """The captioner of `sequence_shapes`: the average over a convolution's grid, one step of a GRU, one word."""
 
     channels: int
     features: int
@@ -90,8 +90,11 @@ PAIR = {
 }
 
 
-def pair(cell, vocab: int, embedding: int, features: int, bridge: Callable[[], nn.Module] = models.HandOver):
-    """Seeds S0 and S1: the last state of one recurrence is the first of another."""
+COPY = models.CopyState()
+
+
+def pair(cell, vocab: int, embedding: int, features: int, bridge: nn.Module = COPY):
+    """The tutorials `sequence_shapes` and `reversal`: the last state of one recurrence is the first of another."""
     decoder = models.RecurrentDecoder(features, cell, bridge=bridge)
     return models.EncoderDecoder(models.Recurrent(features, cell), decoder, vocab, vocab, embedding)
 
@@ -113,15 +116,15 @@ def simple_cnn(channels: tuple[int, int], classes: int) -> tuple[nn.Module, Any]
 
 
 def translator(vocabs: tuple[int, int], embedding: int, encoder: int, decoder: int) -> tuple[nn.Module, Any]:
-    """Seed S3."""
-    writer = models.BahdanauDecoder(decoder, attention=partial(models.Additive, decoder))
+    """The tutorial `attention`."""
+    writer = models.BahdanauDecoder(decoder, attention=models.AdditiveAttention(decoder))
     model = models.EncoderDecoder(models.Bidirectional(encoder), writer, *vocabs, embedding)
     return model, {
         "source_embedding": convert.embedding("encoder.embedding"),
         "encoder": convert.recurrent("encoder.rnn"),
         "decoder": {
-            "first": {"Dense_0": convert.linear("encoder.fc")},
-            "attend": convert.additive("decoder.attention"),
+            "bridge": {"Dense_0": convert.linear("encoder.fc")},
+            "attention": convert.additive("decoder.attention"),
             "stack": convert.recurrent("decoder.rnn"),
         },
         "target_embedding": convert.embedding("decoder.embedding"),
@@ -131,37 +134,37 @@ def translator(vocabs: tuple[int, int], embedding: int, encoder: int, decoder: i
 
 INP = convert.linear("embed")
 CASES = {
-    "rnn": reader(models.Recurrent(4, models.RNN, 2)),
-    "gru": reader(models.Recurrent(4, models.GRU, 2)),
-    "lstm": reader(models.Recurrent(4, models.LSTM, 2)),
-    "bidirectional_gru": reader(models.Bidirectional(8, models.GRU, 2)),
-    "bidirectional_lstm": reader(models.Bidirectional(8, models.LSTM)),
+    "rnn": reader(models.RNN(4, 2)),
+    "gru": reader(models.GRU(4, 2)),
+    "lstm": reader(models.LSTM(4, 2)),
+    "bidirectional_gru": reader(models.Bidirectional(8, models.GRUCell(), 2)),
+    "bidirectional_lstm": reader(models.Bidirectional(8, models.LSTMCell())),
     "cnn": Case(*simple_cnn((4, 5), 4), images),
     "tcn": Case(models.TCN(4, 2, (1, 2), weight_norm=True), convert.tcn(), lambda model, x: model(x)),
     "transformer": Case(
-        models.Transformer(8, 2, 2, 2, pre_norm=False, positions=Alternating, activation=nn.relu),
+        models.Transformer(8, 2, 2, 2, pre_norm=False, positions=Alternating(), activation=nn.relu),
         convert.transformer("encoder", embed=INP),
         masked,
         1e-4,
     ),
     "transformer_pre_norm": Case(
-        models.Transformer(8, 2, 2, 2, causal=False, positions=partial(models.Learned, 7), activation=exact_gelu),
-        convert.transformer("encoder", embed=INP, Learned_0=convert.embedding("positions")),
+        models.Transformer(8, 2, 2, 2, causal=False, positions=models.Learned(7), activation=exact_gelu),
+        convert.transformer("encoder", embed=INP, positions=convert.embedding("positions")),
         masked,
     ),
     "transformer_decoder": Case(
-        models.TransformerDecoder(8, 2, 2, 2, pre_norm=False, positions=models.Positions, activation=nn.relu),
+        models.TransformerDecoder(8, 2, 2, 2, pre_norm=False, positions=models.Positions(), activation=nn.relu),
         convert.transformer_decoder("decoder", embed=INP),
         written,
         1e-4,
     ),
     "transformer_decoder_pre_norm": Case(
-        models.TransformerDecoder(8, 2, 2, 2, positions=models.Positions, activation=nn.relu),
+        models.TransformerDecoder(8, 2, 2, 2, positions=models.Positions(), activation=nn.relu),
         convert.transformer_decoder("decoder", embed=INP),
         written,
     ),
     "translator": Case(*translator((6, 7), 3, 8, 5), translated),
-    "hidden_as_cell": Case(pair(models.LSTM, 7, 3, 4, HiddenAsCell), PAIR, partial(translated, mask=None)),
+    "hidden_as_cell": Case(pair(models.LSTMCell(), 7, 3, 4, HiddenAsCell()), PAIR, partial(translated, mask=None)),
     "one_word": Case(OneWord(4, 5, 6), ONE_WORD, lambda model, x: model(x)),
 }
 
@@ -259,45 +262,51 @@ def readout(backbone: Any) -> Any:
 TOKENS = jnp.zeros((1, 3), jnp.int32)
 NUMBERS = jnp.zeros((1, 3, 1))
 READ_TOKENS = {"table": convert.embedding("embedding"), "backbone": convert.recurrent("lstm")}
-SENTIMENT = models.Embedded(models.Recurrent(128, models.LSTM), 20, 64)
+SENTIMENT = models.TokenEmbedding(models.LSTM(128), 20, 64)
 
 # A model, its layout, what it reads, PyTorch's parameters, and how many of these are biases that ours has added up.
-SEEDS_MODELS = {
-    "A1": (*simple_cnn((16, 32), 10), [jnp.zeros((1, 32, 32, 3))], 25_578, 0),
-    "A2": (OneWord(64, 128, 20), ONE_WORD, [jnp.zeros((1, 3, 4, 4))], 78_868, 2 * 128),
-    "A3": (models.Classifier(SENTIMENT, 2), readout(READ_TOKENS), [TOKENS], 100_866, 4 * 128),
-    "A4": (
+TUTORIALS = {
+    "image classifier": (*simple_cnn((16, 32), 10), [jnp.zeros((1, 32, 32, 3))], 25_578, 0),
+    "captioner": (OneWord(64, 128, 20), ONE_WORD, [jnp.zeros((1, 3, 4, 4))], 78_868, 2 * 128),
+    "sentiment": (models.Classifier(SENTIMENT, 2), readout(READ_TOKENS), [TOKENS], 100_866, 4 * 128),
+    "tagger": (
         nn.Sequential([SENTIMENT, nn.Dense(5)]),
         {"layers_0": READ_TOKENS, "layers_1": convert.linear("fc")},
         [TOKENS],
         101_253,
         4 * 128,
     ),
-    "A5": (pair(models.LSTM, 10_000, 64, 128), PAIR, [TOKENS, TOKENS], 2_768_656, 2 * 4 * 128),
-    "A6, A7": (pair(models.GRU, 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
-    "A10, A11": (*translator((7853, 5893), 256, 1024, 512), [TOKENS, TOKENS], 20_518_405, 3 * 2 * 512),
-    "A13": (
-        models.Regressor(models.Recurrent(256, models.LSTM, 2)),
+    "translator of sequence_shapes": (
+        pair(models.LSTMCell(), 10_000, 64, 128),
+        PAIR,
+        [TOKENS, TOKENS],
+        2_768_656,
+        2 * 4 * 128,
+    ),
+    "reversal": (pair(models.GRUCell(), 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
+    "attention": (*translator((7853, 5893), 256, 1024, 512), [TOKENS, TOKENS], 20_518_405, 3 * 2 * 512),
+    "LSTM": (
+        models.Regressor(models.LSTM(256, 2)),
         readout(convert.recurrent("rnn")),
         [NUMBERS],
         791_809,
         2 * 4 * 256,
     ),
-    "A14, Lorenz": (
+    "TCN, Lorenz": (
         models.Regressor(models.TCN(30, 4, powers(7), weight_norm=True)),
         readout(convert.tcn("tcn")),
         [NUMBERS],
         47_851,
         0,
     ),
-    "A14, shift": (
+    "TCN, shift": (
         models.Regressor(models.TCN(10, 4, powers(7), weight_norm=True)),
         readout(convert.tcn("tcn")),
         [NUMBERS],
         5_551,
         0,
     ),
-    "A16": (
+    "Transformer": (
         models.Regressor(models.Transformer(32, 8, 5, 64, pre_norm=False, activation=nn.relu)),
         readout(convert.transformer("encoder", embed=INP)),
         [NUMBERS],
@@ -307,9 +316,9 @@ SEEDS_MODELS = {
 }
 
 
-@pytest.mark.parametrize("row", SEEDS_MODELS)
-def test_the_seeds_models_have_as_many_parameters(row: str):
-    model, layout, inputs, count, added_up = SEEDS_MODELS[row]
+@pytest.mark.parametrize("row", TUTORIALS)
+def test_the_tutorials_models_have_as_many_parameters(row: str):
+    model, layout, inputs, count, added_up = TUTORIALS[row]
     like = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     state = jax.eval_shape(partial(convert.to_torch, layout=layout), like)
     assert sum(x.size for x in state.values()) == count
@@ -358,8 +367,8 @@ def test_the_channels_of_a_grid_divide_it():
         convert.from_torch(recorded("cnn")["weights"], layout, shapes_of("cnn"))
 
 
-def test_the_recurrence_of_seed_s4_under_the_names_of_pytorch():
-    """h' = tanh(W h + U x), o = c h', three `nn.Linear` with a bias each (row A12)."""
+def test_the_recurrence_of_a_tutorial_under_the_names_of_pytorch():
+    """h' = tanh(W h + U x), o = c h', three `nn.Linear` with a bias each ."""
     rng = np.random.default_rng(0)
     shapes = {
         "W.weight": (4, 4),
@@ -376,7 +385,7 @@ def test_the_recurrence_of_seed_s4_under_the_names_of_pytorch():
         h = np.tanh(state["W.weight"] @ h + state["W.bias"] + state["U.weight"] @ now + state["U.bias"])
         expected.append(state["c.weight"] @ h + state["c.bias"])
     usual = {"W.weight": "weight_hh_l0", "W.bias": "bias_hh_l0", "U.weight": "weight_ih_l0", "U.bias": "bias_ih_l0"}
-    model = models.Regressor(models.Recurrent(4, models.RNN), 2)
+    model = models.Regressor(models.RNN(4), 2)
     layout = {"backbone": convert.recurrent(), "readout": convert.linear("c")}
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(x))
     params = convert.from_torch({usual.get(name, name): value for name, value in state.items()}, layout, like)

@@ -1,4 +1,4 @@
-"""Against brute force: a model so small that all it can say is enumerated in NumPy."""
+"""Against brute force: a model so small that all its sentences are enumerated in NumPy."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ WIDE = 45
 
 
 def start(rows=ROWS, seed=1):
-    """A different memory for each row; a row's state is a number for all that it has read."""
+    """A different memory for each row; a row's state is a hash of the tokens read."""
     rng = np.random.default_rng(seed)
     memory = np.zeros((rows, 17), np.float32)
     memory[:, :VOCAB] = rng.normal(size=(rows, VOCAB))
@@ -28,21 +28,15 @@ def start(rows=ROWS, seed=1):
         "state": jnp.asarray(rng.integers(0, STATES, rows), jnp.int32),
         "memory": jnp.asarray(memory),
         "used": jnp.int32(0),
-        "attended": jnp.zeros((rows, 3)),
     }
 
 
 def step(carry, token):
-    """What follows EOS or PAD is undefined: NaN, which must reach no answer."""
+    """After EOS or PAD the logits are NaN, which must reach no answer."""
     state = (carry["state"] * 31 + token * 7 + carry["used"]) % STATES
     state = jnp.where((token == EOS) | (token == PAD) | (carry["state"] < 0), -1, state)
     logits = jnp.where((state < 0)[:, None], jnp.nan, jnp.asarray(TABLE)[state] + carry["memory"][:, :VOCAB])
-    attended = carry["attended"] + jnp.abs(logits[:, 3:]) / 4
-    return {"state": state, "memory": carry["memory"], "used": carry["used"] + 1, "attended": attended}, logits
-
-
-def coverage(carry):
-    return 0.3 * jnp.sum(jnp.log(jnp.minimum(carry["attended"] + 0.1, 1.0)), axis=-1)
+    return {"state": state, "memory": carry["memory"], "used": carry["used"] + 1}, logits
 
 
 def first(rows=ROWS):
@@ -56,21 +50,19 @@ class Model:
         self.state, self.memory = int(carry["state"][row]), np.asarray(carry["memory"][row, :VOCAB], np.float64)
 
     def read(self, tokens):
-        """The log-probabilities of what follows `tokens`, and the coverage there."""
-        state, attended = self.state, np.zeros(3)
+        """The log-probabilities of the token after `tokens`."""
+        state = self.state
         for used, token in enumerate((SOS, *tokens)):
             state = (state * 31 + token * 7 + used) % STATES
             logits = TABLE[state] + self.memory
-            attended += np.abs(logits[3:]) / 4
-        log_p = logits - np.log(np.sum(np.exp(logits)))
-        return log_p, 0.3 * np.sum(np.log(np.minimum(attended + 0.1, 1.0)))
+        return logits - np.log(np.sum(np.exp(logits)))
 
     def log_probability(self, tokens):
-        return sum(self.read(tokens[:i])[0][token] for i, token in enumerate(tokens))
+        return sum(self.read(tokens[:i])[token] for i, token in enumerate(tokens))
 
 
 def sentences(length):
-    """All that can be said: what ends within `length` tokens, then what is cut off there."""
+    """All possible sentences: those that end within `length` tokens, then those truncated there."""
     ended = [(*s, EOS) for n in range(length) for s in itertools.product(SYMBOLS, repeat=n)]
     return ended, list(itertools.product(SYMBOLS, repeat=length))
 
@@ -79,15 +71,15 @@ def padded(tokens, length):
     return np.array([(*s, *[PAD] * (length - len(s))) for s in tokens], np.int32)
 
 
-def rated(log_p, size, penalty, cover=0.0):
-    return log_p / ((5 + size) / 6) ** penalty + cover
+def rated(log_p, size, penalty):
+    return log_p / ((5 + size) / 6) ** penalty
 
 
 def reference_beam(model, length, width, penalty):
     """Beam search with lists, which never stops early."""
     live, ended = [((), 0.0)], []
     for _ in range(length):
-        grown = [((*s, t), log_p + q) for s, log_p in live for t, q in enumerate(model.read(s)[0]) if q > -np.inf]
+        grown = [((*s, t), log_p + q) for s, log_p in live for t, q in enumerate(model.read(s)) if q > -np.inf]
         grown.sort(key=lambda one: -one[1])
         ended += [(s, rated(log_p, len(s), penalty)) for s, log_p in grown[:width] if s[-1] == EOS]
         ended = sorted(ended, key=lambda one: -one[1])[:width]
@@ -98,10 +90,10 @@ def reference_beam(model, length, width, penalty):
 
 greedy = jax.jit(lambda carry, first, length: decode.greedy(step, carry, first, length=length), static_argnums=2)
 beam = jax.jit(
-    lambda carry, first, length, width, penalty=0.0, **options: decode.beam(
-        step, carry, first, length=length, width=width, length_penalty=penalty, **options
+    lambda carry, first, length, width, penalty=0.0: decode.beam(
+        step, carry, first, length=length, width=width, length_penalty=penalty
     ),
-    static_argnames=("length", "width", "coverage"),
+    static_argnames=("length", "width"),
 )
 score = jax.jit(lambda *arguments: decode.score(step, *arguments))
 
@@ -120,12 +112,12 @@ def test_greedy_takes_the_likeliest_token_and_stops_each_row_at_its_end():
     for row in range(ROWS):
         model, tokens = Model(carry, row), ()
         while len(tokens) < 5 and EOS not in tokens:
-            tokens += (int(np.argmax(model.read(tokens)[0])),)
+            tokens += (int(np.argmax(model.read(tokens))),)
         np.testing.assert_array_equal(found.tokens[row], padded([tokens], 5)[0])
         assert found.lengths[row] == len(tokens)
         np.testing.assert_allclose(found.log_probability[row], model.log_probability(tokens), rtol=1e-5)
     assert len(set(found.lengths.tolist())) > 2, "rows end at different steps"
-    assert ((found.tokens == EOS).sum(axis=1) == 0).any(), "some are cut off"
+    assert ((found.tokens == EOS).sum(axis=1) == 0).any(), "some are truncated"
 
 
 def test_beam_of_width_one_is_greedy():
@@ -134,19 +126,16 @@ def test_beam_of_width_one_is_greedy():
     np.testing.assert_array_equal(one.score, one.log_probability)
 
 
-@pytest.mark.parametrize(("penalty", "cover"), [(0.0, None), (0.9, None), (0.9, coverage)])
-def test_full_width_beam_is_the_enumerated_order(penalty, cover):
-    """All 13 sentences that end, by score, then all 27 that are cut off, then nothing."""
+@pytest.mark.parametrize("penalty", [0.0, 0.9])
+def test_full_width_beam_is_the_enumerated_order(penalty):
+    """All 13 sentences that end, by score, then all 27 that are truncated, then nothing."""
     carry = start()
-    found = beam(carry, first(), 3, WIDE, penalty, coverage=cover)
+    found = beam(carry, first(), 3, WIDE, penalty)
     for row in range(ROWS):
         model, expected = Model(carry, row), []
         for group in sentences(3):
             log_p = np.array([model.log_probability(s) for s in group])
-            covers = [model.read(s[:-1])[1] if cover else 0.0 for s in group]
-            scores = np.array(
-                [rated(*one) for one in zip(log_p, map(len, group), [penalty] * 99, covers, strict=False)]
-            )
+            scores = np.array([rated(one, len(s), penalty) for one, s in zip(log_p, group, strict=True)])
             expected += [(group[i], log_p[i], scores[i]) for i in np.argsort(-scores)]
         tokens, log_p, scores = zip(*expected, strict=True)
         every = len(tokens)
@@ -191,16 +180,16 @@ def test_score_of_the_impossible_is_minus_infinity():
     assert score(start(1), first(1), target, jnp.ones((1, 3), bool)) == -np.inf
 
 
-def test_what_is_forbidden_is_never_said_and_the_rest_shares_its_probability():
-    """Against all sentences without it, each of whose tokens gains what the forbidden one loses."""
+def test_forbidden_tokens_never_occur_and_the_others_are_renormalised():
+    """Against all sentences without the token, with every distribution renormalised."""
     forbidden, other = SYMBOLS[0], SYMBOLS[1]
     allowed, carry = decode.forbid(step, forbidden), start()
-    said = {
+    decoded = {
         "greedy": jax.jit(lambda carry: decode.greedy(allowed, carry, first(), length=4).tokens)(carry),
         "beam": jax.jit(lambda carry: decode.beam(allowed, carry, first(), length=4, width=WIDE).tokens)(carry),
     }
-    assert (greedy(carry, first(), 4).tokens == forbidden).any(), "else it would be said"
-    for name, tokens in said.items():
+    assert (greedy(carry, first(), 4).tokens == forbidden).any(), "without forbid it occurs"
+    for name, tokens in decoded.items():
         assert not (tokens == forbidden).any(), name
         assert (tokens == other).any(), name
 
@@ -210,7 +199,7 @@ def test_what_is_forbidden_is_never_said_and_the_rest_shares_its_probability():
     for row in (0, 5):
         expected = []
         for sentence in without:
-            p = [np.exp(Model(carry, row).read(sentence[:i])[0]) for i in range(len(sentence))]
+            p = [np.exp(Model(carry, row).read(sentence[:i])) for i in range(len(sentence))]
             expected.append(sum(np.log(q[token] / (1 - q[forbidden])) for q, token in zip(p, sentence, strict=True)))
         log_p = rate(repeated(carry, row, len(target)))
         np.testing.assert_allclose(log_p, expected, rtol=1e-4, atol=1e-5)
@@ -231,7 +220,7 @@ def test_any_number_of_tokens_is_forbidden(tokens):
 
 
 @pytest.mark.parametrize("token", [-1, VOCAB])
-def test_what_is_no_token_cannot_be_forbidden(token):
+def test_a_token_outside_the_vocabulary_cannot_be_forbidden(token):
     with pytest.raises(ValueError, match=rf"tokens must lie in \[0, {VOCAB}\), got {token}"):
         decode.forbid(fixed, SYMBOLS[0], token)(None, first())
 
@@ -239,10 +228,10 @@ def test_what_is_no_token_cannot_be_forbidden(token):
 def test_rows_are_answered_as_if_alone():
     """A row that has its answer keeps it while others go on."""
     carry = start()
-    together = [greedy(carry, first(), 5), beam(carry, first(), 6, 3, 0.7, coverage=coverage)]
+    together = [greedy(carry, first(), 5), beam(carry, first(), 6, 3, 0.7)]
     for row in range(ROWS):
         own = repeated(carry, row, 1)
-        alone = [greedy(own, first(1), 5), beam(own, first(1), 6, 3, 0.7, coverage=coverage)]
+        alone = [greedy(own, first(1), 5), beam(own, first(1), 6, 3, 0.7)]
         for many, one in zip(together, alone, strict=True):
             assert_same([leaf[row] for leaf in many], [leaf[0] for leaf in one])
 
@@ -260,13 +249,13 @@ def test_rows_are_answered_as_if_alone():
     ],
 )
 def test_loops_stop_when_every_row_has_its_answer(search, steps):
-    """A model that says UNK twice, then EOS, and each time something else with probability e^-20 or so."""
+    """A model whose tokens are UNK, UNK, EOS; any other has a probability of about e^-20."""
     count = []
 
     def counted(used, token):
         jax.debug.callback(lambda: count.append(1))
-        says = jnp.where(used >= 2, EOS, 3)
-        logits = 20.0 * jax.nn.one_hot(says, 4) - 3 * jax.nn.one_hot(3, 4) * (used >= 2)
+        likeliest = jnp.where(used >= 2, EOS, 3)
+        logits = 20.0 * jax.nn.one_hot(likeliest, 4) - 3 * jax.nn.one_hot(3, 4) * (used >= 2)
         return used + 1, jnp.broadcast_to(logits[None, :], (token.shape[0], 4))
 
     found = jax.jit(lambda carry, first: search(counted, carry, first))(jnp.int32(0), first(2))
@@ -276,7 +265,7 @@ def test_loops_stop_when_every_row_has_its_answer(search, steps):
     np.testing.assert_array_equal(best[:, :4], [[3, 3, EOS, PAD]] * 2)
 
 
-def test_padding_stands_behind_eos_whatever_the_model_says():
+def test_eos_is_followed_by_padding_whatever_the_model_returns():
     def talk(used, token):
         return used + 1, jax.nn.one_hot(jnp.where(used == 3, EOS, 4), VOCAB)
 
@@ -285,7 +274,7 @@ def test_padding_stands_behind_eos_whatever_the_model_says():
     np.testing.assert_array_equal(found.lengths, [4, 2])
 
 
-def test_what_the_step_hands_through_is_never_gathered():
+def test_leaves_that_the_step_returns_unchanged_are_never_gathered():
     program = str(jax.make_jaxpr(lambda carry: decode.beam(step, carry, first(), length=5, width=3))(start()))
     operands = dict(re.findall(r"(\w+):\w+\[([\d,]*)\]", program))
     gathered = [operands.get(name, "") for name in re.findall(r"= gather\[.*?\] (\w+) ", program, re.DOTALL)]
@@ -300,7 +289,7 @@ def drawn(rows, length, **options):
 
 
 def assert_drawn_from(tokens, expected):
-    """Chi-squared; `expected` is {sentence: probability}, and nothing else may occur."""
+    """Chi-squared test; `expected` is {sentence: probability}, and nothing else may occur."""
     found, counts = np.unique(np.asarray(tokens), axis=0, return_counts=True)
     counts = dict(zip(map(tuple, found.tolist()), counts, strict=True))
     assert set(counts) <= {s for s, p in expected.items() if p > 0}
@@ -333,7 +322,7 @@ def test_each_step_has_its_own_key(key):
         alive = alive & (token != EOS)
 
 
-def test_cold_samples_are_greedy_and_rated_by_the_model_itself(key):
+def test_low_temperature_is_greedy_with_the_log_probability_of_the_model_itself(key):
     best = greedy(start(), first(), 5)
     assert_same(drawn(ROWS, 5, top_k=1)(key, start(), {"temperature": jnp.float32(3.0)}), best)
     for options in ({}, {"top_k": 99, "top_p": 0.9, "min_p": 0.1}):
@@ -384,13 +373,13 @@ def test_truncations_keep_the_right_tokens(top_k, key):
 def test_min_p_alone(key):
     rows, carry = 20_000, start()
     found = drawn(rows, 1, min_p=0.3)(key, repeated(carry, 5, rows), {})
-    p = np.exp(Model(carry, 5).read(())[0])
+    p = np.exp(Model(carry, 5).read(()))
     assert 1 < len(truncated(p, min_p=0.3)) < 4
     assert_drawn_from(found.tokens, truncated(p, min_p=0.3))
 
 
-def test_a_cache_follows_its_beam_and_a_prompt_goes_before(key):
-    """The log-probability of each sentence, read again from the prompt's end, is what the search said."""
+def test_a_cache_follows_its_beam_after_a_prompt(key):
+    """`score` of each sentence, from the end of the prompt, is the log-probability that the search reports."""
     embedding, weights = jax.random.normal(key, (VOCAB, 5)), jnp.linspace(1.0, -1.0, 8).reshape(1, 8, 1)
     allowed = jnp.array([[-jnp.inf, -jnp.inf, 0, 0, 0, 0]])
 
@@ -412,7 +401,7 @@ def test_a_cache_follows_its_beam_and_a_prompt_goes_before(key):
         return found, jnp.stack(again, axis=1)
 
     found, again = run(jax.random.randint(key, (3, ROWS), 3, VOCAB))
-    assert len(np.unique(found.tokens[:, 0], axis=0)) > 3, "the prompt tells"
+    assert len(np.unique(found.tokens[:, 0], axis=0)) > 3, "the prompt matters"
     np.testing.assert_allclose(found.log_probability, again, rtol=1e-5, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Explorers: figures are functions of their settings, buttons redraw them, and errors are said where one looks."""
+"""Explorers: figures are functions of their settings, buttons redraw them, and errors are shown above the figure."""
 
 import dataclasses
 import functools
@@ -19,13 +19,12 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.figure import Figure
 
-from seqjax import explore, models
+from seqjax import decode, explore, models, pretrained
 from seqjax.data import Language
 from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
 from seqjax.data.tokenizers import Characters, Words
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.explore import __main__ as command
-from seqjax.explore import trained
 from seqjax.tasks import Lorenz96, Shift
 from seqjax.types import EOS
 
@@ -52,20 +51,20 @@ def parts(explorer: explore.Explorer) -> Parts:
 
 @functools.cache
 def regressor() -> tuple[Any, Any]:
-    model = models.Regressor(models.Recurrent(3, models.RNN))
+    model = models.Regressor(models.RNN(3))
     return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 1)))
 
 
 @functools.cache
-def writer(tokenizer: Any, before: tuple[int, ...] = ()) -> explore.Writer:
+def writer(tokenizer: Any, prefix: tuple[int, ...] = ()) -> explore.Writer:
     language = Language(tokenizer, Vocabulary.count([tokenizer.split(TEXT)]))
-    model = models.LanguageModel(models.Recurrent(6, models.RNN), len(language.vocabulary), embedding=4)
+    model = models.LanguageModel(models.RNN(6), len(language.vocabulary), embedding=4)
     params = jax.jit(model.init)(jax.random.key(1), jnp.zeros((1, 4), jnp.int32))
-    return explore.Writer(model, params, language, window=5, before=before)
+    return explore.Writer(model, params, language, window=5, prefix=prefix)
 
 
 def generator(**settings: Any) -> explore.TextGenerator:
-    writers = {"characters": writer(Characters()), "words": writer(Words(), before=(EOS,))}
+    writers = {"characters": writer(Characters()), "words": writer(Words(), prefix=(EOS,))}
     return explore.TextGenerator(writers, **{"prompt": "the cat", "length": 12} | settings)
 
 
@@ -316,7 +315,7 @@ def test_trajectories_that_blew_up_are_neither_shown_nor_counted_and_the_filter_
 
 def test_parameters_that_are_not_the_models_are_all_named():
     model, params = regressor()
-    wide = models.Regressor(models.Recurrent(4, models.RNN))
+    wide = models.Regressor(models.RNN(4))
     with pytest.raises(ValueError) as told:
         explore.ShiftEvaluation(wide, params, SHIFT)
     assert str(told.value).startswith("params must be those of the model:\n")
@@ -338,11 +337,11 @@ def test_parameters_that_are_not_the_models_are_all_named():
 def test_parameters_may_be_a_file(tmp_path):
     model, params = regressor()
     path = tmp_path / "model.safetensors"
-    trained.save(path, params)
+    pretrained.write_params(path, params)
     opened = explore.LorenzEvaluation(model, str(path), LORENZ)
     jax.tree.map(np.testing.assert_array_equal, opened.params, params)
     jax.tree.map(np.testing.assert_array_equal, explore.ShiftEvaluation(model, path, SHIFT).params, params)
-    wide = models.Regressor(models.Recurrent(4, models.RNN))
+    wide = models.Regressor(models.RNN(4))
     with pytest.raises(ValueError, match=r"expected float32\[4, 4\], found float32\[3, 3\]"):
         explore.ShiftEvaluation(wide, path, SHIFT)
     path.write_bytes(path.read_bytes()[:-4])
@@ -350,36 +349,38 @@ def test_parameters_may_be_a_file(tmp_path):
         explore.ShiftEvaluation(model, path, SHIFT)
 
 
-def test_a_model_says_as_much_as_the_task_asks():
-    model = models.Regressor(models.Recurrent(3, models.RNN), targets=2)
+def test_a_model_with_another_output_width_than_the_task_is_refused():
+    model = models.Regressor(models.RNN(3), targets=2)
     params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 1)))
-    with pytest.raises(ValueError, match="model must say 1 numbers at each step, got 2"):
+    with pytest.raises(ValueError, match="model must return 1 values at each step, got 2"):
         explore.ShiftEvaluation(model, params, SHIFT)
-    narrow = models.Regressor(models.Recurrent(3, models.RNN))
+    narrow = models.Regressor(models.RNN(3))
     reads_two = jax.eval_shape(narrow.init, jax.random.key(0), jnp.zeros((1, 4, 2)))
-    with pytest.raises(ValueError, match="model must say 2 numbers at each step, got 1"):
+    with pytest.raises(ValueError, match="model must return 2 values at each step, got 1"):
         explore.LorenzEvaluation(narrow, reads_two, Lorenz96(K=2))
     words = writer(Words())
     with pytest.raises(
-        ValueError, match=f"model must say 5 numbers at each step, got {len(words.language.vocabulary)}"
+        ValueError, match=f"model must return 5 values at each step, got {len(words.language.vocabulary)}"
     ):
         dataclasses.replace(words, language=Language(Words(), Vocabulary.count([["cat"]])))
 
 
-@pytest.mark.parametrize(("prompt", "before"), [("t", ()), ("the cat sat on", (EOS,))])
-def test_the_coldest_writer_says_the_likeliest(prompt, before):
+@pytest.mark.parametrize(("prompt", "prefix"), [("t", ()), ("the cat sat on", (EOS,))])
+def test_greedy_text_is_the_likeliest(prompt, prefix):
     """Against a loop that applies the model to the last tokens read, one after the other."""
-    letters = writer(Characters(), before=before)
-    read = [*before, *letters.language.ids(prompt)]
+    letters = writer(Characters(), prefix=prefix)
+    read = [*prefix, *letters.language.ids(prompt)]
     apply = jax.jit(letters.model.apply)
     for _ in range(12):
         last = read[-5:]
         logits = apply(letters.params, jnp.array([[*last, 0, 0, 0, 0][:5]]))
         read.append(int(logits[0, len(last) - 1].argmax()))
-    expected = letters.language.text(read[len(before) :])
-    written = letters(jax.random.key(0), prompt, temperature=0.0, length=12)
+    expected = letters.language.text(read[len(prefix) :])
+    written = letters(prompt, decode.greedy, length=12)
     assert written.prompt == prompt
     assert "".join(written) == expected
+    assert letters(prompt, decode.sample, length=12, key=jax.random.key(0), temperature=0.0) == written
+    assert letters(prompt, functools.partial(decode.beam, width=1), length=12) == written
 
 
 def test_words_are_toggled_and_unknown_ones_named():
@@ -399,17 +400,17 @@ def test_words_are_toggled_and_unknown_ones_named():
     controls["temperature"].value = 0.0
     cold = picture.value
     refresh.click()
-    assert cold.replace("seed 0", "seed 1") == picture.value, "the likeliest is no matter of chance"
+    assert cold.replace("seed 0", "seed 1") == picture.value, "greedy decoding is not random"
     assert fault.value == ""
 
 
-def test_a_generator_says_what_it_cannot_write():
+def test_a_generator_shows_what_is_wrong_with_its_settings():
     _, controls, fault, picture = parts(generator())
     shown = picture.value
     controls["prompt"].value = ""
-    assert "prompt must hold something to go on from, got &#x27;&#x27;" in fault.value
+    assert "prompt must hold at least one token, got &#x27;&#x27;" in fault.value
     controls["unit"].value = "words"
-    assert fault.value == "", "a sentence begins after another"
+    assert fault.value == "", "a sentence follows another"
     controls["unit"].value, controls["prompt"].value = "characters", "the cat"
     assert picture.value == shown
     controls["length"].value = 0
@@ -417,22 +418,25 @@ def test_a_generator_says_what_it_cannot_write():
     assert picture.value == shown
     for temperature in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"temperature must be finite and >= 0, got {temperature}"):
-            generator(temperature=temperature).written()
+            generator(temperature=temperature).text()
     with pytest.raises(ValueError, match="unit must be one of characters, words, got 'pieces'"):
         generator(unit="pieces")
     with pytest.raises(ValueError, match="writers must hold at least one, got none"):
         explore.TextGenerator({})
 
 
-def test_the_hotter_the_wilder():
+def test_text_varies_more_at_a_higher_temperature():
     letters = writer(Characters())
     texts = {
-        t: {letters(key, "the", temperature=t, length=12) for key in jax.random.split(jax.random.key(0), 8)}
+        t: {
+            letters("the", decode.sample, length=12, key=key, temperature=t)
+            for key in jax.random.split(jax.random.key(0), 8)
+        }
         for t in (0.0, 1e-3, 1.0)
     }
     assert len(texts[0.0]) == len(texts[1e-3]) == 1
     assert len(texts[1.0]) > 4
-    assert generator().written() == generator().written() != generator(seed=1).written()
+    assert generator().text() == generator().text() != generator(seed=1).text()
 
 
 def test_a_text_is_drawn_as_it_is_not_as_a_formula():
@@ -440,7 +444,7 @@ def test_a_text_is_drawn_as_it_is_not_as_a_formula():
     figure = dollars.figure()
     (text,) = cast(Any, figure.axes[0]).texts
     assert not text.get_parse_math()
-    assert text.get_text().replace("\n", " ").split() == "".join(dollars.written()).split()
+    assert text.get_text().replace("\n", " ").split() == "".join(dollars.text()).split()
     assert max(map(len, text.get_text().split("\n"))) <= 96
     figure.savefig("/dev/null", format="png")
 
@@ -477,5 +481,5 @@ def test_a_browser_shows_figures_errors_and_texts_as_they_are(tmp_path):
     assert found["pixels"] == 11 * 160
     assert 600 < found["width"] < 800, "as wide as the window, not wider"
     assert found["fault"] == "filter must be comma-separated finite numbers, got '<abc>' at position 2"
-    assert found["text"] == "".join(text.written())
+    assert found["text"] == "".join(text.text())
     assert found["forged"] == 0

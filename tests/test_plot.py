@@ -79,7 +79,7 @@ def test_a_picture_is_bright_where_it_is_attended_to():
     weights = np.zeros((2, 2, 3))
     weights[0, 0, 1] = 0.3
     weights[1] = [[0.1, 0.1, 0.2], [0.1, 0.1, 0.4]]
-    plot.attended(ax, np.ones((5, 10, 3)), weights, ["red", "cross"])
+    plot.attention_overlay(ax, np.ones((5, 10, 3)), weights, ["red", "cross"])
     whole, red, cross = (np.asarray(image.get_array()) for image in ax.images)
     np.testing.assert_array_equal(whole, 1)
     np.testing.assert_allclose(red[:2, 3:6], 1)
@@ -103,7 +103,7 @@ def test_a_picture_is_bright_where_it_is_attended_to():
 
 def test_what_is_attended_to_is_seen_on_black():
     _, axes = plot.figure()
-    plot.attended(axes[0, 0], np.zeros((2, 2, 3)), np.array([[[1.0, 0.0], [0.0, 0.0]]]), ["end"])
+    plot.attention_overlay(axes[0, 0], np.zeros((2, 2, 3)), np.array([[[1.0, 0.0], [0.0, 0.0]]]), ["end"])
     looked = np.asarray(axes[0, 0].images[1].get_array())
     np.testing.assert_array_equal(looked[..., 0] > 0.1, [[True, False], [False, False]])
 

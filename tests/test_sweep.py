@@ -111,7 +111,7 @@ def test_runs_of_a_sweep_may_wait_for_each_other(key):
 
 def test_chunks_of_a_sweep_give_the_same(key):
     """But for rounding, as XLA's batched products depend on how many there are; the last chunk may be smaller."""
-    model = models.Regressor(models.Recurrent(8, models.GRU))
+    model = models.Regressor(models.GRU(8))
 
     def squared(params, x, key):
         return jnp.mean((jnp.asarray(model.apply(params, x)) - jnp.roll(x, 1, axis=1)) ** 2), {}

@@ -219,8 +219,8 @@ def test_a_loss_may_return_a_scalar_alone(state):
 
 
 def test_a_state_made_by_hand_trains_as_one_from_init(state):
-    """With the optimiser's own state and Python integers."""
-    by_hand = train.TrainState(state.params, ADAM.init(state.params), 0, state.key)
+    """With the optimiser's own state."""
+    by_hand = train.TrainState(state.params, ADAM.init(state.params), jnp.int32(0), state.key)
     step, batch = jax.jit(train.make_step(loss, ADAM)), sample(jax.random.key(7))
     assert_bitwise(step(by_hand, batch)[0], step(state, batch)[0])
     advance = train.scan(loss, ADAM, sample, 2)

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
 from seqjax.tasks.agreement import TAGS
+from seqjax.theory import bounds
 
 Model = Literal["forward_gru", "both_ways_gru", "causal_transformer", "transformer"]
 
@@ -74,9 +75,9 @@ def build(config: Config) -> nn.Module:
     """The GRUs have about 10,000 parameters each, the Transformers 17,000."""
     match config.model:
         case "forward_gru":
-            backbone = models.Recurrent(48, models.GRU)
+            backbone = models.GRU(48)
         case "both_ways_gru":
-            backbone = models.Bidirectional(64, models.GRU)
+            backbone = models.Bidirectional(64, models.GRUCell())
         case "causal_transformer" | "transformer":
             causal = config.model == "causal_transformer"
             backbone = models.Transformer(32, heads=4, layers=2, expansion=2, causal=causal)
@@ -113,7 +114,8 @@ def measure(records: list[runs.Record]) -> None:
     for index, record in enumerate(records):
         of_record = slice(index * config.seeds, (index + 1) * config.seeds)
         if config.model in CAUSAL:
-            _require_below(task.ceiling, nouns[of_record].mean(axis=2))
+            # A model above this has seen the future.
+            bounds.require_below(task.ceiling, *bounds.mean_and_error(nouns[of_record].mean(axis=2)))
         score = metrics.band(nouns[of_record].mean(axis=(1, 2)))
         row = {
             "learning_rate": group[index].rate,
@@ -125,14 +127,6 @@ def measure(records: list[runs.Record]) -> None:
             "others": float(others[of_record].mean()),
         }
         record.finish(row, by_clause=nouns[of_record].mean(axis=1))
-
-
-def _require_below(ceiling: float, found) -> None:
-    """A causal model above what any causal model can reach is a bug: it has seen the future. `found` is by sequence."""
-    for right in found:
-        mean, standard_error = right.mean(), right.std() / len(right) ** 0.5
-        if mean > ceiling + 4 * standard_error:
-            raise ArithmeticError(f"{mean} +- {standard_error} of the nouns right is above the ceiling {ceiling}")
 
 
 def draw(records: list[runs.Record]) -> Figure:

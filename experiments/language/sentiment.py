@@ -100,13 +100,13 @@ def build(config: Config, vocab: int) -> nn.Module:
         case "bag":
             backbone = _as_they_are
         case "gru":
-            backbone = models.Recurrent(64, models.GRU)
+            backbone = models.GRU(64)
         case "lstm":
-            backbone = models.Recurrent(53, models.LSTM)
+            backbone = models.LSTM(53)
         case "gru_both":
-            backbone = models.Bidirectional(78, models.GRU)
+            backbone = models.Bidirectional(78, models.GRUCell())
         case "lstm_both":
-            backbone = models.Bidirectional(62, models.LSTM)
+            backbone = models.Bidirectional(62, models.LSTMCell())
         case "tcn":
             backbone = models.TCN(41, kernel_size=3, dilations=(1, 2), dropout=dropout)
         case "transformer":
@@ -128,7 +128,7 @@ def build(config: Config, vocab: int) -> nn.Module:
             pooling = models.AttentionPooling()
         case _:
             assert_never(config.pooling)
-    reader = models.Embedded(backbone, vocab, width, dropout)
+    reader = models.TokenEmbedding(backbone, vocab, width, dropout)
     return models.Classifier(reader, classes=2, pooling=pooling, dropout=dropout)
 
 

@@ -94,8 +94,8 @@ def configs(scale: runs.Scale) -> list[Config]:
 def build(config: Config, words: int, letters: int) -> nn.Module:
     """A word's vector has 100 numbers, its letters give it 80 more."""
     both_ways, characters = (
-        models.Bidirectional(config.features, models.LSTM),
-        models.LetterConv(letters, embedding=25, features=80, kernel_size=5),
+        models.Bidirectional(config.features, models.LSTMCell()),
+        models.CharacterCNN(letters, embedding=25, features=80, kernel_size=5),
     )
     match config.model:
         case "window":
@@ -103,7 +103,7 @@ def build(config: Config, words: int, letters: int) -> nn.Module:
         case "words":
             backbone, characters = both_ways, None
         case "forward":
-            backbone = models.Recurrent(round(0.8 * config.features), models.LSTM)
+            backbone = models.LSTM(round(0.8 * config.features))
         case "letters" | "crf":
             backbone = both_ways
         case _:

@@ -35,7 +35,7 @@ from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax import decode, evaluate, explore, losses, metrics, models, plot, runs, sweep, tasks, train
 from seqjax.data import files, plain_text
 from seqjax.data.language import Language
 from seqjax.data.tokenizers import Characters, Subwords, Whitespace
@@ -113,11 +113,11 @@ def build(config: Config, vocab: int) -> nn.Module:
     depth: dict[str, Any] = {"layers": 2 if small else 3, "dropout": config.dropout}
     match config.model:
         case "rnn":
-            backbone = models.Recurrent(491 if small else 1420, models.RNN, **depth)
+            backbone = models.RNN(491 if small else 1420, **depth)
         case "gru":
-            backbone = models.Recurrent(277 if small else 804, models.GRU, **depth)
+            backbone = models.GRU(277 if small else 804, **depth)
         case "lstm":
-            backbone = models.Recurrent(238 if small else 694, models.LSTM, **depth)
+            backbone = models.LSTM(238 if small else 694, **depth)
         case "tcn":
             dilations = (1, 2, 4, 8) if small else (1, 2, 4, 8, 16, 32)  # 61 and 253 tokens are seen
             backbone = models.TCN(184 if small else 548, 3, dilations, dropout=config.dropout)
@@ -127,7 +127,7 @@ def build(config: Config, vocab: int) -> nn.Module:
         case "transformer":
             width, heads, layers = (128, 4, 4) if small else (384, 6, 6)
             shape: dict[str, Any] = {"heads": heads, "layers": layers, "dropout": config.dropout}
-            backbone = models.Transformer(width, positions=models.Rotary, **shape)
+            backbone = models.Transformer(width, positions=models.Rotary(), **shape)
         case _:
             assert_never(config.model)
     embedding = 128 if small else 384
@@ -230,8 +230,8 @@ def measure(records: list[runs.Record]) -> None:
     # Every token but the first ones from three quarters of a window or more.
     overlapping = metrics.band([task.test.bits(value) for value in nats(config.length // 4)])
     first = jax.tree.map(lambda leaf: leaf[0], params)
-    writer = Writer(config, model, first, task.language)
-    record.keep("sample.txt", writer("ROMEO:" if config.corpus == "shakespeare" else "", "temperature 0.8"))
+    write = writer(config, model, first, task.language)
+    record.keep("sample.txt", write("ROMEO:" if config.corpus == "shakespeare" else "", "temperature 0.8"))
     row = {
         "learning_rate": config.rate,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(first)),
@@ -259,37 +259,12 @@ def ways() -> dict[str, Callable[..., Decoded | Beams]]:
     }
 
 
-@dataclass(frozen=True, eq=False)
-class Writer:
-    """A trained model that continues a text; it reads as many of the last tokens as it read in training."""
-
-    config: Config
-    model: nn.Module
-    params: Any
-    language: Language
-
-    def __call__(self, prompt: str, way: str) -> str:
-        """The prompt and what follows it, up to the end of the sentence if the text is made of sentences.
-
-        Raises:
-            ValueError: there is nothing to continue.
-        """
-        prompted = self.language.ids(prompt)
-        # A sentence stands behind the end of another; a text in one piece has no such mark.
-        read = prompted if self.config.corpus == "shakespeare" else [EOS, *prompted]
-        if not read:
-            raise ValueError("the prompt must hold a character to go on from, got none")
-
-        model: Any = self.model
-
-        @jax.jit
-        def write(ids):
-            step = functools.partial(model.apply, self.params, method="reread")
-            carry = jax.lax.scan(step, model.window(1, self.config.length), ids[:-1, None])[0]
-            return ways()[way](step=step, carry=carry, first=ids[-1:], length=WRITTEN[self.config.unit]).tokens
-
-        written = write(jnp.array(read, jnp.int32)).reshape(-1, WRITTEN[self.config.unit])[0]
-        return self.language.text([*prompted, *written.tolist()])
+def writer(config: Config, model: nn.Module, params: Any, language: Language) -> Callable[[str, str], str]:
+    """Continues a prompt in one of the `ways`, with as many of the last tokens in view as in training."""
+    # A sentence follows the end of another; a text in one piece has no such mark.
+    prefix = () if config.corpus == "shakespeare" else (EOS,)
+    write = explore.Writer(model, params, language, config.length, prefix)
+    return lambda prompt, way: "".join(write(prompt, ways()[way], length=WRITTEN[config.unit]))
 
 
 def prompt(records: list[runs.Record], text: str) -> None:
@@ -308,10 +283,10 @@ def prompt(records: list[runs.Record], text: str) -> None:
                 f"the prompt must hold characters of the training text, got {', '.join(map(repr, unknown))}"
             )
         print(f"warning: read as <unk>: {', '.join(unknown)}", file=sys.stderr)
-    writer = Writer(config, build(config, len(language.vocabulary)), runs.load(record.folder).params(), language)
+    write = writer(config, build(config, len(language.vocabulary)), runs.load(record.folder).params(), language)
     print(f"{record.folder.name}: {record.result['bits']:.3f} bits a character")
     for way in ways():
-        print(f"\n--- {way}\n{writer(text, way)}")
+        print(f"\n--- {way}\n{write(text, way)}")
 
 
 def draw(records: list[runs.Record]) -> Figure:

@@ -32,6 +32,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax.theory import bounds
 
 Task = Literal["adding", "copy", "multi_delay", "parity", "xor"]
 
@@ -143,16 +144,16 @@ def build(config: Config) -> nn.Module:
     features = FEATURES[config.task, config.size][config.model]
     match config.model:
         case "rnn":
-            backbone = models.Recurrent(features, models.RNN)
+            backbone = models.RNN(features)
         case "gru":
-            backbone = models.Recurrent(features, models.GRU)
+            backbone = models.GRU(features)
         case "lstm":
-            backbone = models.Recurrent(features, models.LSTM)
+            backbone = models.LSTM(features)
         case "tcn":
             kernel_size, blocks = KERNEL_AND_BLOCKS.get((config.task, config.size), (3, 5))
             backbone = models.TCN(features, kernel_size, dilations=tuple(2**block for block in range(blocks)))
         case "transformer":
-            backbone = models.Transformer(features, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(features, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case "lru":
             backbone = models.LRU(features, layers=2, ring=(0.9, 0.999))
         case _:
@@ -260,16 +261,8 @@ def measure(records: list[runs.Record]) -> None:
         }
         if config.task == "multi_delay":
             row["floor"] = posed.task.floor(FEATURES[config.task, config.size][config.model])
-            _require_above(row["floor"], costs[index])
+            bounds.require_above(row["floor"], *bounds.mean_and_error(costs[index]))
         record.finish(row, costs=costs[index])
-
-
-def _require_above(floor: float, costs) -> None:
-    """A trained error below a rigorous floor is a bug, or a discovery: stop with both numbers."""
-    for run in costs:
-        mean, standard_error = run.mean(), run.std() / len(run) ** 0.5
-        if mean < floor - 4 * standard_error:
-            raise ArithmeticError(f"error {mean} +- {standard_error} is below the floor {floor}")
 
 
 def draw(records: list[runs.Record]) -> Figure:

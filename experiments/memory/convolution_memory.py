@@ -87,15 +87,15 @@ def build(config: Config) -> nn.Module:
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
         case "rnn":
-            backbone = models.Recurrent(82, models.RNN)
+            backbone = models.RNN(82)
         case "gru":
-            backbone = models.Recurrent(47, models.GRU)
+            backbone = models.GRU(47)
         case "lstm":
-            backbone = models.Recurrent(41, models.LSTM)
+            backbone = models.LSTM(41)
         case "tcn":
             backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
         case "transformer":
-            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
     return models.Regressor(backbone)

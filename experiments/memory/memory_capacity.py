@@ -18,7 +18,6 @@ Next      python experiments/memory/memory_capacity.py --model GRU LSTM --steps 
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, assert_never, get_args
 
 import jax
@@ -76,19 +75,19 @@ def build(config: Config) -> nn.Module:
     """Whatever it is, it ends in 16 numbers a step."""
     match config.model:
         case "delay line" | "linear RNN":
-            return models.Recurrent(FEATURES, partial(models.RNN, activation=lambda x: x))
+            return models.RNN(FEATURES, activation=lambda x: x)
         case "RNN" | "random .01" | "random .3" | "random 1":
-            return models.Recurrent(FEATURES, models.RNN)
+            return models.RNN(FEATURES)
         case "GRU":
-            return models.Recurrent(FEATURES, models.GRU)
+            return models.GRU(FEATURES)
         case "LSTM":
-            return models.Recurrent(FEATURES, models.LSTM)
+            return models.LSTM(FEATURES)
         case "LRU":
             return models.LRU(FEATURES, layers=2, ring=(0.9, 0.999))
         case "TCN":
             return models.TCN(FEATURES, kernel_size=3, dilations=(1, 2, 4, 8))
         case "Transformer":
-            return models.Transformer(FEATURES, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            return models.Transformer(FEATURES, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
 
@@ -113,8 +112,7 @@ def measure(records: list[runs.Record]) -> None:
     for index, record in enumerate(records):
         explained = 1 - missed[index].mean(axis=1)
         of_sequences = missed[index].sum(axis=2)
-        standard_error = of_sequences.std(axis=1) / of_sequences.shape[1] ** 0.5
-        bounds.require_above(bounds.bessel(DELAY + 1, FEATURES), of_sequences.mean(axis=1), standard_error)
+        bounds.require_above(bounds.bessel(DELAY + 1, FEATURES), *bounds.mean_and_error(of_sequences))
         total = metrics.band(explained.sum(axis=1))
         row = {
             "learning_rate": group[index].rate,

@@ -16,7 +16,6 @@ Next      python experiments/memory/shift_memory.py --model gru --delay 16 --ste
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, assert_never, get_args
 
 import jax
@@ -77,18 +76,17 @@ def build(config: Config) -> nn.Module:
     """All but the linear ones have 7,050 parameters, give or take 2 %."""
     match config.model:
         case "linear_4" | "linear_16":
-            linear = partial(models.RNN, activation=_identity)
-            backbone = models.Recurrent(int(config.model.removeprefix("linear_")), linear)
+            backbone = models.RNN(int(config.model.removeprefix("linear_")), activation=jax.nn.identity)
         case "rnn":
-            backbone = models.Recurrent(82, models.RNN)
+            backbone = models.RNN(82)
         case "gru":
-            backbone = models.Recurrent(47, models.GRU)
+            backbone = models.GRU(47)
         case "lstm":
-            backbone = models.Recurrent(41, models.LSTM)
+            backbone = models.LSTM(41)
         case "tcn":
             backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
         case "transformer":
-            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
     return models.Regressor(backbone)
@@ -123,7 +121,7 @@ def measure(records: list[runs.Record]) -> None:
         row |= {"validation_mse": metrics.band(validation.mean(axis=1)).median, "zero_predictor": task.zero_loss()}
         if config.model.startswith("linear"):
             row["floor"] = task.floor(int(config.model.removeprefix("linear_")))
-            bounds.require_above(row["floor"], test.mean(axis=1), test.std(axis=1) / test.shape[1] ** 0.5)
+            bounds.require_above(row["floor"], *bounds.mean_and_error(test))
         record.finish(row, test_mse=test.mean(axis=1))
 
 
@@ -155,10 +153,6 @@ def draw(records: list[runs.Record]) -> Figure:
     plot.baseline(ax, every, zero, label="zero predictor")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
-
-
-def _identity(x):
-    return x
 
 
 if __name__ == "__main__":

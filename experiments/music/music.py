@@ -121,16 +121,16 @@ def build(config: Config) -> nn.Module:
         case "logistic":
             return nn.Conv(KEYS, (LAST_STEPS,), padding="CAUSAL")
         case "rnn":
-            backbone = models.Recurrent(287, models.RNN, layers=2, dropout=dropout)
+            backbone = models.RNN(287, layers=2, dropout=dropout)
         case "gru":
-            backbone = models.Recurrent(163, models.GRU, layers=2, dropout=dropout)
+            backbone = models.GRU(163, layers=2, dropout=dropout)
         case "lstm":
-            backbone = models.Recurrent(140, models.LSTM, layers=2, dropout=dropout)
+            backbone = models.LSTM(140, layers=2, dropout=dropout)
         case "tcn":
             backbone = models.TCN(160, kernel_size=3, dilations=(1, 2), dropout=dropout)  # sees 13 steps
         case "transformer":
             backbone = models.Transformer(
-                128, heads=8, layers=2, expansion=2, dropout=dropout / 2, positions=models.Rotary
+                128, heads=8, layers=2, expansion=2, dropout=dropout / 2, positions=models.Rotary()
             )
         case "lru":
             backbone = models.LRU(150, layers=2, dropout=dropout, ring=(0.5, 0.99))

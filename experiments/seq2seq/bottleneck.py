@@ -16,7 +16,6 @@ Run       python experiments/seq2seq/bottleneck.py
 Next      python experiments/seq2seq/bottleneck.py --model attention --values reals --width 1
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never, get_args
 
@@ -74,19 +73,19 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(config: Config) -> nn.Module:
     """The encoder's last state is the decoder's first, as it is."""
-    cell = functools.partial(models.RNN, activation=_identity) if config.model == "linear" else models.GRU
+    cell = models.RNNCell(jax.nn.identity) if config.model == "linear" else models.GRUCell()
     encoder = models.Recurrent(config.width, cell)
     match config.model:
         case "linear" | "gru":
-            decoder = models.RecurrentDecoder(config.width, cell, bridge=models.HandOver)
+            decoder = models.RecurrentDecoder(config.width, cell, bridge=models.CopyState())
         case "attention":
             # The hidden layer of the scores is no part of what the source is squeezed through.
-            attention = functools.partial(models.Additive, 32)
-            decoder = models.BahdanauDecoder(config.width, cell, bridge=models.HandOver, attention=attention)
+            attention = models.AdditiveAttention(32)
+            decoder = models.BahdanauDecoder(config.width, cell, bridge=models.CopyState(), attention=attention)
         case _:
             assert_never(config.model)
     if config.values == "reals":
-        return models.RealEncoderDecoder(encoder, decoder)
+        return models.EncoderDecoderRegressor(encoder, decoder)
     return models.EncoderDecoder(encoder, decoder, 29, 29, embedding=32)
 
 
@@ -120,7 +119,7 @@ def measure(records: list[runs.Record]) -> None:
         row |= {"mse": score.median, "low": score.low, "high": score.high}
         if config.model == "linear":
             row["floor"] = bounds.truncation(np.eye(LENGTH), config.width) / LENGTH
-            _require_above(row["floor"], of_record)
+            bounds.require_above(row["floor"], *bounds.mean_and_error(of_record))
         record.finish(row)
 
 
@@ -156,21 +155,13 @@ def _symbols(config: Config, model: nn.Module):
         """For each run and sequence, the fraction in the column of the sequence's length, NaN in the others."""
         batch = task.held_out(key, TEST_SEQUENCES)
         mask = np.asarray(batch.target_mask)
-        right = (evaluate.written(model, params, batch) == batch.target[None]) & mask[None]
+        right = (evaluate.greedy(model, params, batch) == batch.target[None]) & mask[None]
         right = right.sum(axis=2) / mask.sum(axis=1)[None]
         own = mask.sum(axis=1)[:, None] - 1 == np.array(LENGTHS)[None]
         return np.where(own[None], right[..., None], np.nan)
 
     batch = task.sample(jax.random.key(0), 1)
     return lambda key: model.init(key, batch.source, batch.target), loss, task.sample, judge
-
-
-def _require_above(floor: float, errors) -> None:
-    """A trained error below a rigorous floor is a bug, or a discovery: stop with both numbers."""
-    for error in errors:
-        mean, standard_error = error.mean(), error.std() / len(error) ** 0.5
-        if mean < floor - 4 * standard_error:
-            raise ArithmeticError(f"error {mean} +- {standard_error} is below the floor {floor}")
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -198,10 +189,6 @@ def draw(records: list[runs.Record]) -> Figure:
     right.set(xlabel="symbols of the sequence", ylabel="symbols right (%)", ylim=(0, 102))
     plot.legend(right)
     return figure
-
-
-def _identity(x):
-    return x
 
 
 if __name__ == "__main__":

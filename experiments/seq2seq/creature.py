@@ -17,7 +17,6 @@ Run       python experiments/seq2seq/creature.py
 Next      python experiments/seq2seq/creature.py --translate "rasumu pype pulo repi su tiky tymine ke"
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never, get_args
 
@@ -80,9 +79,9 @@ def build(config: Config) -> nn.Module:
     """About 0.47 M parameters each."""
     match config.model:
         case "context":
-            encoder, decoder = models.Recurrent(224), models.RecurrentDecoder(224, bridge=models.HandOver)
+            encoder, decoder = models.Recurrent(224), models.RecurrentDecoder(224, bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(192), models.BahdanauDecoder(160, attention=attention)
         case "transformer":
             encoder = models.Transformer(100, heads=4, layers=2, expansion=2, causal=False)
@@ -125,7 +124,7 @@ def measure(records: list[runs.Record]) -> None:
     state = runs.fit(records, state, advance, config.steps)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_SENTENCES))
-    said = evaluate.written(model, state.params, test)
+    said = evaluate.greedy(model, state.params, test)
     exact = (said == test.target[None]).all(axis=2)
     tokens = test.source_mask.sum(axis=1)
     by_length = [exact[:, (tokens >= low) & (tokens <= high)].mean(axis=1) for low, high in LENGTHS]
@@ -181,7 +180,7 @@ def translate(records: list[runs.Record], sentence: str) -> None:
     print(f"> {sentence}")
     for record in records:
         params = jax.tree.map(lambda leaf: leaf[None], runs.load(record.folder).params())
-        said = task.read_target(evaluate.written(build(record.config), params, batch)[0, 0])
+        said = task.read_target(evaluate.greedy(build(record.config), params, batch)[0, 0])
         print(f"< {said}   ({record.folder.name}: {100 * record.result['exact']:.1f} % exact)")
 
 

@@ -17,7 +17,6 @@ Run       python experiments/seq2seq/digit_sums.py
 Next      python experiments/seq2seq/digit_sums.py --model context --steps 30000
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Literal, assert_never, get_args
 
@@ -70,10 +69,10 @@ def build(config: Config) -> nn.Module:
     """About 0.49 M parameters each."""
     match config.model:
         case "context":
-            encoder = models.Recurrent(232, models.LSTM)
-            decoder = models.RecurrentDecoder(232, models.LSTM, bridge=models.HandOver)
+            encoder = models.LSTM(232)
+            decoder = models.RecurrentDecoder(232, models.LSTMCell(), bridge=models.CopyState())
         case "attention":
-            attention = functools.partial(models.Additive, 64)
+            attention = models.AdditiveAttention(64)
             encoder, decoder = models.Bidirectional(256), models.BahdanauDecoder(192, attention=attention)
         case "transformer":
             encoder = models.Transformer(108, heads=4, layers=2, expansion=2, causal=False)
@@ -115,7 +114,7 @@ def measure(records: list[runs.Record]) -> None:
     state = runs.fit(records, state, advance, config.steps)
 
     test = jax.tree.map(np.asarray, task.held_out(test_key, TEST_PAIRS))
-    exact = (evaluate.written(model, state.params, test) == test.target[None]).all(axis=2)
+    exact = (evaluate.greedy(model, state.params, test) == test.target[None]).all(axis=2)
     asked = ["".join(task.vocabulary.decode(row)).split("+") for row in test.source]
     carried = np.array([carries(int(first), int(second)) for first, second in asked])
     by_carries = [exact[:, carried == count].mean(axis=1) for count in range(config.digits + 1)]

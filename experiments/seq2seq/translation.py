@@ -105,12 +105,12 @@ def build(config: Config, source_vocab: int, target_vocab: int) -> nn.Module:
     width, dropout = config.features, config.dropout
     match config.model:
         case "lstm":
-            encoder = models.Bidirectional(2 * width, models.LSTM)
-            decoder = models.RecurrentDecoder(width, models.LSTM)
+            encoder = models.Bidirectional(2 * width, models.LSTMCell())
+            decoder = models.RecurrentDecoder(width, models.LSTMCell())
         case "attention":
-            encoder = models.Bidirectional(2 * width, models.GRU)
-            attention = functools.partial(models.Additive, width)
-            decoder = models.BahdanauDecoder(width, models.GRU, attention=attention)
+            encoder = models.Bidirectional(2 * width, models.GRUCell())
+            attention = models.AdditiveAttention(width)
+            decoder = models.BahdanauDecoder(width, models.GRUCell(), attention=attention)
         case "transformer":
             dropout = dropout / 2  # it drops something in every sublayer
             shape: dict[str, Any] = {"heads": 4, "layers": 2, "expansion": 2, "dropout": dropout}

@@ -1,25 +1,25 @@
-"""Which architecture for which memory: long, or rich?
+"""Which architecture learns which memory: long or rich?
 
 Paper     theory: Jiang, Li & Li 2021, arXiv:2107.09355; Orvieto et al. 2023, arXiv:2303.06349
 Figure    experiments/figures/architecture_chart.png
-Question  White noise through damped waves of p random pole pairs that begin after a delay of k steps: of what kind of
-          memory does each architecture learn most, the one that is long or the one that is rich, and where does it pass
-          what a linear RNN of eight states could do at best?
-Expect    After 800 steps: linear networks of 4,400 parameters know every one of these memories (errors below 4e-4), and
-          of those with a nonlinearity the TCN alone, .001 to .004 whatever k and p. Delays stop RNN, GRU and LSTM: at
+Question  White noise through damped waves of p random pole pairs that begin after a delay of k steps: which memory
+          does each architecture learn best, a long one or a rich one, and where is it better than the best linear RNN
+          of eight states?
+Expect    After 800 steps: linear networks of 4,400 parameters learn every one of these memories (errors below 4e-4);
+          of the nonlinear ones only the TCN does, .001 to .004 whatever k and p. RNN, GRU and LSTM fail at delays: at
           16 steps they have learned next to nothing (GRU with one pair: .1), at 0 and 4 at most .16 is left. The LRU
-          minds delays less (.02 at 16, .2 to .4 at 48) and pairs hardly; the Transformer minds pairs (.05 to .3 with
-          one or two, .5 to .9 with more). TCN and LRU pass eight linear states where those can least.
-Fair      Equal parameters (within 5 %), steps, batches and targets; learning rates as usual for each kind. One seed:
-          neighbouring cells are the repetition.
-Differs   from the theory: all but two are nonlinear, so that the floor of eight linear states is a mark and no bound.
+          depends less on the delay (.02 at 16, .2 to .4 at 48) and hardly on p; the Transformer depends on p (.05 to .3
+          with one or two, .5 to .9 with more). TCN and LRU are better than eight linear states where those are worst.
+Fair      Equal parameters (within 5 %), steps, batches and targets; learning rates as usual for each architecture. One
+          seed: neighbouring cells are the repetition.
+Differs   from the theory: all but two are nonlinear, so that the floor of eight linear states is a reference and no
+          bound for them.
 Cost      12 min on one CPU core
 Run       python experiments/theory/architecture_chart.py
 Next      python experiments/theory/architecture_chart.py --model lru tcn --steps 10000 --out results/mine
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, assert_never, get_args
 
 import jax
@@ -29,7 +29,7 @@ from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax import evaluate, losses, models, plot, runs
 from seqjax.tasks.convolution import convolve
 from seqjax.theory import bounds, targets
 from seqjax.types import Batch
@@ -59,18 +59,21 @@ LEARNING_RATE = {
 }
 
 LENGTH, STATES = 128, 8
-"""Steps of a sequence and lags of a kernel; states of the linear RNN that errors are held against."""
+"""Steps of a sequence and lags of a kernel; states of the linear RNN whose floor errors are compared with."""
 
 LINEAR_STATES = 65
-"""Of the linear RNN that is trained."""
+"""States of the linear RNN that is trained."""
 
 LEAST = 1e-4
-"""The floor where it is less: nothing is trained far below it in so few steps."""
+"""Smaller floors are drawn as this: no error is far below it after so few steps."""
+
+WEIGHT = 1 - np.arange(LENGTH) / LENGTH
+"""The fraction of a sequence's steps that each lag of the kernel reaches."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one memory."""
+    """One architecture on one memory. A learning rate of 0 stands for the architecture's own."""
 
     model: Model = "tcn"
     delay: int = runs.traced(8)
@@ -79,11 +82,6 @@ class Config:
     batch_size: int = 16
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
-
-    @property
-    def rate(self) -> float:
-        """The learning rate in use."""
-        return self.learning_rate or LEARNING_RATE[self.model]
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -101,94 +99,80 @@ def build(config: Config) -> nn.Module:
     """About 4,400 parameters each; whatever is convolved sees 127 steps or more."""
     match config.model:
         case "linear_rnn":
-            backbone = models.Recurrent(LINEAR_STATES, partial(models.RNN, activation=lambda x: x))
+            backbone = models.RNN(LINEAR_STATES, activation=lambda x: x)
         case "linear_cnn":
             backbone = models.LinearDilatedCNN(21, layers=7)
         case "rnn":
-            backbone = models.Recurrent(65, models.RNN)
+            backbone = models.RNN(65)
         case "gru":
-            backbone = models.Recurrent(37, models.GRU)
+            backbone = models.GRU(37)
         case "lstm":
-            backbone = models.Recurrent(32, models.LSTM)
+            backbone = models.LSTM(32)
         case "lru":
             backbone = models.LRU(18, layers=2, ring=(0.9, 0.999))
         case "tcn":
             backbone = models.TCN(11, kernel_size=3, dilations=(1, 2, 4, 8, 16, 32))
         case "transformer":
-            backbone = models.Transformer(16, heads=2, layers=2, expansion=2, positions=models.Rotary)
+            backbone = models.Transformer(16, heads=2, layers=2, expansion=2, positions=models.Rotary())
         case _:
             assert_never(config.model)
     return models.Regressor(backbone)
 
 
 def kernel(config: Config) -> np.ndarray:
-    """The weights of all lags, scaled so that saying nothing has error 1."""
+    """The weight at each lag, scaled so that the zero predictor has error 1."""
     waves = targets.random_cosines(jax.random.key(0), config.poles, LENGTH - config.delay)
     delayed = np.concatenate([np.zeros(config.delay), waves])
-    return delayed / np.sqrt(_weight() @ delayed**2)
+    return delayed / np.sqrt(WEIGHT @ delayed**2)
 
 
-def _weight() -> np.ndarray:
-    """How many steps of a sequence feel each lag, as a share."""
-    return 1 - np.arange(LENGTH) / LENGTH
+def sample(key, target, rows: int) -> Batch:
+    """White noise, and the same through a kernel."""
+    x = jax.random.normal(key, (rows, LENGTH))
+    return Batch(x[..., None], convolve(x, target)[..., None])
 
 
 def measure(records: list[runs.Record]) -> None:
-    """An architecture's memories are trained as one program."""
-    group = [record.config for record in records]
-    config = group[0]
+    """All memories of an architecture are one program."""
+    config: Config = records[0].config
     model = build(config)
-    kernels = np.array([kernel(c) for c in group])
-
-    def draw(key, target, rows) -> Batch:
-        x = jax.random.normal(key, (rows, LENGTH))
-        return Batch(x[..., None], convolve(x, target)[..., None])
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
 
     train_key, test_key = jax.random.split(jax.random.key(1))
-    settings = jnp.asarray(kernels, jnp.float32), jnp.array([c.rate for c in group])
-    state, advance = sweep.sweep(
+    kernels = np.array([kernel(record.config) for record in records])
+    settings = jnp.asarray(kernels, jnp.float32)
+    state = runs.train_group(
+        records,
         lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
         loss,
-        lambda setting: train.adam(setting[1], config.steps),
-        lambda key, setting: draw(key, setting[0], config.batch_size),
-        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jax.tree.map(lambda part: jnp.repeat(part, config.seeds, axis=0), settings),
-        steps=max(1, config.steps // 20),
+        lambda key, target: sample(key, target, config.batch_size),
+        keys=jax.random.split(train_key, config.seeds),
+        rates=LEARNING_RATE,
+        settings=settings,
     )
-    state = runs.fit(records, state, advance, config.steps)
 
-    tests = [draw(test_key, target, 500) for target in settings[0]]
-    predictions = evaluate.predict(model.apply, state.params, tests[0].inputs)
-    for index, (record, test) in enumerate(zip(records, tests, strict=True)):
-        found = predictions[index * config.seeds : (index + 1) * config.seeds]
-        errors = ((found - np.asarray(test.targets)) ** 2).mean(axis=(2, 3))  # runs, rows
+    tests = [sample(test_key, target, 500) for target in settings]
+    predictions = runs.by_record(records, evaluate.predict(model.apply, state.params, tests[0].inputs))
+    for record, test, of_record, target in zip(records, tests, predictions, kernels, strict=True):
+        errors = ((of_record - np.asarray(test.targets)) ** 2).mean(axis=(2, 3))  # seeds, rows
         if config.model == "linear_rnn":
-            own = bounds.hankel(kernels[index], LINEAR_STATES, _weight())
+            own = bounds.hankel(target, LINEAR_STATES, WEIGHT)
             bounds.require_above(own, errors.mean(axis=1), errors.std(axis=1) / errors.shape[1] ** 0.5)
-        error = metrics.band(errors.mean(axis=1))
-        row = {
-            "learning_rate": group[index].rate,
-            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
-            "error": error.median,
-            "low": error.low,
-            "high": error.high,
-            "floor": bounds.hankel(kernels[index], STATES, _weight()),
-        }
-        record.finish(row)
+        row = runs.scores(record, "error", errors.mean(axis=1))
+        record.finish(row | {"floor": bounds.hankel(target, STATES, WEIGHT)})
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """A panel for each architecture, and one for the floor: darker is farther above it."""
+    """A panel for each architecture, and one for the floor; darker is farther above the floor."""
     models = [model for model in get_args(Model) if any(record.config.model == model for record in records)]
     columns = min(3, len(models) + 1)
     rows = -(-(len(models) + 1) // columns)
     figure, axes = plot.figure(rows, columns, width=4.4 * columns, height=3.9 * rows)
     panels = axes.ravel()
     first = [record for record in records if record.config.model == models[0]]
-    panel(panels[0], first, "floor", f"the best that {STATES} linear states can")
+    panel(panels[0], first, "floor", f"floor of {STATES} linear states")
     for ax, model in zip(panels[1:], models, strict=False):
         mine = [record for record in records if record.config.model == model]
         panel(ax, mine, "error", f"{LABEL[model]} ({mine[0].result['parameters']:,} parameters)")
@@ -200,28 +184,19 @@ def draw(records: list[runs.Record]) -> Figure:
 
 
 def panel(ax: Axes, records: list[runs.Record], name: str, title: str) -> None:
-    """Numbers and shades over delay and poles; a star where the floor of eight linear states is passed."""
+    """Numbers and shades over delay and poles; a star where an error is below the floor of eight linear states."""
     delays, poles = (sorted({getattr(r.config, field) for r in records}) for field in ("delay", "poles"))
     shades = np.zeros((len(poles), len(delays)))
     for record in records:
         place = poles.index(record.config.poles), delays.index(record.config.delay)
         error, floor = record.result[name], max(record.result["floor"], LEAST)
         shades[place] = np.clip((np.log10(max(error, 1e-12) / floor) + 2) / 6, 0, 1)
-        passed = name == "error" and error < record.result["floor"]
         text = f"{error:.2g}" if error >= 1e-12 else "0"
-        dark = shades[place] > 0.55
-        ax.text(
-            place[1],
-            place[0],
-            text + ("*" if passed else ""),
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if dark else "black",
-        )
-    plot.heat_map(
-        ax, shades if name == "error" else np.zeros_like(shades), [str(p) for p in poles], [str(k) for k in delays]
-    )
+        text += "*" if name == "error" and error < record.result["floor"] else ""
+        color = "white" if shades[place] > 0.55 else "black"
+        ax.text(*reversed(place), text, ha="center", va="center", fontsize=8, color=color)
+    shades = shades if name == "error" else np.zeros_like(shades)
+    plot.heat_map(ax, shades, [str(number) for number in poles], [str(delay) for delay in delays])
     ax.tick_params(axis="x", rotation=0)
     ax.set(xlabel="delay k (steps)", ylabel="pole pairs p")
     ax.set_title(title, fontsize=10)

@@ -3,15 +3,15 @@
 Paper     Jiang & Li 2024, arXiv:2305.18475 (NeurIPS), sec. 4
 Figure    experiments/figures/attention_rank.png
 Question  Every output is an average of all inputs, weighted by softmax of a relation rho(x_t, x_s) that is a sum of r
-          products, the i-th of size i^-alpha. What does a Transformer of one head make of it, whose logits have rank
+          products, the i-th of size i^-alpha. How well does a Transformer of one head learn it, whose logits have rank
           m, and is m = r where the error falls?
 Expect    No: after 2,000 steps the error does not fall at m = r, nor with m at all beyond 2. With all terms it is .025
-          at m = 1 and .01 from 2 on, a tenth of what the true relation leaves when it is cut to m, which the networks
-          around the head must make up for; with 2 or 6 terms it stays at .03 even where the truth itself fits in.
-          What stops it so early is training, not rank: the paper's curve is not to be had so cheaply.
+          at m = 1 and .01 from 2 on, a tenth of the error of the true relation cut to rank m, for which the networks
+          around the head must compensate; with 2 or 6 terms it stays at .03 even where rank m suffices. What limits it
+          so early is training, not rank: the paper's curve needs more steps than these.
 Fair      Same networks around the head (three layers of 128), steps and batches for every m; one learning rate.
-Differs   from the paper: 2,000 steps on fresh sequences. No floor is drawn: softmax has none that is known. The error
-          of the true relation, cut to its m largest terms, is what can be reached with m for sure.
+Differs   from the paper: 2,000 steps on fresh sequences. No floor is drawn: none is known for softmax. The error of
+          the true relation, cut to its m largest terms, is an upper bound of the best with m.
 Cost      12 min on one CPU core
 Run       python experiments/theory/attention_rank.py
 Next      python experiments/theory/attention_rank.py --alpha 1 --rank 6 --head-dim 4 5 6 7 --steps 16000
@@ -22,15 +22,20 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _columns import band, columns
+from flax import linen as nn
 from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax import evaluate, losses, models, plot, runs
 from seqjax.types import Batch
 
 LENGTH, TERMS = 16, 64
-"""Steps of a sequence, and how many terms stand for all."""
+"""Steps of a sequence, and the number of terms that counts as all."""
+
+LOWEST = 1e-5
+"""Smaller errors are drawn as this."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 
 def relation(alpha: float, rank: int, terms: int = TERMS) -> list[float]:
-    """Sizes of the first terms, 0 where there are no more."""
+    """Sizes of all terms; 0 beyond the first `rank` or `terms`."""
     return [i**-alpha if i <= min(rank, terms) else 0.0 for i in range(1, TERMS + 1)]
 
 
@@ -69,50 +74,44 @@ def respond(x: Array, sizes: Array) -> Array:
     return jnp.matmul(jax.nn.softmax(logits, axis=-1), x, precision=jax.lax.Precision.HIGHEST)
 
 
-def measure(records: list[runs.Record]) -> None:
-    """Relations and seeds are one program; errors are shares of the outputs' variance."""
-    group = [record.config for record in records]
-    config = group[0]
-    model = models.OneHead(1, config.head_dim)
+def build(config: Config) -> nn.Module:
+    """One head between networks of three layers."""
+    return models.SingleHeadTransformer(1, config.head_dim)
 
-    def draw(key, sizes, rows):
-        x = jax.random.uniform(key, (rows, LENGTH, 1))
-        return Batch(x, respond(x, sizes[None, None]))
+
+def sample(key, sizes: Array, rows: int) -> Batch:
+    """Uniform inputs, which are the same for all relations with equal keys, and the outputs."""
+    x = jax.random.uniform(key, (rows, LENGTH, 1))
+    return Batch(x, respond(x, sizes[None, None]))
+
+
+def measure(records: list[runs.Record]) -> None:
+    """Errors are fractions of the outputs' variance."""
+    config: Config = records[0].config
+    model = build(config)
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
 
     train_key, test_key = jax.random.split(jax.random.key(0))
-    sizes = jnp.array([relation(c.alpha, c.rank) for c in group])
-    settings = sizes, jnp.array([c.learning_rate for c in group])
-    state, advance = sweep.sweep(
+    relations = jnp.array([relation(record.config.alpha, record.config.rank) for record in records])
+    state = runs.train_group(
+        records,
         lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
         loss,
-        lambda setting: train.adam(setting[1], config.steps),
-        lambda key, setting: draw(key, setting[0], config.batch_size),
-        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=jax.tree.map(lambda part: jnp.repeat(part, config.seeds, axis=0), settings),
-        steps=max(1, config.steps // 20),
+        lambda key, sizes: sample(key, sizes, config.batch_size),
+        keys=jax.random.split(train_key, config.seeds),
+        settings=relations,
     )
-    state = runs.fit(records, state, advance, config.steps)
 
     rows = 200 if config.steps < 100 else 10_000  # a smoke test
-    predictions = evaluate.predict(model.apply, state.params, draw(test_key, sizes[0], rows).inputs)
-    for index, record in enumerate(records):
-        chosen = group[index]
-        test = draw(test_key, sizes[index], rows)
+    predictions = evaluate.predict(model.apply, state.params, sample(test_key, relations[0], rows).inputs)
+    for record, sizes, of_record in zip(records, relations, runs.by_record(records, predictions), strict=True):
+        test = sample(test_key, sizes, rows)
         targets = np.asarray(test.targets, np.float64)
-        runs_of = predictions[index * config.seeds : (index + 1) * config.seeds]
-        error = metrics.band(((runs_of - targets) ** 2).mean(axis=(1, 2, 3)) / targets.var())
-        cut = respond(test.inputs, jnp.array(relation(chosen.alpha, chosen.rank, config.head_dim))[None, None])
-        row = {
-            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
-            "error": error.median,
-            "low": error.low,
-            "high": error.high,
-            "cut": float(((np.asarray(cut) - targets) ** 2).mean() / targets.var()),
-        }
-        record.finish(row)
+        row = runs.scores(record, "error", ((of_record - targets) ** 2).mean(axis=(1, 2, 3)) / targets.var())
+        cut = respond(test.inputs, jnp.array(relation(record.config.alpha, record.config.rank, config.head_dim)))
+        record.finish(row | {"cut": float(((np.asarray(cut) - targets) ** 2).mean() / targets.var())})
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -128,26 +127,22 @@ def draw(records: list[runs.Record]) -> Figure:
 
 
 def panel(ax: Axes, records: list[runs.Record], name) -> None:
-    """Trained errors, and dotted what the true relation gives when it is cut."""
+    """Trained errors; dotted, those of the true relation cut to rank m."""
     lines: dict[str, list[runs.Record]] = {}
     for record in sorted(records, key=lambda record: record.config.head_dim):
         lines.setdefault(name(record.config), []).append(record)
     for style, (label, line) in enumerate(lines.items()):
         widths = [record.config.head_dim for record in line]
-        columns = [[record.result[column] for record in line] for column in ("error", "low", "high")]
-        plot.curve(ax, widths, *columns, label=f"{label}, trained", style=style)
-        cut = [max(record.result["cut"], LOWEST) for record in line]
-        ax.plot(widths, cut, color=plot.STYLES[style]["color"], linestyle=":", label=f"{label}, the truth cut to m")
+        plot.curve(ax, widths, *band(line), label=f"{label}, trained", style=style)
+        (cut,) = columns(line, "cut", lowest=LOWEST)
+        color = plot.STYLES[style]["color"]
+        ax.plot(widths, cut, color=color, linestyle=":", label=f"{label}, true relation cut to rank m")
     widths = sorted({record.config.head_dim for record in records})
     if widths:
-        plot.baseline(ax, [widths[0], widths[-1]], [1, 1], label="a constant")
+        plot.baseline(ax, [widths[0], widths[-1]], [1, 1], label="best constant")
         ax.set_xticks(widths, [str(width) for width in widths])
     ax.set(yscale="log", ylim=(LOWEST, 2), xlabel="width of the head, m", ylabel="squared error / variance")
     plot.legend(ax, loc="lower left")
-
-
-LOWEST = 1e-5
-"""What is less is drawn as this."""
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ Next      python experiments/theory/encoder_decoder_rank.py --model gru --target
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, assert_never, get_args
 
 import jax
@@ -136,19 +135,19 @@ def kernel(target: Target) -> np.ndarray:
 
 def build(config: Config, code: int = WIDEST) -> nn.Module:
     """Two recurrent sides and the code between them; attention also shows the decoder all states of the encoder."""
-    linear = partial(models.RNN, activation=_identity)
-    bridge = partial(models.Narrow, code)
+    linear = models.RNNCell(jax.nn.identity)
+    bridge = models.LowRankBridge(code)
     match config.model:
         case "constructed" | "linear":
             sides = models.Recurrent(LENGTH, linear), models.RecurrentDecoder(LENGTH, linear, bridge=bridge)
         case "gru":
             sides = models.Recurrent(LENGTH), models.RecurrentDecoder(LENGTH, bridge=bridge)
         case "attention":
-            attention = partial(models.MultiHead, LENGTH)
+            attention = models.MultiHeadAttention(LENGTH)
             sides = models.Recurrent(LENGTH), models.LuongDecoder(LENGTH, bridge=bridge, attention=attention)
         case _:
             assert_never(config.model)
-    return models.RealEncoderDecoder(*sides)
+    return models.EncoderDecoderRegressor(*sides)
 
 
 def measure(records: list[runs.Record]) -> None:
@@ -244,7 +243,7 @@ def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tu
 def _shut(params, opened):
     """The parameters with no way through those numbers of the code for which `opened` is 0."""
     flat: dict[Any, Any] = flatten_dict(params)
-    path = ("params", "decoder", "first", "code", "kernel")
+    path = ("params", "decoder", "bridge", "code", "kernel")
     return unflatten_dict(flat | {path: flat[path] * opened[None, :]})
 
 
@@ -332,10 +331,6 @@ def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
             bands = zip(*[metrics.band(np.array(row) / record.result["floor"] - 1) for row in losses], strict=True)
             plot.curve(ax, steps, *bands, label=label, style=style, markers=False)
     plot.legend(ax)
-
-
-def _identity(x):
-    return x
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""RNN or CNN: whose memory is it, a delay's or a resonance's?
+"""RNN or CNN: which is nearer to delayed resonances at equal size?
 
 Paper     Jiang, Li & Li 2021, arXiv:2107.09355; Li, Han, E & Li 2021, arXiv:2009.07799
 Figure    experiments/figures/phase_chart.png
 Question  Damped waves of p random pole pairs that begin after a delay of k steps: which of a linear RNN and a linear
-          dilated network of as many parameters is nearer to them, if both are as good as they can be?
-Expect    By delay the CNN wins: with 2 channels at every number of poles from delay 32 on (RNN of 6 states), with 4
-          channels from 16 on (12 states). Up to delay 4 the RNN wins for few poles and for many, but its lead shrinks,
-          and from 12 pairs on bounds may leave it open; at long delays more poles do not help it. By degrees of
-          freedom an RNN of 12 states stands against 2 channels: it leads up to delay 12, at all numbers of poles.
-          Trained, the RNN falls short of its fit at delay 32 with 4 pairs and at 16 pairs: there the CNN comes nearer.
-Fair      Parameters as they are stored (within 5 %), and degrees of freedom, what is left of them after a change of
-          basis of the states or channels: 2 m of an RNN with m states. 5 draws of poles, the same for all delays.
-          Trained: Adam, peak 1e-2 (RNN, not tuned) and .1, exact loss, the best of 6 seeds, as bounds speak of it.
-Differs   from the papers: bounds from below and above decide, or leave it open, and both networks have one size.
+          dilated network of as many parameters is nearer to them, if both are optimal?
+Expect    The CNN wins at long delays: with 2 channels at every number of poles from delay 32 on (RNN of 6 states), with
+          4 channels from 16 on (12 states). Up to delay 4 the RNN wins for few poles and for many, but its lead
+          shrinks, and from 12 pairs on the bounds may not decide; at long delays more poles do not help it. By degrees
+          of freedom an RNN of 12 states is compared with 2 channels: it leads up to delay 12, at all numbers of poles.
+          Trained, the RNN does not reach its fit at delay 32 with 4 pairs and at 16 pairs: there the CNN is nearer.
+Fair      Parameters as they are stored (within 5 %), and degrees of freedom, those that remain after a change of basis
+          of the states or channels: 2 m of an RNN with m states. 5 draws of poles, the same for all delays. Trained:
+          Adam, peak 1e-2 (RNN, not tuned) and .1, exact loss, the best of 6 seeds, since bounds are of the best.
+Differs   from the papers: lower and upper bounds decide, or do not, and both networks have one size.
 Cost      3 min on one CPU core
 Run       python experiments/theory/phase_chart.py
 Next      python experiments/theory/phase_chart.py --channels 6 --states 19 --steps 0 --out results/mine
@@ -42,17 +42,17 @@ SMALLEST_DRAWN = 1e-6
 RNN, CNN = "#0072b2", "#e69f00"
 
 SIDES = ("rnn_low", "rnn_high", "cnn_low", "cnn_high")
-"""What no RNN, or network, can do better, and what one does."""
+"""Lower and upper bounds of the least error of an RNN, and of a CNN."""
 
 RING: dict[str, Any] = {"marker": "o", "markersize": 15, "markerfacecolor": "none"}
 
 DRAWS = 5
-"""Of the poles."""
+"""Random draws of the poles."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One target for an RNN of `states` and a network of `channels`; without steps, only bounds."""
+    """One target for an RNN of `states` and a CNN of `channels`; with 0 steps only bounds are computed."""
 
     delay: int = runs.traced(8)
     poles: int = runs.traced(4)
@@ -80,60 +80,60 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 
 def parameters(config: Config) -> tuple[int, int]:
-    """Of the RNN, and of the network."""
+    """Parameters of the RNN, and of the CNN."""
     m, M = config.states, config.channels
     return m**2 + 2 * m, 4 * M + 2 * (LAYERS - 2) * M**2
 
 
 def freedoms(config: Config) -> tuple[int, int]:
-    """Of the RNN, and of the network: parameters, less those of the bases of the state and of the channels."""
+    """Degrees of freedom: parameters, less those of a change of basis of the state, or of the channels."""
     stored = parameters(config)
     return stored[0] - config.states**2, stored[1] - (LAYERS - 1) * config.channels**2
 
 
 def kernels(config: Config) -> np.ndarray:
-    """The weights of all lags for each draw of the poles, of norm 1."""
-    found = []
-    for key in jax.random.split(jax.random.key(0), DRAWS):
-        waves = targets.random_cosines(key, config.poles, LAGS - config.delay)
-        found.append(np.concatenate([np.zeros(config.delay), waves]) / np.linalg.norm(waves))
-    return np.array(found)
+    """The weight at each lag for each draw of the poles, of norm 1."""
+    keys = jax.random.split(jax.random.key(0), DRAWS)
+    waves = np.array([targets.random_cosines(key, config.poles, LAGS - config.delay) for key in keys])
+    norms = np.array([np.linalg.norm(wave) for wave in waves])
+    return np.pad(waves, ((0, 0), (config.delay, 0))) / norms[:, None]
 
 
 def measure(records: list[runs.Record]) -> None:
     """Bounds for each draw of the poles; delays, poles and seeds are trained as one program, on the first draw."""
-    group = [record.config for record in records]
-    config = group[0]
-    targets = [kernels(c) for c in group]
-    found = np.array([[_bounds(target, config) for target in of_one] for of_one in targets])
-    trained = _train(group, np.array([of_one[0] for of_one in targets])) if config.steps else {}
-    for name, side in (("rnn", 0), ("cnn", 2)):
-        if trained:
-            bounds.require_above(found[:, 0, side, None], trained[name])
-    for index, record in enumerate(records):
-        arrays: dict[str, np.ndarray] = dict(zip(SIDES, found[index].T, strict=True))
-        row: dict[str, Any] = {"parameters": parameters(config)[0], "cnn_parameters": parameters(config)[1]}
-        row |= {name: float(np.median(values)) for name, values in arrays.items()}
-        rnn_low, rnn_high, cnn_low, cnn_high = np.maximum(found[index].T, EXACT)
-        row["exact"] = int((np.maximum(rnn_high, cnn_high) <= EXACT).sum())
-        row["rnn_wins"], row["cnn_wins"] = int((rnn_high < cnn_low).sum()), int((cnn_high < rnn_low).sum())
-        # Of the network's error over the RNN's.
-        row["low"], row["high"] = float(np.median(cnn_low / rnn_high)), float(np.median(cnn_high / rnn_low))
+    config: Config = records[0].config
+    kernels_of = [kernels(record.config) for record in records]
+    trained = _train(config, np.array([draws[0] for draws in kernels_of])) if config.steps else {}
+    for index, (record, draws) in enumerate(zip(records, kernels_of, strict=True)):
+        arrays = dict(zip(SIDES, np.array([_bounds(target, config) for target in draws]).T, strict=True))
+        row = _row(config, arrays)
         for name, losses in trained.items():
+            bounds.require_above(arrays[f"{name}_low"][0], losses[index])
             row[f"{name}_trained"] = metrics.band(losses[index]).low
             arrays[f"{name}_trained"] = losses[index]
         record.finish(row, **arrays)
 
 
+def _row(config: Config, arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """Medians over the draws, and in how many of them each network is nearer."""
+    row: dict[str, float] = {"parameters": parameters(config)[0], "cnn_parameters": parameters(config)[1]}
+    row |= {name: float(np.median(values)) for name, values in arrays.items()}
+    rnn_low, rnn_high, cnn_low, cnn_high = (np.maximum(arrays[name], EXACT) for name in SIDES)
+    row["exact"] = int((np.maximum(rnn_high, cnn_high) <= EXACT).sum())
+    row["rnn_wins"], row["cnn_wins"] = int((rnn_high < cnn_low).sum()), int((cnn_high < rnn_low).sum())
+    # The ratio of the CNN's error to the RNN's.
+    return row | {"low": float(np.median(cnn_low / rnn_high)), "high": float(np.median(cnn_high / rnn_low))}
+
+
 def _bounds(target: np.ndarray, config: Config) -> tuple[float, float, float, float]:
     """The errors of `SIDES`."""
 
-    def error(fit: Any) -> float:
+    def error(fit: np.ndarray) -> float:
         return float(((target - fit) ** 2).sum())
 
     rnn_low, rnn_high = bounds.hankel(target, config.states), error(fits.kung(target, config.states).kernel(LAGS))
     cnn_low, cnn_high = bounds.tensor_train(target, config.channels)
-    # Where that leaves it open, look harder for the only one that may still prove to be nearer.
+    # If these do not decide, fit harder the only one that may still prove to be nearer.
     if rnn_low < cnn_low < rnn_high:
         rnn_high = error(fits.varpro(target, config.states, restarts=0).kernel(LAGS))
     elif cnn_low < rnn_low < cnn_high:
@@ -141,16 +141,11 @@ def _bounds(target: np.ndarray, config: Config) -> tuple[float, float, float, fl
     return rnn_low, rnn_high, cnn_low, cnn_high
 
 
-def _train(group: list[Config], targets: np.ndarray) -> dict[str, np.ndarray]:
-    """The last losses of all seeds, from random weights: the RNN's W is orthogonal times .95."""
-    config, rng = group[0], np.random.default_rng(0)
-    m, seeds = config.states, config.seeds
+def _train(config: Config, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """The last losses of all targets and seeds, from random weights: the RNN's W is orthogonal times .95."""
+    rng, m, seeds = np.random.default_rng(0), config.states, config.seeds
     rotations = np.linalg.qr(rng.normal(size=(seeds, m, m)))[0]
     states = 0.95 * rotations, rng.normal(size=(seeds, m)), rng.normal(size=(seeds, m)) / m
-
-    def respond(weights):
-        W, U, c = weights
-        return population.response(W, U, c, LAGS)
 
     def last_losses(response, rate, starts):
         def train_one(start, target):
@@ -167,13 +162,13 @@ def _train(group: list[Config], targets: np.ndarray) -> dict[str, np.ndarray]:
         keys = jax.random.split(jax.random.key(0), seeds)
         taps = jax.vmap(lambda key: dilated.random(key, config.channels, config.channels, LAYERS))(keys)
         return {
-            "rnn": last_losses(respond, 1e-2, states),
+            "rnn": last_losses(lambda weights: population.response(*weights, LAGS), 1e-2, states),
             "cnn": last_losses(dilated.response, 1e-1, taps),
         }
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Above: who is nearer, by delay and poles. Below: the bounds along three lines through the first map."""
+    """Above: which is nearer, by delay and poles. Below: the bounds along three lines through the first map."""
     sizes = list(dict.fromkeys((record.config.channels, record.config.states) for record in records))
     figure, axes = plot.figure(2, max(3, len(sizes)), width=5.4 * max(3, len(sizes)), height=9.4)
     for ax, size in zip(axes[0], sizes, strict=False):
@@ -185,31 +180,33 @@ def draw(records: list[runs.Record]) -> Figure:
     for ax in axes.flat:
         ax.set_visible(bool(ax.has_data() or ax.patches))
     handles = [
-        patches.Patch(facecolor=RNN, label="R: no CNN is as near as an RNN is (the darker, the more of the draws)"),
-        patches.Patch(facecolor=CNN, label="C: no RNN is as near as a CNN is"),
+        patches.Patch(facecolor=RNN, label="R: an RNN is nearer than any CNN (darker: in more of the draws)"),
+        patches.Patch(facecolor=CNN, label="C: a CNN is nearer than any RNN"),
         patches.Patch(facecolor="0.8", label="=: both exact"),
-        patches.Patch(facecolor="white", edgecolor="0.6", hatch="////", label="open, or draws disagree"),
-        lines.Line2D([], [], linestyle="", label="ring: who is nearer when trained (first draw)", **RING, color="0.4"),
+        patches.Patch(facecolor="white", edgecolor="0.6", hatch="////", label="undecided, or draws disagree"),
+        lines.Line2D(
+            [], [], linestyle="", label="ring: which is nearer when trained (first draw)", **RING, color="0.4"
+        ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def _draw_map(ax: Axes, records: list[runs.Record]) -> None:
-    """A cell for each target: letter and colour of who is nearer in most draws, hatched if bounds leave it open."""
+    """A cell for each target: which is nearer in most draws, by letter and colour; hatched if the bounds do not decide."""
     config = records[0].config
     delays = sorted({record.config.delay for record in records})
     poles = sorted({record.config.poles for record in records})
     for record in records:
         row, place = record.result, (delays.index(record.config.delay), poles.index(record.config.poles))
-        shares = {"R": row["rnn_wins"], "C": row["cnn_wins"], "=": row["exact"]}
-        letter = max(shares, key=lambda name: shares[name])
-        share = shares[letter] / DRAWS
+        fractions = {"R": row["rnn_wins"], "C": row["cnn_wins"], "=": row["exact"]}
+        letter = max(fractions, key=lambda name: fractions[name])
+        fraction = fractions[letter] / DRAWS
         color = {"R": RNN, "C": CNN, "=": "0.8"}[letter]
         corner = place[0] - 0.5, place[1] - 0.5
-        if share > 0.5:
-            ax.add_patch(patches.Rectangle(corner, 1, 1, facecolor=color, alpha=share**2, edgecolor="white"))
-            ink = "white" if letter == "R" and share > 0.8 else "black"
+        if fraction > 0.5:
+            ax.add_patch(patches.Rectangle(corner, 1, 1, facecolor=color, alpha=fraction**2, edgecolor="white"))
+            ink = "white" if letter == "R" and fraction > 0.8 else "black"
             ax.text(*place, letter, ha="center", va="center", fontsize=8, color=ink)
         else:
             ax.add_patch(patches.Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.6", hatch="////", linewidth=0))
@@ -232,7 +229,7 @@ def _draw_map(ax: Axes, records: list[runs.Record]) -> None:
 
 
 def _draw_line(ax: Axes, line: list[runs.Record], along: str) -> None:
-    """What the bounds say of the first draw of the poles, and what training found."""
+    """Bounds of the first draw of the poles, and trained errors."""
     if not line:
         return
     line = sorted(line, key=lambda record: getattr(record.config, along))
@@ -242,7 +239,7 @@ def _draw_line(ax: Axes, line: list[runs.Record], along: str) -> None:
     names = {"rnn": f"RNN of {config.states} states", "cnn": f"CNN of {config.channels} channels"}
     for style, (name, label) in enumerate(names.items()):
         low, high = ([max(r.arrays[f"{name}_{end}"][0], SMALLEST_DRAWN) for r in line] for end in ("low", "high"))
-        plot.curve(ax, places, high, low, high, label=f"{label}: found, and down to the floor", style=style)
+        plot.curve(ax, places, high, low, high, label=f"{label}: fitted, down to the floor", style=style)
         trained = [record for record in line if f"{name}_trained" in record.result]
         if trained:
             where = [getattr(record.config, along) for record in trained]

@@ -1,14 +1,14 @@
-"""How long does gradient descent wait before it finds what lies far in the past?
+"""How long is the plateau before gradient descent learns a long memory?
 
 Paper     Li, Han, E & Li 2021, arXiv:2009.07799 (JMLR 23, 2022)
 Figure    experiments/figures/plateau.png
-Question  Exponentials are to learn e^-t + e^-(t - memory)^2/2. They learn the first and stop at a loss of sqrt(pi). How
-          long is the plateau, as a function of memory, and does the answer belong to the target or to the optimiser?
-Expect    Exponential in memory, but by no single rate: gradient flow leaves at e^(2 memory), since all units meet at
-          rate 1; gradient descent on 8 units with a slope that rises from .5 to more than 1; Adam with about .25 while
-          the gradient is above its epsilon. One unit never leaves from memory 10 on. Slow units at the start leave at
-          once. What follows is a second plateau, 1.30/memory lower, if the step is small enough for a slow unit:
-          descent at rate .02 jumps up and down there, and from memory 12 on ends on the first plateau again.
+Question  Exponentials are trained on e^-t + e^-(t - memory)^2/2. They learn the first term and stay at a loss of
+          sqrt(pi). How long is the plateau, as a function of memory, and is it due to the target or to the optimiser?
+Expect    Exponential in memory, but by no single rate: gradient flow escapes at e^(2 memory), since all units meet at
+          rate 1; gradient descent on 8 units with an exponent that rises from .5 to more than 1; Adam with about .25
+          while the gradient is above its epsilon. One unit never escapes from memory 10 on. Slow units at the start
+          escape at once. A second plateau follows, 1.30/memory lower, if the step is small enough for a slow unit:
+          descent at rate .02 is unstable there, and from memory 12 on ends on the first plateau again.
 Fair      Same 8 initial states for each memory and optimiser. All is float64 and the exact population loss: no data.
 Differs   from the paper: its widths and learning rates are not known; an escape is a drop of 5 %.
 Cost      40 s on one CPU core
@@ -17,13 +17,14 @@ Next      python experiments/theory/plateau.py --optimizer adam --epsilon 1e-8 1
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optimistix
+from _columns import band, columns, scores
+from _descent import LONGEST, gradient_flow, log_steps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -37,18 +38,15 @@ LABEL = {"flow": "gradient flow", "descent": "gradient descent", "adam": "Adam"}
 LEARNING_RATE = {"descent": 0.02, "adam": 1e-3}
 
 DROP = 0.05
-"""Part of the plateau's height that a run must lose to have escaped. A second one is too near it for more."""
-
-LONGEST = 1e12
-"""Of gradient flow, in its own time, which is learning rate times steps."""
+"""A run has escaped when its loss is this fraction below the plateau: the second plateau is not much lower."""
 
 
 @dataclass(frozen=True)
 class Config:
     """One optimiser on one memory.
 
-    `epsilon` is Adam's; `noise` the standard deviation of what is added to each derivative at each step; `steps` are
-    those of descent and Adam.
+    `epsilon` is Adam's; `noise` is the standard deviation of noise that is added to each derivative at each step;
+    `steps` are those of descent and Adam; a learning rate of 0 stands for the optimiser's own.
     """
 
     optimizer: Optimizer = "descent"
@@ -61,14 +59,9 @@ class Config:
     steps: int = 150_000
     seeds: int = 8
 
-    @property
-    def rate(self) -> float:
-        """The learning rate in use."""
-        return self.learning_rate or LEARNING_RATE[self.optimizer]
-
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """Every optimiser over memories; then what shortens the plateau, and what brings it back."""
+    """Every optimiser over memories; then changes that shorten the plateau, and noise."""
     if scale == "smoke":
         return [Config(memory=5.0, steps=300, seeds=2), Config("flow", 1, 6.0, seeds=2)]
     seeds = {"laptop": 8, "gpu": 64}[scale]
@@ -98,12 +91,11 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 
 def measure(records: list[runs.Record]) -> None:
-    """Memories and seeds are one program; losses are logged on a geometric grid."""
-    group = [record.config for record in records]
-    config = group[0]
+    """Memories and seeds are one program; losses are recorded on a geometric grid."""
+    config: Config = records[0].config
     with jax.enable_x64(True):
-        starts = _starts(config)
-        memories, epsilons = (jnp.array([getattr(c, name) for c in group]) for name in ("memory", "epsilon"))
+        starts = _initialise(config)
+        memories, epsilons = (jnp.array([getattr(r.config, name) for r in records]) for name in ("memory", "epsilon"))
         if config.optimizer == "flow":
             times, losses, refusals = _flow(starts, memories)
         else:
@@ -111,24 +103,18 @@ def measure(records: list[runs.Record]) -> None:
         losses, refusals = np.asarray(losses), np.asarray(refusals)
     if not (losses >= 0).all() or (config.optimizer == "flow" and refusals.any()):
         raise ArithmeticError(f"a loss of {losses.min()}: a rate is not > 0, and the closed form does not hold")
-    for record, runs_losses, of_runs in zip(records, losses, refusals, strict=True):
-        escapes = metrics.plateau_time(times, runs_losses, (1 - DROP) * plateau.HEIGHT)
-        # A run that has not escaped counts as the last time of all, and `escaped` tells how many have.
-        # `refused` is the number of runs with a step to a rate that no plateau has; before it descent stays for good.
-        escape = metrics.band(np.minimum(escapes, times[-1]))
-        row = {
-            "parameters": 2 * config.units,
-            "escape": escape.median,
-            "low": escape.low,
-            "high": escape.high,
-            "escaped": int(np.isfinite(escapes).sum()),
-            "refused": int((of_runs > 0).sum()),
-            "last_loss": float(np.median(runs_losses[:, -1])),
-        }
-        record.finish(row, times=times, losses=runs_losses, escapes=np.minimum(escapes, times[-1]))
+    for record, of_record, refused in zip(records, losses, refusals, strict=True):
+        escapes = metrics.plateau_time(times, of_record, (1 - DROP) * plateau.HEIGHT)
+        # A run that has not escaped counts as the last time of all; `escaped` is the number of those that have.
+        # `refused` is the number of runs with a step to a rate that no plateau has, after which descent never escapes.
+        bounded = np.minimum(escapes, times[-1])
+        row = {"parameters": 2 * config.units} | scores("escape", bounded)
+        row |= {"escaped": int(np.isfinite(escapes).sum()), "refused": int((refused > 0).sum())}
+        row |= {"last_loss": float(np.median(of_record[:, -1]))}
+        record.finish(row, times=times, losses=of_record, escapes=bounded)
 
 
-def _starts(config: Config):
+def _initialise(config: Config) -> plateau.Exponentials:
     """The initial states of all seeds: amplitudes N(0, 1)/units; rates U(.5, 2), or slow ones among them."""
     amplitude_key, rate_key = jax.random.split(jax.random.key(0))
     shape = (config.seeds, config.units)
@@ -143,32 +129,25 @@ def _starts(config: Config):
     return plateau.Exponentials(amplitudes, rates)
 
 
+def _learning_rate(config: Config) -> float:
+    return config.learning_rate or LEARNING_RATE[config.optimizer]
+
+
 def _flow(starts, memories):
-    """d(amplitudes, rates)/d(time) = -(gradient), by a stiff solver: its steps grow as the flow slows down.
+    """Gradient flow by a stiff solver, whose steps grow as the flow slows down.
 
     Returns:
         Times, and for each memory and seed the losses then, and how often a rate was out of (0, memory).
     """
     import diffrax
+    import optimistix
 
     times = np.geomspace(0.1, LONGEST, 600)
-    gradient = jax.grad(plateau.loss)
     # diffrax's own chord iteration keeps a Jacobian too long for a problem this stiff, and rejects every other step.
     solver = diffrax.Kvaerno3(root_finder=diffrax.with_stepsize_controller_tols(optimistix.Newton)())
 
     def solve(start, memory):
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda time, model, args: jax.tree.map(jnp.negative, gradient(model, memory))),
-            solver,
-            t0=0.0,
-            t1=LONGEST,
-            dt0=1e-3,
-            y0=start,
-            saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
-            stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-4),
-            max_steps=4096,
-        )
-        models: Any = solution.ys
+        models = gradient_flow(lambda model: plateau.loss(model, memory), start, times, solver=solver, atol=1e-4)
         return jax.vmap(plateau.loss, (0, None))(models, memory), (models.rates <= 0).sum()
 
     over_seeds = jax.vmap(solve, (0, None))
@@ -177,34 +156,32 @@ def _flow(starts, memories):
 
 def _steps(config: Config, starts, memories, epsilons):
     """The same for steps of an optimiser."""
-    times = np.unique(np.geomspace(1, config.steps, 600).round().astype(int))
-    differentiate = jax.value_and_grad(plateau.loss)
+    times, rate = log_steps(config.steps, 600), _learning_rate(config)
 
     def train(start, key, memory, epsilon):
-        adam = optax.adam(config.rate, eps=epsilon)
-        optimizer = optax.sgd(config.rate) if config.optimizer == "descent" else adam
+        optimizer = optax.sgd(rate) if config.optimizer == "descent" else optax.adam(rate, eps=epsilon)
 
         def update(step, carry):
             model, state, refusals = carry
-            _, gradient = differentiate(model, memory)
+            gradient = jax.grad(plateau.loss)(model, memory)
             if config.noise:
                 noise = jax.random.normal(jax.random.fold_in(key, step), (2, config.units))
                 gradient = jax.tree.map(lambda part, more: part + config.noise * more, gradient, type(model)(*noise))
             change, state = optimizer.update(gradient, state)
-            new: Any = optax.apply_updates(model, change)
+            new = jax.tree.map(jnp.add, model, change)
             # A slow unit can step over 0, where the loss is infinite, or past where the closed form holds. Such a step
             # is refused, and counted.
             refused = ~((new.rates.min() > 0) & (new.rates.max() < memory))
             model = jax.tree.map(lambda new, old: jnp.where(refused, old, new), new, model)
             return model, state, refusals + refused
 
-        def until_logged(carry, interval):
+        def until_next(carry, interval):
             carry = jax.lax.fori_loop(interval[0], interval[1], update, carry)
             return carry, plateau.loss(carry[0], memory)
 
         first = (start, optimizer.init(start), jnp.zeros((), jnp.int32))
-        intervals = jnp.asarray(np.concatenate([[0], times[:-1]])), jnp.asarray(times)
-        (_, _, refusals), losses = jax.lax.scan(until_logged, first, intervals)
+        intervals = jnp.asarray([0, *times[:-1]]), jnp.asarray(times)
+        (_, _, refusals), losses = jax.lax.scan(until_next, first, intervals)
         return losses, refusals
 
     keys = jax.random.split(jax.random.key(1), config.seeds)
@@ -213,7 +190,7 @@ def _steps(config: Config, starts, memories, epsilons):
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Losses in log time; escapes against memory, and their slopes; what cures; what comes after."""
+    """Losses in log time; escapes against memory, and their exponents; changed training; the second plateau."""
     lines: dict[str, list[runs.Record]] = {}
     for record in sorted(records, key=lambda record: record.config.memory):
         lines.setdefault(_label(record.config), []).append(record)
@@ -234,7 +211,7 @@ def draw(records: list[runs.Record]) -> Figure:
             ends = [[last / plateau.HEIGHT for last in _ends(record)] for record in line]
             plot.curve(ax, [r.config.memory for r in line], *zip(*ends, strict=True), label=label, style=style)
     theory = [plateau.second_plateau(memory) / plateau.HEIGHT for memory in memories]
-    plot.baseline(ax, memories, theory, label="one spare unit: 1 - 1.30/memory")
+    plot.baseline(ax, memories, theory, label="one free unit: 1 - 1.30/memory")
     ax.set(title="the second plateau", xlabel="memory", ylabel=f"loss at time {LONGEST:.0e} / plateau", ylim=(0, 1.05))
     plot.legend(ax)
     return figure
@@ -270,7 +247,7 @@ def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
         label = f"memory {record.config.memory:g}"
         for seed, (curve, escape) in enumerate(zip(losses, record.arrays["escapes"], strict=True)):
             dash = {"color": look["color"], "linestyle": look["linestyle"]}
-            # Later a slow unit is too steep for descent's step, and the loss jumps up and down.
+            # Later the step is too large for a slow unit, and the loss oscillates.
             shown = (times < 3 * escape) | (record.config.optimizer == "flow")
             ax.plot(times[shown], curve[shown], linewidth=0.8, label=label if seed == 0 else None, **dash)
     ax.axhline(plateau.HEIGHT, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="plateau, sqrt(pi)")
@@ -279,12 +256,12 @@ def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
     if line:
         config = line[0].config
         ax.set_title(_label(config) + ends)
-        ax.set_xlabel("time" if config.optimizer == "flow" else f"step (learning rate {config.rate:g})")
+        ax.set_xlabel("time" if config.optimizer == "flow" else f"step (learning rate {_learning_rate(config):g})")
     plot.legend(ax, loc="lower left")
 
 
 def _escaped(line: list[runs.Record]) -> list[runs.Record]:
-    """Those whose median is a time and not the end of the run."""
+    """Those of which more than half of the seeds have escaped, so that the median is a time of escape."""
     return [record for record in line if 2 * record.result["escaped"] > record.config.seeds]
 
 
@@ -292,10 +269,9 @@ def _draw_escapes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:
     """When the loss is 5 % below the plateau, against memory."""
     for style, (label, line) in enumerate(lines.items()):
         found = _escaped(line)
-        columns = [[record.result[name] for record in found] for name in ("escape", "low", "high")]
         if len(found) < len(line):
             label += f" (not beyond {found[-1].config.memory:g})" if found else " (never)"
-        plot.curve(ax, [record.config.memory for record in found], *columns, label=label, style=style)
+        plot.curve(ax, [record.config.memory for record in found], *band(found, "escape"), label=label, style=style)
     ax.set(yscale="log", xlabel="memory", ylabel="steps until 5 % below the plateau\n(gradient flow: time)")
     ax.set_title("escape: median and range over seeds")
     if lines:
@@ -308,7 +284,7 @@ def _draw_slopes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:
         found = _escaped(line)
         if len(found) > 1:
             memories = np.array([record.config.memory for record in found])
-            slopes = np.diff(np.log([record.result["escape"] for record in found])) / np.diff(memories)
+            slopes = np.diff(np.log(columns(found, "escape")[0])) / np.diff(memories)
             middles = (memories[1:] + memories[:-1]) / 2
             plot.curve(ax, middles, slopes, slopes, slopes, label=label, style=style)
     ax.axhline(2.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="2: all units at rate 1")

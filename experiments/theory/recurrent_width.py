@@ -1,16 +1,17 @@
-"""How many states does a linear RNN need, and does training find what they could do?
+"""How many states does a linear RNN need, and does training reach what they can do?
 
 Paper     Li, Han, E & Li 2021, arXiv:2009.07799 (JMLR 23, 2022)
 Figure    experiments/figures/recurrent_width.png
-Question  Six memories, from a sum of exponentials to a sharp delay: what can no linear RNN of m states do better, how
-          near does a fit by least squares come, and what do Adam's steps make of random weights, or of the fit's?
-Expect    Floor and fit are a factor of 2 to 20 apart, so that what lies between is all that stays unknown. Smooth
-          memories need few states (power law: 1e-4 with 2, 2e-9 with 4), delays as many as they are long. Adam from
-          random weights comes within 4 times the fit where that is above 1e-5, and stops at 1e-6 to 1e-8 where more
-          could be had. From the fit's own weights it stays, as long as that is above 1e-9 (with 16 sequences a step:
-          1e-7), and loses what is better. With 12 states on the shift all seeds find what is exact.
-Fair      Same 8 random starts and steps for every memory; Adam, peak 1e-2, half a cosine. All is float64. Random
-          weights: orthogonal times .95, as linear RNNs that remember are begun; the fit's: `fits.varpro`.
+Question  Six memories, from a sum of exponentials to a sharp delay: below which error can no linear RNN of m states
+          get, how near does a least-squares fit come, and what does Adam reach from random weights, or from the fit's?
+Expect    Floor and fit differ by a factor of 2 to 20: the optimum is between them. Smooth memories need few states
+          (power law: 1e-4 with 2, 2e-9 with 4), delays as many as they are long. Adam from random weights comes within
+          4 times the fit where that is above 1e-5, and ends at 1e-6 to 1e-8 where less is possible. From the fit's own
+          weights it stays there, as long as the fit's error is above 1e-9 (with 16 sequences a step: 1e-7), and gets
+          worse where it is smaller. With 12 states on the shift all seeds find the exact solution.
+Fair      Same 8 random initialisations and steps for every memory; Adam, peak 1e-2, half a cosine. All is float64.
+          Random weights: orthogonal times .95, as linear RNNs with long memory are initialised; the fit's:
+          `fits.varpro`.
 Differs   from the paper: discrete time, 64 lags, and the loss at the last step on white noise, where the floor holds;
           the exact one, without data, and for "sampled" 16 fresh sequences at each step.
 Cost      4 min on one CPU core
@@ -18,22 +19,29 @@ Run       python experiments/theory/recurrent_width.py
 Next      python experiments/theory/recurrent_width.py --target "shift 8" --order 9 --steps 100000 --out results/mine
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import Literal, get_args
 
+import _kernels
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _columns import band, columns, scores
+from _descent import log_steps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import metrics, plot, runs, train
+from seqjax import plot, runs, train
 from seqjax.theory import bounds, fits, population, targets
 
 Target = Literal["four exponentials", "power law", "shift 8", "two parts", "Airy", "bump"]
 Start = Literal["random", "fitted"]
 
 LENGTH = 64
+
+LOWEST = 1e-14
+"""Smaller errors are drawn as this."""
 
 
 @dataclass(frozen=True)
@@ -66,77 +74,58 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 
 def kernel(target: Target) -> np.ndarray:
-    """The weights of all lags."""
-    match target:
-        case "four exponentials":
-            return targets.exponentials((0.5, 0.7, 0.85, 0.95), LENGTH)
-        case "power law":
-            return targets.power_law(1.1, LENGTH)
-        case "shift 8":
-            return targets.shift(8, LENGTH)
-        case "two parts":
-            return targets.two_parts(LENGTH)
-        case "Airy":
-            return targets.airy(6.0, LENGTH)
-        case "bump":
-            return targets.bump(20.0, 2.0, LENGTH)
-        case _:
-            assert_never(target)
+    """The target's weight at each lag."""
+    return targets.shift(8, LENGTH) if target == "shift 8" else _kernels.kernel(target, LENGTH)
 
 
 def measure(records: list[runs.Record]) -> None:
-    """Targets and seeds are one program; errors are relative to the target's squared norm."""
-    group = [record.config for record in records]
-    config = group[0]
-    kernels = [kernel(c.target) for c in group]
-    energies = np.array([target @ target for target in kernels])
+    """Errors are relative to the target's squared norm."""
+    config: Config = records[0].config
+    kernels = [kernel(record.config.target) for record in records]
     fitted = [fits.varpro(target, config.order) for target in kernels]
-    errors = [((target - fit.kernel(LENGTH)) ** 2).sum() for target, fit in zip(kernels, fitted, strict=True)]
-    floors = np.array([bounds.hankel(target, config.order) for target in kernels])
-    times = np.unique(np.geomspace(1, config.steps, 200).round().astype(int))
+    times = log_steps(config.steps, 200)
+    trained = _train([record.config for record in records], kernels, fitted, times)
+    for record, target, fit, losses in zip(records, kernels, fitted, trained, strict=True):
+        energy, floor = target @ target, bounds.hankel(target, config.order)
+        bounds.require_above(floor, losses)
+        row = {"parameters": config.order**2 + 2 * config.order} | scores("error", losses[:, -1] / energy)
+        row |= {"floor": floor / energy, "fit": ((target - fit.kernel(LENGTH)) ** 2).sum() / energy}
+        record.finish(row, times=times, losses=losses / energy)
+
+
+def _train(configs: list[Config], kernels: list[np.ndarray], fitted: Sequence, times: np.ndarray) -> np.ndarray:
+    """Losses of each configuration and seed at these times; targets and seeds are one program."""
+    config = configs[0]
 
     def train_one(start, key, target, rate):
-        def missed(weights):
+        def error(weights):
             W, U, c = weights
             return target - population.response(W, U, c, LENGTH)
 
         def exact(weights):
-            return population.last_step(missed(weights))
+            return population.last_step(error(weights))
 
         def sampled(weights, key):
             x = jax.random.normal(key, (config.batch_size, LENGTH))
-            return jnp.mean((x @ missed(weights)) ** 2)
+            return jnp.mean((x @ error(weights)) ** 2)
 
         loss = sampled if config.batch_size else lambda weights, key: exact(weights)
-        return train.descend(loss, train.adam(rate, config.steps), start, key, times, watch=exact)
+        return train.descend(loss, train.adam(rate, config.steps), start, key, times, watch=exact)[1]
 
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(0), config.seeds)
         if config.start == "random":
-            starts = [jax.vmap(lambda key: random(key, config.order))(keys)] * len(group)
+            starts = [jax.vmap(lambda key: initialise(key, config.order))(keys)] * len(configs)
         else:
-            starts = [[np.repeat(part[None], config.seeds, axis=0) for part in fit] for fit in fitted]
-        starts = jax.tree.map(lambda *parts: jnp.stack(parts), *map(tuple, starts))
+            starts = [tuple(np.repeat(part[None], config.seeds, axis=0) for part in fit) for fit in fitted]
+        starts = jax.tree.map(lambda *parts: jnp.stack(parts), *starts)
         over_seeds = jax.vmap(train_one, (0, 0, None, None))
-        rates = jnp.array([c.learning_rate for c in group])
-        _, losses = jax.jit(jax.vmap(over_seeds, (0, None, 0, 0)))(starts, keys, jnp.array(kernels), rates)
-        losses = np.asarray(losses)
-    bounds.require_above(floors[:, None, None], losses)
-    for index, record in enumerate(records):
-        error = metrics.band(losses[index, :, -1] / energies[index])
-        row = {
-            "parameters": config.order**2 + 2 * config.order,
-            "error": error.median,
-            "low": error.low,
-            "high": error.high,
-            "floor": floors[index] / energies[index],
-            "fit": errors[index] / energies[index],
-        }
-        record.finish(row, times=times, losses=losses[index] / energies[index])
+        rates = jnp.array([c.learning_rate for c in configs])
+        return np.asarray(jax.jit(jax.vmap(over_seeds, (0, None, 0, 0)))(starts, keys, jnp.array(kernels), rates))
 
 
-def random(key, order: int):
-    """W of eigenvalues on the circle of radius .95, and normal U and c."""
+def initialise(key, order: int):
+    """W with eigenvalues on the circle of radius .95, and normal U and c."""
     keys = jax.random.split(key, 3)
     W = 0.95 * jax.random.orthogonal(keys[0], order)
     return W, jax.random.normal(keys[1], (order,)), jax.random.normal(keys[2], (order,)) / order
@@ -145,8 +134,8 @@ def random(key, order: int):
 def draw(records: list[runs.Record]) -> Figure:
     """Error against the number of states, a panel for each target."""
     targets = [target for target in get_args(Target) if any(r.config.target == target for r in records)]
-    columns = min(3, len(targets))
-    figure, axes = plot.figure(-(-len(targets) // columns), columns, width=4.7 * columns, height=7.6)
+    across = min(3, len(targets))
+    figure, axes = plot.figure(-(-len(targets) // across), across, width=4.7 * across, height=7.6)
     for ax, target in zip(axes.flat, targets, strict=False):
         panel(ax, [record for record in records if record.config.target == target])
         ax.set_title(target)
@@ -160,21 +149,17 @@ def panel(ax: Axes, records: list[runs.Record]) -> None:
     for record in sorted(records, key=lambda record: record.config.order):
         lines.setdefault((record.config.start, record.config.batch_size), []).append(record)
     for style, ((start, batch_size), line) in enumerate(lines.items()):
-        columns = [[max(record.result[name], LOWEST) for record in line] for name in ("error", "low", "high")]
+        orders = [record.config.order for record in line]
         label = f"Adam from {start} weights" + (f", {batch_size} sequences a step" if batch_size else "")
-        plot.curve(ax, [record.config.order for record in line], *columns, label=label, style=style)
+        plot.curve(ax, orders, *band(line, lowest=LOWEST), label=label, style=style)
     line = next(iter(lines.values()))
     orders = [record.config.order for record in line]
-    fit = [max(record.result["fit"], LOWEST) for record in line]
+    fit, floor = columns(line, "fit", lowest=LOWEST)[0], columns(line, "floor")[0]
     ax.plot(orders, fit, color="black", linestyle=":", linewidth=1.2, label="least-squares fit")
-    ax.set(xscale="log", yscale="log", ylim=(LOWEST, 2), xlabel="states", ylabel="error / energy of the target")
+    ax.set(xscale="log", yscale="log", ylim=(LOWEST, 2), xlabel="states", ylabel="squared error / |target|²")
     ax.set_xticks(orders, [str(order) for order in orders])
     ax.minorticks_off()
-    plot.floor(ax, orders, [record.result["floor"] for record in line], label="no linear RNN can", style=6)
-
-
-LOWEST = 1e-14
-"""What is less is drawn as this."""
+    plot.floor(ax, orders, floor, label="out of reach for linear RNNs", style=6)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ Run       python experiments/theory/reordering.py
 Next      python experiments/theory/reordering.py --task exchanged --model rnn both_ways --steps 20000
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, assert_never, get_args
 
@@ -93,14 +92,14 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(config: Config) -> nn.Module:
     """128 states, or a head of 32 between networks of three layers."""
-    linear = functools.partial(models.RNN, activation=lambda x: x)
+    linear = models.RNNCell(lambda x: x)
     match config.model:
         case "rnn":
             return models.Regressor(models.Recurrent(128, linear))
         case "both_ways":
             return models.Regressor(models.Bidirectional(128, linear))
         case "one_head":
-            return models.OneHead(1, head_dim=32)
+            return models.SingleHeadTransformer(1, head_dim=32)
         case _:
             assert_never(config.model)
 

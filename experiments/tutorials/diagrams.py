@@ -1,12 +1,12 @@
-"""Who reads what: the shapes of sequence modelling, and how far back a convolutional network sees.
+"""What each kind of network reads: the shapes of sequence modelling, and receptive fields.
 
 Paper     Jiang, Li & Li 2021, arXiv:2107.09355 (convolutions that double their dilation); Bai, Kolter & Koltun 2018,
-          arXiv:1803.01271 (TCN); Bahdanau, Cho & Bengio 2015, arXiv:1409.0473 (attention); seeds S0, S2 and S4, whose
-          six pictures these are
+          arXiv:1803.01271 (TCN); Bahdanau, Cho & Bengio 2015, arXiv:1409.0473 (attention); the six pictures
+          of the tutorials `sequence_shapes`, `translation` and `approximation`
 Figure    experiments/figures/diagrams.png
 Question  Which steps of a sequence does each kind of network read for one output?
-Expect    Receptive fields read off gradients are those that the models state: S4's picture, 16 steps with 8 weights,
-          is the dilated linear network, and a TCN with as many dilations sees 1 + 2 (kernel_size - 1) sum(dilations).
+Expect    Receptive fields read off gradients are those that models state: 16 steps with 8 weights for the dilated
+          linear network of `approximation`; for a TCN with as many dilations, 1 + 2 (kernel_size - 1) sum(dilations).
 Cost      10 s on one CPU core
 Run       python experiments/tutorials/diagrams.py
 Next      python experiments/tutorials/diagrams.py --kernel-size 3 --dilations 1 2 4 --out results/diagrams
@@ -32,15 +32,15 @@ from seqjax.runs import process, read_header
 from seqjax.runs.folder import write_json
 
 INPUT, STATE, OUTPUT = ("white", "black"), ("#c6dbef", "black"), ("#2a5d8f", "white")
-"""Fill and ink of a box: one hue, from light to dark, so that the three stay apart in grey."""
+"""Fill and ink of a box: one hue, from light to dark, so that the three differ in grey too."""
 
 PALE, SOFT = "0.82", "0.45"
 
 LINEAR_LAYERS = 4
-"""Of S4's picture."""
+"""As in the picture of the tutorial `approximation`."""
 
 STEP = 1.2
-"""From the middle of a box to the next one's, where they stand side by side."""
+"""From the middle of a box to the middle of the next one."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Reads(NamedTuple):
 
 
 def linear_reads(layers: int) -> Reads:
-    """S4's picture: the dilated linear network."""
+    """The dilated linear network of the tutorial `approximation`."""
     return _reads("dilated linear network", [models.LinearDilatedCNN(1, n) for n in range(1, layers + 1)])
 
 

@@ -76,7 +76,7 @@ def build(config: Config, vocab: int) -> nn.Module:
         case "context":
             decoder = models.RecurrentDecoder(184)
         case "attention":
-            decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
+            decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
         case "transformer":
             features = embedding = 80
             decoder = models.TransformerDecoder(80, heads=4, layers=2, expansion=2)
@@ -231,7 +231,7 @@ def draw(records: list[runs.Record]) -> Figure:
         axes[number, 1].remove()
         ax.set_subplotspec(grid[number, :])
         words, side = [*str(shown["text"]).split(), "end"], int(shown["weights"].shape[-1] ** 0.5)
-        plot.attended(ax, shown["image"], shown["weights"][: len(words)].reshape(-1, side, side), words)
+        plot.attention_overlay(ax, shown["image"], shown["weights"][: len(words)].reshape(-1, side, side), words)
         ax.set_title(f"where it looks while it writes each word: {LABEL[record.config.model]}", fontsize=10)
     return figure
 

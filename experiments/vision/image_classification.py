@@ -92,7 +92,7 @@ def build(config: Config) -> nn.Module:
         case "cnn":
             backbone = models.CNN(dropout=config.dropout)
         case "wide":
-            backbone = models.CNN(channels=(64, 128, 256), norm=nn.LayerNorm, dropout=0.2)
+            backbone = models.CNN(channels=(64, 128, 256), norm=nn.LayerNorm(), dropout=0.2)
         case _:
             assert_never(config.model)
     return models.ImageClassifier(backbone, classes=10)

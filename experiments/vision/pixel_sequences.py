@@ -89,11 +89,11 @@ def build(config: Config) -> nn.Module:
         case "linear":
             return models.ImageClassifier(models.CNN(channels=()), classes=10)
         case "rnn":
-            backbone = models.Recurrent(253 if full else 135, models.RNN)
+            backbone = models.RNN(253 if full else 135)
         case "gru":
-            backbone = models.Recurrent(146 if full else 78, models.GRU)
+            backbone = models.GRU(146 if full else 78)
         case "lstm":
-            backbone = models.Recurrent(127 if full else 68, models.LSTM)
+            backbone = models.LSTM(127 if full else 68)
         case "lru":
             backbone = models.LRU(52 if full else 40, layers=4 if full else 2, ring=(0.9, 0.999))
         case "tcn" if full:  # the paper's; sees 3,061 steps

@@ -63,7 +63,7 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 def build(vocab: int) -> nn.Module:
     """A grid of 6 x 6 places from a folded world, 236,224 parameters."""
-    decoder = models.BahdanauDecoder(128, attention=functools.partial(models.Additive, 64))
+    decoder = models.BahdanauDecoder(128, attention=models.AdditiveAttention(64))
     return models.Captioner(models.CNN((32, 64, 64)), decoder, vocab, features=128, embedding=64)
 
 
@@ -266,7 +266,7 @@ def draw(records: list[runs.Record]) -> Figure:
     axes[1, 1].remove()
     ax.set_subplotspec(grid[1, :])
     words, side = [*str(shown["text"]).split(), "end"], int(shown["weights"].shape[-1] ** 0.5)
-    plot.attended(ax, shown["image"] / 255, shown["weights"][: len(words)].reshape(-1, side, side), words)
+    plot.attention_overlay(ax, shown["image"] / 255, shown["weights"][: len(words)].reshape(-1, side, side), words)
     ax.set_title(f"where it looks while it writes each word ({names[records.index(best)]})", fontsize=10)
     return figure
 

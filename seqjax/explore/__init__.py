@@ -1,18 +1,19 @@
-"""Tasks and trained models to play with: a figure anywhere, and in a notebook one with buttons around it.
+"""Interactive figures of tasks and trained models: a widget in a notebook, a Matplotlib figure anywhere else.
 
-    explore.ShiftPlotter(k=25).plot()                                     # in a notebook: Refresh, and other settings
-    explore.ShiftPlotter(k=25, seed=3).figure().savefig("shift.svg")      # anywhere, and the same each time
+    explore.ShiftPlotter(k=25).plot()                                     # in a notebook: a widget
+    explore.ShiftPlotter(k=25, seed=3).figure().savefig("shift.svg")      # anywhere; the same seed, the same figure
     python -m seqjax.explore shift.svg shift-plotter --k 25 --seed 3      # from the command line
 
-ipywidgets, which `pip install 'seqjax[notebook]'` brings, is imported where a widget is made and nowhere else.
+Widgets need ipywidgets: `pip install 'seqjax[notebook]'`. It is imported only when a widget is made.
 """
 
 from seqjax.explore.evaluations import LorenzEvaluation, ShiftEvaluation
 from seqjax.explore.explorer import Explorer
-from seqjax.explore.generator import TextGenerator, Writer, Written
+from seqjax.explore.generator import Continuation, TextGenerator, Writer
 from seqjax.explore.plotters import ConvoPlotter, LorenzPlotter, ShiftPlotter
 
 __all__ = [
+    "Continuation",
     "ConvoPlotter",
     "Explorer",
     "LorenzEvaluation",
@@ -21,5 +22,4 @@ __all__ = [
     "ShiftPlotter",
     "TextGenerator",
     "Writer",
-    "Written",
 ]

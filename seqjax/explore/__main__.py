@@ -11,16 +11,16 @@ from seqjax.runs import process
 
 
 def draw(out: tyro.conf.Positional[Path], plotter: ShiftPlotter | ConvoPlotter | LorenzPlotter) -> None:
-    """Draw what a task asks for.
+    """Draw a figure of a task.
 
     Args:
-        out: where to; the end of its name says whether as PNG, SVG or PDF.
+        out: the file to write; its suffix sets the format: PNG, SVG or PDF.
     """
     plotter.figure().savefig(out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw what the command line asks for, and return the exit code."""
+    """Run the command line and return the exit code."""
     plain = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
     return process.exit_code(lambda: tyro.cli(draw, args=arguments, prog="python -m seqjax.explore", config=plain))
 

@@ -1,4 +1,4 @@
-"""Trained models held against their task, on sequences that they never saw."""
+"""Trained models on their task: predictions and errors on new sequences, beside baselines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,36 +14,34 @@ from matplotlib.figure import Figure
 
 from seqjax import metrics, plot
 from seqjax.explore.explorer import Explorer, legend_above, line, title
-from seqjax.explore.trained import count, opened, predict, require_fit
+from seqjax.explore.trained import count, predict, require_fit, resolve
 from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.shift import Shift
 from seqjax.theory import fits
 from seqjax.types import Batch, Params
 
 TAPS = 32
-"""Of the linear filter that stands beside every model of Lorenz96."""
+"""Of the linear filter, the baseline on Lorenz96."""
 
 
 @dataclass(frozen=True, eq=False)
 class ShiftEvaluation(Explorer):
-    """A target of `tasks.Shift`, what a model makes of it, and its error beside what can be had without memory.
+    """A target of `tasks.Shift`, a model's prediction, and its error beside the floor without memory.
 
         run = runs.load(next(runs.finished("results/shift_memory", model="gru", delay=8)))
         config = shift_memory.Config(**run.config)
         task = tasks.Shift(config.delay, config.length)
         explore.ShiftEvaluation(shift_memory.build(config), run.params(seed=0), task).plot()
 
-        model, params, task = shipped_models.load("shift_tcn_32_128")
-        explore.ShiftEvaluation(model, params, task).plot()
-        explore.ShiftEvaluation(model, "experiments/models/shift_tcn_32_128.safetensors", task).plot()
+        explore.ShiftEvaluation(*pretrained.load("shift_tcn_32_128")).plot()
 
     Attributes:
         model: [batch, time, 1] -> [batch, time, 1].
-        params: of one seed, or the safetensors file that `trained.save` made of them.
-        rows: sequences that the error is an average of.
+        params: of one seed, or the path of a safetensors file (`pretrained.write_params`).
+        rows: sequences over which the error is averaged.
 
     Raises:
-        ValueError: the file is damaged, the parameters are not the model's, or the model does not do the task.
+        ValueError: the file is damaged, or the parameters, the model and the task do not fit together.
     """
 
     model: Any
@@ -52,7 +50,7 @@ class ShiftEvaluation(Explorer):
     rows: int = 256
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "params", opened(self.params))
+        object.__setattr__(self, "params", resolve(self.params))
         require_fit(self.model, self.params, (1, self.task.length, 1), jnp.float32, outputs=1)
 
     def figure(self) -> Figure:
@@ -69,18 +67,18 @@ class ShiftEvaluation(Explorer):
 
 @dataclass(frozen=True, eq=False)
 class LorenzEvaluation(Explorer):
-    """A target of `tasks.Lorenz96`, what a model makes of it, and its error beside that of a linear filter.
+    """A target of `tasks.Lorenz96`, a model's prediction, and its error beside that of a linear filter.
 
-    The filter is the best of the last `TAPS` forcings, fitted to as many other trajectories.
+    The filter has `TAPS` taps and is fitted by least squares to as many other trajectories.
 
     Attributes:
         model: the forcing, [batch, time, K] -> the slow variables, [batch, time, K].
-        params: of one seed, or the safetensors file that `trained.save` made of them.
-        task: with the scale of the targets that the model was trained on (`Lorenz96.calibrated`).
-        rows: trajectories that the error is an average of.
+        params: of one seed, or the path of a safetensors file (`pretrained.write_params`).
+        task: with the `target_scale` that the model was trained with (`Lorenz96.calibrated`).
+        rows: trajectories over which the error is averaged.
 
     Raises:
-        ValueError: the file is damaged, the parameters are not the model's, or the model does not do the task.
+        ValueError: the file is damaged, or the parameters, the model and the task do not fit together.
     """
 
     model: Any
@@ -89,7 +87,7 @@ class LorenzEvaluation(Explorer):
     rows: int = 256
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "params", opened(self.params))
+        object.__setattr__(self, "params", resolve(self.params))
         task = self.task
         require_fit(self.model, self.params, (1, task.length, task.K), task.dtype, outputs=task.K)
 
@@ -108,8 +106,8 @@ class LorenzEvaluation(Explorer):
         left.set(xlabel="time (units of the slow equation)", ylabel="$y_1$ (units of the targets)")
         right.set(xlabel="time (units of the slow equation)", ylabel="squared error (units of the targets)")
         r2 = metrics.r2(predictions, batch.targets, batch.weight)
-        told = f"Lorenz96, K = {task.K}, J = {task.J}, amplitude {task.amplitude:g}"
-        title(figure, f"{told}; {count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
+        settings = f"Lorenz96, K = {task.K}, J = {task.J}, amplitude {task.amplitude:g}"
+        title(figure, f"{settings}; {count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
         return figure
 
 
@@ -124,7 +122,7 @@ def _beside(
     predictions: Float[np.ndarray, "batch time targets"],
     references: Mapping[str, float],
 ) -> tuple[Figure, np.ndarray]:
-    """Left: one target and what is predicted. Right: the error at each step over all rows, beside the references."""
+    """Left: one target and its prediction. Right: the error at each step over all rows, beside the references."""
     targets = np.asarray(batch.targets)
     weight = np.ones(targets.shape[:2]) if batch.weight is None else np.asarray(batch.weight)
     usable, counted = weight.any(axis=1), weight.any(axis=0)

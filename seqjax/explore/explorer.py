@@ -1,4 +1,4 @@
-"""What all explorers are: settings whose figure is a pure function of them, and the widget that follows from both."""
+"""The base class of interactive figures: settings, a figure that is a pure function of them, and their widget."""
 
 import base64
 import dataclasses
@@ -17,24 +17,24 @@ from seqjax import plot
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Explorer:
-    """Settings, and what they look like. A new one says what its figure is, and which widgets set its fields.
+    """Settings and the figure they give. A subclass defines `figure`, and `controls` for the fields that can be set.
 
     Attributes:
-        seed: of all random numbers; the same seed gives the same figure.
+        seed: of the random numbers; the same seed gives the same figure.
     """
 
     seed: int = 0
 
     def figure(self) -> Figure:
-        """The picture of these settings."""
+        """The figure of these settings."""
         raise NotImplementedError
 
     def controls(self) -> dict[str, Any]:
-        """The ipywidgets that set fields, by the field's name; seed and Refresh come besides."""
+        """The ipywidgets that set fields, by the name of the field; `widget` adds the seed and a Refresh button."""
         return {}
 
     def html(self) -> str:
-        """What the widget shows: the figure as a PNG, unless there is something better."""
+        """The content of the widget: the figure as a PNG, unless a subclass has something better."""
         figure, data = self.figure(), io.BytesIO()
         figure.savefig(data, format="png", dpi=160)
         source = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
@@ -42,9 +42,9 @@ class Explorer:
         return f'<img alt="{name}" width="{width}" style="max-width: 100%" src="{source}">'
 
     def widget(self) -> Any:
-        """The picture below its controls, of which Refresh is the next seed.
+        """The controls with the figure below; Refresh draws it with the next seed.
 
-        Whatever goes wrong is said here, above the last picture that went right.
+        An error is shown above the last figure that was drawn.
 
         Raises:
             ImportError: ipywidgets is not installed.
@@ -56,14 +56,14 @@ class Explorer:
         fault, picture = widgets.HTML(), widgets.HTML()
 
         def redraw(_: Any = None) -> None:
-            refresh.disabled = True  # while it takes its time
+            refresh.disabled = True  # until the figure is drawn
             try:
                 settings = {name: control.value for name, control in controls.items()}
                 picture.value, fault.value = dataclasses.replace(self, **settings).html(), ""
             except Exception as error:  # ipywidgets would hide it in a log
-                told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 style = "color: #b00020; white-space: pre-wrap; line-height: 1.4"
-                fault.value = f'<p role="alert" style="{style}">{escape(told)}</p>'
+                fault.value = f'<p role="alert" style="{style}">{escape(message)}</p>'
             finally:
                 refresh.disabled = False
 
@@ -72,7 +72,7 @@ class Explorer:
 
         refresh.on_click(next_seed)
         for control in controls.values():
-            control.style.description_width = "initial"  # or long names are cut off
+            control.style.description_width = "initial"  # so that long names are not cut off
             control.observe(redraw, "value")
         redraw()
         spread = {"flex_flow": "row wrap", "grid_gap": "2px 12px"}
@@ -80,7 +80,7 @@ class Explorer:
         return widgets.VBox([bar, fault, picture])
 
     def plot(self) -> Any:
-        """The widget where a notebook runs this and ipywidgets is installed, the figure everywhere else."""
+        """The widget in a notebook where ipywidgets is installed, the figure anywhere else."""
         shell = notebook()
         if shell is None:
             return self.figure()
@@ -88,12 +88,12 @@ class Explorer:
             return self.widget()
         from IPython.core.pylabtools import select_figure_formats
 
-        select_figure_formats(shell, "png")  # or a figure without a window would be shown as a line of text
+        select_figure_formats(shell, "png")  # so that a figure without a window is shown, not its repr
         return self.figure()
 
 
 def load_ipywidgets() -> Any:
-    """The library, where it is installed; otherwise an ImportError that says how to get it."""
+    """The ipywidgets module, or an ImportError that says how to install it."""
     try:
         import ipywidgets
     except ImportError:
@@ -102,7 +102,7 @@ def load_ipywidgets() -> Any:
 
 
 def notebook() -> Any:
-    """The shell of the Jupyter kernel that runs this; None elsewhere, also in IPython in a terminal."""
+    """The shell of the running Jupyter kernel; None elsewhere, also in IPython in a terminal."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell if hasattr(shell, "kernel") else None
@@ -114,10 +114,10 @@ def line(ax: Axes, x: Any, y: Any, *, label: str, style: int) -> None:
 
 
 def legend_above(ax: Axes) -> None:
-    """Names beside each other above the axes, where they hide nothing."""
+    """A horizontal legend above the axes, where it hides nothing."""
     plot.legend(ax, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
 
 
 def title(figure: Figure, text: str, **options: Any) -> None:
-    """What is seen, at the top left; also what is read out where the figure cannot be seen."""
+    """A title at the top left, which is also the alternative text of the widget's image."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=10, **options)

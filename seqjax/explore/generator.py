@@ -1,8 +1,8 @@
-"""Trained language models that go on from a prompt."""
+"""Text generation with trained language models."""
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -11,88 +11,98 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, Scalar
+from jaxtyping import Array, Int
 from matplotlib.figure import Figure
 
 from seqjax import decode, plot
 from seqjax.data.batching import pad
 from seqjax.data.language import Language
+from seqjax.decode import Beams, Decoded
 from seqjax.explore.explorer import Explorer, load_ipywidgets, title
 from seqjax.explore.trained import require_fit
-from seqjax.models.language_model import Window
+from seqjax.models.language_model import TokenWindow
 from seqjax.types import Params
 
 
-class Written(NamedTuple):
-    """A text that a model went on with: the prompt as it was read, and the rest."""
+class Continuation(NamedTuple):
+    """A prompt as the model reads it, and the generated text after it."""
 
     prompt: str
-    continuation: str
+    text: str
 
 
 @dataclass(frozen=True, eq=False)
 class Writer:
-    """A trained language model, and all that it needs to go on from a text.
+    """A trained language model with its tokenizer, which continues a prompt.
+
+        write = explore.Writer(model, run.params(), language, window=64)
+        write("To be", decode.sample, length=100, key=key, temperature=0.8)
+        write("To be", partial(decode.beam, width=5), length=100)
 
     Attributes:
         model: a `models.LanguageModel`.
         params: of one seed.
-        language: how text becomes its tokens.
-        window: how many of the last tokens it reads, as many as in training.
-        before: tokens that stand before every prompt: (EOS,) for a model of sentences, none for running text.
+        language: the tokenizer and vocabulary of the model.
+        window: the number of last tokens that the model reads, as in training.
+        prefix: tokens before every prompt: (EOS,) for a model of sentences, none for running text.
 
     Raises:
-        ValueError: the parameters are not the model's, or the language has not its number of symbols.
+        ValueError: the parameters do not fit the model, or the vocabulary has another size than its output.
     """
 
     model: Any
     params: Params
     language: Language
     window: int = 64
-    before: Sequence[int] = ()
+    prefix: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         require_fit(self.model, self.params, (1, self.window), jnp.int32, outputs=len(self.language.vocabulary))
 
-    def __call__(self, key: Key[Array, ""], prompt: str, *, temperature: float, length: int) -> Written:
-        """At most `length` more tokens, fewer where the sentence ends.
+    def __call__(
+        self, prompt: str, search: Callable[..., Decoded | Beams], *, length: int, **options: Any
+    ) -> Continuation:
+        """The prompt and at most `length` more tokens, fewer where the sentence ends.
+
+        Args:
+            search: how tokens are chosen: a function of `seqjax.decode`, compiled once for each model and length.
+            options: arguments of `search` that change without compiling anew: a key, a temperature.
 
         Raises:
-            ValueError: there is nothing to go on from, or a number outside its range.
+            ValueError: the prompt holds no token and there is no prefix; or as `search` raises.
         """
         prompted = self.language.ids(prompt)
-        read = [*self.before, *prompted]
+        read = [*self.prefix, *prompted]
         if not read:
-            raise ValueError(f"prompt must hold something to go on from, got {prompt!r}")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature must be finite and >= 0, got {temperature}")
+            raise ValueError(f"prompt must hold at least one token, got {prompt!r}")
         past = read[:-1][-self.window :]
-        context = Window(jnp.asarray(pad([past], self.window)[0]), jnp.int32(len(past)))
+        context = TokenWindow(jnp.asarray(pad([past], self.window)[0]), jnp.int32(len(past)))
         first = jnp.array(read[-1:], jnp.int32)
-        tokens = _sample(key, self.model, self.params, context, first, jnp.float32(temperature), length)
-        whole = self.language.text([*prompted, *np.asarray(tokens).tolist()])
+        tokens = _search(search, self.model, length, self.params, context, first, options)
+        whole = self.language.text([*prompted, *np.asarray(tokens).reshape(-1, length)[0].tolist()])
         begun = self.language.text(prompted)
         split = len(begun) if whole.startswith(begun) else 0
-        return Written(whole[:split], whole[split:])
+        return Continuation(whole[:split], whole[split:])
 
 
 @dataclass(frozen=True, eq=False)
 class TextGenerator(Explorer):
-    """Trained language models that go on from a prompt, each token drawn at random.
+    """Text that trained language models generate after a prompt, each token drawn at random.
 
         language = Language.from_json((run.folder / "language.json").read_bytes().decode())
-        letters = explore.Writer(model, run.params(), language, window=64)
-        explore.TextGenerator({"characters": letters, "words": words}, prompt="To be").plot()
+        characters = explore.Writer(model, run.params(), language, window=64)
+        explore.TextGenerator({"characters": characters, "words": words}, prompt="To be").plot()
 
     Attributes:
-        writers: those to choose from, by what they write.
-        unit: which of them writes; the first, unless it is given.
-        prompt: what it goes on from.
-        temperature: 0 is always the likeliest token, 1 the model's own probabilities, and more is wilder.
-        length: tokens at most; a model of sentences ends with its sentence.
+        writers: the models, by the unit of their tokens: characters, words.
+        unit: the name of the model to use; None: the first.
+        prompt: the text to continue.
+        temperature: 0 takes the likeliest token, 1 draws from the model's own probabilities; above 1, text is more
+            random.
+        length: the most tokens to generate; a model of sentences stops at the end of the sentence.
 
     Raises:
-        ValueError: there is no writer, or none of this name.
+        ValueError: `writers` is empty, or has none of this name.
     """
 
     writers: Mapping[str, Writer]
@@ -112,36 +122,38 @@ class TextGenerator(Explorer):
         """The unit in use."""
         return next(iter(self.writers)) if self.unit is None else self.unit
 
-    def written(self) -> Written:
-        """The prompt, and what the model goes on with."""
-        writer, key = self.writers[self.chosen], jax.random.key(self.seed)
-        return writer(key, self.prompt, temperature=self.temperature, length=self.length)
+    def text(self) -> Continuation:
+        """The prompt and its continuation."""
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be finite and >= 0, got {self.temperature}")
+        options = {"key": jax.random.key(self.seed), "temperature": jnp.float32(self.temperature)}
+        return self.writers[self.chosen](self.prompt, decode.sample, length=self.length, **options)
 
     def figure(self) -> Figure:
-        text = "".join(self.written())
+        text = "".join(self.text())
         lines = [piece for line in text.split("\n") for piece in textwrap.wrap(line, 96) or [""]]
         figure, axes = plot.figure(width=9.0, height=0.6 + 0.18 * len(lines))
         ax = axes[0, 0]
         ax.axis("off")
         look: dict[str, Any] = {"va": "top", "family": "monospace", "fontsize": 9, "transform": ax.transAxes}
-        # A dollar sign is one here, not the begin of a formula.
+        # With `parse_math` a dollar sign would begin a formula.
         ax.text(0, 1, "\n".join(lines), parse_math=False, **look)
         title(figure, self._caption(), parse_math=False)
         return figure
 
     def html(self) -> str:
-        """The text as text, to be selected and copied; the prompt in bold."""
-        prompt, continuation = map(escape, self.written())
+        """The text as text that can be selected and copied, the prompt in bold."""
+        prompt, continuation = map(escape, self.text())
         style = "white-space: pre-wrap; max-width: 60em; line-height: 1.35"
         return f'<small>{escape(self._caption())}</small><pre style="{style}"><b>{prompt}</b>{continuation}</pre>'
 
     def controls(self) -> dict[str, Any]:
         widgets = load_ipywidgets()
         widest = max(2.0, self.temperature)
-        late, snug = {"continuous_update": False}, {"button_width": "auto"}
+        late, fitting = {"continuous_update": False}, {"button_width": "auto"}
         return {
             "unit": widgets.ToggleButtons(
-                options=list(self.writers), value=self.chosen, description="unit", style=snug
+                options=list(self.writers), value=self.chosen, description="unit", style=fitting
             ),
             "prompt": widgets.Textarea(self.prompt, description="prompt", rows=2, **late),
             "temperature": widgets.FloatSlider(
@@ -156,15 +168,15 @@ class TextGenerator(Explorer):
         return f"{self.chosen}, temperature {self.temperature:g}, seed {self.seed}{read}"
 
 
-@partial(jax.jit, static_argnums=(1, 6))
-def _sample(
-    key: Key[Array, ""],
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _search(
+    search: Callable[..., Decoded | Beams],
     model: Any,
-    params: Params,
-    context: Window,
-    first: Int[Array, " batch"],
-    temperature: Scalar,
     length: int,
-) -> Int[Array, " length"]:
+    params: Params,
+    context: TokenWindow,
+    first: Int[Array, " batch"],
+    options: Mapping[str, Any],
+) -> Int[Array, "batch *width length"]:
     step = partial(model.apply, params, method="reread")
-    return decode.sample(key, step, context, first, length=length, temperature=temperature).tokens[0]
+    return search(step=step, carry=context, first=first, length=length, **options).tokens

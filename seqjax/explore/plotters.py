@@ -1,4 +1,4 @@
-"""The tasks of seed S4 to look at: shift, convolution and Lorenz96."""
+"""Figures of the tasks Shift, Convolution and Lorenz96."""
 
 import math
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ from seqjax.tasks.shift import Shift
 
 @dataclass(frozen=True, eq=False)
 class ShiftPlotter(Explorer):
-    """One sequence, and what it is k steps later (`tasks.Shift`).
+    """One sequence and its shift by k steps (`tasks.Shift`).
 
     Attributes:
         k: the delay, in steps.
         length: steps of the sequence.
-        signal: smooth, which the eye can follow, or white noise, of which no step tells anything about another.
+        signal: smooth, or white noise, whose steps are independent.
     """
 
     k: int = 25
@@ -58,11 +58,11 @@ class ShiftPlotter(Explorer):
 
 @dataclass(frozen=True, eq=False)
 class ConvoPlotter(Explorer):
-    """One sequence, a filter, and the sequence after it (`tasks.Convolution`).
+    """One sequence, a filter, and the filtered sequence (`tasks.Convolution`).
 
     Attributes:
-        filter: weights of lag 0, 1, …, separated by commas.
-        normalise: divide them by their sum.
+        filter: weights at lag 0, 1, …, separated by commas.
+        normalise: divide the weights by their sum.
         length: steps of the sequence.
         signal: smooth, or white noise.
     """
@@ -101,11 +101,11 @@ class ConvoPlotter(Explorer):
 
 @dataclass(frozen=True, eq=False)
 class LorenzPlotter(Explorer):
-    """One trajectory of two-level Lorenz96, with the variables that a model does not see (`tasks.Lorenz96`).
+    """One trajectory of two-level Lorenz96, with the variables hidden from a model (`tasks.Lorenz96`).
 
     Attributes:
         K: slow variables.
-        J: fast variables of each.
+        J: fast variables for each slow one.
         amplitude: standard deviation of the forcing; at 1 the response is nearly linear.
         length: samples of the trajectory, ten to a time unit.
     """
@@ -172,7 +172,7 @@ def _solve(task: Lorenz96, key: Key[Array, ""]) -> Trajectories:
 
 
 def _signals(chosen: GaussianProcess | WhiteNoise) -> Any:
-    """A choice between the two kinds of input; one with other settings than usual is offered, too."""
+    """A choice between the two kinds of input, and `chosen` if it is neither."""
     options = {"smooth": GaussianProcess(), "white noise": WhiteNoise()}
     if chosen not in options.values():
         options[str(chosen)] = chosen

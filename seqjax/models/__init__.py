@@ -1,38 +1,40 @@
-"""Models: sequence architectures as Flax Linen modules, and the heads that stand on them."""
+"""Models: sequence architectures as Flax Linen modules, and heads on top of them."""
 
-from seqjax.models.attention import Additive, Attention, General, MultiHead, dot_attention
-from seqjax.models.bottleneck import Narrow
+from seqjax.models.attention import (
+    AdditiveAttention,
+    Attention,
+    DotAttention,
+    GeneralAttention,
+    MultiHeadAttention,
+    dot_attention,
+)
+from seqjax.models.backbone import Backbone, Causal
+from seqjax.models.bridges import Bridge, CopyState, LowRankBridge
 from seqjax.models.captioner import Captioner
 from seqjax.models.cnn import CNN, ImageClassifier
 from seqjax.models.crf import CRF, Transitions
 from seqjax.models.decoders import (
     BahdanauDecoder,
-    Bridge,
-    HandOver,
+    Decoder,
     LuongDecoder,
     Memory,
     RecurrentDecoder,
     TransformerDecoder,
 )
+from seqjax.models.diagonal_rnn import DiagonalRNN, reciprocal
 from seqjax.models.dilated import LinearDilatedCNN
-from seqjax.models.encoder_decoder import EncoderDecoder, RealEncoderDecoder
-from seqjax.models.heads import (
-    AttentionPooling,
-    Classifier,
-    Embedded,
-    Regressor,
-    ends,
-    last,
-    maximum,
-    mean,
-)
+from seqjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderRegressor
+from seqjax.models.heads import Classifier, Regressor
 from seqjax.models.language_model import LanguageModel
-from seqjax.models.linear import LRU, DiagonalRNN, reciprocal
-from seqjax.models.one_head import LowRank, OneHead, Pointwise
-from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
-from seqjax.models.tagger import LetterConv, Tagger, Window
+from seqjax.models.low_rank_attention import LowRankAttention, Pointwise, SingleHeadTransformer
+from seqjax.models.lru import LRU
+from seqjax.models.module import Module
+from seqjax.models.pooling import AttentionPooling, ends, last, maximum, mean
+from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, GRUCell, LSTMCell, Recurrent, RNNCell
+from seqjax.models.tagger import CharacterCNN, Tagger, Window
 from seqjax.models.tcn import TCN
-from seqjax.models.transformer import Learned, Positions, Rotary, Sinusoid, Transformer
+from seqjax.models.token_embedding import TokenEmbedding
+from seqjax.models.transformer import Learned, Positions, Rotary, Sinusoidal, Transformer
 
 __all__ = [
     "CNN",
@@ -42,39 +44,47 @@ __all__ = [
     "LSTM",
     "RNN",
     "TCN",
-    "Additive",
+    "AdditiveAttention",
     "Attention",
     "AttentionPooling",
+    "Backbone",
     "BahdanauDecoder",
     "Bidirectional",
     "Bridge",
     "Captioner",
+    "Causal",
+    "CharacterCNN",
     "Classifier",
+    "CopyState",
+    "Decoder",
     "DiagonalRNN",
-    "Embedded",
+    "DotAttention",
     "EncoderDecoder",
-    "General",
-    "HandOver",
+    "EncoderDecoderRegressor",
+    "GRUCell",
+    "GeneralAttention",
     "ImageClassifier",
+    "LSTMCell",
     "LanguageModel",
     "Learned",
-    "LetterConv",
     "LinearDilatedCNN",
-    "LowRank",
+    "LowRankAttention",
+    "LowRankBridge",
     "LuongDecoder",
     "Memory",
-    "MultiHead",
-    "Narrow",
-    "OneHead",
+    "Module",
+    "MultiHeadAttention",
     "Pointwise",
     "Positions",
-    "RealEncoderDecoder",
+    "RNNCell",
     "Recurrent",
     "RecurrentDecoder",
     "Regressor",
     "Rotary",
-    "Sinusoid",
+    "SingleHeadTransformer",
+    "Sinusoidal",
     "Tagger",
+    "TokenEmbedding",
     "Transformer",
     "TransformerDecoder",
     "Transitions",

@@ -1,4 +1,4 @@
-"""Attention: the scaled dot product over heads, and the scores by which recurrent decoders look at a source."""
+"""Attention: scaled dot products over heads, and the scores with which recurrent decoders attend to a source."""
 
 from functools import partial
 from typing import Literal, NamedTuple
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
+from seqjax.models.module import Module
+
 
 def dot_attention(
     query: Float[Array, "batch target heads head_dim"],
@@ -16,10 +18,9 @@ def dot_attention(
     *,
     mask: Bool[Array, "batch target source"],
 ) -> tuple[Float[Array, "batch target heads values"], Float[Array, "batch heads target source"]]:
-    """Weighted average of `values` by similarity of `query` to `keys`, each head for itself.
+    """Scaled dot-product attention of each head, softmax(q k' / sqrt(head_dim)) v.
 
-    Scaled dot product, softmax(q k' / sqrt(head_dim)) v (Vaswani et al. 2017, arXiv:1706.03762, eq. 1). A target that
-    may see no source at all gets zeros, with gradients that are zero.
+    Vaswani et al. 2017, arXiv:1706.03762, eq. 1. A target whose mask has no source gets zeros, and zero gradients.
 
     Returns:
         The averages, and the weights, which sum to 1 over source.
@@ -38,15 +39,15 @@ def self_attention(
     mask: Bool[Array, "batch time"],
     causal: bool,
 ) -> Float[Array, "batch time heads head_dim"]:
-    """The averages of `dot_attention` for whole sequences that look at themselves; padding gets zeros.
+    """`dot_attention` of whole sequences to themselves, without the weights; padding gets zeros.
 
-    How is chosen when a program is lowered, for the platform that will run it. A CPU makes a causal attention in two to
-    four blocks of targets: up to 3/8 of the scores are never made, and at 128 steps it takes two thirds of the time. An
-    NVIDIA GPU has cuDNN's kernel for it, if the numbers are half as wide. All else is done at once.
+    The implementation is chosen when a program is lowered, for the platform that will run it. On CPU, causal attention
+    is computed in two to four blocks of targets, so that up to 3/8 of the scores are never computed. On NVIDIA GPUs,
+    cuDNN's kernel computes it in half precision. Everything else is one product.
 
     Args:
         mask: which steps are real: the first ones of each row.
-        causal: whether a step sees only itself and those before it.
+        causal: whether a step attends only to itself and the steps before it.
     """
     time = query.shape[1]
     whole = partial(_by_blocks, causal=causal, size=time)
@@ -58,7 +59,7 @@ def self_attention(
 
 
 def _by_blocks(query: Array, keys: Array, values: Array, mask: Array, *, causal: bool, size: int) -> Array:
-    """Blocks of `size` targets, those of a causal attention with the sources up to their end only."""
+    """Blocks of `size` targets; in causal attention, each with the sources up to its end only."""
     time = query.shape[1]
     averages = []
     for start in range(0, time, size):
@@ -74,13 +75,13 @@ def _by_blocks(query: Array, keys: Array, values: Array, mask: Array, *, causal:
 def _fused(
     query: Array, keys: Array, values: Array, mask: Array, *, implementation: Literal["cudnn", "xla"] = "cudnn"
 ) -> Array:
-    """One kernel, which need not know the padding: it comes last, where no real step sees it."""
+    """One kernel, without the mask: padding comes last, where no real step attends to it."""
     averages = jax.nn.dot_product_attention(query, keys, values, is_causal=True, implementation=implementation)
     return jnp.where(mask[:, :, None, None], averages, 0)
 
 
 def _cudnn_takes(query: Array) -> bool:
-    """Whether cuDNN is here (a program for it cannot even be traced elsewhere), and has a kernel for such numbers."""
+    """Whether cuDNN is available (its kernels cannot even be traced elsewhere), and has a kernel for the query."""
     half, width = query.dtype in (jnp.bfloat16, jnp.float16), query.shape[-1]
     return half and width % 8 == 0 and width <= 128 and jax.devices()[0].device_kind.startswith("NVIDIA")
 
@@ -90,23 +91,23 @@ def weighted_average(
     values: Float[Array, "batch source heads values"],
     mask: Bool[Array, "batch target source"],
 ) -> tuple[Float[Array, "batch target heads values"], Float[Array, "batch heads target source"]]:
-    """softmax(scores) v over the source steps that the mask lets a target see; the weights too."""
+    """softmax(scores) v over the source steps in each target's mask, and the weights."""
     scores = jnp.where(mask[:, None], scores, -jnp.inf)
     peak = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     mass = jnp.exp(scores - jnp.where(jnp.isfinite(peak), peak, 0.0))
     total = jnp.sum(mass, axis=-1, keepdims=True)
-    # Not a tiny number: one over it, times a gradient above 4, is infinite, and infinity times no mass is NaN.
+    # Not a tiny number: its inverse times a gradient above 4 is infinite, and infinity times zero mass is NaN.
     total = jnp.where(total > 0, total, 1.0)
     # Divided after the product: head_dim numbers a row instead of `source`, a quarter of the time on CPU.
     averages = jnp.einsum("bhts,bshv->bhtv", mass.astype(values.dtype), values, preferred_element_type=mass.dtype)
     return jnp.swapaxes((averages / total).astype(values.dtype), 1, 2), mass / total
 
 
-class Sight(NamedTuple):
-    """What an attention may look at, made ready once for all steps of the target.
+class KeysValues(NamedTuple):
+    """A source prepared for attention, once for all steps of the target.
 
     Attributes:
-        keys: compared with the query; their width is the attention's own.
+        keys: compared with the query; their width depends on the attention.
         values: averaged.
         mask: which source steps are real.
     """
@@ -116,33 +117,33 @@ class Sight(NamedTuple):
     mask: Bool[Array, "batch source"]
 
 
-class Attention(nn.Module):
-    """What all attentions share: they `prepare` the source once and `look` at it from every step of the target.
+class Attention(Module):
+    """Base of attentions: they `prepare` a source once, and `attend` to it from every step of the target."""
 
-    This one compares by the plain dot product q' k, where query and source have the same width ("dot" of Luong et al.
-    2015, arXiv:1508.04025, sec. 3.1).
-    """
+    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
+        """Keys and values of the source."""
+        raise NotImplementedError
 
-    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> Sight:
-        """The source as keys and values."""
-        return Sight(source[:, :, None], source[:, :, None], mask)
-
-    def look(
-        self, sight: Sight, query: Float[Array, "batch target features"]
+    def attend(
+        self, source: KeysValues, query: Float[Array, "batch target features"]
     ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
-        """The average of the source's values by similarity to the query, and the weights (1 over source)."""
-        if query.shape[-1] != sight.keys.shape[-1]:
-            raise ValueError(f"dot attention needs one width, got {query.shape[-1]} and {sight.keys.shape[-1]}")
-        return self._average(jnp.einsum("btd,bshd->bhts", query, sight.keys), sight)
-
-    def _average(self, scores: Array, sight: Sight) -> tuple[Array, Array]:
-        batch, _, target, source = scores.shape
-        seen = jnp.broadcast_to(sight.mask[:, None, :], (batch, target, source))
-        averages, weights = weighted_average(scores, sight.values, seen)
-        return averages.reshape(batch, target, -1), weights
+        """The average of the source's values for each query, and the weights, which sum to 1 over source."""
+        raise NotImplementedError
 
 
-class General(Attention):
+class DotAttention(Attention):
+    """q' k, where query and source have one width ("dot" of Luong et al. 2015, arXiv:1508.04025, sec. 3.1)."""
+
+    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
+        return KeysValues(source[:, :, None], source[:, :, None], mask)
+
+    def attend(
+        self, source: KeysValues, query: Float[Array, "batch target features"]
+    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+        return dot_product(source, query)
+
+
+class GeneralAttention(Attention):
     """q' W k: the source is first projected to the query's width ("general" of Luong et al. 2015).
 
     Attributes:
@@ -154,12 +155,17 @@ class General(Attention):
     def setup(self):
         self.key = nn.Dense(self.features, use_bias=False)
 
-    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> Sight:
-        return Sight(self.key(source)[:, :, None], source[:, :, None], mask)
+    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
+        return KeysValues(self.key(source)[:, :, None], source[:, :, None], mask)
+
+    def attend(
+        self, source: KeysValues, query: Float[Array, "batch target features"]
+    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+        return dot_product(source, query)
 
 
-class Additive(Attention):
-    """v' tanh(W q + U k + b) (Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, sec. 3.1, and seed S3).
+class AdditiveAttention(Attention):
+    """v' tanh(W q + U k + b) (Bahdanau, Cho & Bengio 2015, arXiv:1409.0473, sec. 3.1).
 
     Attributes:
         features: width of the hidden layer.
@@ -172,21 +178,21 @@ class Additive(Attention):
         self.query = nn.Dense(self.features, use_bias=False)
         self.energy = self.param("energy", nn.initializers.lecun_normal(), (self.features, 1))
 
-    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> Sight:
-        return Sight(self.key(source)[:, :, None], source[:, :, None], mask)
+    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
+        return KeysValues(self.key(source)[:, :, None], source[:, :, None], mask)
 
-    def look(
-        self, sight: Sight, query: Float[Array, "batch target features"]
+    def attend(
+        self, source: KeysValues, query: Float[Array, "batch target features"]
     ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
-        hidden = jnp.tanh(self.query(query)[:, :, None] + sight.keys[:, None, :, 0])
-        return self._average((hidden @ self.energy)[:, None, :, :, 0], sight)
+        hidden = jnp.tanh(self.query(query)[:, :, None] + source.keys[:, None, :, 0])
+        return _average((hidden @ self.energy)[:, None, :, :, 0], source)
 
 
-class MultiHead(Attention):
-    """Scaled dot products of several projections side by side, projected back (arXiv:1706.03762, sec. 3.2.2).
+class MultiHeadAttention(Attention):
+    """Scaled dot products of several projections in parallel, projected back (arXiv:1706.03762, sec. 3.2.2).
 
     Attributes:
-        features: width of query, keys and values of all heads together, and of what is returned.
+        features: width of query, keys and values of all heads together, and of the output.
         heads: they divide `features`.
     """
 
@@ -203,13 +209,33 @@ class MultiHead(Attention):
         self.query = nn.DenseGeneral((self.heads, self.features // self.heads))
         self.out = nn.DenseGeneral(self.features, axis=(-2, -1))
 
-    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> Sight:
+    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
         projected = self.key_value(source)
-        return Sight(projected[:, :, 0], projected[:, :, 1], mask)
+        return KeysValues(projected[:, :, 0], projected[:, :, 1], mask)
 
-    def look(
-        self, sight: Sight, query: Float[Array, "batch target features"]
+    def attend(
+        self, source: KeysValues, query: Float[Array, "batch target features"]
     ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
-        seen = jnp.broadcast_to(sight.mask[:, None, :], (*query.shape[:2], sight.mask.shape[1]))
-        averages, weights = dot_attention(self.query(query), sight.keys, sight.values, mask=seen)
+        seen = jnp.broadcast_to(source.mask[:, None, :], (*query.shape[:2], source.mask.shape[1]))
+        averages, weights = dot_attention(self.query(query), source.keys, source.values, mask=seen)
         return self.out(averages), weights
+
+
+def dot_product(
+    source: KeysValues, query: Float[Array, "batch target features"]
+) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+    """Attention with the scores q' k, not scaled.
+
+    Raises:
+        ValueError: queries and keys differ in width.
+    """
+    if query.shape[-1] != source.keys.shape[-1]:
+        raise ValueError(f"dot attention needs one width, got {query.shape[-1]} and {source.keys.shape[-1]}")
+    return _average(jnp.einsum("btd,bshd->bhts", query, source.keys), source)
+
+
+def _average(scores: Array, source: KeysValues) -> tuple[Array, Array]:
+    batch, _, target, length = scores.shape
+    seen = jnp.broadcast_to(source.mask[:, None, :], (batch, target, length))
+    averages, weights = weighted_average(scores, source.values, seen)
+    return averages.reshape(batch, target, -1), weights

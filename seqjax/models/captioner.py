@@ -1,45 +1,47 @@
-"""The captioner: an image is looked at, and what it shows is written."""
-
-from typing import Any
+"""Image captioning: an encoder-decoder from an image to a sentence."""
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from seqjax.models.decoders import Memory
+from seqjax.models.decoders import Decoder, Memory
 from seqjax.models.encoder_decoder import TokenWriter
+from seqjax.models.module import check_part
 
 
 class Captioner(TokenWriter):
-    """A decoder writes what an image shows, and may look at the places of a grid while it does.
+    """A decoder writes the caption of an image, with or without attention to the places of its grid of features.
 
-    Show, Attend and Tell (Xu et al. 2015, arXiv:1502.03044) with soft attention: `BahdanauDecoder` with `Additive`.
-    A decoder without attention starts from the average over the grid and never looks again (Show and Tell, Vinyals et
-    al. 2015, arXiv:1411.4555, and seed S0). Features that another network made are read as well as images: a grid of
-    them, or one vector an image (seed S2).
+    With `BahdanauDecoder`: Show, Attend and Tell with soft attention (Xu et al. 2015, arXiv:1502.03044). A decoder
+    without attention starts from the average over the grid (Show and Tell, Vinyals et al. 2015, arXiv:1411.4555). The
+    source can also be features from another network: a grid, or one vector an image.
 
-    Differs from the paper: the encoder is trained with the decoder, each place knows its coordinates, and the
-    attention is over places of one layer without the doubly stochastic penalty.
+    Differs from the paper: the encoder is trained with the decoder, each place has its coordinates as features, and
+    attention is over places of one layer, without the doubly stochastic penalty.
 
     Attributes:
-        encoder: `(batch, height, width, channels)` to a grid `(batch, height', width', features)`, as `CNN`; None where
-            features are given.
+        encoder: `(batch, height, width, channels)` to a grid `(batch, height', width', features)`, as `CNN`; None for
+            features from another network.
         decoder: `RecurrentDecoder`, `LuongDecoder`, `BahdanauDecoder` or `TransformerDecoder`.
-        target_vocab: size, the four reserved tokens included.
-        features: width of what stands for each place.
+        target_vocab: number of tokens, the four reserved ones included.
+        features: width of each place's vector.
         embedding, dropout, tied: as in `EncoderDecoder`.
     """
 
-    encoder: nn.Module | None
-    decoder: nn.Module
     target_vocab: int
     features: int = 128
     embedding: int = 64
     dropout: float = 0.0
     tied: bool = False
 
+    def __post_init__(self):
+        if self.encoder is not None:
+            check_part("encoder", self.encoder, nn.Module, "CNN()")
+        check_part("decoder", self.decoder, Decoder, "BahdanauDecoder(64)")
+        super().__post_init__()
+
     def setup(self):
-        super().setup()
+        self._setup_target(self.target_vocab, self.embedding, self.dropout, self.tied)
         self.place = nn.Dense(self.features)
 
     def encode(
@@ -49,11 +51,10 @@ class Captioner(TokenWriter):
         mask: None = None,
         train: bool = False,
     ) -> Memory:
-        """Look at the whole image: its grid row by row, of which every place is real."""
-        encoder: Any = self.encoder
-        grid = source if encoder is None else encoder(source, train=train)
+        """Read the image: the places of its grid row by row, all of them real."""
+        grid = source if self.encoder is None else self.encoder(source, train=train)
         grid = grid[:, None, None] if grid.ndim == 2 else grid
-        # What and where become one vector a place before any average is taken: one over the grid would part them.
+        # Features and coordinates are mixed before any average over the grid, which would separate them.
         where = jnp.broadcast_to(_coordinates(*grid.shape[1:3]), (*grid.shape[:3], 2))
         outputs = nn.gelu(self.place(jnp.concatenate([grid, where], axis=-1)))
         outputs = self.drop(outputs.reshape(len(grid), -1, self.features), deterministic=not train)

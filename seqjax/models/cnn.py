@@ -1,30 +1,31 @@
-"""The convolutional network over images, and the classifier that stands on it."""
-
-from collections.abc import Callable
+"""The convolutional network for images, and a classifier on top of it."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from seqjax.models.module import Module, check_part
 
-class CNN(nn.Module):
-    """Convolution, relu and 2x2 max pooling, some times over: an image as a grid of features.
 
-    Seed S0's network with the default fields. Zeros around the image keep its size at the convolutions; each pooling
+class CNN(Module):
+    """Convolution, relu and 2x2 max pooling, repeated: an image as a grid of features.
+
+    Zeros around the image keep its size at the convolutions; each pooling
     halves height and width, and an odd last row or column is dropped.
 
     Attributes:
-        channels: of each convolution; the last are the features of the grid. None at all: the image itself, so that a
+        channels: of each convolution; the last are the features of the grid. Empty: the image itself, so that a
             linear readout of it is multinomial logistic regression.
         kernel_size: height and width of the kernels.
-        norm: a module without state between convolution and relu, such as `nn.LayerNorm`; None: none.
-        dropout: share of activations dropped after each pooling in training.
+        norm: a module without state between convolution and relu, such as `nn.LayerNorm()`, of which each convolution
+            has a copy; None: none.
+        dropout: fraction of activations dropped after each pooling in training.
     """
 
     channels: tuple[int, ...] = (16, 32)
     kernel_size: int = 3
-    norm: Callable[[], nn.Module] | None = None
+    norm: nn.Module | None = None
     dropout: float = 0.0
 
     def __post_init__(self):
@@ -32,6 +33,8 @@ class CNN(nn.Module):
             raise ValueError(f"channels must be numbers >= 1, got {self.channels}")
         if self.kernel_size < 1:
             raise ValueError(f"kernel_size must be >= 1, got {self.kernel_size}")
+        if self.norm is not None:
+            check_part("norm", self.norm, nn.Module, "nn.LayerNorm()")
         super().__post_init__()
 
     @nn.compact
@@ -41,28 +44,29 @@ class CNN(nn.Module):
         """The grid of features.
 
         Raises:
-            ValueError: the image is so small that pooling leaves nothing of it.
+            ValueError: the image is smaller than one place of the grid.
         """
         height, width = x.shape[1:3]
         least = 2 ** len(self.channels)
         if min(height, width) < least:
             raise ValueError(f"images must be at least {least} pixels high and wide, got {height} x {width}")
-        # The axis of the batch last: shifted slices and their maxima are then copied in long runs.
+        # The batch axis last: shifted slices and their maxima are then copied in long runs.
         x = x.transpose(3, 1, 2, 0)
-        for features in self.channels:
+        for number, features in enumerate(self.channels):
             x = Conv(features, self.kernel_size)(x)
             if self.norm is not None:
-                x = self.norm()(x.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
+                norm = self.norm.clone(parent=self, name=f"{type(self.norm).__name__}_{number}")
+                x = norm(x.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
             x = nn.Dropout(self.dropout)(max_pool(jax.nn.relu(x)), deterministic=not train)
         return x.transpose(3, 1, 2, 0)
 
 
-class ImageClassifier(nn.Module):
-    """A linear readout of the whole grid: one class an image.
+class ImageClassifier(Module):
+    """One class for each image: a linear readout of the whole grid.
 
     Attributes:
-        backbone: what makes the grid.
-        classes: how many there are.
+        backbone: from images to grids.
+        classes: number of classes.
     """
 
     backbone: CNN
@@ -76,11 +80,11 @@ class ImageClassifier(nn.Module):
         return nn.Dense(self.classes, name="readout")(grid.reshape(len(grid), -1))
 
 
-class Conv(nn.Module):
-    """Convolution of images with the axis of the batch last, zeros around them: `nn.Conv` in another layout.
+class Conv(Module):
+    """Convolution of images with the batch axis last, padded with zeros: `nn.Conv` in another layout.
 
-    The shifted images are laid side by side and multiplied once. XLA's own convolution is 30 times slower than that
-    in a loop on a CPU, and training is one, and 5 to 10 times under `vmap` over models.
+    The shifted images are concatenated and multiplied once. On CPU, XLA's own convolution is 30 times slower inside a
+    loop such as training, and 5 to 10 times under `vmap` over models.
 
     Attributes:
         features: channels out.

@@ -1,7 +1,7 @@
 """Linear-chain conditional random field: all tags of a sentence are scored together (Lafferty et al. 2001).
 
 A path y has the score start[y_1] + sum_t emissions[t, y_t] + sum_t between[y_t, y_t+1] + end[y_T] and the probability
-exp(score - log Z). Masks are prefixes of True; a row without a real step has one path, the empty one, of score 0.
+exp(score - log Z). A row without a real step has one path, the empty one, with score 0.
 """
 
 from typing import NamedTuple
@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
+from seqjax.models.module import Module, zero_padding
+
 
 class Transitions(NamedTuple):
-    """What it is worth to begin with a tag, to go from one (rows) to another (columns), and to end with one."""
+    """Scores of the first tag, of a tag (row) followed by another (column), and of the last tag."""
 
     start: Float[Array, " tags"]
     between: Float[Array, "tags tags"]
@@ -53,7 +55,7 @@ def score(
     tags: Int[Array, "batch time"],
     mask: Bool[Array, "batch time"] | None = None,
 ) -> Float[Array, " batch"]:
-    """The score of given tags; what they are in padding does not matter."""
+    """The score of given tags; those in padding do not matter."""
     emissions, mask = _clean(emissions, mask)
     tags = jnp.where(mask, tags, 0)
     own = jnp.take_along_axis(emissions, tags[..., None], axis=-1)[..., 0]
@@ -69,7 +71,7 @@ def log_likelihood(
     tags: Int[Array, "batch time"],
     mask: Bool[Array, "batch time"] | None = None,
 ) -> Float[Array, " batch"]:
-    """The log-probability of given tags, for each row as a whole."""
+    """The log-probability of each row's tags."""
     return score(emissions, transitions, tags, mask) - log_partition(emissions, transitions, mask)
 
 
@@ -103,8 +105,8 @@ def viterbi(
     return Path(jnp.where(mask, tags, 0), jnp.where(mask[:, 0], jnp.max(best, axis=1), 0.0))
 
 
-class CRF(nn.Module):
-    """A tagger's scores as emissions of a chain, and how tags follow each other.
+class CRF(Module):
+    """A tagger's scores as the emissions of a chain, and the transitions between tags.
 
     Attributes:
         tagger: from words to scores, `(batch, time, tags)`.
@@ -116,7 +118,7 @@ class CRF(nn.Module):
     def __call__(
         self, *inputs: Array, mask: Bool[Array, "batch time"] | None = None, train: bool = False
     ) -> tuple[Float[Array, "batch time tags"], Transitions]:
-        """Emissions of a sentence, and the transitions, which are the same for all: what the functions here take."""
+        """Emissions of each sentence and the transitions: the arguments of the functions of this module."""
         emissions = self.tagger(*inputs, mask=mask, train=train)
         tags, zeros = emissions.shape[-1], nn.initializers.zeros_init()
         start, end = (self.param(name, zeros, (tags,)) for name in ("start", "end"))
@@ -126,6 +128,6 @@ class CRF(nn.Module):
 def _clean(
     emissions: Float[Array, "batch time tags"], mask: Bool[Array, "batch time"] | None
 ) -> tuple[Float[Array, "batch time tags"], Bool[Array, "batch time"]]:
-    """Zeros in padding, before anything is computed: a NaN that no sum shows would still reach the gradients."""
+    """Zeros in the padding of the emissions, and the mask."""
     mask = jnp.ones(emissions.shape[:2], bool) if mask is None else mask
-    return jnp.where(mask[..., None], emissions, 0.0), mask
+    return zero_padding(emissions, mask), mask

@@ -1,7 +1,8 @@
-"""Decoders: what writes a target step by step from what an encoder has read.
+"""Decoders of encoder-decoders: they write a target step by step, from what an encoder has read.
 
-All have `start(memory, length)` and `extend(carry, x, mask=, train=)`, which reads embedded target tokens, any number
-at a time. A plain one remembers the source by its initial state alone, the others look back at every step of it.
+All have `start(memory, length)` and `extend(carry, x, mask=, train=)`, which reads any number of embedded target
+tokens.
+`RecurrentDecoder` knows the source by its first state alone, the others attend to every step of it.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.attention import Attention, MultiHead
-from seqjax.models.recurrent import GRU, Cell, Recurrent, State
-from seqjax.models.transformer import Positions, Sinusoid, Transformer
+from seqjax.models.attention import AdditiveAttention, Attention, DotAttention, MultiHeadAttention
+from seqjax.models.bridges import Bridge
+from seqjax.models.module import Module, check_mask, check_part
+from seqjax.models.recurrent import Cell, GRUCell, Recurrent
+from seqjax.models.transformer import Positions, Sinusoidal, Transformer
 
 
 class Memory(NamedTuple):
-    """What an encoder leaves to a decoder.
+    """What an encoder passes to a decoder.
 
     Attributes:
         outputs: one vector for each step of the source; zeros at padding.
@@ -32,13 +35,13 @@ class Memory(NamedTuple):
     state: tuple[Any, ...]
 
 
-class Written(NamedTuple):
-    """What a decoder makes of some more steps of the target.
+class DecoderOutput(NamedTuple):
+    """The result of further steps of a decoder.
 
     Attributes:
-        carry: its memory after them.
-        features: what the logits are computed from.
-        weights: where it looked; no heads where it does not look.
+        carry: the decoder's carry after them.
+        features: inputs of the readout.
+        weights: of the attention to the source; no heads without attention.
     """
 
     carry: Any
@@ -46,200 +49,206 @@ class Written(NamedTuple):
     weights: Float[Array, "batch heads target source"]
 
 
-class Looking(NamedTuple):
-    """The memory of a decoder that looks at the source.
+class DecoderState(NamedTuple):
+    """The carry of a decoder with attention.
 
     Attributes:
         state: of its recurrent layers, or its cache.
-        sight: the source; one a layer in a Transformer.
-        fed: what it made of the step before, where that is part of the next input.
+        source: `KeysValues` of the source; in a Transformer, one for each layer.
+        fed: the output of the step before, where it is part of the next input.
         attended: the weights, summed over all steps so far and averaged over heads (GNMT's coverage).
     """
 
     state: Any
-    sight: Any
+    source: Any
     fed: Float[Array, "batch features"]
     attended: Float[Array, "batch source"]
 
 
-class Bridge(nn.Module):
-    """The first state of a decoder from the final state of an encoder, whatever the widths: tanh(W s + b).
+class Decoder(Module):
+    """Base of decoders: a subclass defines `start` and `_extend`."""
 
-    Each part of each layer's state has its own W; s is all that the encoder's layer of that depth (or its last) ended
-    with, both directions side by side (Bahdanau et al. 2015, app. A.2.2; seed S3).
-    """
+    def start(self, memory: Memory, length: int) -> Any:
+        """The carry before the first step, for targets of at most `length` steps."""
+        raise NotImplementedError
 
-    @nn.compact
-    def __call__(self, given: tuple[Any, ...], wanted: tuple[State, ...]) -> tuple[State, ...]:
-        made = []
-        for depth, state in enumerate(wanted):
-            summary = jnp.concatenate(jax.tree.leaves(given[min(depth, len(given) - 1)]), axis=-1)
-            parts, tree = jax.tree.flatten(state)
-            made.append(tree.unflatten([jnp.tanh(nn.Dense(part.shape[-1])(summary)) for part in parts]))
-        return tuple(made)
+    def extend(
+        self,
+        carry: Any,
+        x: Float[Array, "batch target embedding"],
+        *,
+        mask: Bool[Array, "batch target"] | None = None,
+        train: bool = False,
+    ) -> DecoderOutput:
+        """Read further steps of the target, any number of them."""
+        check_mask(mask, x.shape[:2])
+        return self._extend(carry, x, jnp.ones(x.shape[:2], bool) if mask is None else mask, train)
 
-
-class HandOver(nn.Module):
-    """The encoder's final state as it is (seeds S1 and S2), for a decoder with cells of the same kind and width.
-
-    Shapes are all it can compare: h of two directions passes for h and c of an LSTM.
-    """
-
-    def __call__(self, given: tuple[Any, ...], wanted: tuple[State, ...]) -> tuple[State, ...]:
-        found, needed = (jax.tree.map(jnp.shape, state) for state in (given, wanted))
-        if found != needed:
-            raise ValueError(f"HandOver needs an encoder that ends in states {needed}, got {found}: use Bridge")
-        return given
+    def _extend(self, carry: Any, x: Array, mask: Array, train: bool) -> DecoderOutput:
+        raise NotImplementedError
 
 
-class RecurrentDecoder(nn.Module):
+class RecurrentDecoder(Decoder):
     """Recurrent layers that know the source by the state they start from (Sutskever et al. 2014, arXiv:1409.3215).
 
     Attributes:
         features, cell, layers, dropout: as in `Recurrent`.
-        bridge: `Bridge` or `HandOver`: how the first state comes from the encoder's last.
+        bridge: `Bridge()`, `CopyState()` or `LowRankBridge(rank)`: the first state from the encoder's last.
     """
 
     features: int
-    cell: Callable[[], Cell] = GRU
+    cell: Cell = GRUCell()
     layers: int = 1
     dropout: float = 0.0
-    bridge: Callable[[], nn.Module] = Bridge
+    bridge: nn.Module = Bridge()
+
+    def __post_init__(self):
+        _check_parts(self.cell, self.bridge)
+        super().__post_init__()
 
     def setup(self):
         self.stack = Recurrent(self.features, self.cell, self.layers, self.dropout)
-        self.first = self.bridge()
 
-    def start(self, memory: Memory, length: int) -> tuple[tuple[State, ...], Bool[Array, "batch source"]]:
+    def start(self, memory: Memory, length: int) -> tuple[Any, Bool[Array, "batch source"]]:
         """The bridge's states; `length` does not matter."""
-        return self.first(memory.state, self.stack.start(len(memory.mask), 0, length)), memory.mask
+        return self.bridge(memory.state, self.stack.start(len(memory.mask), 0, length)), memory.mask
 
-    def extend(
-        self,
-        carry: tuple[tuple[State, ...], Bool[Array, "batch source"]],
-        x: Float[Array, "batch target embedding"],
-        *,
-        mask: Bool[Array, "batch target"] | None = None,
-        train: bool = False,
-    ) -> Written:
-        """Read further steps of the target."""
+    def _extend(self, carry: tuple[Any, Array], x: Array, mask: Array, train: bool) -> DecoderOutput:
         state, source = carry
         state, y = self.stack.extend(state, x, mask=mask, train=train)
-        return Written((state, source), y, jnp.zeros((len(x), 0, x.shape[1], source.shape[1])))
+        return DecoderOutput((state, source), y, jnp.zeros((len(x), 0, x.shape[1], source.shape[1])))
 
 
-class LookingDecoder(RecurrentDecoder):
-    """What recurrent decoders with attention share: they make the source ready once, and take one step at a time.
+class AttentionDecoder(Decoder):
+    """Base of recurrent decoders with attention: a subclass defines `_extend` and `_usual_attention`.
 
     Attributes:
-        attention: one of those in `models.attention`, as a partial.
+        features, cell, layers, dropout, bridge: as in `RecurrentDecoder`.
+        attention: an instance of an `Attention`, such as `AdditiveAttention(64)`.
     """
 
-    attention: Callable[[], Attention] = Attention
+    features: int
+    cell: Cell = GRUCell()
+    layers: int = 1
+    dropout: float = 0.0
+    bridge: nn.Module = Bridge()
+    attention: Attention | None = None
+
+    def __post_init__(self):
+        _check_parts(self.cell, self.bridge)
+        if self.attention is None:
+            self.attention = self._usual_attention()
+        check_part("attention", self.attention, Attention, "AdditiveAttention(64)")
+        super().__post_init__()
+
+    @property
+    def _attention(self) -> Attention:
+        return check_part("attention", self.attention, Attention, "AdditiveAttention(64)")
 
     def setup(self):
-        super().setup()
-        self.attend = self.attention()
+        self.stack = Recurrent(self.features, self.cell, self.layers, self.dropout)
 
-    def start(self, memory: Memory, length: int) -> Looking:
-        """The bridge's states, and the source made ready to be looked at."""
-        state, _ = super().start(memory, length)
+    def start(self, memory: Memory, length: int) -> DecoderState:
+        """The bridge's states, and the source prepared for attention; `length` does not matter."""
+        state = self.bridge(memory.state, self.stack.start(len(memory.mask), 0, length))
         batch, source = memory.mask.shape
-        sight = self.attend.prepare(memory.outputs, memory.mask)
-        return Looking(state, sight, jnp.zeros((batch, self.features)), jnp.zeros((batch, source)))
+        prepared = self._attention.prepare(memory.outputs, memory.mask)
+        return DecoderState(state, prepared, jnp.zeros((batch, self.features)), jnp.zeros((batch, source)))
 
-    def extend(
-        self,
-        carry: Looking,
-        x: Float[Array, "batch target embedding"],
-        *,
-        mask: Bool[Array, "batch target"] | None = None,
-        train: bool = False,
-    ) -> Written:
-        """Read further steps of the target."""
-        return _one_by_one(self, carry, x, jnp.ones(x.shape[:2], bool) if mask is None else mask, train)
-
-    def read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
-        """One step, all that a subclass adds."""
+    def _usual_attention(self) -> Attention:
+        """The attention where none is given, without a parent."""
         raise NotImplementedError
 
 
-class LuongDecoder(LookingDecoder):
-    """Looks at the source after its recurrent layers, h~ = tanh(W [c; h]) (Luong et al. 2015, arXiv:1508.04025, eq. 5).
+class LuongDecoder(AttentionDecoder):
+    """Attends to the source after its recurrent layers, h~ = tanh(W [c; h]).
 
-    Only the recurrence runs step by step: attention is one product for the whole target.
+    Luong et al. 2015, arXiv:1508.04025, eq. 5, with dot attention where no other is given. Only the recurrence runs
+    step by step: attention is one product for the whole target.
 
     Attributes:
-        input_feeding: whether h~ of the step before is part of the input (sec. 3.3); then all runs step by step.
+        input_feeding: whether h~ of the step before is part of the input (sec. 3.3); then everything runs step by step.
     """
 
     input_feeding: bool = False
 
-    def setup(self):
-        super().setup()
-        self.combine = nn.Dense(self.features, use_bias=False)
+    def _usual_attention(self) -> Attention:
+        return DotAttention(parent=None)
 
-    def extend(
-        self,
-        carry: Looking,
-        x: Float[Array, "batch target embedding"],
-        *,
-        mask: Bool[Array, "batch target"] | None = None,
-        train: bool = False,
-    ) -> Written:
-        """Read further steps of the target."""
+    def _extend(self, carry: DecoderState, x: Array, mask: Array, train: bool) -> DecoderOutput:
         if self.input_feeding:
-            return super().extend(carry, x, mask=mask, train=train)
-        return self.read(carry, x, jnp.ones(x.shape[:2], bool) if mask is None else mask, train)
+            return _step_by_step(self, LuongDecoder._steps, carry, x, mask, train)
+        return self._steps(carry, x, mask, train)
 
-    def read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
-        """Any number of steps; one, where h~ is fed back."""
+    @nn.compact
+    def _steps(self, carry: DecoderState, x: Array, mask: Array, train: bool) -> DecoderOutput:
+        """Any number of steps; one, with input feeding."""
         if self.input_feeding:
             x = jnp.concatenate([x, carry.fed[:, None]], axis=-1)
         state, h = self.stack.extend(carry.state, x, mask=mask, train=train)
-        context, weights = self.attend.look(carry.sight, h)
-        y = jnp.tanh(self.combine(jnp.concatenate([context, h], axis=-1)))
+        context, weights = self._attention.attend(carry.source, h)
+        combine = nn.Dense(self.features, use_bias=False, name="combine")
+        y = jnp.tanh(combine(jnp.concatenate([context, h], axis=-1)))
         fed = jnp.where(mask[:, -1:], y[:, -1], carry.fed) if self.input_feeding else carry.fed
-        return Written(carry._replace(state=state, fed=fed, attended=_more(carry, weights, mask)), y, weights)
+        return DecoderOutput(carry._replace(state=state, fed=fed, attended=_more(carry, weights, mask)), y, weights)
 
 
-class BahdanauDecoder(LookingDecoder):
-    """Looks at the source before each step, from the state of the step before (Bahdanau et al. 2015, arXiv:1409.0473).
+class BahdanauDecoder(AttentionDecoder):
+    """Attends to the source before each step, from the state of the step before.
 
-    What it sees is part of the cells' input; [h; c; x] leave together for the readout, as in seed S3. The attention of
-    both is `Additive`.
+    Bahdanau et al. 2015, arXiv:1409.0473, with additive attention of the decoder's width where no other is given. The
+    context vector is part of the cells' input; [h; c; x] are the readout's input.
     """
 
-    def read(self, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
-        """One step."""
+    def _usual_attention(self) -> Attention:
+        return AdditiveAttention(self.features, parent=None)
+
+    def _extend(self, carry: DecoderState, x: Array, mask: Array, train: bool) -> DecoderOutput:
+        return _step_by_step(self, BahdanauDecoder._step, carry, x, mask, train)
+
+    def _step(self, carry: DecoderState, x: Array, mask: Array, train: bool) -> DecoderOutput:
         h = jax.tree.leaves(carry.state[-1])[0]
-        context, weights = self.attend.look(carry.sight, h[:, None])
-        seen = jnp.concatenate([x, context], axis=-1)
-        state, y = self.stack.extend(carry.state, seen, mask=mask, train=train)
+        context, weights = self._attention.attend(carry.source, h[:, None])
+        inputs = jnp.concatenate([x, context], axis=-1)
+        state, y = self.stack.extend(carry.state, inputs, mask=mask, train=train)
         features = jnp.concatenate([y, context, x], axis=-1)
-        return Written(carry._replace(state=state, attended=_more(carry, weights, mask)), features, weights)
+        return DecoderOutput(carry._replace(state=state, attended=_more(carry, weights, mask)), features, weights)
 
 
-def _one_by_one(decoder: Any, carry: Looking, x: Array, mask: Array, train: bool) -> Written:
-    """`decoder.read`, which takes one step, over all of them."""
+def _check_parts(cell: Any, bridge: Any) -> None:
+    check_part("cell", cell, Cell, "LSTMCell()")
+    check_part("bridge", bridge, nn.Module, "Bridge()")
+
+
+def _step_by_step(
+    decoder: AttentionDecoder,
+    one_step: Callable[..., DecoderOutput],
+    carry: DecoderState,
+    x: Array,
+    mask: Array,
+    train: bool,
+) -> DecoderOutput:
+    """A decoder's method for one step, over all of them."""
 
     def step(decoder, carry, now):
         x, real = now
-        written = decoder.read(carry, x[:, None], real[:, None], train)
-        return written.carry, (written.features[:, 0], written.weights[:, :, 0])
+        output = one_step(decoder, carry, x[:, None], real[:, None], train)
+        return output.carry, (output.features[:, 0], output.weights[:, :, 0])
 
-    every: Any = {"variable_broadcast": "params", "split_rngs": {"params": False, "dropout": True}, "out_axes": (1, 2)}
-    carry, (features, weights) = nn.scan(step, in_axes=1, **every)(decoder, carry, (x, mask))
-    return Written(carry, features, weights)
+    scan = nn.scan(
+        step, in_axes=1, out_axes=1, variable_broadcast="params", split_rngs={"params": False, "dropout": True}
+    )
+    carry, (features, weights) = scan(decoder, carry, (x, mask))
+    return DecoderOutput(carry, features, jnp.swapaxes(weights, 1, 2))
 
 
-def _more(carry: Looking, weights: Array, mask: Array) -> Float[Array, "batch source"]:
-    """What has been attended to, these steps included."""
+def _more(carry: DecoderState, weights: Array, mask: Array) -> Float[Array, "batch source"]:
+    """`attended`, these steps included."""
     return carry.attended + jnp.where(mask[:, :, None], weights.mean(axis=1), 0).sum(axis=1)
 
 
-class TransformerDecoder(nn.Module):
-    """Causal blocks with a second attention in each, over the source (Vaswani et al. 2017, arXiv:1706.03762, fig. 1).
+class TransformerDecoder(Decoder):
+    """Causal blocks with cross-attention to the source (Vaswani et al. 2017, arXiv:1706.03762, fig. 1).
 
     Attributes:
         features, heads, layers, expansion, pre_norm, positions, activation, dropout: as in `Transformer`.
@@ -250,40 +259,37 @@ class TransformerDecoder(nn.Module):
     layers: int = 2
     expansion: int = 4
     pre_norm: bool = True
-    positions: Callable[..., Positions] = Sinusoid
+    positions: Positions = Sinusoidal()
     activation: Callable[[Array], Array] = nn.gelu
     dropout: float = 0.0
 
+    def __post_init__(self):
+        check_part("positions", self.positions, Positions, "Sinusoidal()")
+        super().__post_init__()
+
     def setup(self):
-        self.attend = tuple(MultiHead(self.features, self.heads) for _ in range(self.layers))
+        self.attend = tuple(MultiHeadAttention(self.features, self.heads) for _ in range(self.layers))
         self.stack = Transformer(
             self.features,
             self.heads,
             self.layers,
             self.expansion,
             pre_norm=self.pre_norm,
-            positions=self.positions,
+            positions=self.positions.clone(parent=None),  # the stack's own, with its parameters
             activation=self.activation,
             dropout=self.dropout,
         )
 
-    def start(self, memory: Memory, length: int) -> Looking:
+    def start(self, memory: Memory, length: int) -> DecoderState:
         """An empty cache of `length` slots, and keys and values of the source for every layer."""
         batch, source = memory.mask.shape
-        sight = tuple(attend.prepare(memory.outputs, memory.mask) for attend in self.attend)
+        prepared = tuple(attention.prepare(memory.outputs, memory.mask) for attention in self.attend)
         cache = self.stack.start(batch, self.features, length)
-        return Looking(cache, sight, jnp.zeros((batch, 0)), jnp.zeros((batch, source)))
+        return DecoderState(cache, prepared, jnp.zeros((batch, 0)), jnp.zeros((batch, source)))
 
-    def extend(
-        self,
-        carry: Looking,
-        x: Float[Array, "batch target embedding"],
-        *,
-        mask: Bool[Array, "batch target"] | None = None,
-        train: bool = False,
-    ) -> Written:
-        """Read further steps of the target, all of them at once."""
-        mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
-        looks = [partial(attend.look, sight) for attend, sight in zip(self.attend, carry.sight, strict=True)]
-        cache, y, weights = self.stack.extend_over(carry.state, x, looks, mask=mask, train=train)
-        return Written(carry._replace(state=cache, attended=_more(carry, weights, mask)), y, weights)
+    def _extend(self, carry: DecoderState, x: Array, mask: Array, train: bool) -> DecoderOutput:
+        cross_attentions = [
+            partial(attention.attend, source) for attention, source in zip(self.attend, carry.source, strict=True)
+        ]
+        cache, y, weights = self.stack.extend_attending(carry.state, x, cross_attentions, mask=mask, train=train)
+        return DecoderOutput(carry._replace(state=cache, attended=_more(carry, weights, mask)), y, weights)

@@ -1,14 +1,17 @@
-"""The dilated linear network of the approximation theory: nothing but convolutions."""
+"""The dilated linear network of approximation theory: convolutions without bias or nonlinearity."""
 
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
-from seqjax.models.layers import Causal, CausalConv, Taps, zero_padding
+from seqjax.models.backbone import Causal
+from seqjax.models.causal_conv import CausalConv, Taps
+from seqjax.models.module import zero_padding
 
 
 class LinearDilatedCNN(Causal):
-    """Causal convolutions of dilation base^k, k < layers, and all channels mixed: no bias, no shortcut, no nonlinearity
-    (Jiang, Li & Li 2021, arXiv:2107.09355).
+    """Causal convolutions of dilation base^k, k < layers, without bias, shortcut or nonlinearity.
+
+    Jiang, Li & Li 2021, arXiv:2107.09355, but each convolution mixes all channels.
 
     Its filter has base^layers lags, and as a base x ... x base tensor the ranks of a tensor train of that many
     `channels`, so that `theory.bounds.tensor_train` is its floor; `theory.fits.tensor_train` gives weights near it.
@@ -16,7 +19,7 @@ class LinearDilatedCNN(Causal):
     Attributes:
         channels: between the layers.
         layers: convolutions.
-        base: taps of each one, and by what the dilation grows.
+        base: taps of each convolution, and the factor by which the dilation grows.
         features: width of the output.
     """
 
@@ -33,30 +36,23 @@ class LinearDilatedCNN(Causal):
 
     @property
     def receptive_field(self) -> int:
-        """Time steps that reach one output: base^layers."""
+        """Number of steps that reach one output: base^layers."""
         return self.base**self.layers
 
     def start(self, batch: int, inputs: int, length: int) -> tuple[Taps, ...]:
         """Empty buffers, one a layer; their size does not depend on `length`."""
         widths = (inputs, *(self.channels for _ in range(self.layers - 1)))
         convs = (CausalConv(1, self.base, self.base**layer, parent=None) for layer in range(self.layers))
-        return tuple(conv.start(batch, width) for conv, width in zip(convs, widths, strict=True))
+        return tuple(conv.empty(batch, width) for conv, width in zip(convs, widths, strict=True))
 
     @nn.compact
-    def extend(
-        self,
-        carry: tuple[Taps, ...],
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> tuple[tuple[Taps, ...], Float[Array, "batch time features"]]:
-        """Read further steps; `base` products a layer for a single one."""
-        # Padding may hold anything, and a NaN that no output shows would still reach the kernels' gradients.
-        left, x = [], zero_padding(x, mask)
+    def _extend(
+        self, carry: tuple[Taps, ...], x: Array, mask: Array | None, train: bool
+    ) -> tuple[tuple[Taps, ...], Array]:
+        read = []
         for layer, taps in enumerate(carry):
             features = self.channels if layer < self.layers - 1 else self.features
             conv = CausalConv(features, self.base, self.base**layer, use_bias=False, name=f"layer_{layer}")
-            taps, x = conv.extend(taps, x, mask=mask)
-            left.append(taps)
-        return tuple(left), zero_padding(x, mask)
+            taps, x = conv.convolve(taps, x, mask=mask)
+            read.append(taps)
+        return tuple(read), zero_padding(x, mask)

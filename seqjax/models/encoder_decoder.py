@@ -1,4 +1,4 @@
-"""The encoder-decoder: one sequence of tokens is read, another written."""
+"""Encoder-decoders: one sequence is read, another is written."""
 
 from typing import Any, NamedTuple
 
@@ -7,19 +7,20 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from seqjax.models.decoders import Memory
-from seqjax.models.layers import zero_padding
-from seqjax.models.recurrent import Bidirectional, Recurrent
-from seqjax.types import PAD, SOS
+from seqjax.models.backbone import Backbone
+from seqjax.models.decoders import Decoder, Memory
+from seqjax.models.language_model import never_pad_or_sos
+from seqjax.models.module import Module, check_mask, check_part, zero_padding
+from seqjax.types import SOS
 
 
-class Extended(NamedTuple):
-    """What an encoder-decoder says after some more tokens of the target.
+class EncoderDecoderOutput(NamedTuple):
+    """The result of further tokens of the target.
 
     Attributes:
-        carry: its memory after them.
-        logits: of the token that follows each of them; PAD and SOS have -inf, for they are never written.
-        weights: where it looked.
+        carry: the decoder's carry after them.
+        logits: of the token after each; those of PAD and SOS are -inf, for they are never written.
+        weights: of the attention to the source; no heads without attention.
     """
 
     carry: Any
@@ -27,58 +28,51 @@ class Extended(NamedTuple):
     weights: Float[Array, "batch heads target source"]
 
 
-class TokenWriter(nn.Module):
-    """What writes tokens from the `Memory` that `encode` makes of a source: all of a model but its reading.
+class TokenWriter(Module):
+    """Base of encoder-decoders that write tokens: a subclass defines `encode`, and `setup` with `_setup_target`.
 
-    Training gives the whole target at once (teacher forcing), decoding one token at a time, by the same code:
+    The same code reads the whole target in training (teacher forcing) and one token at a time in decoding:
 
         logits = model.apply(params, source, target, source_mask=..., target_mask=...)
 
         carry = model.apply(params, source, mask, length, method="begin")
         carry, logits = model.apply(params, carry, token, method="step")
 
-    A subclass adds `encode` and the fields `decoder`, `target_vocab`, `embedding`, `dropout` and `tied`.
+    Attributes:
+        encoder, decoder: see the subclass.
     """
 
-    # Not fields of this class: those of a base come first, and a source is named before its target. Hence `self: Any`.
-
-    def setup(self: Any):
-        self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
-        self.drop = nn.Dropout(self.dropout)
-        if self.tied:
-            self.narrow = nn.Dense(self.embedding, use_bias=False)
-            self.bias = self.param("bias", nn.initializers.zeros_init(), (self.target_vocab,))
-        else:
-            self.readout = nn.Dense(self.target_vocab)
+    encoder: nn.Module | None
+    decoder: Decoder
 
     def encode(self, source: Any, *, mask: Any = None, train: bool = False) -> Memory:
         """Read the whole source."""
         raise NotImplementedError
 
-    def begin(self: Any, source: Any, mask: Bool[Array, "batch source"] | None, length: int) -> Any:
-        """The carry of decoding: the source read, and no more than `length` tokens to be written."""
+    def begin(self, source: Any, mask: Bool[Array, "batch source"] | None, length: int) -> Any:
+        """The carry before the first token, for targets of at most `length` tokens."""
         return self.decoder.start(self.encode(source, mask=mask), length)
 
     def extend(
-        self: Any,
+        self,
         carry: Any,
         tokens: Int[Array, "batch target"],
         *,
         mask: Bool[Array, "batch target"] | None = None,
         train: bool = False,
-    ) -> Extended:
-        """Read further tokens of the target, and say what follows each of them."""
+    ) -> EncoderDecoderOutput:
+        """Read further tokens of the target: the carry after them, and logits of the token after each."""
         x = zero_padding(self.drop(self.target_embedding(tokens), deterministic=not train), mask)
-        written = self.decoder.extend(carry, x, mask=mask, train=train)
-        return Extended(written.carry, self._logits(written.features, train), written.weights)
+        output = self.decoder.extend(carry, x, mask=mask, train=train)
+        return EncoderDecoderOutput(output.carry, self._logits(output.features, train), output.weights)
 
-    def step(self: Any, carry: Any, token: Int[Array, " batch"]) -> tuple[Any, Float[Array, "batch vocab"]]:
-        """`extend` by one: a `StepFn` for `seqjax.decode`, once the parameters are given."""
+    def step(self, carry: Any, token: Int[Array, " batch"]) -> tuple[Any, Float[Array, "batch vocab"]]:
+        """`extend` by one token: with the parameters bound, a `StepFn` for `seqjax.decode`."""
         carry, logits, _ = self.extend(carry, token[:, None])
         return carry, logits[:, 0]
 
     def __call__(
-        self: Any,
+        self,
         source: Any,
         target: Int[Array, "batch target"],
         *,
@@ -90,20 +84,20 @@ class TokenWriter(nn.Module):
         return self.align(source, target, source_mask=source_mask, target_mask=target_mask, train=train).logits
 
     def align(
-        self: Any,
+        self,
         source: Any,
         target: Int[Array, "batch target"],
         *,
         source_mask: Bool[Array, "batch source"] | None = None,
         target_mask: Bool[Array, "batch target"] | None = None,
         train: bool = False,
-    ) -> Extended:
-        """The same with where the model looks while it writes this target: an attention map."""
+    ) -> EncoderDecoderOutput:
+        """`__call__` with the attention weights too."""
         carry = self.decoder.start(self.encode(source, mask=source_mask, train=train), target.shape[1])
         return self.extend(carry, shift_right(target), mask=target_mask, train=train)
 
     def scheduled(
-        self: Any,
+        self,
         source: Any,
         target: Int[Array, "batch target"],
         teacher_forcing: float | Float[Array, ""],
@@ -114,60 +108,73 @@ class TokenWriter(nn.Module):
     ) -> Float[Array, "batch target vocab"]:
         """Logits where each token read is the target's with probability `teacher_forcing`, else the model's own guess.
 
-        Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099) with the most probable token for the guess, through
-        which no gradient flows. Needs the random stream "sampling". 1 is `__call__`, 0 is greedy decoding that goes on
+        Scheduled sampling (Bengio et al. 2015, arXiv:1506.03099), where the guess is the most probable token and has no
+        gradient. Needs the random stream "sampling". With 1 it is `__call__`, with 0 greedy decoding that continues
         after EOS.
         """
         mask = jnp.ones(target.shape, bool) if target_mask is None else target_mask
         carry = self.decoder.start(self.encode(source, mask=source_mask, train=train), target.shape[1])
         forced = jax.random.bernoulli(self.make_rng("sampling"), teacher_forcing, target.shape)
         forced = forced.at[:, 0].set(True)  # the first is SOS
+        check_mask(mask, target.shape)
 
         def step(model, state, now):
             carry, guess = state
             true, force, real = now
-            read = jnp.where(force, true, guess)
-            carry, logits, _ = model.extend(carry, read[:, None], mask=real[:, None], train=train)
+            token = jnp.where(force, true, guess)
+            carry, logits, _ = model.extend(carry, token[:, None], mask=real[:, None], train=train)
             return (carry, jnp.argmax(logits[:, 0], axis=-1).astype(true.dtype)), logits[:, 0]
 
-        every = {"variable_broadcast": "params", "split_rngs": {"params": False, "dropout": True}}
+        scan = nn.scan(
+            step, in_axes=1, out_axes=1, variable_broadcast="params", split_rngs={"params": False, "dropout": True}
+        )
         tokens = shift_right(target)
-        _, logits = nn.scan(step, in_axes=1, out_axes=1, **every)(self, (carry, tokens[:, 0]), (tokens, forced, mask))
+        _, logits = scan(self, (carry, tokens[:, 0]), (tokens, forced, mask))
         return logits
 
-    def _logits(self: Any, features: Array, train: bool) -> Array:
+    def _setup_target(self, vocab: int, embedding: int, dropout: float, tied: bool) -> None:
+        """Make embedding and readout of the target's tokens."""
+        self.target_embedding = nn.Embed(vocab, embedding)
+        self.drop = nn.Dropout(dropout)
+        self.readout = None if tied else nn.Dense(vocab)
+        if tied:
+            self.narrow = nn.Dense(embedding, use_bias=False)
+            self.bias = self.param("bias", nn.initializers.zeros_init(), (vocab,))
+
+    def _logits(self, features: Array, train: bool) -> Array:
         features = self.drop(features, deterministic=not train)
-        if self.tied:
+        if self.readout is None:
             logits = self.target_embedding.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
         else:
             logits = self.readout(features)
-        never = (jnp.arange(self.target_vocab) == PAD) | (jnp.arange(self.target_vocab) == SOS)
-        return jnp.where(never.reshape(1, 1, -1), -jnp.inf, logits)
+        return never_pad_or_sos(logits)
 
 
 class EncoderDecoder(TokenWriter):
-    """Any backbone reads, any decoder writes; between them stands what `encode` returns.
+    """Any backbone reads, any decoder writes.
 
     Attributes:
-        encoder: `Bidirectional`, `Recurrent`, `TCN`, `Transformer(causal=False)`, …
+        encoder: `Bidirectional`, `LSTM`, `TCN`, `Transformer(causal=False)`, …
         decoder: `RecurrentDecoder`, `LuongDecoder`, `BahdanauDecoder` or `TransformerDecoder`.
-        source_vocab, target_vocab: sizes, the four reserved tokens included. No `source_vocab`: the source is vectors
-            (frames of speech, say), which are read as they are.
-        embedding: width of the vectors that stand for tokens.
-        dropout: share of embeddings, and of what the logits are computed from, dropped in training.
+        source_vocab, target_vocab: numbers of tokens, the four reserved ones included. With None for `source_vocab` the
+            source is a sequence of vectors (frames of speech, say).
+        embedding: width of the embeddings.
+        dropout: fraction of the embeddings, and of the readout's inputs, dropped in training.
         tied: whether the target's embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
     """
 
-    encoder: nn.Module
-    decoder: nn.Module
     source_vocab: int | None
     target_vocab: int
     embedding: int = 256
     dropout: float = 0.0
     tied: bool = False
 
+    def __post_init__(self):
+        _check_sides(self.encoder, self.decoder)
+        super().__post_init__()
+
     def setup(self):
-        super().setup()
+        self._setup_target(self.target_vocab, self.embedding, self.dropout, self.tied)
         if self.source_vocab is not None:
             self.source_embedding = nn.Embed(self.source_vocab, self.embedding)
 
@@ -178,30 +185,33 @@ class EncoderDecoder(TokenWriter):
         mask: Bool[Array, "batch source"] | None = None,
         train: bool = False,
     ) -> Memory:
-        """Read the whole source; padding may hold anything."""
+        """Read the whole source."""
         x = source if self.source_vocab is None else self.source_embedding(source)
-        x = self.drop(x, deterministic=not train)
-        return read(self.encoder, x, jnp.ones(source.shape[:2], bool) if mask is None else mask, train)
+        return _memory(self.encoder, self.drop(x, deterministic=not train), mask, train)
 
 
 def shift_right(target: Int[Array, "batch target"]) -> Int[Array, "batch target"]:
-    """What is read while the target is written: SOS, then all but its last token."""
+    """The decoder's input while it writes the target: SOS, then all but the last token."""
     return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=SOS)
 
 
-class RealEncoderDecoder(nn.Module):
-    """An encoder-decoder for real values: vectors are read, vectors written, all from what the encoder leaves.
+class EncoderDecoderRegressor(Module):
+    """An encoder-decoder from a sequence of vectors to another one.
 
-    The decoder is fed zeros: what it knows it knows from its first state, or from looking back.
+    The decoder is fed zeros: it knows the source by its first state and by attention.
 
     Attributes:
         encoder, decoder: as in `EncoderDecoder`.
-        targets: width of what is written.
+        targets: number of values predicted at each step.
     """
 
     encoder: nn.Module
-    decoder: nn.Module
+    decoder: Decoder
     targets: int = 1
+
+    def __post_init__(self):
+        _check_sides(self.encoder, self.decoder)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -212,22 +222,19 @@ class RealEncoderDecoder(nn.Module):
         mask: Bool[Array, "batch source"] | None = None,
         train: bool = False,
     ) -> Float[Array, "batch target targets"]:
-        """Write `length` steps."""
-        memory = read(self.encoder, x, jnp.ones(x.shape[:2], bool) if mask is None else mask, train)
-        decoder: Any = self.decoder
-        written = decoder.extend(decoder.start(memory, length), jnp.zeros((len(x), length, 1)), train=train)
-        return nn.Dense(self.targets)(written.features)
+        """Predict `length` steps."""
+        carry = self.decoder.start(_memory(self.encoder, x, mask, train), length)
+        output = self.decoder.extend(carry, jnp.zeros((len(x), length, 1)), train=train)
+        return nn.Dense(self.targets)(output.features)
 
 
-def read(
-    encoder: Any, x: Float[Array, "batch source inputs"], mask: Bool[Array, "batch source"], train: bool
-) -> Memory:
-    """What any backbone leaves of a sequence."""
-    if isinstance(encoder, Recurrent):
-        state, outputs = encoder.extend(encoder.start(len(x), x.shape[-1], x.shape[1]), x, mask=mask, train=train)
-    elif isinstance(encoder, Bidirectional):
-        state, outputs = encoder.read(encoder.start(len(x)), x, mask=mask, train=train)
-    else:  # no state to hand over: its place is taken by the mean of what was read
-        outputs = encoder(x, mask=mask, train=train)
-        state = (outputs.sum(axis=1) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1),)
+def _check_sides(encoder: Any, decoder: Any) -> None:
+    check_part("encoder", encoder, Backbone, "Bidirectional(64)")
+    check_part("decoder", decoder, Decoder, "BahdanauDecoder(64)")
+
+
+def _memory(encoder: Any, x: Array, mask: Array | None, train: bool) -> Memory:
+    check_mask(mask, x.shape[:2])
+    mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
+    outputs, state = encoder.encode(x, mask=mask, train=train)
     return Memory(outputs, mask, state)

@@ -1,46 +1,46 @@
-"""The language model: what follows each token of a text, given those before it."""
+"""The language model: the next token of a text, given those before it."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from seqjax.models.layers import widened, zero_padding
+from seqjax.models.module import Module, check_causal, check_part, widened, zero_padding
 from seqjax.types import PAD, SOS, Carry
 
 
-class Window(NamedTuple):
-    """The last tokens of a text, for a model that reads no more than `length` of them.
+class TokenWindow(NamedTuple):
+    """The last `length` tokens of a text.
 
     Attributes:
-        tokens: in order, PAD behind them.
-        used: how many there are, the same for all rows.
+        tokens: in order, padded with PAD.
+        used: number of tokens, the same for all rows.
     """
 
     tokens: Int[Array, "batch length"]
     used: Int[Array, ""]
 
 
-class LanguageModel(nn.Module):
-    """Any causal backbone between an embedding and a readout: logits[t] say what follows tokens[0 … t].
+class LanguageModel(Module):
+    """Any causal backbone between an embedding and a readout: logits[t] predict tokens[t + 1] from tokens[0 … t].
 
-    Training gives whole sequences, decoding one token at a time, by the same code:
+    The same code reads whole sequences in training and one token at a time in decoding:
 
         logits = model.apply(params, tokens, mask=...)
 
-        carry = model.start(batch, length)
+        carry = model.begin(batch, length)
         carry, _ = model.apply(params, carry, prompt[:, :-1], method="extend")
         decode.greedy(partial(model.apply, params, method="step"), carry, prompt[:, -1], length=...)
 
     Attributes:
         backbone: any causal sequence architecture.
-        vocab: size, the four reserved tokens included.
-        embedding: width of the vectors that stand for tokens.
-        dropout: share of embeddings, and of what the logits are computed from, dropped in training.
+        vocab: number of tokens, the four reserved ones included.
+        embedding: width of the embeddings.
+        dropout: fraction of the embeddings, and of the readout's inputs, dropped in training.
         tied: whether the embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
-        dtype: what embedding and readout compute with, as in `Transformer`; the backbone has its own.
+        dtype: of embedding and readout, as in `Transformer`; the backbone has its own.
     """
 
     backbone: nn.Module
@@ -49,6 +49,10 @@ class LanguageModel(nn.Module):
     dropout: float = 0.0
     tied: bool = False
     dtype: DTypeLike | None = None
+
+    def __post_init__(self):
+        check_causal(check_part("backbone", self.backbone, nn.Module, "LSTM(64)"), "LanguageModel")
+        super().__post_init__()
 
     def setup(self):
         self.embed = nn.Embed(self.vocab, self.embedding, dtype=self.dtype)
@@ -59,8 +63,8 @@ class LanguageModel(nn.Module):
         else:
             self.readout = nn.Dense(self.vocab, dtype=self.dtype)
 
-    def start(self, batch: int, length: int) -> Carry:
-        """The backbone's empty memory, for texts of at most `length` tokens."""
+    def begin(self, batch: int, length: int) -> Carry:
+        """The backbone's empty carry, for texts of at most `length` tokens."""
         return self.backbone.start(batch, self.embedding, length)
 
     def extend(
@@ -71,12 +75,12 @@ class LanguageModel(nn.Module):
         mask: Bool[Array, "batch time"] | None = None,
         train: bool = False,
     ) -> tuple[Carry, Float[Array, "batch time vocab"]]:
-        """Read further tokens, and say what follows each of them."""
+        """Read further tokens: the carry after them, and logits of the token after each."""
         carry, y = self.backbone.extend(carry, self._embedded(tokens, mask, train), mask=mask, train=train)
         return carry, self._logits(y, train)
 
     def step(self, carry: Carry, token: Int[Array, " batch"]) -> tuple[Carry, Float[Array, "batch vocab"]]:
-        """`extend` by one: a `StepFn` for `seqjax.decode`, once the parameters are given."""
+        """`extend` by one token: with the parameters bound, a `StepFn` for `seqjax.decode`."""
         carry, logits = self.extend(carry, token[:, None])
         return carry, logits[:, 0]
 
@@ -87,18 +91,20 @@ class LanguageModel(nn.Module):
         mask: Bool[Array, "batch time"] | None = None,
         train: bool = False,
     ) -> Float[Array, "batch time vocab"]:
-        """Logits of the token after each; padding may hold anything. PAD and SOS have -inf: they never follow."""
+        """Logits of the token after each. Those of PAD and SOS are -inf: they never follow."""
         y = self.backbone(self._embedded(tokens, mask, train), mask=mask, train=train)
         return self._logits(y, train)
 
-    def window(self, batch: int, length: int) -> Window:
-        """Nothing read yet: the carry of `reread`, which remembers the last `length` tokens."""
-        return Window(jnp.full((batch, length), PAD, jnp.int32), jnp.zeros((), jnp.int32))
+    def window(self, batch: int, length: int) -> TokenWindow:
+        """The empty carry of `reread`, which holds the last `length` tokens."""
+        return TokenWindow(jnp.full((batch, length), PAD, jnp.int32), jnp.zeros((), jnp.int32))
 
-    def reread(self, carry: Window, token: Int[Array, " batch"]) -> tuple[Window, Float[Array, "batch vocab"]]:
-        """A `StepFn` that reads the last tokens anew at each step, as a text of their own.
+    def reread(
+        self, carry: TokenWindow, token: Int[Array, " batch"]
+    ) -> tuple[TokenWindow, Float[Array, "batch vocab"]]:
+        """A `StepFn` that reads all of the last tokens again at each step, as a text of their own.
 
-        For texts longer than what a model was trained on, or can hold: `length` times the work of `step`.
+        For texts longer than those in training, or than the carry can hold; `length` times the work of `step`.
         """
         length = carry.tokens.shape[1]
         full = carry.used == length
@@ -106,9 +112,9 @@ class LanguageModel(nn.Module):
         place = jnp.where(full, length - 1, carry.used)
         tokens = tokens.at[:, place].set(token.astype(tokens.dtype))
         mask = jnp.broadcast_to(jnp.arange(length)[None, :] <= place, tokens.shape)
-        return Window(tokens, place + 1), self(tokens, mask=mask)[:, place]
+        return TokenWindow(tokens, place + 1), self(tokens, mask=mask)[:, place]
 
-    def _embedded(self, tokens: Array, mask: Array | None, train: bool) -> Any:
+    def _embedded(self, tokens: Array, mask: Array | None, train: bool) -> Array:
         return zero_padding(self.drop(self.embed(tokens), deterministic=not train), mask)
 
     def _logits(self, features: Array, train: bool) -> Array:
@@ -117,5 +123,10 @@ class LanguageModel(nn.Module):
             logits = self.embed.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
         else:
             logits = self.readout(features)
-        never = (jnp.arange(self.vocab) == PAD) | (jnp.arange(self.vocab) == SOS)
-        return jnp.where(never.reshape(1, 1, -1), -jnp.inf, widened(logits))
+        return never_pad_or_sos(widened(logits))
+
+
+def never_pad_or_sos(logits: Float[Array, "batch time vocab"]) -> Float[Array, "batch time vocab"]:
+    """-inf for PAD and SOS, which are never predicted."""
+    token = jnp.arange(logits.shape[-1])
+    return jnp.where(((token == PAD) | (token == SOS)).reshape(1, 1, -1), -jnp.inf, logits)

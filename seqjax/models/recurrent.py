@@ -1,8 +1,8 @@
-"""Recurrent networks: three cells, one fast scan, stacked and in both directions."""
+"""Recurrent networks: RNN, GRU and LSTM, stacked, and in both directions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +11,27 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.layers import Causal, zero_padding
+from seqjax.models.backbone import Backbone, Causal
+from seqjax.models.module import Module, check_part, zero_padding
 
 State = Any
-"""The memory of one layer: h, or (h, c) for the LSTM; each Float[batch features]."""
+"""The state of one layer: h, or (h, c) for the LSTM; each Float[batch features]."""
 
 
+@runtime_checkable
 class Cell(Protocol):
     """One step of a recurrence, as a pure function of its weights.
 
     Attributes:
-        gates: how many blocks of `features` columns the input and the recurrent projection have.
-        biases: how many blocks of biases.
+        gates: number of blocks of `features` columns of the input's and the state's projection.
+        biases: number of blocks of biases.
     """
 
     gates: ClassVar[int]
     biases: ClassVar[int]
 
-    def start(self, batch: int, features: int) -> State:
-        """Empty memory."""
+    def initial_state(self, batch: int, features: int) -> State:
+        """Zeros."""
         ...
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
@@ -38,14 +40,18 @@ class Cell(Protocol):
 
 
 @dataclass(frozen=True)
-class RNN:
+class RNNCell:
     """h' = activation(W h + U x + b) (Elman 1990)."""
 
     activation: Callable[[Array], Array] = jnp.tanh
     gates: ClassVar[int] = 1
     biases: ClassVar[int] = 1
 
-    def start(self, batch: int, features: int) -> Float[Array, "batch features"]:
+    def __post_init__(self):
+        if not callable(self.activation):
+            raise TypeError(f"activation must be a function such as jnp.tanh, got {self.activation}")
+
+    def initial_state(self, batch: int, features: int) -> Float[Array, "batch features"]:
         return jnp.zeros((batch, features))
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
@@ -54,7 +60,7 @@ class RNN:
 
 
 @dataclass(frozen=True)
-class GRU:
+class GRUCell:
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), with the reset gate after the product as in cuDNN.
 
     r, z = sigmoid(U x + W h + b), n = tanh(U_n x + b_n + r (W_n h + c_n)), h' = (1 - z) n + z h; c_n comes last.
@@ -63,7 +69,7 @@ class GRU:
     gates: ClassVar[int] = 3
     biases: ClassVar[int] = 4
 
-    def start(self, batch: int, features: int) -> Float[Array, "batch features"]:
+    def initial_state(self, batch: int, features: int) -> Float[Array, "batch features"]:
         return jnp.zeros((batch, features))
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
@@ -78,7 +84,7 @@ class GRU:
 
 
 @dataclass(frozen=True)
-class LSTM:
+class LSTMCell:
     """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
     i, f, g, o = U x + W h + b; c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c').
@@ -87,7 +93,9 @@ class LSTM:
     gates: ClassVar[int] = 4
     biases: ClassVar[int] = 4
 
-    def start(self, batch: int, features: int) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
+    def initial_state(
+        self, batch: int, features: int
+    ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
         return jnp.zeros((batch, features)), jnp.zeros((batch, features))
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
@@ -99,15 +107,15 @@ class LSTM:
 
 
 def _recur(state: Array, kernel: Array) -> Array:
-    """The recurrent product, with the kernel's numbers, but as precise as the state: that adds up over many steps."""
+    """h @ W in the kernel's dtype, accumulated in the state's."""
     return jnp.matmul(state.astype(kernel.dtype), kernel, preferred_element_type=state.dtype)
 
 
-class Layer(nn.Module):
-    """One recurrence over time: a single matrix product for all inputs, then a scan over arrays."""
+class Layer(Module):
+    """One recurrence over time: one matrix product for the inputs of all steps, then a scan."""
 
     features: int
-    cell: Callable[[], Cell]
+    cell: Cell
     dtype: DTypeLike | None = None
 
     @nn.compact
@@ -117,22 +125,21 @@ class Layer(nn.Module):
         x: Float[Array, "batch time inputs"],
         mask: Bool[Array, "batch time"] | None = None,
     ) -> tuple[State, Float[Array, "batch time features"]]:
-        cell = self.cell()
-        width = cell.gates * self.features
+        width = self.cell.gates * self.features
         input_kernel = self.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], width))
-        kernel = self.param("recurrent_kernel", _orthogonal_blocks(cell.gates), (self.features, width))
-        bias = self.param("bias", nn.initializers.zeros_init(), (cell.biases * self.features,))
+        kernel = self.param("recurrent_kernel", _orthogonal_blocks(self.cell.gates), (self.features, width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.cell.biases * self.features,))
         x, input_kernel, kernel = promote_dtype(x, input_kernel, kernel, dtype=self.dtype)
 
         def step(state: State, now: tuple[Array, Array | None]) -> tuple[State, Array]:
             projected, real = now
-            new, y = cell.step(kernel, bias, state, projected)
+            new, y = self.cell.step(kernel, bias, state, projected)
             if real is None:
                 return new, y
             return jax.tree.map(lambda after, before: jnp.where(real[:, None], after, before), new, state), y
 
         # Time-major inside: each step then reads one contiguous slice. One product of two matrices: with three axes,
-        # XLA on CPU would turn all that it keeps for the gradient round, a sixth of a training step.
+        # XLA on CPU would transpose all that it keeps for the gradient, a sixth of a training step.
         batch, time, inputs = x.shape
         projected = jnp.swapaxes(x, 0, 1).reshape(time * batch, inputs) @ input_kernel
         over_time = projected.reshape(time, batch, width), None if mask is None else mask.T
@@ -141,7 +148,7 @@ class Layer(nn.Module):
 
 
 def _orthogonal_blocks(blocks: int) -> Callable:
-    """Each gate's recurrent kernel starts orthogonal: products over many steps neither explode nor vanish."""
+    """Each gate's recurrent kernel starts orthogonal, so that products over many steps neither explode nor vanish."""
     orthogonal = nn.initializers.orthogonal()
 
     def initialise(key: Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> Array:
@@ -152,48 +159,79 @@ def _orthogonal_blocks(blocks: int) -> Callable:
 
 
 class Recurrent(Causal):
-    """A stack of recurrent layers, read forward.
+    """A stack of recurrent layers, read forward. `RNN`, `GRU` and `LSTM` make one of a given cell.
 
     Attributes:
         features: width of every layer's state and of the output.
-        cell: RNN, GRU or LSTM, or a partial of one: `partial(RNN, activation=nn.relu)`.
+        cell: `RNNCell()`, `GRUCell()` or `LSTMCell()`.
         layers: depth of the stack.
-        dropout: share of activations dropped between layers in training.
-        dtype: what products are computed with, as in `Transformer`; the state keeps single precision.
+        dropout: fraction of activations dropped between layers in training.
+        dtype: of products, as in `Transformer`; the state has single precision.
     """
 
     features: int
-    cell: Callable[[], Cell] = GRU
+    cell: Cell = GRUCell()
     layers: int = 1
     dropout: float = 0.0
     dtype: DTypeLike | None = None
 
+    def __post_init__(self):
+        check_part("cell", self.cell, Cell, "LSTMCell()")
+        super().__post_init__()
+
     def start(self, batch: int, inputs: int, length: int) -> tuple[State, ...]:
         """One zero state a layer; its size depends neither on `inputs` nor on `length`."""
-        return tuple(self.cell().start(batch, self.features) for _ in range(self.layers))
+        return tuple(self.cell.initial_state(batch, self.features) for _ in range(self.layers))
+
+    def encode(
+        self, x: Float[Array, "batch time inputs"], *, mask: Bool[Array, "batch time"], train: bool = False
+    ) -> tuple[Float[Array, "batch time features"], tuple[State, ...]]:
+        """The outputs, and each layer's state after the last real step."""
+        state, outputs = self.extend(self.start(len(x), x.shape[-1], x.shape[1]), x, mask=mask, train=train)
+        return outputs, state
 
     @nn.compact
-    def extend(
-        self,
-        carry: tuple[State, ...],
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> tuple[tuple[State, ...], Float[Array, "batch time features"]]:
-        """Read further steps from any state, a trained or a given one too; padding leaves the state as it is."""
-        # Padding may hold anything, and a NaN that no output shows would still reach the kernels' gradients.
-        left, x = [], zero_padding(x, mask)
+    def _extend(
+        self, carry: tuple[State, ...], x: Array, mask: Array | None, train: bool
+    ) -> tuple[tuple[State, ...], Array]:
+        states = []
         for depth, state in enumerate(carry):
             if depth:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
             state, x = Layer(self.features, self.cell, self.dtype, name=f"layer_{depth}")(state, x, mask)
-            left.append(state)
-        return tuple(left), x
+            states.append(state)
+        return tuple(states), x
 
 
-class Bidirectional(nn.Module):
-    """A stack of recurrent layers, each read in both directions; the next layer sees both (Schuster & Paliwal 1997).
+def RNN(
+    features: int,
+    layers: int = 1,
+    dropout: float = 0.0,
+    dtype: DTypeLike | None = None,
+    *,
+    activation: Callable[[Array], Array] = jnp.tanh,
+    name: str | None = None,
+) -> Recurrent:
+    """A stack of plain recurrent layers, `Recurrent(features, RNNCell(activation), …)`; options as there."""
+    return Recurrent(features, RNNCell(activation), layers, dropout, dtype, name=name)
+
+
+def GRU(
+    features: int, layers: int = 1, dropout: float = 0.0, dtype: DTypeLike | None = None, *, name: str | None = None
+) -> Recurrent:
+    """A stack of GRU layers, `Recurrent(features, GRUCell(), …)`; options as there."""
+    return Recurrent(features, GRUCell(), layers, dropout, dtype, name=name)
+
+
+def LSTM(
+    features: int, layers: int = 1, dropout: float = 0.0, dtype: DTypeLike | None = None, *, name: str | None = None
+) -> Recurrent:
+    """A stack of LSTM layers, `Recurrent(features, LSTMCell(), …)`; options as there."""
+    return Recurrent(features, LSTMCell(), layers, dropout, dtype, name=name)
+
+
+class Bidirectional(Backbone):
+    """A stack of recurrent layers, each in both directions; the next layer reads both (Schuster & Paliwal 1997).
 
     The backward direction starts at each row's last real step, never on padding.
 
@@ -202,8 +240,10 @@ class Bidirectional(nn.Module):
         cell, layers, dropout, dtype: as in `Recurrent`.
     """
 
+    causal: ClassVar[bool] = False
+
     features: int
-    cell: Callable[[], Cell] = GRU
+    cell: Cell = GRUCell()
     layers: int = 1
     dropout: float = 0.0
     dtype: DTypeLike | None = None
@@ -211,34 +251,14 @@ class Bidirectional(nn.Module):
     def __post_init__(self):
         if self.features % 2:
             raise ValueError(f"features must be even, half of them for each direction, got {self.features}")
+        check_part("cell", self.cell, Cell, "LSTMCell()")
         super().__post_init__()
 
-    def start(self, batch: int) -> tuple[tuple[State, State], ...]:
-        """Zero states, forward and backward, of every layer."""
-        zero = self.cell().start(batch, self.features // 2)
-        return tuple((zero, zero) for _ in range(self.layers))
-
-    @nn.compact
-    def read(
-        self,
-        carry: tuple[tuple[State, State], ...],
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> tuple[tuple[tuple[State, State], ...], Float[Array, "batch time features"]]:
-        """Read a whole sequence; the final forward state has seen its end, the backward one its beginning."""
-        left, x = [], zero_padding(x, mask)  # as in `Recurrent`
-        for depth, (forward, backward) in enumerate(carry):
-            if depth:
-                x = nn.Dropout(self.dropout)(x, deterministic=not train)
-            half = self.features // 2
-            forward, ahead = Layer(half, self.cell, self.dtype, name=f"forward_{depth}")(forward, x, mask)
-            turned = reverse(x, mask)
-            backward, behind = Layer(half, self.cell, self.dtype, name=f"backward_{depth}")(backward, turned, mask)
-            x = jnp.concatenate([ahead, reverse(behind, mask)], axis=-1)
-            left.append((forward, backward))
-        return tuple(left), x
+    def encode(
+        self, x: Float[Array, "batch time inputs"], *, mask: Bool[Array, "batch time"], train: bool = False
+    ) -> tuple[Float[Array, "batch time features"], tuple[tuple[State, State], ...]]:
+        """The outputs, and each layer's two final states: forward after the last real step, backward at the first."""
+        return self._encode(x, mask, train)
 
     def __call__(
         self,
@@ -247,13 +267,27 @@ class Bidirectional(nn.Module):
         mask: Bool[Array, "batch time"] | None = None,
         train: bool = False,
     ) -> Float[Array, "batch time features"]:
-        return self.read(self.start(x.shape[0]), x, mask=mask, train=train)[1]
+        return self._encode(x, mask, train)[0]
+
+    @nn.compact
+    def _encode(self, x: Array, mask: Array | None, train: bool) -> tuple[Array, tuple[tuple[State, State], ...]]:
+        x, half, states = zero_padding(x, mask), self.features // 2, []
+        zero = self.cell.initial_state(len(x), half)
+        for depth in range(self.layers):
+            if depth:
+                x = nn.Dropout(self.dropout)(x, deterministic=not train)
+            forward, ahead = Layer(half, self.cell, self.dtype, name=f"forward_{depth}")(zero, x, mask)
+            turned = reverse(x, mask)
+            backward, back = Layer(half, self.cell, self.dtype, name=f"backward_{depth}")(zero, turned, mask)
+            x = jnp.concatenate([ahead, reverse(back, mask)], axis=-1)
+            states.append((forward, backward))
+        return x, tuple(states)
 
 
 def reverse(
     x: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None
 ) -> Float[Array, "batch time features"]:
-    """Each row's real steps in reverse order; padding stays behind them."""
+    """Each row's real steps in reverse order; padding stays after them."""
     if mask is None:
         return x[:, ::-1]
     time = jnp.arange(x.shape[1])[None, :]

@@ -1,22 +1,25 @@
-"""A class for each step of a sequence of words, from the words themselves and from their letters."""
+"""Sequence tagging: a class for each word of a sentence, from words and their characters."""
+
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from seqjax.models.layers import zero_padding
+from seqjax.models.backbone import Backbone
+from seqjax.models.module import Module, check_mask, check_part, zero_padding
 from seqjax.types import PAD, UNK
 
 
-class LetterConv(nn.Module):
-    """What a word looks like: a convolution over its letters, and the maximum over places (arXiv:1603.01354, fig. 1).
+class CharacterCNN(Module):
+    """Character features of words: a convolution over characters, and the maximum over them (arXiv:1603.01354, fig. 1).
 
     Attributes:
-        letters: how many different ones there are, the reserved ones too.
-        embedding: width of a letter's vector.
-        features: width of a word's.
-        kernel_size: letters seen at a time, odd: as many before the middle one as behind it.
+        letters: number of characters, the reserved ones included.
+        embedding: width of a character's vector.
+        features: width of a word's vector.
+        kernel_size: characters in each window, an odd number.
     """
 
     letters: int
@@ -31,7 +34,7 @@ class LetterConv(nn.Module):
 
     @nn.compact
     def __call__(self, spelling: Int[Array, "batch time letters"]) -> Float[Array, "batch time features"]:
-        """One vector a word, zeros where there are no letters; PAD may stand behind a word's letters only."""
+        """One vector a word, zeros for a word without characters; a spelling is padded with PAD on the right."""
         real = spelling != PAD
         x = nn.Embed(self.letters, self.embedding, name="embedding")(spelling)
         x = jnp.where(real[..., None], x, 0.0)
@@ -39,18 +42,20 @@ class LetterConv(nn.Module):
         half, length = self.kernel_size // 2, spelling.shape[-1]
         x = jnp.pad(x, ((0, 0), (0, 0), (half, half), (0, 0)))
         window = jnp.concatenate([x[:, :, tap : tap + length] for tap in range(self.kernel_size)], axis=-1)
-        # Nothing is below zero here, so that what is no letter never wins.
+        # relu is not negative, so that the zeros of the padding are never the maximum.
         y = nn.relu(nn.Dense(self.features, name="kernel")(window))
         return jnp.max(jnp.where(real[..., None], y, 0.0), axis=2)
 
 
-class Window(nn.Module):
-    """A linear map of each step and its neighbours, zeros beyond the ends: below a tagger, logistic regression.
+class Window(Backbone):
+    """A linear map of each step and its neighbours, zeros beyond the ends: in a tagger, logistic regression.
 
     Attributes:
         features: width of the output.
-        reach: how many steps are seen on either side.
+        reach: number of steps read on either side.
     """
+
+    causal: ClassVar[bool] = False
 
     features: int
     reach: int = 2
@@ -69,20 +74,20 @@ class Window(nn.Module):
         return zero_padding(nn.Dense(self.features, name="kernel")(window), mask)
 
 
-class Tagger(nn.Module):
+class Tagger(Module):
     """Scores of the tags of each word in its sentence.
 
-    A word's vector, with that of its spelling beside it, goes through any backbone; one that reads both ways lets the
-    words behind decide too.
+    A backbone reads the words' embeddings, each concatenated with the features of the word's characters, if there are
+    any. Unlike `TokenEmbedding` around a backbone, it shares one dropout between the backbone's inputs and outputs.
 
     Attributes:
         backbone: any sequence architecture.
-        tags: how many there are.
-        vocab: ids of words lie below it.
+        tags: number of tags.
+        vocab: number of words; ids are below it.
         embedding: width of a word's vector.
-        characters: from spelling to vectors; None: words are known by their ids alone.
-        dropout: share of the backbone's inputs and outputs dropped in training.
-        unknown: share of words that are read as UNK in training, lest unknown ones be news.
+        characters: from spelling to features, such as `CharacterCNN`; None: none.
+        dropout: fraction of the backbone's inputs and outputs dropped in training.
+        unknown: fraction of training words replaced by UNK, so that UNK is a familiar input at test time.
     """
 
     backbone: nn.Module
@@ -92,6 +97,10 @@ class Tagger(nn.Module):
     characters: nn.Module | None = None
     dropout: float = 0.0
     unknown: float = 0.0
+
+    def __post_init__(self):
+        check_part("backbone", self.backbone, nn.Module, "Bidirectional(64)")
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -105,12 +114,13 @@ class Tagger(nn.Module):
         """Scores before the softmax.
 
         Args:
-            spelling: letters of each word, PAD behind them; not looked at without `characters`.
+            spelling: characters of each word, padded with PAD; not used without `characters`.
         """
+        check_mask(mask, ids.shape)
         drop = nn.Dropout(self.dropout, deterministic=not train)
         if train and self.unknown:
             ids = jnp.where(jax.random.bernoulli(self.make_rng("dropout"), self.unknown, ids.shape), UNK, ids)
-        # Padding may hold anything, also ids that no table has.
+        # Padding may have ids that are not in the table.
         ids = ids if mask is None else jnp.where(mask, ids, PAD)
         x = nn.Embed(self.vocab, self.embedding, name="words")(ids)
         if self.characters is not None:

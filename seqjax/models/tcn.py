@@ -3,9 +3,11 @@
 import jax
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
-from seqjax.models.layers import Causal, CausalConv, Taps, widened, zero_padding
+from seqjax.models.backbone import Causal
+from seqjax.models.causal_conv import CausalConv, Taps
+from seqjax.models.module import Module, widened, zero_padding
 
 
 class TCN(Causal):
@@ -17,10 +19,10 @@ class TCN(Causal):
     Attributes:
         features: channels of every block and of the output.
         kernel_size: taps per convolution.
-        dilations: one block per entry; doubling gives exponential reach.
-        dropout: share of activations dropped in training.
+        dilations: one block per entry; doubling makes the receptive field exponential in their number.
+        dropout: fraction of activations dropped in training.
         weight_norm: as in the paper; see `CausalConv`.
-        dtype: what is computed with, as in `Transformer`.
+        dtype: of the computation, as in `Transformer`.
     """
 
     features: int
@@ -39,7 +41,7 @@ class TCN(Causal):
 
     @property
     def receptive_field(self) -> int:
-        """Time steps that reach one output: 1 + 2 (kernel_size - 1) sum(dilations)."""
+        """Number of steps that reach one output: 1 + 2 (kernel_size - 1) sum(dilations)."""
         return 1 + 2 * (self.kernel_size - 1) * sum(self.dilations)
 
     def _conv(self, dilation: int) -> CausalConv:
@@ -49,30 +51,23 @@ class TCN(Causal):
         """Empty buffers, two a block; their size does not depend on `length`."""
         widths = (inputs, *(self.features for _ in self.dilations[1:]))
         return tuple(
-            (self._conv(d).start(batch, width), self._conv(d).start(batch, self.features))
+            (self._conv(d).empty(batch, width), self._conv(d).empty(batch, self.features))
             for d, width in zip(self.dilations, widths, strict=True)
         )
 
     @nn.compact
-    def extend(
-        self,
-        carry: tuple[tuple[Taps, Taps], ...],
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> tuple[tuple[tuple[Taps, Taps], ...], Float[Array, "batch time features"]]:
-        """Read further steps; `kernel_size` products per convolution for a single one."""
-        # Padding may hold anything, and a NaN that no output shows would still reach the kernels' gradients.
-        left, x = [], zero_padding(x, mask)
+    def _extend(
+        self, carry: tuple[tuple[Taps, Taps], ...], x: Array, mask: Array | None, train: bool
+    ) -> tuple[tuple[tuple[Taps, Taps], ...], Array]:
+        read = []
         for dilation, (first, second) in zip(self.dilations, carry, strict=True):
             block = Block(self.features, self.kernel_size, dilation, self.dropout, self.weight_norm, self.dtype)
             buffers, x = block((first, second), x, mask=mask, train=train)
-            left.append(buffers)
-        return tuple(left), zero_padding(widened(x), mask)
+            read.append(buffers)
+        return tuple(read), zero_padding(widened(x), mask)
 
 
-class Block(nn.Module):
+class Block(Module):
     """Two causal convolutions and a shortcut."""
 
     features: int
@@ -86,12 +81,12 @@ class Block(nn.Module):
     def __call__(
         self, buffers: tuple[Taps, Taps], x: Array, *, mask: Array | None, train: bool
     ) -> tuple[tuple[Taps, Taps], Array]:
-        y, left = x, []
+        y, read = x, []
         for taps in buffers:
             conv = CausalConv(self.features, self.kernel_size, self.dilation, self.weight_norm, dtype=self.dtype)
-            taps, y = conv.extend(taps, y, mask=mask)
+            taps, y = conv.convolve(taps, y, mask=mask)
             y = nn.Dropout(self.dropout)(jax.nn.relu(y), deterministic=not train)
-            left.append(taps)
+            read.append(taps)
         if x.shape[-1] != self.features:
             x = nn.Dense(self.features, dtype=self.dtype, name="shortcut")(x)
-        return (left[0], left[1]), jax.nn.relu(x + y)
+        return (read[0], read[1]), jax.nn.relu(x + y)

@@ -1,8 +1,8 @@
-"""The Transformer over one sequence: causal with a key/value cache, or reading both ways."""
+"""The Transformer over one sequence: causal with a key/value cache, or bidirectional."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,25 +11,26 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from seqjax.models.attention import dot_attention, self_attention
-from seqjax.models.layers import widened, zero_padding
+from seqjax.models.backbone import Backbone
+from seqjax.models.module import Module, check_causal, check_part, widened, zero_padding
 
-Look = Callable[[Array], tuple[Array, Array]]
-"""`queries -> (what they see, weights)`: an attention over something that is not part of the sequence."""
+CrossAttention = Callable[[Array], tuple[Array, Array]]
+"""`queries -> (averages, weights)`: attention to a source that is not part of the sequence."""
 
 
-class Positions(nn.Module):
-    """No positions: what a subclass overrides to say where in its sequence a step stands."""
+class Positions(Module):
+    """No position encoding, and the base of those that there are."""
 
     def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
-        """What is added to the embedded input."""
+        """The embedded input with its positions."""
         return x
 
     def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
-        """What is done to queries and keys."""
+        """Queries or keys with their positions."""
         return heads
 
 
-class Sinusoid(Positions):
+class Sinusoidal(Positions):
     """Sines and cosines of geometric wavelengths, added to the input (arXiv:1706.03762, sec. 3.5)."""
 
     longest: float = 10_000.0
@@ -49,7 +50,7 @@ class Learned(Positions):
         if x.shape[1] > self.length:
             raise ValueError(f"learned positions hold {self.length} steps, got {x.shape[1]}")
         table = self.param("table", nn.initializers.normal(0.02), (self.length, x.shape[-1]))
-        # Filling with NaN: a position past the table, which only a streaming caller can reach, must not go unnoticed.
+        # NaN for a position past the table, which only streaming can reach.
         return x + jnp.take(table, index, axis=0, mode="fill").astype(x.dtype)
 
 
@@ -60,7 +61,7 @@ class Rotary(Positions):
 
     def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
         if heads.shape[-1] % 2:
-            raise ValueError(f"rotary positions turn pairs: features / heads must be even, got {heads.shape[-1]}")
+            raise ValueError(f"rotary positions rotate pairs: features / heads must be even, got {heads.shape[-1]}")
         angle = _angles(index, heads.shape[-1], self.longest)[:, :, None, :]
         first, second = jnp.split(heads, 2, axis=-1)
         sin, cos = jnp.sin(angle), jnp.cos(angle)
@@ -75,12 +76,12 @@ def _angles(index: Int[Array, "batch time"], width: int, longest: float) -> Floa
 
 
 class Cache(NamedTuple):
-    """What a causal Transformer remembers.
+    """The carry of a causal Transformer.
 
     Attributes:
         keys, values: one array a layer; slots past `used` are empty.
-        real: which slots hold a real step; padding takes a slot but is never seen.
-        used: slots filled so far, the same for all rows.
+        real: which slots hold a real step; padding takes a slot but is never attended to.
+        used: number of slots filled, the same for all rows.
     """
 
     keys: tuple[Float[Array, "batch heads length head_dim"], ...]
@@ -89,7 +90,7 @@ class Cache(NamedTuple):
     used: Int[Array, ""]
 
 
-class Transformer(nn.Module):
+class Transformer(Backbone):
     """Stack of self-attention and feed-forward blocks (Vaswani et al. 2017, arXiv:1706.03762).
 
     Attributes:
@@ -97,14 +98,14 @@ class Transformer(nn.Module):
         heads: attention heads; they divide `features`.
         layers: blocks.
         expansion: width of the feed-forward layer in units of `features`.
-        causal: whether a step sees only itself and the past; otherwise both ways, without streaming.
+        causal: whether a step attends only to itself and the past; otherwise to all steps, without streaming.
         pre_norm: normalise before each sublayer and once at the end (Xiong et al. 2020, arXiv:2002.04745), otherwise
             after each residual sum, as in the paper.
-        positions: a class of this module, or a partial of one: Sinusoid, Learned, Rotary, or Positions for none.
+        positions: `Sinusoidal()`, `Learned(length)`, `Rotary()`, or `Positions()` for none.
         activation: of the feed-forward layer.
-        dropout: share of each sublayer's output dropped in training.
-        dtype: what is computed with, such as `jnp.bfloat16`; None: what inputs and parameters have. Parameters, norms'
-            statistics, sums of attention weights and the output have single precision or more, whatever it is.
+        dropout: fraction of each sublayer's output dropped in training.
+        dtype: of the computation, such as `jnp.bfloat16`; None: that of inputs and parameters. Parameters, norms'
+            statistics, sums of attention weights and the output always have single precision or more.
     """
 
     features: int
@@ -113,7 +114,7 @@ class Transformer(nn.Module):
     expansion: int = 4
     causal: bool = True
     pre_norm: bool = True
-    positions: Callable[..., Positions] = Sinusoid
+    positions: Positions = Sinusoidal()
     activation: Callable[[Array], Array] = nn.gelu
     dropout: float = 0.0
     dtype: DTypeLike | None = None
@@ -121,10 +122,19 @@ class Transformer(nn.Module):
     def __post_init__(self):
         if self.heads < 1 or self.features % self.heads:
             raise ValueError(f"heads must divide features, got {self.heads} heads and {self.features} features")
+        check_part("positions", self.positions, Positions, "Sinusoidal()")
         super().__post_init__()
 
     def start(self, batch: int, inputs: int, length: int) -> Cache:
-        """An empty cache of `length` slots."""
+        """An empty cache of `length` slots.
+
+        Raises:
+            ValueError: the model is not causal.
+        """
+        check_causal(self, "Transformer.start")
+        return self._empty(batch, length)
+
+    def _empty(self, batch: int, length: int) -> Cache:
         shape = (batch, self.heads, length, self.features // self.heads)
         empty = tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers))
         return Cache(empty, empty, jnp.zeros((batch, length), bool), jnp.zeros((), jnp.int32))
@@ -137,38 +147,37 @@ class Transformer(nn.Module):
         mask: Bool[Array, "batch time"] | None = None,
         train: bool = False,
     ) -> tuple[Cache, Float[Array, "batch time features"]]:
-        """Read further steps.
+        """Read further steps, any number of them.
 
         Raises:
             ValueError: the model is not causal, or the cache is too short. Inside jit, where the number of used slots
                 is not known, outputs past the cache's end are NaN: check the length before the loop.
         """
-        if not self.causal:
-            raise ValueError("only a causal Transformer can be extended: this one has causal=False")
+        check_causal(self, "Transformer.extend")
         _check_room(carry, x.shape[1])
-        cache, y, _ = self._read(carry, x, mask, train, [None] * self.layers)
-        return cache, y
+        return self._blocks(carry, x, mask, train, None)[:2]
 
-    def extend_over(
+    def extend_attending(
         self,
         carry: Cache,
         x: Float[Array, "batch time inputs"],
-        looks: Sequence[Look],
+        cross_attentions: Sequence[CrossAttention],
         *,
         mask: Bool[Array, "batch time"],
         train: bool = False,
     ) -> tuple[Cache, Float[Array, "batch time features"], Float[Array, "batch heads time source"]]:
-        """The same with a second attention in each block, between the first and the feed-forward layer.
+        """`extend` with a cross-attention in each block, between self-attention and the feed-forward layer.
 
         Args:
-            looks: what it attends with, one a layer: a source that is not part of the sequence.
+            cross_attentions: one for each layer.
 
         Returns:
             Also the weights of these, one layer's heads after the other's.
         """
+        check_causal(self, "Transformer.extend_attending")
         _check_room(carry, x.shape[1])
-        cache, y, weights = self._read(carry, x, mask, train, looks)
-        return cache, y, jnp.concatenate(cast(list[Array], weights), axis=1)
+        cache, y, weights = self._blocks(carry, x, mask, train, cross_attentions)
+        return cache, y, jnp.concatenate(weights, axis=1)
 
     def __call__(
         self,
@@ -177,49 +186,60 @@ class Transformer(nn.Module):
         mask: Bool[Array, "batch time"] | None = None,
         train: bool = False,
     ) -> Float[Array, "batch time features"]:
-        cache = self.start(x.shape[0], x.shape[-1], x.shape[1])
-        return self._read(cache, x, mask, train, [None] * self.layers)[1]
+        return self._blocks(self._empty(x.shape[0], x.shape[1]), x, mask, train, None)[1]
 
     @nn.compact
-    def _read(
-        self, cache: Cache, x: Array, mask: Array | None, train: bool, looks: Sequence[Look | None]
-    ) -> tuple[Cache, Array, list[Array | None]]:
+    def _blocks(
+        self,
+        cache: Cache,
+        x: Array,
+        mask: Array | None,
+        train: bool,
+        cross_attentions: Sequence[CrossAttention] | None,
+    ) -> tuple[Cache, Array, list[Array]]:
         batch, time, _ = x.shape
+        x = zero_padding(x, mask)
         length = cache.real.shape[1]
         real_now = jnp.ones((batch, time), bool) if mask is None else mask
         real = _write(cache.real, real_now, cache.used, axis=1)
-        # A step's position counts the real steps before it, so that padding between two chunks moves nothing. Padding
-        # itself takes position 0: past the end of a learned table it would be NaN, and so would the gradients.
+        # A step's position is the number of real steps before it, so that padding between two chunks does not count.
+        # Padding itself has position 0: past the end of a learned table it would be NaN, and so would the gradients.
         index = cache.real.sum(axis=1)[:, None] + jnp.cumsum(real_now, axis=1) - real_now
         index = jnp.where(real_now, index, 0)
-        if time == length:  # a whole sequence, or all that an empty cache holds
+        if time == length:  # a whole sequence
             attend = partial(self_attention, mask=real, causal=self.causal)
         else:
             slot = cache.used + jnp.arange(time)
             seen = real[:, None, :] & (jnp.arange(length)[None, :] <= slot[:, None])[None]
             attend = partial(_over_cache, mask=seen)
 
-        positions = self.positions()
-        # Padding may hold anything: a weight of 0 does not silence a NaN among the values.
-        x = positions.embed(nn.Dense(self.features, dtype=self.dtype, name="embed")(zero_padding(x, mask)), index)
+        x = self.positions.embed(nn.Dense(self.features, dtype=self.dtype, name="embed")(x), index)
+        shape = self.heads, self.expansion, self.pre_norm, self.activation, self.dropout, self.dtype
         keys, values, weights = [], [], []
-        for layer, look in enumerate(looks):
-            block = Block(self.heads, self.expansion, self.pre_norm, self.activation, self.dropout, self.dtype)
+        for layer in range(self.layers):
             old = cache.keys[layer], cache.values[layer], cache.used
-            (key, value), x, looked = block(old, x, attend, positions, index, look, train=train)
+            if cross_attentions is None:
+                block = Block(*shape, name=f"Block_{layer}")
+                (key, value), x = block(old, x, attend, self.positions, index, train=train)
+            else:
+                block = CrossBlock(*shape, name=f"Block_{layer}")
+                (key, value), x, weight = block(
+                    old, x, attend, self.positions, index, cross_attentions[layer], train=train
+                )
+                weights.append(weight)
             keys.append(key)
             values.append(value)
-            weights.append(looked)
         if self.pre_norm:
             x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
         x = jnp.where(cache.used + time > length, jnp.nan, widened(x))
         return Cache(tuple(keys), tuple(values), real, cache.used + time), zero_padding(x, mask), weights
 
 
-class Block(nn.Module):
-    """Attention over the cache, then (if any) over a source, then a feed-forward layer.
+class Sublayers(Module):
+    """The sublayers of a block, each with its norm, its dropout and its residual sum.
 
-    Each has its residual sum and norm.
+    Attributes:
+        heads, expansion, pre_norm, activation, dropout, dtype: as in `Transformer`.
     """
 
     heads: int
@@ -229,6 +249,59 @@ class Block(nn.Module):
     dropout: float
     dtype: DTypeLike | None
 
+    def _residual(
+        self, x: Array, name: str, drop: nn.Dropout, sublayer: Callable[[Array], tuple[Array, Any]]
+    ) -> tuple[Array, Any]:
+        """x + drop(sublayer(norm(x))), or norm(x + drop(sublayer(x))), and the rest of what the sublayer returns."""
+        norm = nn.LayerNorm(dtype=self.dtype, name=name)
+        if self.pre_norm:
+            y, rest = sublayer(norm(x))
+            return x + drop(y), rest
+        y, rest = sublayer(x)
+        return norm(x + drop(y)), rest
+
+    def _self_attention(
+        self,
+        old: tuple[Array, Array, Array],
+        x: Array,
+        attend: Callable[[Array, Array, Array], Array],
+        positions: Positions,
+        index: Array,
+        drop: nn.Dropout,
+    ) -> tuple[Array, tuple[Array, Array]]:
+        old_keys, old_values, used = old
+        features = x.shape[-1]
+
+        def attention(y: Array) -> tuple[Array, tuple[Array, Array]]:
+            heads = self._dense(y, (3, self.heads, features // self.heads), "query_key_value")
+            query, key, value = (heads[:, :, part] for part in range(3))
+            # Each head's steps are contiguous, as products over the cache need them: a third less time for decoding.
+            keys = _write(old_keys, jnp.swapaxes(positions.rotate(key, index), 1, 2), used, axis=2)
+            values = _write(old_values, jnp.swapaxes(value, 1, 2), used, axis=2)
+            y = attend(positions.rotate(query, index), jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2))
+            return self._dense(y, features, "attention_out", axis=(-2, -1)), (keys, values)
+
+        return self._residual(x, "attention_norm", drop, attention)
+
+    def _feed_forward(self, x: Array, drop: nn.Dropout) -> Array:
+        features = x.shape[-1]
+
+        def feed_forward(y: Array) -> tuple[Array, None]:
+            y = self.activation(self._dense(y, self.expansion * features, "feed_forward_in"))
+            return self._dense(y, features, "feed_forward_out"), None
+
+        return self._residual(x, "feed_forward_norm", drop, feed_forward)[0]
+
+    def _dense(self, y: Array, features: int | tuple[int, ...], name: str, axis: tuple[int, ...] = (-1,)) -> Array:
+        # All steps of all rows as one matrix: with two axes in place of its first, the gradient of the kernel takes
+        # a transposed copy of the wider side on CPU, a tenth of a training step.
+        rows = nn.DenseGeneral(features, axis, dtype=self.dtype, name=name)(y.reshape(-1, *y.shape[2:]))
+        return rows.reshape(*y.shape[:2], *rows.shape[1:])
+
+
+class Block(Sublayers):
+    """Self-attention, then a feed-forward layer."""
+
     @nn.compact
     def __call__(
         self,
@@ -237,45 +310,33 @@ class Block(nn.Module):
         attend: Callable[[Array, Array, Array], Array],
         positions: Positions,
         index: Int[Array, "batch time"],
-        look: Look | None,
         *,
         train: bool,
-    ) -> tuple[tuple[Array, Array], Float[Array, "batch time features"], Array | None]:
-        features = x.shape[-1]
-        old_keys, old_values, used = old
+    ) -> tuple[tuple[Array, Array], Float[Array, "batch time features"]]:
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        norm = partial(nn.LayerNorm, dtype=self.dtype)
+        x, cache = self._self_attention(old, x, attend, positions, index, drop)
+        return cache, self._feed_forward(x, drop)
 
-        def dense(y: Array, features: int | tuple[int, ...], name: str, axis: tuple[int, ...] = (-1,)) -> Array:
-            # All steps of all rows as one matrix: with two axes in place of its first, the gradient of the kernel takes
-            # a transposed copy of the wider side on CPU, a tenth of a training step.
-            rows = nn.DenseGeneral(features, axis, dtype=self.dtype, name=name)(y.reshape(-1, *y.shape[2:]))
-            return rows.reshape(*y.shape[:2], *rows.shape[1:])
 
-        y = norm(name="attention_norm")(x) if self.pre_norm else x
-        heads = dense(y, (3, self.heads, features // self.heads), "query_key_value")
-        query, key, value = (heads[:, :, part] for part in range(3))
-        # Each head's steps lie together, as products over the cache want them: two thirds of the time of decoding.
-        keys = _write(old_keys, jnp.swapaxes(positions.rotate(key, index), 1, 2), used, axis=2)
-        values = _write(old_values, jnp.swapaxes(value, 1, 2), used, axis=2)
-        y = attend(positions.rotate(query, index), jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2))
-        x = x + drop(dense(y, features, "attention_out", axis=(-2, -1)))
-        if not self.pre_norm:
-            x = norm(name="attention_norm")(x)
+class CrossBlock(Sublayers):
+    """Self-attention, then cross-attention, then a feed-forward layer."""
 
-        weights = None
-        if look is not None:
-            y, weights = look(norm(name="source_norm")(x) if self.pre_norm else x)
-            x = x + drop(y)
-            if not self.pre_norm:
-                x = norm(name="source_norm")(x)
-
-        y = norm(name="feed_forward_norm")(x) if self.pre_norm else x
-        y = self.activation(dense(y, self.expansion * features, "feed_forward_in"))
-        x = x + drop(dense(y, features, "feed_forward_out"))
-        if not self.pre_norm:
-            x = norm(name="feed_forward_norm")(x)
-        return (keys, values), x, weights
+    @nn.compact
+    def __call__(
+        self,
+        old: tuple[Array, Array, Array],
+        x: Float[Array, "batch time features"],
+        attend: Callable[[Array, Array, Array], Array],
+        positions: Positions,
+        index: Int[Array, "batch time"],
+        cross_attention: CrossAttention,
+        *,
+        train: bool,
+    ) -> tuple[tuple[Array, Array], Float[Array, "batch time features"], Array]:
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        x, cache = self._self_attention(old, x, attend, positions, index, drop)
+        x, weights = self._residual(x, "source_norm", drop, cross_attention)
+        return cache, self._feed_forward(x, drop), weights
 
 
 def _over_cache(query: Array, keys: Array, values: Array, *, mask: Array) -> Array:

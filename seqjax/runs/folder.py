@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,31 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from seqjax._atomic import naming, write_text
 from seqjax.checkpoint import difference
 from seqjax.runs.scripts import find_script, import_script
 
 Row = dict[str, Any]
-
-
-def write_text(path: Path, text: str) -> None:
-    """All of it or nothing, whenever the process dies."""
-    temporary = path.with_name(path.name + ".tmp")
-    with _naming(path), temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Of a full disk the system itself does not say where."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -170,7 +149,7 @@ class Record:
             result: `parameters`, the metric under its own name, `low`, `high`, `floor`, …: a row of the figure's table.
             arrays: what the figure draws beyond that.
         """
-        with _naming(self.work / "arrays.npz"):
+        with naming(self.work / "arrays.npz"):
             np.savez_compressed(self.work / "arrays.npz", allow_pickle=False, **arrays)
         write_json(self.work / "provenance.json", provenance(self.seconds()))
         (self.work / "seconds.json").unlink(missing_ok=True)
@@ -237,7 +216,7 @@ def finished(folder: str | Path, **knobs: Any) -> Iterator[Path]:
 def save_parameters(path: Path, params: Any) -> None:
     """A flat archive, one array a parameter, named by its path."""
     flat: dict[str, Any] = flatten_dict(params, sep="/")
-    with _naming(path):
+    with naming(path):
         np.savez(path, allow_pickle=False, **{name: np.asarray(value) for name, value in flat.items()})
 
 

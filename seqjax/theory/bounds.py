@@ -1,4 +1,4 @@
-"""Mean squared errors that no model of a given class can beat: float64, exact for the population, no training."""
+"""Lower bounds ("floors") of the mean squared error of a class of models: float64, in expectation, without training."""
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -13,20 +13,49 @@ def require_above(
     loss: float | Float[np.ndarray, "*runs"],
     standard_error: float | Float[np.ndarray, "*runs"] = 0.0,
 ) -> None:
-    """A trained loss below a rigorous floor is a bug, or a discovery: stop with both numbers.
+    """Check a trained loss against a rigorous floor: below it there is an error in the code, or in the proof.
 
     Args:
-        standard_error: of a loss that was measured on a sample, which may lie 4 of these below; one that is exact may
-            lie a billionth below.
+        standard_error: of a loss measured on a sample, which may be 4 standard errors below the floor; an exact loss
+            may be below by a relative 1e-9.
 
     Raises:
-        ArithmeticError: a loss too low, or NaN.
+        ArithmeticError: a loss is below its floor, or NaN.
     """
     floor, loss, spread = np.broadcast_arrays(floor, loss, standard_error)
     below = ~(loss >= floor * (1 - 1e-9) - 4 * spread)
     if below.any():
-        found = f"{loss[below][0]}" + (f" +- {spread[below][0]}" if spread[below][0] else "")
-        raise ArithmeticError(f"loss {found} is below the floor {floor[below][0]}")
+        raise ArithmeticError(
+            f"loss {_interval(loss[below][0], spread[below][0])} is below the floor {floor[below][0]}"
+        )
+
+
+def require_below(
+    ceiling: float | Float[np.ndarray, "*runs"],
+    score: float | Float[np.ndarray, "*runs"],
+    standard_error: float | Float[np.ndarray, "*runs"] = 0.0,
+) -> None:
+    """Check a trained model's score against a rigorous ceiling, as `require_above`.
+
+    Raises:
+        ArithmeticError: a score is above its ceiling, or NaN.
+    """
+    ceiling, score, spread = np.broadcast_arrays(ceiling, score, standard_error)
+    above = ~(score <= ceiling * (1 + 1e-9) + 4 * spread)
+    if above.any():
+        found = _interval(score[above][0], spread[above][0])
+        raise ArithmeticError(f"score {found} is above the ceiling {ceiling[above][0]}")
+
+
+def mean_and_error(
+    values: Float[np.ndarray, "runs rows"],
+) -> tuple[Float[np.ndarray, " runs"], Float[np.ndarray, " runs"]]:
+    """The mean of each run over rows and its standard error, as `require_above` and `require_below` take them."""
+    return values.mean(axis=-1), values.std(axis=-1) / values.shape[-1] ** 0.5
+
+
+def _interval(value: float, spread: float) -> str:
+    return f"{value} +- {spread}" if spread else f"{value}"
 
 
 def shift(delay: int, length: int, order: int) -> float:
@@ -75,17 +104,17 @@ def memoryless(covariance: Float64[np.ndarray, "time time"], delay: int) -> floa
     length = len(covariance)
     if delay >= length:
         return 0.0
-    kept = 1 - delay / length
+    fraction = 1 - delay / length
     variance = covariance[0, 0]
-    return float(kept * variance - (kept * covariance[0, delay]) ** 2 / variance)
+    return float(fraction * variance - (fraction * covariance[0, delay]) ** 2 / variance)
 
 
 def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int) -> float:
-    """Floor at one step of every model that sees only the last `window` inputs, for the target x_{t-delay}.
+    """Floor at one step of every model of the last `window` inputs, for the target x_{t-delay}.
 
     Inequality: E_t >= Var(x_{t-k} | x_t, ..., x_{t-w+1}), the Schur complement of the covariance. This is the error
-    of a single step in mid-stream, t >= max(k, w-1), not an average over a sequence with its zeros at the start: for
-    that multiply by 1 - k/T, the fraction of steps with a target (the early ones see fewer inputs, never more).
+    of a single step t >= max(k, w-1), not an average over a sequence that starts with zeros: for that multiply by
+    1 - k/T, the fraction of steps with a target (the early ones have fewer inputs, never more).
 
     Idea: the conditional mean is the best estimator of all, linear or not, and for a Gaussian it is linear.
 
@@ -104,7 +133,7 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
         raise ValueError(f"covariance must span max(delay + 1, window) = {steps} steps, got {len(covariance)}")
     if window > delay:
         return 0.0
-    # Stationary, so row i stands for x_{t-i}.
+    # The signal is stationary, so row i is that of x_{t-i}.
     seen, cross = covariance[:window, :window], covariance[:window, delay]
     return float(max(0.0, covariance[delay, delay] - cross @ np.linalg.solve(seen, cross)))
 
@@ -115,7 +144,7 @@ def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -
     Inequality: E >= sum_{n > rank} sigma_n^2, for y_t = sum_s rho(t, s) x_s with unit white noise x, sigma the singular
     values of rho, and E the squared error summed over all t.
 
-    Idea: what the decoder says is linear in the context vector, and that is linear in the input, so the whole map
+    Idea: the output of the decoder is linear in the context vector, and that is linear in the input, so the whole map
     is a matrix of that rank; white noise makes its error the Frobenius distance to rho (Eckart & Young 1936). Weights
     that reach it follow from the singular vectors, if encoder and decoder have as many states as the sequence has
     steps. Reversal has T singular values of 1: rank N leaves T - N.
@@ -136,13 +165,13 @@ def hankel(
     Inequality: sum_n w_n e_n^2 >= sum_{k > order} sigma_k(G)^2, where G is the Hankel matrix of the kernel, its rows
     and columns weighted so that no lag counts more than w_n in it; the larger of two kinds of weights (`theory.hankel`
     has both). With w = 1 this is the error of the last step of a sequence of as many steps as the kernel has lags,
-    from a zero state. What comes after the window does not count.
+    from a zero state. Lags after the window do not count.
 
     Idea: the Hankel matrix of a linear RNN has rank `order`, and no matrix of that rank is nearer to G (Eckart & Young
     1936). Shift by k: 1 - order/(k+1), if the window has 2k + 1 steps.
 
     Valid for any W, stable or not, and white noise: coloured inputs can make every kernel easy. Round-off is
-    taken off, so that it is never above the floor; relative to the kernel's energy it ends at about 1e-28.
+    subtracted, so that it is never above the floor; relative to the kernel's energy it ends at about 1e-28.
 
     Args:
         weight: w_n >= 0 of each lag. The error averaged over a sequence of T steps has w_n = 1 - n/T
@@ -171,7 +200,7 @@ def tensor_train(
     the energy of lags from base^layers on, which no tap reaches. The second number is the error of the weights
     of `fits.tensor_train`, usually far below the sum.
 
-    Idea: cut the network behind layer k. Everything later sees the earlier digits of the lag through M
+    Idea: cut the network after layer k. The later layers depend on the earlier digits of the lag through M
     channels only, so that every unfolding of the filter has rank M (Eckart & Young 1936); cutting at one place after
     the other adds up the errors (TT-SVD, Oseledets 2011, thm 2.2).
 
@@ -214,11 +243,11 @@ def bessel(targets: int, features: int) -> float:
 
 
 def causal(response: Float64[np.ndarray, "target source"], variance: float = 1.0) -> float:
-    """Floor of every causal model, whatever it computes, on y_t = sum_s response[t, s] x_s, s being times like t.
+    """Floor of every causal model on y_t = sum_s response[t, s] x_s, where s are times like t.
 
     Inequality: E >= variance/T sum_t sum_{s > t} response[t, s]^2, averaged over the T steps.
 
-    Idea: inputs after t are independent of all that the model has seen, and their mean is the best guess.
+    Idea: inputs after t are independent of all inputs of the model, and their mean is the best prediction.
 
     Valid for independent inputs of this variance, of any distribution and any mean.
     """
@@ -247,11 +276,11 @@ def logits(target: Float64[np.ndarray, "target source"], head_dim: int) -> float
 
     Inequality: min over constants r_t of |Q K' + r 1' - L|^2 >= sum_{k > head_dim} sigma_k(L - row means)^2.
 
-    Idea: logits are products of queries and keys of head_dim numbers, and softmax does not feel what is
-    added to a whole row; taking the row means off both sides is a projection, which keeps the rank (Eckart & Young
+    Idea: logits are products of queries and keys of head_dim numbers, and softmax does not depend on what is
+    added to a whole row; subtracting the row means on both sides is a projection, which keeps the rank (Eckart & Young
     1936). Reached by the truncated singular value decomposition.
 
-    It bounds logits, not the attention weights behind the softmax, which one-hot targets reach at rank 2
+    It bounds logits, not the attention weights after the softmax, which reach one-hot targets at rank 2
     (`fits.position_attention`).
 
     Raises:

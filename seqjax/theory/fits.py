@@ -128,14 +128,14 @@ class LinearEncoderDecoder(NamedTuple):
         return said @ self.P @ self.Q @ read.T
 
     def params(self) -> Params:
-        """As `models.RealEncoderDecoder` has it, both sides recurrent and linear, bridged by `models.Narrow`."""
+        """As `models.EncoderDecoderRegressor` has it, both sides recurrent and linear, with a `LowRankBridge`."""
         encoder = {"recurrent_kernel": self.W.T, "input_kernel": self.U[None], "bias": np.zeros(len(self.W))}
         # The decoder reads zeros: what weighs them does not matter.
         unread = np.zeros((1, len(self.V)))
         decoder = {"recurrent_kernel": self.V.T, "input_kernel": unread, "bias": np.zeros(len(self.V))}
         bridge = {"code": {"kernel": self.Q.T}, "state_0": {"kernel": self.P.T}}
         readout = {"kernel": self.c[:, None], "bias": np.zeros(1)}
-        sides = {"encoder": {"layer_0": encoder}, "decoder": {"stack": {"layer_0": decoder}, "first": bridge}}
+        sides = {"encoder": {"layer_0": encoder}, "decoder": {"stack": {"layer_0": decoder}, "bridge": bridge}}
         return {"params": {**sides, "Dense_0": readout}}
 
 
@@ -190,7 +190,7 @@ class PositionAttention(NamedTuple):
         return mass / mass.sum(axis=1, keepdims=True)
 
     def params(self) -> Params:
-        """As `models.MultiHead(features=2, heads=1)` has it, to look from p_t at (p_s, x_s); y_t comes out first."""
+        """Parameters of `models.MultiHeadAttention(2, heads=1)` from queries p_t to (p_s, x_s); y_t comes first."""
         # Its scores are divided by the square root of head_dim.
         query = np.sqrt(2) * self.query.T[:, None]
         key_value = np.zeros((3, 2, 1, 2))

@@ -25,7 +25,7 @@ class LinearRNN(NamedTuple):
         return weights
 
     def params(self) -> Params:
-        """The same as `models.Regressor(models.Recurrent(order, partial(models.RNN, activation=identity)))` has it."""
+        """The same as `models.Regressor(models.RNN(order, activation=identity))` has it."""
         layer = {"recurrent_kernel": self.W.T, "input_kernel": self.U[None], "bias": np.zeros(len(self.U))}
         readout = {"kernel": self.c[:, None], "bias": np.zeros(1)}
         return {"params": {"backbone": {"layer_0": layer}, "readout": readout}}

@@ -1,7 +1,7 @@
-"""What a small change of the weights does to a linear memory, and how the parameterisation of its rates decides it.
+"""How a small perturbation of the weights changes a linear memory, by the parameterisation of its decay rates.
 
-In closed form, without training: a kernel is fitted by decaying exponentials, and the weights that stand for their
-rates are moved (Wang, Li & Li 2023, arXiv:2305.19190; Wang & Li 2023, arXiv:2311.14495).
+In closed form, without training: a kernel is fitted by decaying exponentials, and the weights that parameterise their
+rates are perturbed (Wang, Li & Li 2023, arXiv:2305.19190; Wang & Li 2023, arXiv:2311.14495).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +22,13 @@ class Decays(NamedTuple):
     amplitudes: Float64[np.ndarray, " units"]
 
     def kernel(self, length: int) -> Float64[np.ndarray, " lags"]:
-        """khat(s) = sum_i amplitudes_i (1 - rates_i)^s, infinite where float64 ends."""
+        """khat(s) = sum_i amplitudes_i (1 - rates_i)^s; infinite where float64 overflows."""
         used = self.amplitudes != 0  # the others may be infinite times 0
         with np.errstate(over="ignore"):
             return _powers(self.rates[used], length) @ self.amplitudes[used]
 
     def params(self) -> Params:
-        """The same as `models.DiagonalRNN(1, order, rate=lambda w: w)` has it."""
+        """The parameters of the equal `models.DiagonalRNN(1, order, rate=lambda w: w)`."""
         read = {"kernel": np.ones((1, len(self.rates)))}
         return {"params": {"w": self.rates, "read": read, "write": {"kernel": self.amplitudes[:, None]}}}
 
@@ -36,10 +36,10 @@ class Decays(NamedTuple):
 def decays(kernel: Float64[np.ndarray, " lags"], rates: Float64[np.ndarray, " units"]) -> Decays:
     """The amplitudes >= 0 that fit a kernel best by least squares, for given rates.
 
-    With rates as close as a wide fit needs, signs that are free would give amplitudes of 1e10 that cancel, and
-    then any parameterisation falls at once.
+    With rates as close as a wide fit needs, amplitudes of any sign would reach 1e10 and cancel, so that every
+    parameterisation would fail at the smallest perturbation.
     """
-    return Decays(rates, nonnegative(_powers(rates, len(kernel)), kernel))
+    return Decays(rates, _nonnegative(_powers(rates, len(kernel)), kernel))
 
 
 def best_decays(
@@ -51,7 +51,7 @@ def best_decays(
 
 
 class Parameterisation(NamedTuple):
-    """How a trained weight stands for a rate.
+    """How a decay rate is computed from a trained weight.
 
     Attributes:
         rate: f, from the weight.
@@ -110,16 +110,16 @@ def perturbed_errors(
     return np.maximum.accumulate(errors, axis=1)
 
 
-def nonnegative(
+def _nonnegative(
     design: Float64[np.ndarray, "equations unknowns"], target: Float64[np.ndarray, " equations"]
 ) -> Float64[np.ndarray, " unknowns"]:
     """The x >= 0 that minimises |design x - target|, by active sets (Lawson & Hanson 1974, chapter 23).
 
-    Unknowns are freed one after the other where the gradient asks for it; a step that would make one of the free
-    ones negative stops at 0 and binds it again.
+    Unknowns become free one by one, that of the largest gradient first; a step that would make a free one
+    negative stops at 0 and fixes it again.
 
     Raises:
-        ArithmeticError: no end after 10 steps an unknown: the columns are too nearly dependent.
+        ArithmeticError: it has not converged after 10 steps per unknown: the columns are too nearly dependent.
     """
     # The triangle of the QR factorisation has the same normal equations, without their squared condition number.
     triangle = np.asarray(np.linalg.qr(np.column_stack([design, target]), mode="r"))
@@ -143,7 +143,7 @@ def nonnegative(
             free &= solution > tolerance
             solution[~free] = 0
         solution = wanted
-    raise ArithmeticError(f"no end after {10 * unknowns} steps: the columns are too nearly dependent")
+    raise ArithmeticError(f"not converged after {10 * unknowns} steps: the columns are too nearly dependent")
 
 
 def _powers(rates: Float64[np.ndarray, " units"], length: int) -> Float64[np.ndarray, "lags units"]:

@@ -1,8 +1,8 @@
-"""Mean squared errors over all inputs at once, without sampling: differentiable functions of a kernel's error.
+"""Mean squared errors in expectation over the inputs, without sampling: differentiable functions of a kernel's error.
 
-Every linear model is its kernel khat, and its error is that of e = rho - khat. Inputs are independent from step to step
-with variance 1 and mean 0 unless said; training on these is the gradient flow that papers analyse. They compute in the
-precision of their arguments: float64 needs `jax_enable_x64`.
+A linear model has a kernel khat, and its error is a function of e = rho - khat. Inputs are independent from step to
+step with variance 1 and mean 0 unless stated otherwise; training on these errors is the gradient flow that papers
+analyse. The functions compute in the precision of their arguments: float64 needs `jax_enable_x64`.
 """
 
 import jax
@@ -22,7 +22,7 @@ def powers(
 ) -> Float[Array, "length order"]:
     """matrix^s vector for s < length.
 
-    Each product with a power of the matrix doubles what is known, so that there are log2(length) of them, not `length`.
+    Each product with a power of the matrix doubles the number of rows, so that there are log2(length) products.
     """
     rows, power = vector[None], matrix.T
     while len(rows) < length:
@@ -39,28 +39,23 @@ def decaying(factors: Float[Array, " order"], amplitudes: Float[Array, " order"]
 
 
 def last_step(error: Float[Array, " lags"]) -> Float[Array, ""]:
-    """Error at the last of T steps from a zero state: sum_{s<T} e_s^2 (L3)."""
+    """Error at the last of T steps from a zero state: sum_{s<T} e_s^2."""
     return jnp.sum(error**2)
 
 
 def averaged(error: Float[Array, " lags"]) -> Float[Array, ""]:
-    """Error averaged over T steps from a zero state, T - s of which feel lag s: sum_{s<T} (1 - s/T) e_s^2 (L2)."""
+    """Error averaged over T steps from a zero state, T - s of which have lag s: sum_{s<T} (1 - s/T) e_s^2."""
     length = len(error)
     return jnp.sum((1 - jnp.arange(length) / length) * error**2)
 
 
 def coloured(error: Float[Array, " lags"], covariance: Float[Array, "lags lags"]) -> Float[Array, ""]:
-    """Error at the last step for stationary inputs of this covariance: e' R e (L4).
+    """Error at the last step for stationary inputs of this covariance: e' R e.
 
-    At least the smallest eigenvalue of R times |e|^2: for smooth inputs that is nearly nothing, and floors for white
-    noise say nothing there.
+    At least the smallest eigenvalue of R times |e|^2: nearly 0 for smooth inputs, so that floors for white noise do
+    not apply to them.
     """
     return error @ (covariance @ error)
-
-
-def uncentred(error: Float[Array, " lags"], mean: float, variance: float) -> Float[Array, ""]:
-    """Error at the last step for independent inputs of any mean: variance |e|^2 + (mean sum_s e_s)^2 (L5)."""
-    return variance * jnp.sum(error**2) + (mean * jnp.sum(error)) ** 2
 
 
 def infinite(
@@ -70,7 +65,7 @@ def infinite(
     bases: Float[Array, " terms"],
     weights: Float[Array, " terms"],
 ) -> Float[Array, ""]:
-    """Error after an infinite past on rho(s) = sum_j weights_j bases_j^s, in closed form (L1).
+    """Error after an infinite past on rho(s) = sum_j weights_j bases_j^s, in closed form.
 
     |rho|^2 - 2 <rho, khat> + |khat|^2, of which <a^s, khat> = c' (I - a W)^-1 U and |khat|^2 = c' P c, with the
     covariance of the state P = W P W' + U U' (`covariance`). Finite where W and all bases lie inside the unit circle.

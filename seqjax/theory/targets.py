@@ -1,7 +1,7 @@
-"""Memory kernels to be learned: what a linear model is asked to remember, as float64 arrays of one weight a lag.
+"""Memory kernels as targets of linear models: float64 arrays with one weight for each lag.
 
 A kernel rho of `length` lags is the target y_t = sum_s rho(s) x_{t-s}. A matrix rho(t, s) is that of an
-encoder-decoder, y_t = sum_s rho(t, s) x_{-s}: t counts the steps written, s those read, backwards from the last one.
+encoder-decoder, y_t = sum_s rho(t, s) x_{-s}: t counts the output steps, s the input steps backwards from the last one.
 """
 
 import jax
@@ -14,36 +14,25 @@ def exponentials(bases: tuple[float, ...], length: int) -> Float64[np.ndarray, "
     return (np.array(bases)[:, None] ** _lags(length)[None, :]).sum(axis=0)
 
 
-def damped_cosines(
-    moduli: Float64[np.ndarray, " poles"],
-    angles: Float64[np.ndarray, " poles"],
-    weights: Float64[np.ndarray, " poles"],
-    phases: Float64[np.ndarray, " poles"],
-    length: int,
-) -> Float64[np.ndarray, " lags"]:
-    """rho(s) = sum_j weights_j moduli_j^s cos(angles_j s + phases_j): a linear RNN of two states a pole is exact."""
-    lags = _lags(length)[None, :]
-    waves = np.cos(angles[:, None] * lags + phases[:, None])
-    return (weights[:, None] * moduli[:, None] ** lags * waves).sum(axis=0)
-
-
 def random_cosines(
     key: Key[Array, ""], poles: int, length: int, moduli: tuple[float, float] = (0.9, 1.0)
 ) -> Float64[np.ndarray, " lags"]:
-    """Damped cosines of uniform moduli, angles and phases and of normal weights."""
+    """rho(s) = sum_j weights_j radii_j^s cos(angles_j s + phases_j): a linear RNN of two states a pole is exact.
+
+    Radii are uniform in `moduli`, angles and phases uniform, weights normal.
+    """
     modulus_key, angle_key, phase_key, weight_key = jax.random.split(key, 4)
     low, high = moduli
 
     def uniform(key: Key[Array, ""]) -> Float64[np.ndarray, " poles"]:
         return np.asarray(jax.random.uniform(key, (poles,)), np.float64)
 
-    return damped_cosines(
-        moduli=low + (high - low) * uniform(modulus_key),
-        angles=np.pi * uniform(angle_key),
-        weights=np.asarray(jax.random.normal(weight_key, (poles,)), np.float64),
-        phases=2 * np.pi * uniform(phase_key),
-        length=length,
-    )
+    radii = low + (high - low) * uniform(modulus_key)
+    angles, phases = np.pi * uniform(angle_key), 2 * np.pi * uniform(phase_key)
+    weights = np.asarray(jax.random.normal(weight_key, (poles,)), np.float64)
+    lags = _lags(length)[None, :]
+    waves = np.cos(angles[:, None] * lags + phases[:, None])
+    return (weights[:, None] * radii[:, None] ** lags * waves).sum(axis=0)
 
 
 def power_law(exponent: float, length: int, scale: float = 0.1) -> Float64[np.ndarray, " lags"]:
@@ -63,27 +52,27 @@ def shift(delay: int, length: int) -> Float64[np.ndarray, " lags"]:
 
 
 def bump(centre: float, width: float, length: int) -> Float64[np.ndarray, " lags"]:
-    """rho(s) = exp(-(s - centre)^2 / (2 width^2)): a delay that is not sharp."""
+    """rho(s) = exp(-(s - centre)^2 / (2 width^2)): a blurred delay."""
     return np.exp(-((_lags(length) - centre) ** 2) / (2 * width**2))
 
 
 def two_parts(length: int) -> Float64[np.ndarray, " lags"]:
-    """rho(s) = e^-s + e^-(s-9)^2: what fades, and what comes back ("twoparts" of arXiv:2305.19190)."""
+    """rho(s) = e^-s + e^-(s-9)^2: a decay and a later bump ("twoparts" of arXiv:2305.19190)."""
     return np.exp(-_lags(length)) + bump(9.0, 0.5**0.5, length)
 
 
 def airy(centre: float, length: int) -> Float64[np.ndarray, " lags"]:
     """rho(s) = Ai(s - centre): oscillates up to lag `centre`, then fades faster than any exponential."""
-    return airy_function(_lags(length) - centre)
+    return _airy(_lags(length) - centre)
 
 
-def airy_function(x: Float64[np.ndarray, " points"]) -> Float64[np.ndarray, " points"]:
+def _airy(x: Float64[np.ndarray, " points"]) -> Float64[np.ndarray, " points"]:
     """Ai(x), to 1e-12 of its largest value for x > -10.
 
     Ai(x) = 1/pi int_0^oo cos(t^3/3 + x t) dt, with the path of integration moved up by c: then
-    Ai(x) = exp(c^3/3 - c x)/pi int_0^oo exp(-c t^2) cos(t^3/3 + (x - c^2) t) dt for every c > 0 (sqrt(x), which leads
-    through the saddle point, where x is large). The integrand is even and entire, so that the trapezoidal
-    rule converges exponentially.
+    Ai(x) = exp(c^3/3 - c x)/pi int_0^oo exp(-c t^2) cos(t^3/3 + (x - c^2) t) dt for every c > 0 (for large x
+    sqrt(x), through the saddle point). The integrand is even and entire, so that the trapezoidal rule converges
+    exponentially.
     """
     height = np.sqrt(np.maximum(x, 0.25))[:, None]
     t = np.linspace(0, 1, 801)[None, :] * 6.5 / np.sqrt(height)
@@ -93,19 +82,19 @@ def airy_function(x: Float64[np.ndarray, " points"]) -> Float64[np.ndarray, " po
 
 
 def noise(key: Key[Array, ""], length: int) -> Float64[np.ndarray, " lags"]:
-    """Independent standard normal weights: a kernel without any structure."""
+    """Independent standard normal weights: a kernel without structure."""
     return np.asarray(jax.random.normal(key, (length,)), np.float64)
 
 
 def reversal(length: int) -> Float64[np.ndarray, "target source"]:
-    """rho(t, s) = [t = s]: what was read last is said first."""
+    """rho(t, s) = [t = s]: the last input is the first output."""
     return np.eye(length)
 
 
 def hankel(kernel: Float64[np.ndarray, " lags"], rows: int) -> Float64[np.ndarray, "target source"]:
     """rho(t, s) = kernel(t + s), for t < rows and all s that the lags of the kernel allow.
 
-    What an RNN of that kernel says once the input has ended; for `bounds.hankel`, all that it can remember.
+    The outputs of an RNN of that kernel after the input has ended.
 
     Raises:
         ValueError: rows outside [1, lags].
@@ -116,7 +105,7 @@ def hankel(kernel: Float64[np.ndarray, " lags"], rows: int) -> Float64[np.ndarra
 
 
 def gaussian(width: float, length: int) -> Float64[np.ndarray, "target source"]:
-    """rho(t, s) = exp(-(t - s)^2 / (2 width^2)): a reversal that is not sharp."""
+    """rho(t, s) = exp(-(t - s)^2 / (2 width^2)): a blurred reversal."""
     t, s = np.meshgrid(_lags(length), _lags(length), indexing="ij")
     return np.exp(-((t - s) ** 2) / (2 * width**2))
 
@@ -133,14 +122,14 @@ def orthonormal(bases: Float64[np.ndarray, " rank"], length: int) -> Float64[np.
 
 def low_rank(
     strengths: Float64[np.ndarray, " rank"],
-    written: Float64[np.ndarray, "target rank"],
-    seen: Float64[np.ndarray, "source rank"],
+    target: Float64[np.ndarray, "target rank"],
+    source: Float64[np.ndarray, "source rank"],
 ) -> Float64[np.ndarray, "target source"]:
-    """rho(t, s) = sum_n strengths_n written_n(t) seen_n(s) (as in Li, Jiang & Li 2022, ICLR).
+    """rho(t, s) = sum_n strengths_n target_n(t) source_n(s) (as in Li, Jiang & Li 2022, ICLR).
 
     With `orthonormal` functions the strengths are the singular values.
     """
-    return np.einsum("n,tn,sn->ts", strengths, written, seen)
+    return np.einsum("n,tn,sn->ts", strengths, target, source)
 
 
 def _lags(length: int) -> Float64[np.ndarray, " lags"]:

@@ -39,7 +39,7 @@ def test_no_claim_has_two_rows():
 def test_the_first_axis_is_taken_for_time():
     """An input of sequence 2 at step 5 affects later sequences at step 5, and nothing else."""
     axis = importlib.import_module("_claims.approximation_batch_axis")
-    network = axis.over_batch(models.Regressor(models.Recurrent(4, models.LSTM)))
+    network = axis.over_batch(models.Regressor(models.LSTM(4)))
     x = jax.random.normal(jax.random.key(0), (6, 9, 1))
     params = network.init(jax.random.key(1), x)
     felt = np.argwhere(np.asarray(network.apply(params, x) != network.apply(params, x.at[2, 5].add(1.0)))[..., 0])
@@ -72,7 +72,7 @@ def test_second_biases_add_up():
         importlib.import_module("_claims.approximation_modules"),
         importlib.import_module("_claims.training"),
     )
-    model = models.Regressor(models.Recurrent(3, models.LSTM))
+    model = models.Regressor(models.LSTM(3))
     x = jax.random.normal(jax.random.key(0), (2, 4, 1))
     twice = modules.twice_biased(model)
     weights = twice.init(jax.random.key(1), x)
@@ -96,7 +96,7 @@ def test_weight_norm_forgets_what_is_drawn_after_it():
 
 def test_the_printed_rnn_lacks_its_activation():
     printed_by = importlib.import_module("_claims.approximation_modules").Printed
-    model, x = models.Recurrent(3, models.RNN), jax.random.normal(jax.random.key(0), (1, 7, 2))
+    model, x = models.RNN(3), jax.random.normal(jax.random.key(0), (1, 7, 2))
     params = model.init(jax.random.key(1), x)
     printed = printed_by(params["params"]["layer_0"])
     with pytest.raises(AttributeError, match="activation"):

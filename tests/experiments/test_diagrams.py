@@ -1,9 +1,9 @@
 """The diagrams: what the receptive fields are made of, and that they are drawn the same each time."""
 
-import importlib
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from seqjax import models
+from seqjax.runs.scripts import import_script
 
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "tutorials"
 
 
 @pytest.fixture
-def diagrams(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module("diagrams")
+def diagrams() -> Any:
+    return import_script(SCRIPTS / "diagrams.py")
 
 
 def offsets(layer: np.ndarray) -> list[int]:
@@ -33,7 +33,7 @@ def offsets(layer: np.ndarray) -> list[int]:
 def test_what_each_layer_reads_and_that_these_numbers_are_committed(diagrams):
     options = diagrams.Options()
     linear = diagrams.linear_reads(diagrams.LINEAR_LAYERS)
-    assert (linear.parameters, linear.stated, linear.found) == (8, 16, 16)  # the seed's picture
+    assert (linear.parameters, linear.stated, linear.found) == (8, 16, 16)  # the picture of the tutorial
     assert [offsets(layer) for layer in linear.layers] == [[0, 1], [0, 2], [0, 4], [0, 8]]
     assert offsets(linear.inputs) == list(range(16))
     tcn = diagrams.tcn_reads(options.kernel_size, options.dilations)

@@ -43,7 +43,7 @@ class Reader(nn.Module):
 
 
 class Images(nn.Module):
-    """Seed S0's network, with fewer channels."""
+    """The image classifier of the tutorial `sequence_shapes`, with fewer channels."""
 
     def __init__(self):
         super().__init__()
@@ -101,7 +101,7 @@ PRE_NORM = POST_NORM | {"norm_first": True, "layer_norm_eps": 1e-6}
 
 
 class Encoder(nn.Module):
-    """A causal Transformer after the tutorial of PyTorch and seed S4: sine and cosine alternate; norm after the sum."""
+    """A causal Transformer after PyTorch's tutorial and `approximation`: sine and cosine alternate, norm after sum."""
 
     def __init__(self):
         super().__init__()
@@ -131,7 +131,7 @@ class PreNorm(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Causal over the target, and looking at a source of vectors; the source is padded, the target is not."""
+    """Causal over the target, with cross-attention to a source of vectors; the source is padded, the target is not."""
 
     def __init__(self, options: dict[str, Any], norm: nn.Module | None):
         super().__init__()
@@ -145,7 +145,7 @@ class Decoder(nn.Module):
 
 
 class Attention(nn.Module):
-    """What seed S3 leaves out: v' tanh(attn [state; output]), softmax over the real steps of the source."""
+    """v' tanh(attn [state; output]), softmax over real source steps: what the tutorial `attention` leaves out."""
 
     def __init__(self, source: int, features: int):
         super().__init__()
@@ -159,7 +159,7 @@ class Attention(nn.Module):
 
 
 class Translator(nn.Module):
-    """Seed S3's two classes as one model, fed with the whole target."""
+    """The two classes of the tutorial `attention` as one model, fed with the whole target."""
 
     def __init__(self):
         super().__init__()
@@ -188,7 +188,7 @@ class Translator(nn.Module):
 
 
 class HiddenAsCell(nn.Module):
-    """Seed S0's translator: its decoder starts from (h, h)."""
+    """The translator of `sequence_shapes`: its decoder starts from (h, h)."""
 
     def __init__(self):
         super().__init__()
@@ -202,7 +202,7 @@ class HiddenAsCell(nn.Module):
 
 
 class OneWord(nn.Module):
-    """Seed S0's captioner, with fewer channels."""
+    """The captioner of `sequence_shapes`, with fewer channels."""
 
     def __init__(self):
         super().__init__()
@@ -258,7 +258,7 @@ def record(name: str, seed: int) -> dict[str, np.ndarray]:
     make, inputs_of = CASES[name]
     module, inputs = make(), inputs_of()
     with torch.no_grad():
-        for parameter in module.parameters():  # lest a scale be 1, or a weight norm's gain the norm it starts from
+        for parameter in module.parameters():  # so that no scale is 1, and no weight norm's gain its first norm
             parameter += 0.2 * torch.randn_like(parameter)
     output = module(*inputs) * KEPT.get(name, torch.ones(()))
     probe = torch.randn_like(output)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import Additive, Attention, General, MultiHead, dot_attention
+from seqjax.models import AdditiveAttention, DotAttention, GeneralAttention, MultiHeadAttention, dot_attention
 from seqjax.models.attention import _cudnn_takes, _fused, self_attention
 from tests import contracts
 
@@ -154,34 +154,34 @@ def by_heads(params, query, source):
 
 
 KINDS = {
-    "dot": (Attention(), by_dot),
-    "general": (General(4), by_general),
-    "additive": (Additive(5), by_sum),
-    "heads": (MultiHead(6, 3), by_heads),
+    "dot": (DotAttention(), by_dot),
+    "general": (GeneralAttention(4), by_general),
+    "additive": (AdditiveAttention(5), by_sum),
+    "heads": (MultiHeadAttention(6, 3), by_heads),
 }
 SOURCES = (5, 3, 1, 0)
 
 
-def prepare_and_look(attention, source, mask, query):
-    return attention.look(attention.prepare(source, mask), query)
+def prepare_and_attend(attention, source, mask, query):
+    return attention.attend(attention.prepare(source, mask), query)
 
 
 @pytest.fixture
-def sight():
-    """Four sources of 5, 3, 1 and no steps, and what looks at them."""
+def source_and_query():
+    """Four sources of 5, 3, 1 and no steps, and queries."""
     rng = np.random.default_rng(2)
     source, query = (jnp.asarray(rng.normal(size=(4, time, 4)), jnp.float32) for time in (5, 2))
     return source, contracts.upto(SOURCES, 5), query
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_its_equation(kind, sight, key):
+def test_each_kind_is_its_equation(kind, source_and_query, key):
     attention, reference = KINDS[kind]
-    look: Any = prepare_and_look
-    params = contracts.filled(jax.eval_shape(partial(attention.init, method=look), key, *sight), key)
-    averages, weights = contracts.compiled(partial(attention.apply, method=look))(params, *sight)
+    attend = prepare_and_attend
+    params = contracts.filled(jax.eval_shape(partial(attention.init, method=attend), key, *source_and_query), key)
+    averages, weights = contracts.compiled(partial(attention.apply, method=attend))(params, *source_and_query)
     double: Any = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params).get("params")
-    source, _, query = (np.asarray(part, np.float64) for part in sight)
+    source, _, query = (np.asarray(part, np.float64) for part in source_and_query)
     for row, target in np.ndindex(4, 2):
         length = SOURCES[row]
         scores, values, out = reference(double, query[row, target], source[row, :length])
@@ -196,16 +196,16 @@ def test_each_kind_is_its_equation(kind, sight, key):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_gets_no_gradient_and_no_source_is_no_nan(kind, sight, key):
+def test_padding_gets_no_gradient_and_no_source_is_no_nan(kind, source_and_query, key):
     attention, _ = KINDS[kind]
-    look: Any = prepare_and_look
-    source, mask, query = sight
-    params = contracts.filled(jax.eval_shape(partial(attention.init, method=look), key, *sight), key)
+    attend = prepare_and_attend
+    source, mask, query = source_and_query
+    params = contracts.filled(jax.eval_shape(partial(attention.init, method=attend), key, *source_and_query), key)
 
     @contracts.compiled
     @jax.grad
     def gradient(parts):
-        averages: Any = attention.apply(parts["params"], parts["source"], mask, query, method=look)[0]
+        averages = attention.apply(parts["params"], parts["source"], mask, query, method=attend)[0]
         return jnp.sum(100 * averages**2)
 
     found = gradient({"params": params, "source": source})
@@ -214,11 +214,11 @@ def test_padding_gets_no_gradient_and_no_source_is_no_nan(kind, sight, key):
     assert (np.abs(found["source"][mask]).max(axis=-1) > 0).all()
 
 
-def test_bad_arguments(sight):
+def test_bad_arguments(source_and_query):
     for heads in (0, -1, 4):
         with pytest.raises(ValueError, match=f"heads must divide features, got {heads} heads and 6 features"):
-            MultiHead(6, heads)
-    source, mask, query = sight
-    look: Any = prepare_and_look
+            MultiHeadAttention(6, heads)
+    source, mask, query = source_and_query
+    attend = prepare_and_attend
     with pytest.raises(ValueError, match="dot attention needs one width, got 3 and 4"):
-        Attention().apply({}, source, mask, query[..., :3], method=look)
+        DotAttention().apply({}, source, mask, query[..., :3], method=attend)

@@ -10,11 +10,11 @@ import pytest
 
 from seqjax.models import (
     CNN,
-    GRU,
-    Additive,
+    AdditiveAttention,
     BahdanauDecoder,
     Captioner,
-    General,
+    GeneralAttention,
+    GRUCell,
     LuongDecoder,
     RecurrentDecoder,
     TransformerDecoder,
@@ -23,9 +23,9 @@ from seqjax.types import EOS, PAD, SOS
 from tests import contracts
 
 DECODERS = {
-    "context": RecurrentDecoder(4, GRU),
-    "luong": LuongDecoder(4, GRU, attention=partial(General, 4)),
-    "bahdanau": BahdanauDecoder(4, GRU, attention=partial(Additive, 5)),
+    "context": RecurrentDecoder(4, GRUCell()),
+    "luong": LuongDecoder(4, GRUCell(), attention=GeneralAttention(4)),
+    "bahdanau": BahdanauDecoder(4, GRUCell(), attention=AdditiveAttention(5)),
     "transformer": TransformerDecoder(4, 2, layers=2),
 }
 HEADS = {"context": 0, "luong": 1, "bahdanau": 1, "transformer": 4}
@@ -102,7 +102,7 @@ def test_gradients_reach_the_pixels_through_the_network(key):
 
 
 def test_places_are_known(key):
-    """What is moved looks different, even from an average over the grid."""
+    """A moved shape changes the caption's input, even from an average over the grid."""
     whole = model("context", encoder=None)
     images = jnp.zeros((1, 2, 3, 2)).at[0, 0, 0].set(1.0)
     params = parameters(whole, images, key)

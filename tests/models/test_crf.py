@@ -1,7 +1,6 @@
 """Against all paths one by one: there are `tags ** time` of them."""
 
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -136,7 +135,7 @@ def test_module_holds_the_transitions_of_its_tagger(key):
     model, ids = CRF(tagger), jnp.array([[4, 5, 6]])
     shapes = jax.eval_shape(model.init, key, ids)
     params = contracts.filled(shapes, key)
-    found: Any = model.apply(params, ids)
+    found = model.apply(params, ids)
     emissions, transitions = found
     np.testing.assert_array_equal(emissions, tagger.apply({"params": params["params"]["tagger"]}, ids))
     for name, given in transitions._asdict().items():

@@ -11,17 +11,18 @@ import pytest
 from seqjax.models import (
     GRU,
     LSTM,
-    Additive,
-    Attention,
+    AdditiveAttention,
     BahdanauDecoder,
     Bidirectional,
     Bridge,
+    CopyState,
+    DotAttention,
     EncoderDecoder,
-    General,
-    HandOver,
+    GeneralAttention,
+    GRUCell,
+    LSTMCell,
     LuongDecoder,
     Memory,
-    Recurrent,
     RecurrentDecoder,
     Transformer,
     TransformerDecoder,
@@ -51,7 +52,7 @@ def run(decoder, key, memory) -> Any:
     """Its parameters in float64, embedded tokens, and what it makes of them."""
     x, mask = contracts.inputs(key, 5, width=3, rows=2), contracts.upto(READ, 5)
     arguments = memory, x, mask
-    write_all: Any = partial(write, first=2)
+    write_all = partial(write, first=2)
     shapes = jax.eval_shape(partial(decoder.init, method=write_all), key, *arguments)
     params = contracts.filled(shapes, key)
     begin, end = contracts.compiled(partial(decoder.apply, method=write_all))(params, *arguments)
@@ -79,24 +80,24 @@ def gru(layer, h, x):
 
 
 def bridged(params, state):
-    return np.tanh(state @ params["first"]["Dense_0"]["kernel"] + params["first"]["Dense_0"]["bias"])
+    return np.tanh(state @ params["bridge"]["Dense_0"]["kernel"] + params["bridge"]["Dense_0"]["bias"])
 
 
 @pytest.mark.parametrize("input_feeding", [False, True])
 def test_luong(input_feeding, memory, key):
     """Eq. 5 and sec. 3.3, with the scores q' W k."""
-    decoder = LuongDecoder(3, GRU, attention=partial(General, 3), input_feeding=input_feeding)
+    decoder = LuongDecoder(3, GRUCell(), attention=GeneralAttention(3), input_feeding=input_feeding)
     params, x, features, weights, carry = run(decoder, key, memory)
     for row, (length, read) in enumerate(zip(LENGTHS, READ, strict=True)):
         source = np.asarray(memory.outputs[row, :length], np.float64)
         h, fed, attended = bridged(params, memory.state[0][row]), np.zeros(3), np.zeros(length)
         for t in range(read):
             h = gru(params["stack"]["layer_0"], h, np.concatenate([x[row, t], fed]) if input_feeding else x[row, t])
-            looked = softmax(source @ params["attend"]["key"]["kernel"] @ h)
-            y = np.tanh(np.concatenate([looked @ source, h]) @ params["combine"]["kernel"])
-            fed, attended = y if input_feeding else fed, attended + looked
+            weight = softmax(source @ params["attention"]["key"]["kernel"] @ h)
+            y = np.tanh(np.concatenate([weight @ source, h]) @ params["combine"]["kernel"])
+            fed, attended = y if input_feeding else fed, attended + weight
             np.testing.assert_allclose(features[row, t], y, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(weights[row, 0, t, :length], looked, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(weights[row, 0, t, :length], weight, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(carry.state[0][row], h, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(carry.fed[row], fed, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(carry.attended[row, :length], attended, rtol=1e-4)
@@ -104,21 +105,26 @@ def test_luong(input_feeding, memory, key):
 
 
 def test_bahdanau(memory, key):
-    """It looks from the state before; the readout gets [h; c; x]."""
-    params, x, features, weights, carry = run(BahdanauDecoder(3, GRU, attention=partial(Additive, 5)), key, memory)
-    attend = params["attend"]
+    """Attention from the state before; the readout gets [h; c; x]."""
+    params, x, features, weights, carry = run(
+        BahdanauDecoder(3, GRUCell(), attention=AdditiveAttention(5)), key, memory
+    )
+    attention = params["attention"]
     for row, (length, read) in enumerate(zip(LENGTHS, READ, strict=True)):
         source = np.asarray(memory.outputs[row, :length], np.float64)
         h, attended = bridged(params, memory.state[0][row]), np.zeros(length)
         for t in range(read):
             hidden = np.tanh(
-                [h @ attend["query"]["kernel"] + k @ attend["key"]["kernel"] + attend["key"]["bias"] for k in source]
+                [
+                    h @ attention["query"]["kernel"] + k @ attention["key"]["kernel"] + attention["key"]["bias"]
+                    for k in source
+                ]
             )
-            looked = softmax(hidden @ attend["energy"][:, 0])
-            context = looked @ source
-            h, attended = gru(params["stack"]["layer_0"], h, np.concatenate([x[row, t], context])), attended + looked
+            weight = softmax(hidden @ attention["energy"][:, 0])
+            context = weight @ source
+            h, attended = gru(params["stack"]["layer_0"], h, np.concatenate([x[row, t], context])), attended + weight
             np.testing.assert_allclose(features[row, t], np.concatenate([h, context, x[row, t]]), rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(weights[row, 0, t, :length], looked, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(weights[row, 0, t, :length], weight, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(carry.state[0][row], h, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(carry.attended[row, :length], attended, rtol=1e-4)
 
@@ -131,7 +137,7 @@ def test_bridge_by_hand(key):
     """From two layers read both ways to three of LSTM: the third starts from the last; each part has its own W."""
     rng = np.random.default_rng(0)
     given = tuple((normal(rng, 2, 3), normal(rng, 2, 3)) for _ in range(2))
-    wanted = Recurrent(5, LSTM, layers=3).start(2, 0, 0)
+    wanted = LSTM(5, layers=3).start(2, 0, 0)
     params = contracts.filled(jax.eval_shape(Bridge().init, key, given, wanted), key)
     made = contracts.compiled(Bridge().apply)(params, given, wanted)
     assert jax.tree.structure(made) == jax.tree.structure(wanted)
@@ -141,27 +147,27 @@ def test_bridge_by_hand(key):
         np.testing.assert_allclose(part, np.tanh(summary @ dense["kernel"] + dense["bias"][None]), rtol=1e-4, atol=1e-5)
 
 
-def test_hand_over_gives_the_state_as_it_is_or_says_what_does_not_fit(key):
+def test_copy_state_gives_the_state_as_it_is_or_says_what_does_not_fit(key):
     rng = np.random.default_rng(0)
     given = tuple((normal(rng, 2, 5), normal(rng, 2, 5)) for _ in range(2))
-    assert HandOver().apply({}, given, Recurrent(5, LSTM, layers=2).start(2, 0, 0)) is given
-    for misfit in (Recurrent(5, LSTM), Recurrent(5, GRU, layers=2), Recurrent(4, LSTM, layers=2)):
-        with pytest.raises(ValueError, match=r"HandOver needs an encoder that ends in states .*, got .*: use Bridge"):
-            HandOver().apply({}, given, misfit.start(2, 0, 0))
+    assert CopyState().apply({}, given, LSTM(5, layers=2).start(2, 0, 0)) is given
+    for misfit in (LSTM(5), GRU(5, layers=2), LSTM(4, layers=2)):
+        with pytest.raises(ValueError, match=r"CopyState needs an encoder that ends in states .*, got .*: use Bridge"):
+            CopyState().apply({}, given, misfit.start(2, 0, 0))
 
 
 def test_bad_arguments(memory, key):
     with pytest.raises(ValueError, match="heads must divide features, got 4 heads and 6 features"):
         run(TransformerDecoder(6, 4), key, memory)
-    for decoder in (LuongDecoder(3), BahdanauDecoder(3), LuongDecoder(3, input_feeding=True)):
+    for decoder in (LuongDecoder(3), BahdanauDecoder(3, attention=DotAttention()), LuongDecoder(3, input_feeding=True)):
         with pytest.raises(ValueError, match="dot attention needs one width, got 3 and 4"):
             run(decoder, key, memory)
-    with pytest.raises(ValueError, match=r"HandOver needs .*: use Bridge"):
-        run(RecurrentDecoder(4, bridge=HandOver), key, memory)
+    with pytest.raises(ValueError, match=r"CopyState needs .*: use Bridge"):
+        run(RecurrentDecoder(4, bridge=CopyState()), key, memory)
 
 
 def test_a_transformer_writes_no_more_than_it_was_told(memory, key):
-    decoder: Any = TransformerDecoder(4, 2, layers=1)
+    decoder = TransformerDecoder(4, 2, layers=1)
     x = contracts.inputs(key, 3, width=3, rows=2)
 
     def write_three(decoder, memory, x):
@@ -173,10 +179,10 @@ def test_a_transformer_writes_no_more_than_it_was_told(memory, key):
 
 WIDE = 12
 LEARN = {
-    "context": (Recurrent(WIDE, LSTM), RecurrentDecoder(WIDE, LSTM, bridge=HandOver)),
+    "context": (LSTM(WIDE), RecurrentDecoder(WIDE, LSTMCell(), bridge=CopyState())),
     "luong": (Bidirectional(WIDE), LuongDecoder(WIDE)),
-    "input feeding": (Bidirectional(WIDE), LuongDecoder(WIDE, attention=Attention, input_feeding=True)),
-    "bahdanau": (Bidirectional(WIDE), BahdanauDecoder(WIDE, attention=partial(Additive, WIDE))),
+    "input feeding": (Bidirectional(WIDE), LuongDecoder(WIDE, attention=DotAttention(), input_feeding=True)),
+    "bahdanau": (Bidirectional(WIDE), BahdanauDecoder(WIDE, attention=AdditiveAttention(WIDE))),
     "transformer": (Transformer(WIDE, 2, 1, causal=False), TransformerDecoder(WIDE, 2, layers=1)),
 }
 

@@ -54,7 +54,7 @@ def impulse_responses(model, params, length):
     ],
 )
 def test_known_weights_load_and_give_their_kernel(filter, model):
-    """I2 and I5: y[t] feels x[s] as the kernel says, in float64; and nothing comes after base^layers lags."""
+    """y[t] feels x[s] as the kernel says, in float64; and nothing comes after base^layers lags."""
     with jax.enable_x64(True):
         kernel = filter.kernel()
         shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
@@ -66,7 +66,7 @@ def test_known_weights_load_and_give_their_kernel(filter, model):
 
 
 def test_enough_channels_are_exact():
-    """I2: the network says what was decomposed, to 1e-10."""
+    """The network computes the decomposed filter, to 1e-10."""
     kernel = targets.exponentials((0.5, 0.7, 0.85, 0.95), 32)
     np.testing.assert_allclose(fits.tensor_train(kernel, 4).kernel(), kernel, atol=1e-10)
 

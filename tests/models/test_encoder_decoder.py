@@ -1,4 +1,4 @@
-"""Whole models: contracts for each decoder behind one of the encoders, and what only probabilities can show."""
+"""Whole models: contracts for each decoder after one of the encoders, and what only probabilities can show."""
 
 import itertools
 from functools import partial
@@ -15,20 +15,22 @@ from seqjax import decode, losses
 from seqjax.models import (
     GRU,
     LSTM,
-    RNN,
     TCN,
-    Additive,
+    AdditiveAttention,
     BahdanauDecoder,
     Bidirectional,
     Bridge,
+    CopyState,
     EncoderDecoder,
-    General,
-    HandOver,
+    EncoderDecoderRegressor,
+    GeneralAttention,
+    GRUCell,
+    LSTMCell,
     LuongDecoder,
-    MultiHead,
-    RealEncoderDecoder,
+    MultiHeadAttention,
     Recurrent,
     RecurrentDecoder,
+    RNNCell,
     Transformer,
     TransformerDecoder,
 )
@@ -36,20 +38,20 @@ from seqjax.types import EOS, PAD, SOS
 from tests import contracts
 
 ENCODERS = {
-    "both ways": Bidirectional(6, GRU),
-    "lstm": Recurrent(4, LSTM, layers=2),
+    "both ways": Bidirectional(6, GRUCell()),
+    "lstm": LSTM(4, layers=2),
     "tcn": TCN(4, 2, (1, 2)),
     "transformer": Transformer(4, 2, layers=1, causal=False),
 }
 DECODERS = {
-    "context": RecurrentDecoder(4, LSTM, layers=2, bridge=HandOver),
-    "luong": LuongDecoder(4, LSTM, layers=2, attention=partial(MultiHead, 6, 3)),
-    "input feeding": LuongDecoder(4, GRU, attention=partial(General, 4), input_feeding=True),
-    "bahdanau": BahdanauDecoder(4, GRU, attention=partial(Additive, 5)),
+    "context": RecurrentDecoder(4, LSTMCell(), layers=2, bridge=CopyState()),
+    "luong": LuongDecoder(4, LSTMCell(), layers=2, attention=MultiHeadAttention(6, 3)),
+    "input feeding": LuongDecoder(4, GRUCell(), attention=GeneralAttention(4), input_feeding=True),
+    "bahdanau": BahdanauDecoder(4, GRUCell(), attention=AdditiveAttention(5)),
     "transformer": TransformerDecoder(4, 2, layers=2),
 }
 HEADS = {"context": 0, "luong": 3, "input feeding": 1, "bahdanau": 1, "transformer": 4}
-BRIDGED: dict[str, Any] = {"context": {"bridge": Bridge}}
+BRIDGED: dict[str, Any] = {"context": {"bridge": Bridge()}}
 CONTRACTS = [
     ("lstm", "context", True),
     ("transformer", "luong", True),
@@ -71,14 +73,14 @@ def test_contract(encoder, decoder, tied, key):
     contracts.writes_causally(whole, key)
     contracts.ignores_padded_tokens(whole, key)
     contracts.pairs_are_independent(whole, key)
-    contracts.looks_at_what_is_there(whole, key, HEADS[decoder])
+    contracts.attends_to_what_is_there(whole, key, HEADS[decoder])
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_any_encoder_goes_with_any_decoder(encoder, decoder, key):
     """One token a side, too; traced only."""
-    whole: Any = EncoderDecoder(ENCODERS[encoder], DECODERS[decoder].clone(**BRIDGED.get(decoder, {})), 13, 12, 5)
+    whole = EncoderDecoder(ENCODERS[encoder], DECODERS[decoder].clone(**BRIDGED.get(decoder, {})), 13, 12, 5)
     one = jnp.ones((2, 1), jnp.int32)
     params = jax.eval_shape(whole.init, key, one, one)
     found = jax.eval_shape(partial(whole.apply, method="align", train=True), params, one, one)
@@ -87,9 +89,9 @@ def test_any_encoder_goes_with_any_decoder(encoder, decoder, key):
 
 
 def test_frames_are_transcribed(key):
-    """Three noisy frames a token, of lengths that differ, and nonsense behind them: what speech recognition reads."""
+    """Three noisy frames a token, of various lengths, and nonsense in the padding: as in speech recognition."""
     symbols, batch = 4, 64
-    whole: Any = EncoderDecoder(Recurrent(32), RecurrentDecoder(32), None, 4 + symbols, embedding=8)
+    whole = EncoderDecoder(Recurrent(32), RecurrentDecoder(32), None, 4 + symbols, embedding=8)
     spoken = jax.random.normal(jax.random.key(1), (symbols, 3, 5))
 
     def sample(key):
@@ -124,7 +126,7 @@ def test_frames_are_transcribed(key):
     assert np.mean(jax.jit(loss)(params, jax.random.key(2))[1].all(axis=1)) > 0.95
 
 
-PLAIN: Any = EncoderDecoder(Recurrent(4), RecurrentDecoder(4), 8, 8, embedding=5)
+PLAIN = EncoderDecoder(Recurrent(4), RecurrentDecoder(4), 8, 8, embedding=5)
 forced = contracts.compiled(PLAIN.apply)
 
 
@@ -170,8 +172,8 @@ def test_no_gradient_flows_through_guesses(plain, key):
     @contracts.compiled
     def gradients(params):
         free = jax.grad(lambda params: losses.cross_entropy(scheduled(params), target))(params)
-        told = jax.grad(lambda params: losses.cross_entropy(PLAIN.apply(params, source, guessed), target))(params)
-        return free, told
+        given = jax.grad(lambda params: losses.cross_entropy(PLAIN.apply(params, source, guessed), target))(params)
+        return free, given
 
     actual, expected = gradients(params)
     assert np.abs(actual["params"]["target_embedding"]["embedding"][reads[3][0]]).max() > 1e-3
@@ -191,7 +193,7 @@ def test_all_that_can_be_said(encoder, decoder, key):
 
     @contracts.compiled
     def everything(params, source, source_mask):
-        step: Any = partial(small.apply, params, method="step")
+        step = partial(small.apply, params, method="step")
         first = jnp.full(len(source), SOS)
         carry = small.apply(params, source, source_mask, 3, method="begin")
         beams = decode.beam(step, carry, first, length=3, width=45)
@@ -242,7 +244,7 @@ DROPPED = {
 
 @pytest.mark.parametrize("where", DROPPED)
 def test_dropout_varies_in_training_only(where, key):
-    whole: Any = DROPPED[where]
+    whole = DROPPED[where]
     params, batch = contracts.parameters(whole, key), contracts.pairs(whole, full=True)
 
     @contracts.compiled
@@ -260,21 +262,21 @@ def test_dropout_varies_in_training_only(where, key):
 
 
 def linear(width):
-    cell = partial(RNN, activation=lambda x: x)
-    return Recurrent(width, cell), RecurrentDecoder(width, cell, bridge=HandOver)
+    cell = RNNCell(lambda x: x)
+    return Recurrent(width, cell), RecurrentDecoder(width, cell, bridge=CopyState())
 
 
 @pytest.mark.parametrize(
     ("parts", "rank"),
-    [(linear(2), 2), (linear(4), 4), ((Recurrent(2, GRU), DECODERS["bahdanau"].clone(features=2)), 5)],
+    [(linear(2), 2), (linear(4), 4), ((GRU(2), DECODERS["bahdanau"].clone(features=2)), 5)],
 )
 def test_all_that_a_linear_one_writes_comes_through_its_context_vector(parts, rank, key):
     """The map from 7 steps read to 5 written has the context vector's rank; attention is not bound by it."""
-    model, x = RealEncoderDecoder(*parts), contracts.inputs(key, 7, width=1)
+    model, x = EncoderDecoderRegressor(*parts), contracts.inputs(key, 7, width=1)
     params = contracts.filled(jax.eval_shape(lambda key: model.init(key, x, 5), key), key)
 
     def write(x) -> Any:
-        y: Any = model.apply(params, x[None], 5)
+        y = model.apply(params, x[None], 5)
         return y[0, :, 0]
 
     jacobian = contracts.compiled(jax.jacfwd(write))(x[0])[..., 0]
@@ -284,11 +286,13 @@ def test_all_that_a_linear_one_writes_comes_through_its_context_vector(parts, ra
 
 @pytest.mark.parametrize("encoder", ["both ways", "tcn"])
 def test_real_values_read_may_be_padded(encoder, key):
-    model = RealEncoderDecoder(ENCODERS[encoder], LuongDecoder(6, GRU, attention=partial(General, 6)), targets=2)
+    model = EncoderDecoderRegressor(
+        ENCODERS[encoder], LuongDecoder(6, GRUCell(), attention=GeneralAttention(6)), targets=2
+    )
     x, mask = contracts.inputs(key, 7), contracts.upto((1, 4, 7), 7)
     params = contracts.filled(jax.eval_shape(lambda key: model.init(key, x, 5), key), key)
-    y: Any = model.apply(params, x, 5, mask=mask)
+    y = model.apply(params, x, 5, mask=mask)
     assert y.shape == (3, 5, 2)
     np.testing.assert_array_equal(model.apply(params, jnp.where(mask[..., None], x, jnp.nan), 5, mask=mask), y)
-    alone: Any = model.apply(params, x[1:2, :4], 5)
+    alone = model.apply(params, x[1:2, :4], 5)
     np.testing.assert_allclose(alone[0], y[1], rtol=1e-4, atol=2e-5)

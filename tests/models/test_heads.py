@@ -19,10 +19,11 @@ from seqjax.models import (
     AttentionPooling,
     Bidirectional,
     Classifier,
-    Embedded,
+    GRUCell,
     Positions,
-    Recurrent,
     Regressor,
+    RNNCell,
+    TokenEmbedding,
     Transformer,
     ends,
     last,
@@ -32,8 +33,8 @@ from seqjax.models import (
 from seqjax.types import PAD
 from tests import contracts
 
-CAUSAL = [Recurrent(4, LSTM), TCN(4, 2, (1, 2)), Transformer(4, 2, 1)]
-BOTH_WAYS = [Bidirectional(4, GRU), Transformer(4, 2, 1, causal=False)]
+CAUSAL = [LSTM(4), TCN(4, 2, (1, 2)), Transformer(4, 2, 1)]
+BOTH_WAYS = [Bidirectional(4, GRUCell()), Transformer(4, 2, 1, causal=False)]
 
 
 def name(model):
@@ -51,7 +52,7 @@ def test_contract(backbone, key):
 
 
 def test_contract_both_ways(key):
-    model = Regressor(Bidirectional(4, GRU), targets=3)
+    model = Regressor(Bidirectional(4, GRUCell()), targets=3)
     contracts.preserves_time(model, key)
     contracts.sees_both_ways(model, key)
     contracts.rows_are_independent(model, key)
@@ -60,7 +61,7 @@ def test_contract_both_ways(key):
 
 @pytest.mark.parametrize("backbone", [*CAUSAL, *BOTH_WAYS], ids=name)
 def test_a_linear_readout_of_the_backbone(backbone, key):
-    """No activation on top: tanh over unbounded targets was D4."""
+    """No activation on top: tanh cannot reach unbounded targets."""
     model, x = Regressor(backbone, targets=3), contracts.inputs(key, 4)
     params = contracts.parameters(model, key)["params"]
     features = contracts.forward(backbone)({"params": params["backbone"]}, x)
@@ -71,15 +72,15 @@ def test_a_linear_readout_of_the_backbone(backbone, key):
 @pytest.mark.parametrize(
     ("backbone", "inputs", "count"),
     [
-        pytest.param(Recurrent(256, LSTM, layers=2), 1, 789_761, id="A13: stock LSTM"),
-        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 47_851, id="A14: Lorenz, weight norm"),
-        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64)), 1, 47_431, id="A14: Lorenz"),
-        pytest.param(TCN(10, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 5_551, id="A14: shift"),
-        pytest.param(Transformer(64, 8, 1, expansion=32, pre_norm=False), 1, 281_345, id="A16: one layer"),
-        pytest.param(Transformer(32, 8, 5, expansion=64, pre_norm=False), 1, 687_617, id="A16: five layers"),
+        pytest.param(LSTM(256, layers=2), 1, 789_761, id="stock LSTM"),
+        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 47_851, id="TCN, Lorenz, weight norm"),
+        pytest.param(TCN(30, 4, (1, 2, 4, 8, 16, 32, 64)), 1, 47_431, id="TCN, Lorenz"),
+        pytest.param(TCN(10, 4, (1, 2, 4, 8, 16, 32, 64), weight_norm=True), 1, 5_551, id="TCN, shift"),
+        pytest.param(Transformer(64, 8, 1, expansion=32, pre_norm=False), 1, 281_345, id="Transformer, one layer"),
+        pytest.param(Transformer(32, 8, 5, expansion=64, pre_norm=False), 1, 687_617, id="Transformer, five layers"),
     ],
 )
-def test_parameter_counts_of_the_seeds(backbone, inputs, count, key):
+def test_parameter_counts_of_the_tutorials(backbone, inputs, count, key):
     params = jax.eval_shape(Regressor(backbone).init, key, jnp.zeros((1, 1, inputs)))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
@@ -87,10 +88,10 @@ def test_parameter_counts_of_the_seeds(backbone, inputs, count, key):
 @pytest.mark.parametrize(
     "build",
     [
-        partial(Recurrent, 4, RNN, layers=2),
-        partial(Bidirectional, 4, RNN, layers=2),
+        partial(RNN, 4, layers=2),
+        partial(Bidirectional, 4, RNNCell(), layers=2),
         partial(TCN, 4, 2, (1,)),
-        partial(Transformer, 4, 2, 1, positions=Positions, activation=nn.relu),
+        partial(Transformer, 4, 2, 1, positions=Positions(), activation=nn.relu),
     ],
     ids=lambda build: build.func.__name__,
 )
@@ -107,7 +108,7 @@ def test_dropout_drops_in_training_only(build, key):
 
 def test_a_linen_module_becomes_an_nnx_module(key):
     """The way to NNX stays open."""
-    linen, x = Regressor(Recurrent(4, GRU)), contracts.inputs(key, 4)
+    linen, x = Regressor(GRU(4)), contracts.inputs(key, 4)
     module = nnx.bridge.lazy_init(nnx.bridge.ToNNX(linen, rngs=nnx.Rngs(0)), x)
     params = {"params": nnx.to_pure_dict(nnx.state(module, nnx.Param))}
     shapes = jax.tree.map(jnp.shape, params)
@@ -161,11 +162,11 @@ def test_attention_pooling_is_a_softmax_over_real_steps(key):
 
 
 def reader(backbone, pooling=last, **options) -> Any:
-    return Classifier(Embedded(backbone, vocab=9, embedding=4, **options), classes=3, pooling=pooling)
+    return Classifier(TokenEmbedding(backbone, vocab=9, embedding=4, **options), classes=3, pooling=pooling)
 
 
 def tokens(model, key):
-    """Ids with PAD behind them, their mask, and random parameters."""
+    """Ids padded with PAD, their mask, and random parameters."""
     _, mask = steps(key)
     ids = np.where(mask, np.random.default_rng(0).integers(4, 9, mask.shape), PAD)
     params = contracts.filled(jax.eval_shape(model.init, key, ids), key)
@@ -175,8 +176,8 @@ def tokens(model, key):
 @pytest.mark.parametrize(
     ("backbone", "pooling"),
     [
-        (Recurrent(4, LSTM), last),
-        (Bidirectional(4, GRU), ends),
+        (LSTM(4), last),
+        (Bidirectional(4, GRUCell()), ends),
         (TCN(4, 2, (1, 2)), maximum),
         (Transformer(4, 2, 1, causal=False), AttentionPooling(2)),
     ],
@@ -211,7 +212,7 @@ def test_padding_does_not_reach_the_class(backbone, pooling, key):
 
 
 def test_a_classifier_of_real_values_is_a_linear_readout(key):
-    model, x = Classifier(Recurrent(4, GRU), classes=3), contracts.inputs(key, 4)
+    model, x = Classifier(GRU(4), classes=3), contracts.inputs(key, 4)
     params = contracts.parameters(model, key)
     inner = params["params"]
     expected = contracts.forward(model.backbone)({"params": inner["backbone"]}, x)[:, -1] @ inner["readout"]["kernel"]
@@ -234,7 +235,7 @@ def test_a_function_can_be_the_backbone(key):
 @pytest.mark.parametrize("where", ["embeddings", "pooled"])
 def test_a_classifier_drops_in_training_only(where, key):
     shares = {"embeddings": (0.5, 0.0), "pooled": (0.0, 0.5)}[where]
-    model = Classifier(Embedded(TCN(4, 1, (1,)), 9, 64, shares[0]), 3, dropout=shares[1])
+    model = Classifier(TokenEmbedding(TCN(4, 1, (1,)), 9, 64, shares[0]), 3, dropout=shares[1])
     ids, mask, params = tokens(model, key)
     apply = jax.jit(
         lambda key, train: model.apply(params, ids, mask=mask, train=train, rngs={"dropout": key}), static_argnums=1
@@ -244,9 +245,9 @@ def test_a_classifier_drops_in_training_only(where, key):
     assert not np.allclose(apply(one, True), apply(two, True), atol=0.01)
 
 
-def test_parameter_count_of_the_seed(key):
-    """A3 has 100,866 in PyTorch, whose LSTM adds two biases where one will do: 512 more."""
-    model = Classifier(Embedded(Recurrent(128, LSTM), 20, 64), 2)
+def test_parameter_count_of_the_sentiment_tutorial(key):
+    """The tutorial's model has 100,866 in PyTorch, whose LSTM adds two biases where one will do: 512 more."""
+    model = Classifier(TokenEmbedding(LSTM(128), 20, 64), 2)
     params = jax.eval_shape(model.init, key, jnp.zeros((1, 5), int))
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 100_866 - 512
 
@@ -256,7 +257,7 @@ def test_a_classifier_learns_what_came_first(key):
     rng = np.random.default_rng(0)
     mask = jnp.asarray(np.arange(5)[None] < rng.integers(1, 6, (16, 1)))
     ids = jnp.asarray(rng.integers(4, 7, (16, 5)), jnp.int32)
-    model, optimizer = reader(Recurrent(8, GRU)), optax.adam(3e-2)
+    model, optimizer = reader(GRU(8)), optax.adam(3e-2)
 
     def cost(params):
         logits = model.apply(params, ids, mask=mask)

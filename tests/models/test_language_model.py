@@ -15,7 +15,7 @@ from seqjax.types import EOS, PAD, SOS, UNK
 from tests import contracts
 
 TIME = 6
-BACKBONES = [Recurrent(4, LSTM), TCN(4, 2, (1,)), Transformer(4, 2, 1)]
+BACKBONES = [LSTM(4), TCN(4, 2, (1,)), Transformer(4, 2, 1)]
 VOCAB = 11
 
 
@@ -44,9 +44,9 @@ def test_one_call_chunks_and_steps_are_one(model, key):
     @contracts.compiled
     def everything(params):
         whole = model.apply(params, tokens)
-        step: Any = partial(model.apply, params, method="step")
-        stepped = jax.lax.scan(step, model.start(3, TIME), tokens.T)[1].swapaxes(0, 1)
-        carry, first = model.apply(params, model.start(3, TIME), tokens[:, :4], method="extend")
+        step = partial(model.apply, params, method="step")
+        stepped = jax.lax.scan(step, model.begin(3, TIME), tokens.T)[1].swapaxes(0, 1)
+        carry, first = model.apply(params, model.begin(3, TIME), tokens[:, :4], method="extend")
         _, second = model.apply(params, carry, tokens[:, 4:], method="extend")
         return whole, stepped, jnp.concatenate([first, second], axis=1)
 
@@ -69,7 +69,7 @@ def test_what_follows_a_token_depends_on_it_and_those_before(backbone, key):
     @partial(jax.jacrev, argnums=0)
     def influence(table, row):
         now = params | {"embed": {"embedding": table}}
-        logits: Any = model.apply({"params": now}, row[None])
+        logits = model.apply({"params": now}, row[None])
         return logits[0, :, EOS:].sum(axis=-1)
 
     found = np.abs(influence(params["embed"]["embedding"], tokens)).sum(axis=-1)  # rows, time, vocab
@@ -88,7 +88,7 @@ def test_padding_may_hold_anything(model, key):
     @contracts.compiled
     def graded(params, tokens):
         def loss(params):
-            logits: Any = model.apply(params, tokens, mask=mask)
+            logits = model.apply(params, tokens, mask=mask)
             return losses.cross_entropy(logits[:, :-1], tokens[:, 1:], mask[:, 1:]), logits
 
         return jax.value_and_grad(loss, has_aux=True)(params)
@@ -98,27 +98,27 @@ def test_padding_may_hold_anything(model, key):
     for garbage in (PAD, -7, 999):
         dirty = graded(params, jnp.asarray(np.where(mask, tokens, garbage), jnp.int32))
         jax.tree.map(np.testing.assert_array_equal, dirty, clean)
-    alone: Any = model.apply(params, jnp.asarray(tokens[1:2, :2]))
+    alone = model.apply(params, jnp.asarray(tokens[1:2, :2]))
     np.testing.assert_allclose(clean[0][1][1, :2, EOS:], alone[0, :, EOS:], rtol=1e-4, atol=1e-5)
 
 
 def test_probabilities_of_all_texts_sum_to_one(key):
     """All of three tokens, and all sentences that end within three beside the beginnings of the others."""
-    model = LanguageModel(Recurrent(3, RNN), 6, embedding=3)
+    model = LanguageModel(RNN(3), 6, embedding=3)
     params = parameters(model, key)
 
     @contracts.compiled
     def probability(texts, mask):
-        step: Any = partial(model.apply, params, method="step")
+        step = partial(model.apply, params, method="step")
         first = jnp.full(len(texts), 4, jnp.int32)
-        return jnp.exp(decode.score(step, model.start(len(texts), 4), first, texts, mask))
+        return jnp.exp(decode.score(step, model.begin(len(texts), 4), first, texts, mask))
 
     every = np.array([*itertools.product(range(PAD, 6), repeat=3)], np.int32)
     p = np.asarray(probability(every, np.ones(every.shape, bool)))
     np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
     np.testing.assert_array_equal(p[(every <= SOS).any(axis=1)], 0)
     assert (p[(every > SOS).all(axis=1)] > 1e-4).all()
-    # Behind EOS nothing counts; one text stands for all that begin as it does.
+    # After EOS nothing counts; one text represents all with the same beginning.
     ended = np.cumsum(every == EOS, axis=1) - (every == EOS) > 0
     once = (~ended | (every == PAD)).all(axis=1)
     np.testing.assert_allclose(np.asarray(probability(every, ~ended))[once].sum(), 1, rtol=1e-5)
@@ -130,7 +130,7 @@ def test_reading_again_is_stepping_until_the_window_is_full(model, key):
 
     @contracts.compiled
     def reread(params):
-        step: Any = partial(model.apply, params, method="reread")
+        step = partial(model.apply, params, method="reread")
         return jax.lax.scan(step, model.window(3, length), tokens.T)[1].swapaxes(0, 1)
 
     found = np.asarray(reread(params))[..., EOS:]
@@ -142,9 +142,9 @@ def test_reading_again_is_stepping_until_the_window_is_full(model, key):
 
 def test_a_prompt_is_continued(key):
     """The likeliest continuation, by hand: argmax, read everything anew, argmax."""
-    model: Any = LanguageModel(Transformer(4, 2, 1, positions=partial(Learned, length=8)), VOCAB, embedding=5)
+    model = LanguageModel(Transformer(4, 2, 1, positions=Learned(length=8)), VOCAB, embedding=5)
     params, prompt = parameters(model, key), texts()[:, :3]
-    carry, _ = model.apply(params, model.start(3, 8), prompt[:, :-1], method="extend")
+    carry, _ = model.apply(params, model.begin(3, 8), prompt[:, :-1], method="extend")
     written = decode.greedy(partial(model.apply, params, method="step"), carry, prompt[:, -1], length=4)
     text, ended = np.asarray(prompt), np.zeros(3, bool)
     for t in range(4):
@@ -155,10 +155,10 @@ def test_a_prompt_is_continued(key):
 
 
 def test_a_tied_readout_is_the_embedding(key):
-    model = LanguageModel(Recurrent(4, RNN), VOCAB, embedding=5, tied=True)
+    model = LanguageModel(RNN(4), VOCAB, embedding=5, tied=True)
     params = parameters(model, key)["params"]
     table, bias = np.asarray(params["embed"]["embedding"]), np.asarray(params["bias"])
-    features = np.asarray(Recurrent(4, RNN).apply({"params": params["backbone"]}, jnp.asarray(table)[texts()]))
+    features = np.asarray(RNN(4).apply({"params": params["backbone"]}, jnp.asarray(table)[texts()]))
     expected = features @ np.asarray(params["narrow"]["kernel"]) @ table.T + bias
     found = np.asarray(model.apply({"params": params}, texts()))
     np.testing.assert_allclose(found[..., EOS:], expected[..., EOS:], rtol=1e-4, atol=1e-5)
@@ -166,10 +166,10 @@ def test_a_tied_readout_is_the_embedding(key):
 
 
 def test_dropout_drops_in_training_only(key):
-    model: Any = LanguageModel(Recurrent(4, RNN), VOCAB, embedding=5, dropout=0.5)
+    model = LanguageModel(RNN(4), VOCAB, embedding=5, dropout=0.5)
     params, tokens = parameters(model, key), texts()
     still = model.apply(params, tokens)
-    np.testing.assert_array_equal(still, LanguageModel(Recurrent(4, RNN), VOCAB, 5).apply(params, tokens))
+    np.testing.assert_array_equal(still, LanguageModel(RNN(4), VOCAB, 5).apply(params, tokens))
     first, second = (model.apply(params, tokens, train=True, rngs={"dropout": jax.random.key(n)}) for n in (1, 2))
     assert not np.allclose(first[..., EOS:], second[..., EOS:], atol=0.01)
     with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
@@ -184,7 +184,7 @@ def test_learns_a_text_by_heart(key):
     @contracts.compiled
     def train(params):
         def loss(params):
-            logits: Any = model.apply(params, text[:, :-1])
+            logits = model.apply(params, text[:, :-1])
             return losses.cross_entropy(logits, text[:, 1:])
 
         def step(state, _):

@@ -7,19 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import GRU, LSTM, RNN, TCN, Bidirectional, LanguageModel, Learned, Recurrent, Rotary, Transformer
+from seqjax.models import (
+    GRU,
+    LSTM,
+    RNN,
+    TCN,
+    Bidirectional,
+    GRUCell,
+    LanguageModel,
+    Learned,
+    Recurrent,
+    Rotary,
+    Transformer,
+)
 from tests import contracts
 
 HALF = jnp.bfloat16
 MODELS: dict[str, Any] = {
-    "RNN": Recurrent(6, RNN),
-    "GRU": Recurrent(6, GRU, layers=2),
-    "LSTM": Recurrent(6, LSTM),
-    "both ways": Bidirectional(6, GRU),
+    "RNN": RNN(6),
+    "GRU": GRU(6, layers=2),
+    "LSTM": LSTM(6),
+    "both ways": Bidirectional(6, GRUCell()),
     "TCN": TCN(6, 2, (1, 2), weight_norm=True),
     "Transformer": Transformer(6, 3, layers=1),
-    "rotary, post-norm": Transformer(6, 3, layers=1, pre_norm=False, positions=Rotary),
-    "learned, both ways": Transformer(6, 3, layers=1, causal=False, positions=Learned),
+    "rotary, post-norm": Transformer(6, 3, layers=1, pre_norm=False, positions=Rotary()),
+    "learned, both ways": Transformer(6, 3, layers=1, causal=False, positions=Learned()),
 }
 
 
@@ -34,7 +46,7 @@ def test_half_precision(name, key):
 
     def graded(model):
         def loss(params, x):
-            y: Any = model.apply(params, x, mask=mask)
+            y = model.apply(params, x, mask=mask)
             return jnp.sum(y**2), y
 
         return contracts.compiled(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
@@ -48,7 +60,7 @@ def test_half_precision(name, key):
 def test_streaming_in_half_precision(name, key):
     """The memory keeps its types, as a scan demands, and steps say what the whole sequence does.
 
-    What is only looked up again is held in half precision, what adds up over many steps in single.
+    What is only read again is held in half precision, what adds up over many steps in single.
     """
     model = MODELS[name].clone(dtype=HALF)
     params, x = contracts.parameters(model, key), contracts.inputs(key, 7)
@@ -92,11 +104,11 @@ def test_logits(tied, key):
 
 
 def close(found, expected, *, least=0.0):
-    """Equal within 4 % of the largest number, all in single precision; somewhere apart by `least` of it."""
-    apart = []
+    """Equal within 4 % of the largest number, all in single precision; somewhere different by `least` of it."""
+    differences = []
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype == jnp.float32
         size = np.abs(b).max()
         np.testing.assert_allclose(a, b, rtol=0, atol=0.04 * size + 1e-30)
-        apart.append(np.abs(a - b).max() / size)
-    assert max(apart) >= least, apart
+        differences.append(np.abs(a - b).max() / size)
+    assert max(differences) >= least, differences

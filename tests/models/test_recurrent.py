@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from seqjax.models import GRU, LSTM, RNN, Bidirectional, Recurrent, Regressor
+from seqjax.models import GRU, LSTM, RNN, Bidirectional, GRUCell, LSTMCell, Recurrent, Regressor, RNNCell
 from seqjax.models.recurrent import reverse
 from seqjax.theory import fits
 from tests import contracts
@@ -17,10 +17,12 @@ def identity(x):
     return x
 
 
-CELLS = {"rnn": RNN, "relu": partial(RNN, activation=nn.relu), "linear": partial(RNN, activation=identity)}
-CELLS |= {"gru": GRU, "lstm": LSTM}
+CELLS = {"rnn": RNNCell(), "relu": RNNCell(nn.relu), "linear": RNNCell(identity), "gru": GRUCell(), "lstm": LSTMCell()}
 STACKS = [pytest.param(Recurrent(4, cell, layers=2), id=name) for name, cell in CELLS.items()]
-BOTH_WAYS = [pytest.param(Bidirectional(4, GRU, layers=2), id="gru"), pytest.param(Bidirectional(4, LSTM), id="lstm")]
+BOTH_WAYS = [
+    pytest.param(Bidirectional(4, GRUCell(), layers=2), id="gru"),
+    pytest.param(Bidirectional(4, LSTMCell()), id="lstm"),
+]
 
 
 @pytest.mark.parametrize("model", STACKS)
@@ -40,7 +42,7 @@ def test_contract_both_ways(model, key):
     contracts.ignores_padding(model, key)
 
 
-@pytest.mark.parametrize("model", [Recurrent(8, RNN), Recurrent(8, LSTM), Bidirectional(8, GRU)])
+@pytest.mark.parametrize("model", [RNN(8), LSTM(8), Bidirectional(8, GRUCell())])
 def test_learns(model, key):
     contracts.learns(model, key)
 
@@ -104,7 +106,7 @@ def test_equations_step_by_step(name, key):
 
 
 def flax_cell(name, layer):
-    """Flax's cell and its parameters: gates apart, and per gate one bias where ours has one."""
+    """Flax's cell and its parameters: gates separate, and per gate one bias where ours has one."""
     W, U, b = (blocks(layer[weight]) for weight in ("recurrent_kernel", "input_kernel", "bias"))
     if name == "rnn":
         return nn.SimpleCell(4), {"i": {"kernel": U[0], "bias": b[0]}, "h": {"kernel": W[0]}}
@@ -128,7 +130,7 @@ def test_equals_flax(name, key):
 
 def test_both_ways_equals_each_row_read_alone_and_flipped(key):
     """Two layers, rows of 5, 2 and 0 steps: each direction is a plain `Recurrent` over one unpadded row."""
-    model, one_way, lengths = Bidirectional(6, GRU, layers=2), Recurrent(3, GRU), (5, 2, 0)
+    model, one_way, lengths = Bidirectional(6, GRUCell(), layers=2), GRU(3), (5, 2, 0)
     params, x = contracts.parameters(model, key), contracts.inputs(key, 5)
     y = contracts.forward(model)(params, x, mask=contracts.upto(lengths, 5))
 
@@ -140,12 +142,12 @@ def test_both_ways_equals_each_row_read_alone_and_flipped(key):
             continue
         z = x[row : row + 1, :length]
         for depth in range(2):
-            behind = read(f"backward_{depth}", z[:, ::-1])[:, ::-1]
-            z = jnp.concatenate([read(f"forward_{depth}", z), behind], axis=-1)
+            back = read(f"backward_{depth}", z[:, ::-1])[:, ::-1]
+            z = jnp.concatenate([read(f"forward_{depth}", z), back], axis=-1)
         np.testing.assert_allclose(y[row, :length], z[0], rtol=1e-4, atol=1e-5)
 
 
-def test_reverse_leaves_the_padding_behind():
+def test_reverse_leaves_the_padding_last():
     x = jnp.arange(8.0).reshape(2, 4, 1)
     np.testing.assert_array_equal(reverse(x, None)[..., 0], [[3, 2, 1, 0], [7, 6, 5, 4]])
     np.testing.assert_array_equal(reverse(x, contracts.upto([3, 0], 4))[..., 0], [[2, 1, 0, 3], [4, 5, 6, 7]])
@@ -161,7 +163,7 @@ def linear_rnn(order, W, U, c) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("delay", [0, 3])
 def test_a_delay_line_is_the_shift(delay, key):
-    """I1: the floor 0 at order delay + 1 is reached by weights that are known."""
+    """The floor 0 at order delay + 1 is reached by weights that are known."""
     model, params = linear_rnn(delay + 1, *fits.delay_line(delay + 1))
     x = contracts.inputs(key, 8, 1)
     expected = np.pad(x, ((0, 0), (delay, 0), (0, 0)))[:, :8]
@@ -169,7 +171,7 @@ def test_a_delay_line_is_the_shift(delay, key):
 
 
 def test_jacobian_of_a_linear_network_is_its_memory_kernel(key):
-    """I5: d y[t] / d x[s] = c' W^(t-s) U."""
+    """d y[t] / d x[s] = c' W^(t-s) U."""
     rng = np.random.default_rng(0)
     W, U, c = rng.normal(size=(5, 5)) / 3, rng.normal(size=5), rng.normal(size=5)
     model, params = linear_rnn(5, W, U, c)
@@ -180,7 +182,7 @@ def test_jacobian_of_a_linear_network_is_its_memory_kernel(key):
 
 
 def test_recurrent_kernels_start_orthogonal_gate_by_gate(key):
-    kernel = Recurrent(4, LSTM).init(key, jnp.zeros((1, 1, 2)))["params"]["layer_0"]["recurrent_kernel"]
+    kernel = LSTM(4).init(key, jnp.zeros((1, 1, 2)))["params"]["layer_0"]["recurrent_kernel"]
     for block in blocks(kernel):
         np.testing.assert_allclose(block @ block.T, np.eye(4), atol=1e-5)
     assert not np.allclose(blocks(kernel)[0], blocks(kernel)[1])

@@ -1,11 +1,9 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import LSTM, Bidirectional, LetterConv, Recurrent, Tagger, Transformer, Window
+from seqjax.models import Bidirectional, CharacterCNN, LSTMCell, Recurrent, Tagger, Transformer, Window
 from seqjax.types import PAD, UNK
 from tests import contracts
 
@@ -26,7 +24,7 @@ def parameters(model, key, *inputs):
 
 def test_letters_are_convolved_and_the_maximum_kept(key):
     """Against loops over words, places and taps."""
-    model, (_, spelling) = LetterConv(LETTERS, embedding=2, features=6), words(key)
+    model, (_, spelling) = CharacterCNN(LETTERS, embedding=2, features=6), words(key)
     spelling = np.array(spelling)
     spelling[0, 0] = PAD
     params = parameters(model, key, spelling)
@@ -46,7 +44,7 @@ def test_letters_are_convolved_and_the_maximum_kept(key):
 
 def test_a_kernel_has_a_middle():
     with pytest.raises(ValueError, match="kernel_size must be odd, so that it has a middle, got 2"):
-        LetterConv(LETTERS, kernel_size=2)
+        CharacterCNN(LETTERS, kernel_size=2)
 
 
 def test_window_contract(key):
@@ -62,17 +60,17 @@ def test_window_contract(key):
     np.testing.assert_allclose(double - y, y - none, atol=1e-5, err_msg="it is linear")
 
 
-BACKBONES = [Bidirectional(4, LSTM), Recurrent(4), Transformer(4, 2, 1, causal=False), Window(4, 1)]
+BACKBONES = [Bidirectional(4, LSTMCell()), Recurrent(4), Transformer(4, 2, 1, causal=False), Window(4, 1)]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: type(backbone).__name__)
 def test_scores_are_a_readout_of_the_backbone_over_words_and_letters(backbone, key):
-    characters = LetterConv(LETTERS, 2, 2)
+    characters = CharacterCNN(LETTERS, 2, 2)
     model = Tagger(backbone, TAGS, VOCAB, 3, characters)
     ids, spelling = words(key)
     params = parameters(model, key, ids, spelling)["params"]
     mask = contracts.upto((5, 3, 1), 5)
-    letters: Any = characters.apply({"params": params["characters"]}, spelling)
+    letters = characters.apply({"params": params["characters"]}, spelling)
     x = jnp.concatenate([params["words"]["embedding"][ids], letters], axis=-1)
     features = backbone.apply({"params": params["backbone"]}, x, mask=mask)
     expected = features @ params["readout"]["kernel"] + params["readout"]["bias"][None, None]
@@ -81,7 +79,7 @@ def test_scores_are_a_readout_of_the_backbone_over_words_and_letters(backbone, k
 
 
 def test_padding_and_other_rows_change_nothing(key):
-    model = Tagger(Bidirectional(4, LSTM), TAGS, VOCAB, 3, LetterConv(LETTERS, 2, 2))
+    model = Tagger(Bidirectional(4, LSTMCell()), TAGS, VOCAB, 3, CharacterCNN(LETTERS, 2, 2))
     ids, spelling = words(key)
     mask = contracts.upto((5, 3, 0), 5)
     params = parameters(model, key, ids, spelling)
@@ -89,7 +87,7 @@ def test_padding_and_other_rows_change_nothing(key):
     @jax.jit
     def forward(params, ids, spelling):
         def total(params):
-            scores: Any = model.apply(params, ids, spelling, mask=mask)
+            scores = model.apply(params, ids, spelling, mask=mask)
             return jnp.sum(jnp.where(mask[..., None], scores, 0.0) ** 2), scores
 
         (_, scores), gradient = jax.value_and_grad(total, has_aux=True)(params)
@@ -114,7 +112,7 @@ def test_letters_are_looked_at_only_if_there_is_a_use_for_them(key):
     alone = Tagger(Recurrent(4), TAGS, VOCAB, 3)
     params = alone.init(key, ids)
     np.testing.assert_array_equal(alone.apply(params, ids, spelling), alone.apply(params, ids))
-    both = Tagger(Recurrent(4), TAGS, VOCAB, 3, LetterConv(LETTERS, 2, 2))
+    both = Tagger(Recurrent(4), TAGS, VOCAB, 3, CharacterCNN(LETTERS, 2, 2))
     with pytest.raises(ValueError, match="a tagger with characters needs the spelling of its words, got None"):
         both.init(key, ids)
 

@@ -68,7 +68,7 @@ def test_receptive_field_is_what_gradients_measure(kernel_size, dilations, key):
 
 
 def test_receptive_field_of_seven_doublings():
-    """A14."""
+    """1 + 2 (kernel_size - 1) sum(dilations)."""
     assert TCN(30, 4, tuple(2**i for i in range(7))).receptive_field == 763
 
 

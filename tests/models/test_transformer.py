@@ -1,4 +1,3 @@
-from functools import partial
 from typing import Any
 
 import jax
@@ -7,19 +6,19 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from seqjax.models import Learned, Positions, Rotary, Sinusoid, Transformer
+from seqjax.models import Learned, Positions, Rotary, Sinusoidal, Transformer
 from tests import contracts
 
-POSITIONS = {"sinusoid": Sinusoid, "learned": partial(Learned, length=9), "rotary": Rotary, "none": Positions}
+POSITIONS = {"sinusoidal": Sinusoidal(), "learned": Learned(length=9), "rotary": Rotary(), "none": Positions()}
 CAUSAL = [
     pytest.param(Transformer(4, 2, layers=1), id="sinusoid, pre-norm"),
     pytest.param(Transformer(4, 2, layers=1, pre_norm=False, positions=POSITIONS["learned"]), id="learned, post-norm"),
-    pytest.param(Transformer(4, 2, layers=2, positions=Rotary), id="rotary, pre-norm, two layers"),
-    pytest.param(Transformer(4, 2, layers=1, positions=Positions), id="no positions"),
+    pytest.param(Transformer(4, 2, layers=2, positions=Rotary()), id="rotary, pre-norm, two layers"),
+    pytest.param(Transformer(4, 2, layers=1, positions=Positions()), id="no positions"),
 ]
 BOTH_WAYS = [
     pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="pre-norm"),
-    pytest.param(Transformer(4, heads=1, layers=1, causal=False, pre_norm=False, positions=Rotary), id="post-norm"),
+    pytest.param(Transformer(4, heads=1, layers=1, causal=False, pre_norm=False, positions=Rotary()), id="post-norm"),
 ]
 
 
@@ -49,7 +48,7 @@ def test_learns(model, key):
 @pytest.mark.parametrize("pre_norm", [True, False])
 def test_equals_flax(pre_norm, causal, key):
     """One block, written with `nn.MultiHeadDotProductAttention` and the same weights."""
-    model = Transformer(6, heads=3, layers=1, causal=causal, pre_norm=pre_norm, positions=Positions)
+    model = Transformer(6, heads=3, layers=1, causal=causal, pre_norm=pre_norm, positions=Positions())
     params, x, mask = contracts.parameters(model, key), contracts.inputs(key, 5), contracts.upto([5, 5, 3], 5)
     ours = params["params"]
     block = ours["Block_0"]
@@ -89,7 +88,7 @@ def test_equals_flax(pre_norm, causal, key):
 def test_sinusoid(features):
     """Sine and cosine of index / longest^(i / half), the sines first."""
     index, x = np.array([[0, 1, 7]]), np.ones((1, 3, features), np.float32)
-    y: Any = Sinusoid(longest=100.0).apply({}, jnp.asarray(x), jnp.asarray(index), method="embed")
+    y = Sinusoidal(longest=100.0).apply({}, jnp.asarray(x), jnp.asarray(index), method="embed")
     half = -(-features // 2)
     for channel in range(features):
         wave, i = (np.sin, channel) if channel < half else (np.cos, channel - half)
@@ -119,9 +118,9 @@ def test_queries_and_keys_are_turned_by_the_real_steps_before_them(key):
             turned.append(np.asarray(index).tolist())
             return heads
 
-    model = Transformer(4, heads=2, layers=1, positions=Recording)
-    params, x = contracts.parameters(model.clone(positions=Positions), key), contracts.inputs(key, 2, rows=2)
-    carry: Any = model.start(2, 2, 4)
+    model = Transformer(4, heads=2, layers=1, positions=Recording())
+    params, x = contracts.parameters(model.clone(positions=Positions()), key), contracts.inputs(key, 2, rows=2)
+    carry = model.start(2, 2, 4)
     for lengths in [(2, 1), (1, 1)]:
         carry, _ = model.apply(params, carry, x, mask=contracts.upto(lengths, 2), method="extend")
     assert turned == [[[0, 1], [0, 0]]] * 2 + [[[2, 0], [1, 0]]] * 2
@@ -158,7 +157,7 @@ def test_more_steps_than_the_cache_holds(key):
 
 
 def test_more_steps_than_there_are_learned_positions(key):
-    model = Transformer(4, heads=2, layers=1, positions=partial(Learned, length=3))
+    model = Transformer(4, heads=2, layers=1, positions=Learned(length=3))
     params, x = contracts.parameters(model, key), contracts.inputs(key, 4)
     with pytest.raises(ValueError, match="learned positions hold 3 steps, got 4"):
         model.apply(params, x)
@@ -175,7 +174,7 @@ def test_more_steps_than_there_are_learned_positions(key):
     [
         ({"features": 6, "heads": 4}, "heads must divide features, got 4 heads and 6 features"),
         ({"features": 6, "heads": 0}, "heads must divide features, got 0 heads and 6 features"),
-        ({"features": 6, "heads": 2, "positions": Rotary}, "features / heads must be even, got 3"),
+        ({"features": 6, "heads": 2, "positions": Rotary()}, "features / heads must be even, got 3"),
     ],
 )
 def test_wrong_fields_are_refused(fields, message, key):
@@ -185,13 +184,18 @@ def test_wrong_fields_are_refused(fields, message, key):
 
 def test_only_a_causal_transformer_streams(key):
     model = Transformer(4, causal=False)
-    with pytest.raises(ValueError, match="only a causal Transformer can be extended: this one has causal=False"):
-        model.init(key, model.start(1, 2, 3), jnp.zeros((1, 1, 2)), method="extend")
+    carry = Transformer(4).start(1, 2, 3)
+    with pytest.raises(
+        ValueError, match=r"Transformer\.start needs a causal backbone, got Transformer with causal=False"
+    ):
+        model.start(1, 2, 3)
+    with pytest.raises(ValueError, match=r"Transformer\.extend needs a causal backbone"):
+        model.init(key, carry, jnp.zeros((1, 1, 2)), method="extend")
 
 
 def test_padding_after_a_full_learned_table_harms_no_gradient(key):
     """A row that has used every position may still be padded while its neighbours go on."""
-    model = Transformer(4, heads=2, layers=1, positions=partial(Learned, length=3))
+    model = Transformer(4, heads=2, layers=1, positions=Learned(length=3))
     x = jax.random.normal(key, (1, 3, 2))
     params = model.init(key, x)
 

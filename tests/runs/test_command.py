@@ -176,8 +176,8 @@ def test_an_edited_configuration_is_exit_2_with_the_difference(here, tmp_path):
     code, _, err = here("--scale", "smoke", "--learning-rate", "0.1")
     assert code == 2
     assert err.startswith(f"error: {work.relative_to(tmp_path)} holds another configuration:\n")
-    assert "  steps: saved 30, asked 20\n" in err
-    assert "  seeds: saved nothing, asked 2\n" in err
+    assert "  steps: saved 30, expected 20\n" in err
+    assert "  seeds: saved nothing, expected 2\n" in err
     assert "learning_rate" not in err.partition("\n")[2]
 
 

@@ -88,7 +88,9 @@ def test_run_names_hold_no_odd_characters_and_are_short():
 def test_a_folder_with_another_configuration_is_refused_field_by_field(record, field):
     saved = dataclasses.asdict(Config())
     (record.work / "config.json").write_text(json.dumps(saved | {field: "edited"}))
-    message = f'{record.work} holds another configuration:\n  {field}: saved "edited", asked {json.dumps(saved[field])}'
+    message = (
+        f'{record.work} holds another configuration:\n  {field}: saved "edited", expected {json.dumps(saved[field])}'
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         record.begin(resume=True)
     assert json.loads((record.work / "config.json").read_text())[field] == "edited"

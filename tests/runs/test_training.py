@@ -52,7 +52,7 @@ def fit(folder: Path, configs: Sequence[Config] = PAIR, steps: int = 30) -> None
 def saved(run: Path) -> str:
     """The sha256 of the newest state on disk, parameters and optimiser's state and all, whose files are good."""
     step = checkpoint.steps(run / "checkpoint")[-1]
-    assert checkpoint.verify(run / "checkpoint", step) == []
+    assert checkpoint._faults(run / "checkpoint", step) == []
     return json.loads((run / "checkpoint" / f"{step:08d}" / "MANIFEST").read_text().partition("\n")[2])["fingerprint"]
 
 
@@ -144,7 +144,7 @@ def test_kills_at_random_moments_change_no_bit(interrupted, uninterrupted, tmp_p
         for work in lab.works():
             require_whole_history(work)
             for step in checkpoint.steps(work / "checkpoint"):
-                assert checkpoint.verify(work / "checkpoint", step) == []
+                assert checkpoint._faults(work / "checkpoint", step) == []
     assert lab.finished() == []
     assert lab.run("--steps", str(STEPS), "--scale", "smoke").code == 0
     assert lab.works() == []
@@ -186,7 +186,7 @@ def test_full_disk_leaves_the_last_good_state(interrupted, tmp_path, limit):
     for work in lab.works():
         require_whole_history(work)
         for step in checkpoint.steps(work / "checkpoint"):
-            assert checkpoint.verify(work / "checkpoint", step) == []
+            assert checkpoint._faults(work / "checkpoint", step) == []
 
 
 def test_resumed_in_this_process_is_bitwise_the_same(tmp_path, capsys):
@@ -244,7 +244,7 @@ def test_never_from_scratch_when_all_states_are_damaged(tmp_path, how):
     with (
         pytest.warns(UserWarning, match="00000015 is damaged"),
         pytest.warns(UserWarning, match="00000010 is damaged") if how == "flip" else nullcontext(),
-        pytest.raises(ValueError, match=r"no good checkpoint in .*rate=0.2"),
+        pytest.raises(ValueError, match=r"no intact checkpoint in .*rate=0.2"),
     ):
         fit(tmp_path)
     assert (tmp_path / "rate=0.05.partial" / "history.csv").read_text() == before
@@ -266,7 +266,7 @@ def test_all_states_damaged_is_exit_2(interrupted, tmp_path):
     code, _, err = lab.run("--steps", str(STEPS), "--scale", "smoke")
     assert code == process.USAGE
     assert "is damaged" in err
-    assert err.splitlines()[-1].startswith("error: no good checkpoint in")
+    assert err.splitlines()[-1].startswith("error: no intact checkpoint in")
 
 
 def test_nan_stops_with_step_and_seed_and_is_never_saved(here, tmp_path):

@@ -26,8 +26,26 @@ def test_a_loss_above_its_floor_or_within_its_error_does_not():
     bounds.require_above(0.0, 0.0)
 
 
+def test_a_score_above_its_ceiling_is_refused():
+    bounds.require_below(0.8, 0.8 + 1e-10)
+    bounds.require_below(0.8, np.array([0.83, 0.1]), 0.01)
+    with pytest.raises(ArithmeticError, match=r"score 0\.9 is above the ceiling 0\.8"):
+        bounds.require_below(0.8, np.array([0.7, 0.9]))
+    with pytest.raises(ArithmeticError, match=r"score 0\.85 \+- 0\.01 is above"):
+        bounds.require_below(0.8, 0.85, 0.01)
+    with pytest.raises(ArithmeticError, match="score nan"):
+        bounds.require_below(0.8, np.nan)
+
+
+def test_mean_and_error_are_over_rows():
+    values = np.random.default_rng(0).normal(size=(3, 400))
+    mean, error = bounds.mean_and_error(values)
+    np.testing.assert_allclose(mean, values.mean(axis=1))
+    np.testing.assert_allclose(error, values.std(axis=1) / 20)
+
+
 def loss(W, U, c, delay, length) -> float:
-    """Exact error of a linear RNN on the shift, averaged over the steps (L2)."""
+    """Exact error of a linear RNN on the shift, averaged over the steps."""
     error, state = 0.0, U
     for lag in range(length):
         error += (1 - lag / length) * (float(lag == delay) - c @ state) ** 2
@@ -222,7 +240,7 @@ def reordered() -> np.ndarray:
 
 
 def test_published_floor_of_causal_models_on_a_reordered_target():
-    """AU6, for inputs uniform on [0, 1]; then of those that are linear and the same at all times."""
+    """For inputs uniform on [0, 1]; then of models that are linear and the same at all times."""
     assert agrees(bounds.causal(reordered(), 1 / 12), ".0301")
     assert agrees(bounds.homogeneous(reordered(), 1 / 12), ".0526")
     assert agrees((reordered() ** 2).sum() / 32 / 12, ".0959")

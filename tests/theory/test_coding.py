@@ -1,7 +1,5 @@
 """The kernel matrix of a linear encoder-decoder: against the network itself, and against finite differences."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,10 +22,10 @@ def identity(x):
 
 
 def network(encoder: int, decoder: int):
-    linear = partial(models.RNN, activation=identity)
-    return models.RealEncoderDecoder(
+    linear = models.RNNCell(identity)
+    return models.EncoderDecoderRegressor(
         models.Recurrent(encoder, linear),
-        models.RecurrentDecoder(decoder, linear, bridge=partial(models.Narrow, CODE)),
+        models.RecurrentDecoder(decoder, linear, bridge=models.LowRankBridge(CODE)),
     )
 
 
@@ -47,7 +45,7 @@ def test_response_is_what_the_network_says_to_impulses(key):
 
 
 def test_response_of_constructed_weights_is_on_the_floor():
-    """I3: and so is the network that they are loaded into."""
+    """So is the network into which they are loaded."""
     matrix = np.random.default_rng(0).normal(size=(TARGET, SOURCE))
     params = jax.tree.map(jnp.asarray, fits.encoder_decoder(matrix, CODE).params())
     floor = bounds.truncation(matrix, CODE)

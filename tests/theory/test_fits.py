@@ -1,12 +1,10 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seqjax.data import GaussianProcess
-from seqjax.models import RNN, MultiHead, Recurrent, Regressor
+from seqjax.models import RNN, MultiHeadAttention, Regressor
 from seqjax.theory import bounds, fits, targets
 
 
@@ -96,7 +94,7 @@ def identity(x):
 )
 def test_linear_rnns_load_and_give_their_kernel(rnn):
     with jax.enable_x64(True):
-        model = Regressor(Recurrent(len(rnn.U), functools.partial(RNN, activation=identity)))
+        model = Regressor(RNN(len(rnn.U), activation=identity))
         shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
         params = jax.tree.map(jnp.asarray, rnn.params())
         assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
@@ -154,7 +152,7 @@ def test_position_attention_loads_and_shifts():
     """From what stands at each place and where: the values are averaged by position alone."""
     head, rng = fits.position_attention(3, 12, 40.0), np.random.default_rng(0)
     with jax.enable_x64(True):
-        model, x = MultiHead(2, heads=1), rng.normal(size=(2, 12, 1))
+        model, x = MultiHeadAttention(2, heads=1), rng.normal(size=(2, 12, 1))
         places = jnp.asarray(np.tile(head.positions(), (2, 1, 1)))
         source, mask = jnp.concatenate([places, jnp.asarray(x)], axis=-1), jnp.ones((2, 12), bool)
 

@@ -112,7 +112,7 @@ def test_floor_and_search_enclose_random_kernels(seed):
 
 
 def test_the_isometric_weights():
-    """I6: a * a = 1, and the whole quadrant, every pair i + j < T, holds each lag once."""
+    """a * a = 1, and the whole quadrant, every pair i + j < T, holds each lag once."""
     a = central_binomials(64)
     np.testing.assert_allclose(np.convolve(a, a)[:64], 1, rtol=1e-13)
     np.testing.assert_allclose(a[:3], [1, 1 / 2, 3 / 8])
@@ -140,7 +140,7 @@ def test_zeros_behind_the_window_are_another_target():
 
 @pytest.mark.parametrize("delay", [0, 3, 8])
 def test_shift_is_a_case_of_it(delay):
-    """B3, over the last step and over a sequence; both from 2k + 1 steps on."""
+    """Over the last step and over a sequence; both from 2k + 1 steps on."""
     for length in (2 * delay + 1, 2 * delay + 9, 4 * delay + 3):
         kernel, averaged = targets.shift(delay, length), 1 - np.arange(length) / length
         for order in range(1, delay + 3):

@@ -9,20 +9,16 @@ LAGS = np.arange(40.0)
 
 def test_airy_equals_scipy():
     """Relative to the size of the function where it oscillates, and at each point where it falls to 1e-132."""
-    left, right = np.linspace(-10, 0, 301), np.linspace(0, 60, 301)
-    np.testing.assert_allclose(targets.airy_function(left), airy(left)[0], rtol=0, atol=1e-13)
-    np.testing.assert_allclose(targets.airy_function(right), airy(right)[0], rtol=1e-12)
-    np.testing.assert_allclose(targets.airy(6.0, 40), airy(LAGS - 6)[0], rtol=1e-10, atol=1e-15)
+    for centre in np.linspace(9, 10, 31):
+        found, expected = targets.airy(centre, 70), airy(np.arange(70) - centre)[0]
+        np.testing.assert_allclose(found[:10], expected[:10], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(found[10:], expected[10:], rtol=1e-12)
 
 
-def test_kernels_by_their_recurrences():
-    """A sum of exponentials is annihilated by the product of its factors, a cosine by its quadratic one."""
+def test_exponentials_by_their_recurrence():
+    """A sum of exponentials is annihilated by the product of its factors."""
     both = np.convolve([1, -0.5], [1, -0.9])
     np.testing.assert_allclose(np.convolve(targets.exponentials((0.5, 0.9), 40), both)[2:40], 0, atol=1e-15)
-    one = np.array([0.9]), np.array([1.2]), np.array([3.0]), np.array([0.3])
-    wave = targets.damped_cosines(*one, 40)
-    np.testing.assert_allclose(np.convolve(wave, [1, -1.8 * np.cos(1.2), 0.81])[2:40], 0, atol=1e-14)
-    assert wave[0] == pytest.approx(3 * np.cos(0.3))
 
 
 def test_kernels_at_single_lags():

@@ -1,7 +1,5 @@
 """Trained linear RNNs never go below the floor, and on the way they do learn."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -27,7 +25,7 @@ def identity(x):
 def test_no_run_ends_below_the_floor(key, order, delay, length):
     """The shortest window of each delay for which the floor holds is among them: there it is easiest to break."""
     task = tasks.Shift(delay, length)
-    model = models.Regressor(models.Recurrent(order, partial(models.RNN, activation=identity)))
+    model = models.Regressor(models.RNN(order, activation=identity))
 
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}

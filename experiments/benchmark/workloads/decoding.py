@@ -66,7 +66,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     def write(params, text):
         step: Any = partial(model.apply, params, method="step")
         if name == "transformer":
-            carry = model.start(size.batch, length)
+            carry = model.begin(size.batch, length)
         else:
             carry = model.apply(params, text, None, length, method="begin")
         if name == "beam":
@@ -84,9 +84,9 @@ def build(name: str, size: Sizes, length: int) -> tuple[Any, Any]:
 
     if name != "transformer":
         return train_step.build("translator", size)
-    positions = partial(models.Learned, length=length)
+    positions = models.Learned(length=length)
     backbone = models.Transformer(size.features, size.heads, size.layers, positions=positions)
-    before = {"embed": convert.linear("inputs"), "Learned_0": convert.embedding("positions")}
+    before = {"embed": convert.linear("inputs"), "positions": convert.embedding("positions")}
     return models.LanguageModel(backbone, size.words, size.features), {
         "embed": convert.embedding("words"),
         "backbone": convert.transformer("backbone", **before),

@@ -129,7 +129,7 @@ def _reversal(size: Sizes) -> Work:
     from seqjax import convert, losses, models
     from seqjax.data import Epochs
 
-    decoder = models.RecurrentDecoder(size.features, bridge=models.HandOver)
+    decoder = models.RecurrentDecoder(size.features, bridge=models.CopyState())
     model = models.EncoderDecoder(models.Recurrent(size.features), decoder, SYMBOLS, SYMBOLS, size.features)
     layout = {
         "source_embedding": convert.embedding("source_embedding"),
@@ -223,7 +223,7 @@ def _rnn(size: Sizes) -> Work:
 
     from seqjax import convert, losses, models
 
-    model = models.Regressor(models.Recurrent(size.features, models.RNN))
+    model = models.Regressor(models.RNN(size.features))
     layout = {"backbone": convert.recurrent("backbone"), "readout": convert.linear("readout")}
     x, y = (jnp.asarray(array) for array in delayed(size))
     params = _given(model, layout, x)

@@ -41,7 +41,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     size, runs, steps = parse(name, smoke)
     task = tasks.Shift(DELAY, TIME)
     if size.kind == "rnn":
-        backbone = models.Recurrent(size.features, models.RNN)
+        backbone = models.RNN(size.features)
     else:
         backbone = models.TCN(size.features, size.kernel_size, tuple(2**depth for depth in range(size.layers)))
     model = models.Regressor(backbone)

@@ -109,8 +109,8 @@ def build(name: str, size: Sizes) -> tuple["linen.Module", Any]:
     readout: dict[str, Any] = {"readout": convert.linear("readout")}
     match name:
         case "rnn" | "gru" | "lstm":
-            cell = {"rnn": models.RNN, "gru": models.GRU, "lstm": models.LSTM}[name]
-            backbone = models.Recurrent(size.features, cell, layers=size.layers)
+            layers = {"rnn": models.RNN, "gru": models.GRU, "lstm": models.LSTM}[name]
+            backbone = layers(size.features, size.layers)
             return models.Regressor(backbone), {"backbone": convert.recurrent("backbone")} | readout
         case "tcn":
             dilations = tuple(2**depth for depth in range(size.layers))
@@ -128,15 +128,15 @@ def build(name: str, size: Sizes) -> tuple["linen.Module", Any]:
             classifier = models.ImageClassifier(models.CNN(channels, size.kernel_size), CLASSES)
             return classifier, {"backbone": layout, "readout": convert.grid_linear("readout", channels[-1])}
         case "translator":
-            attention = partial(models.Additive, size.features)
+            attention = models.AdditiveAttention(size.features)
             decoder = models.BahdanauDecoder(size.features, attention=attention)
             encoder = models.Bidirectional(2 * size.features)
             return models.EncoderDecoder(encoder, decoder, size.words, size.words, size.features // 2), {
                 "source_embedding": convert.embedding("source_embedding"),
                 "encoder": convert.recurrent("encoder"),
                 "decoder": {
-                    "first": {"Dense_0": convert.linear("bridge")},
-                    "attend": convert.additive("attention"),
+                    "bridge": {"Dense_0": convert.linear("bridge")},
+                    "attention": convert.additive("attention"),
                     "stack": convert.recurrent("decoder"),
                 },
                 "target_embedding": convert.embedding("target_embedding"),

@@ -15,7 +15,7 @@ from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.theory import bounds
 from seqjax.types import Batch
 
-NETWORK = models.Regressor(models.Recurrent(256, models.LSTM, layers=2))
+NETWORK = models.Regressor(models.LSTM(256, layers=2))
 """The tutorial's network, without the tanh on its output and PyTorch's second bias vectors."""
 
 SCALE = 5.0

@@ -17,11 +17,11 @@ HARD = ("delay", "rough")
 """Memories that are long or not smooth; the others decay."""
 
 SIZES = {
-    "rnn": (lambda width: models.Recurrent(width, models.RNN), (32, 64), 3e-3),
+    "rnn": (lambda width: models.RNN(width), (32, 64), 3e-3),
     "lru": (lambda width: models.LRU(width, layers=2, ring=(0.9, 0.999)), (9, 18), 1e-2),
     "tcn": (lambda width: models.TCN(width, kernel_size=3, dilations=(1, 2, 4, 8, 16)), (6, 12), 1e-2),
     "transformer": (
-        lambda width: models.Transformer(width, heads=2, layers=2, expansion=2, positions=models.Rotary),
+        lambda width: models.Transformer(width, heads=2, layers=2, expansion=2, positions=models.Rotary()),
         (8, 16),
         3e-3,
     ),

@@ -141,7 +141,7 @@ def _rows_of(data: Batch):
 def at_equal_parameters(seeds: int, steps: int) -> dict[str, float]:
     """Test errors on the tutorial's data at about 4,200 parameters: LSTMs over either axis, a TCN, and linear taps."""
     train, test = split()
-    lstm = models.Regressor(models.Recurrent(32, models.LSTM))
+    lstm = models.Regressor(models.LSTM(32))
     networks = {
         "LSTM over time": (lstm, 3e-2),
         "LSTM over the batch": (approximation_batch_axis.over_batch(lstm), 3e-2),
@@ -356,7 +356,7 @@ def complexity(settings: Settings) -> Finding:
     for J in (4, 10, 32):
         task = tasks.Lorenz96(K=4, J=J).calibrated(jax.random.key(J))
         data, test = (task.draw(jax.random.key(J + n), rows).batch for n, rows in ((1, 2048), (2, 256)))
-        model = models.Regressor(models.Recurrent(48, models.GRU), targets=4)
+        model = models.Regressor(models.GRU(48), targets=4)
         params = training.networks(model, _rows_of(data), settings.seeds, settings.steps, rate=2e-2)
         parameters = training.count(params)
         found = evaluate.predict(model.apply, params, test.inputs)

@@ -12,7 +12,7 @@ from _claims.approximation_batch_axis import NETWORK
 from _claims.finding import Finding, Settings, exact
 
 from seqjax import evaluate, metrics, models, tasks
-from seqjax.models import layers
+from seqjax.models.causal_conv import CausalConv
 from seqjax.theory import bounds
 
 
@@ -31,7 +31,7 @@ def squashed(model) -> training.Network:
 def saturates(settings: Settings) -> Finding:
     """D4: targets of unit variance, with a tanh on the output and without."""
     task = tasks.Shift(2, 16)
-    model = models.Regressor(models.Recurrent(32, models.LSTM))
+    model = models.Regressor(models.LSTM(32))
     test = task.sample(jax.random.key(1), 8192)
     found = {}
 
@@ -89,7 +89,7 @@ def moves_twice(settings: Settings) -> Finding:
     shapes = jax.eval_shape(NETWORK.init, jax.random.key(0), jnp.zeros((1, 32, 1)))
     single = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     double = training.torch_count(256)
-    model = models.Regressor(models.Recurrent(32, models.LSTM))
+    model = models.Regressor(models.LSTM(32))
 
     def moved(network) -> np.ndarray:
         """Mean distance of the biases from their start, which is 0, for each seed."""
@@ -129,7 +129,7 @@ class WeightNormed:
 def starts_elsewhere(settings: Settings) -> Finding:
     """D10: kernels of the tutorial's TCN for Lorenz96, drawn after weight norm, and as set in models.TCN."""
     taps, features, quoted = 4, 30, settings.claimed
-    conv = layers.CausalConv(features, taps, weight_norm=True, use_bias=False)
+    conv = CausalConv(features, taps, weight_norm=True, use_bias=False)
     impulses = jnp.eye(features)[:, None] * jnp.eye(1, taps)[0][None, :, None]
 
     def deviations(key) -> tuple[float, float]:
@@ -138,7 +138,7 @@ def starts_elsewhere(settings: Settings) -> Finding:
         normed = WeightNormed(start_key, taps, features, features)
         normed.weight = wanted  # all that the tutorial's `init_weights` does
         params = {"kernel": wanted, "gain": jnp.linalg.norm(wanted.reshape(-1, features), axis=0)}
-        taken: Any = conv.apply({"params": params}, conv.start(features, features), impulses, method="extend")[1]
+        taken: Any = conv.apply({"params": params}, conv.empty(features, features), impulses, method="convolve")[1]
         return float(normed.used().std()), float(jnp.std(taken))
 
     keys = jax.random.split(jax.random.key(0), settings.seeds)
@@ -184,7 +184,7 @@ class Printed:
 
 def cannot_run(settings: Settings) -> Finding:
     """D14: the printed cell as it is, then with its activation; and ours, all steps at once and step by step."""
-    length, model = 32, models.Recurrent(16, models.RNN)
+    length, model = 32, models.RNN(16)
     fault, apart, streamed, projections = "", [], [], 0
     for key in jax.random.split(jax.random.key(0), settings.seeds):
         x = jax.random.normal(key, (1, length, 1))

@@ -101,8 +101,8 @@ def plateaus(settings: Settings) -> Finding:
         memory, escape = (np.array([row[key] for row in left]) for key in ("memory", "escape"))
         slopes[name] = metrics.band(np.diff(np.log(escape)) / np.diff(memory))
     delays = (8, 12, 16, 20)
-    steps, cells = settings.steps, {"GRU": models.GRU, "LSTM": models.LSTM}
-    waits = {name: escapes(cell, delays, settings.seeds, steps) for name, cell in cells.items()}
+    steps, backbones = settings.steps, {"GRU": models.GRU(32), "LSTM": models.LSTM(32)}
+    waits = {name: escapes(backbone, delays, settings.seeds, steps) for name, backbone in backbones.items()}
     medians = {name: np.median(found, axis=1) for name, found in waits.items()}
     gated = {name: float(np.log(found[-1] / found[0])) / (delays[-1] - delays[0]) for name, found in medians.items()}
     censored = any(found[-1] >= steps for found in medians.values())
@@ -123,13 +123,13 @@ def plateaus(settings: Settings) -> Finding:
     )
 
 
-def escapes(cell, delays: tuple[int, ...], seeds: int, steps: int) -> np.ndarray:
+def escapes(backbone, delays: tuple[int, ...], seeds: int, steps: int) -> np.ndarray:
     """Steps [delay, seed] until the error of a gated network is 5 % below the zero predictor's; at most `steps`.
 
     The rate is constant, as a decaying one would end the plateau by itself.
     """
     length, per_call = 64, 10
-    model = models.Regressor(models.Recurrent(32, cell))
+    model = models.Regressor(backbone)
 
     def sample(key, delay):
         x = WhiteNoise().sample(key, training.BLOCK, length)[..., None]

@@ -1,7 +1,5 @@
 """Claims of the tutorial `attention`."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +13,7 @@ from seqjax.types import Seq2SeqBatch
 def without_a_mask(settings: Settings) -> Finding:
     """D15: the tutorial's translator with the attention class it lacks, without a mask and with one, on padded rows."""
     task, seeds = tasks.Reversal(longest=6), settings.seeds
-    decoder = models.BahdanauDecoder(64, attention=functools.partial(models.Additive, 32))
+    decoder = models.BahdanauDecoder(64, attention=models.AdditiveAttention(32))
     model = models.EncoderDecoder(models.Bidirectional(64), decoder, 29, 29, embedding=32)
 
     def sample(key, masked):
@@ -43,7 +41,7 @@ def without_a_mask(settings: Settings) -> Finding:
         of_case = training.of_setting(params, int(masked), seeds)
         for padding in (0, 2, 6, 14):
             batch = _padded(rows, padding, masked=masked)
-            right = (evaluate.written(model, of_case, batch) == rows.target[None]).all(axis=2)
+            right = (evaluate.greedy(model, of_case, batch) == rows.target[None]).all(axis=2)
             missed[name, padding] = metrics.band(1 - right.mean(axis=1))
     ours, fixed = missed["no mask", 14], missed["mask", 14]
     alone = missed["no mask", 0].median

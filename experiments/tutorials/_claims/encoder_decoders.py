@@ -28,7 +28,7 @@ class Learner(NamedTuple):
     logits: Callable[[Any, Seq2SeqBatch], jax.Array]
 
 
-def encoder_decoder(encoder: nn.Module, decoder: nn.Module) -> tuple[nn.Module, Learner]:
+def encoder_decoder(encoder: nn.Module, decoder: models.Decoder) -> tuple[nn.Module, Learner]:
     """An encoder-decoder, and how it is trained."""
     model = models.EncoderDecoder(encoder, decoder, VOCAB, VOCAB, embedding=32)
     first = TASK.sample(jax.random.key(0), 1)
@@ -112,12 +112,12 @@ def _transformer(width: int, **options: Any) -> dict[str, Any]:
 
 NETWORKS: dict[str, tuple[Callable, float]] = {
     "GRU, encoder-decoder": (
-        lambda: encoder_decoder(models.Recurrent(96), models.RecurrentDecoder(96, bridge=models.HandOver)),
+        lambda: encoder_decoder(models.Recurrent(96), models.RecurrentDecoder(96, bridge=models.CopyState())),
         3e-3,
     ),
     "GRU, attention": (
         lambda: encoder_decoder(
-            models.Bidirectional(80), models.BahdanauDecoder(76, attention=functools.partial(models.Additive, 32))
+            models.Bidirectional(80), models.BahdanauDecoder(76, attention=models.AdditiveAttention(32))
         ),
         3e-3,
     ),

@@ -50,7 +50,7 @@ def start(key, features: int, vocab: int) -> dict[str, jax.Array]:
 
 def _step(params, side: str, state, x):
     projected = x @ params[f"{side}_input"]
-    return models.GRU().step(params[f"{side}_recurrent"], params[f"{side}_bias"], state, projected)[0]
+    return models.GRUCell().step(params[f"{side}_recurrent"], params[f"{side}_bias"], state, projected)[0]
 
 
 def read(params, source, case: Case = Case()):  # noqa: B008 (never changed)

@@ -29,7 +29,7 @@ def relu_after_embedding(settings: Settings) -> Finding:
     test = task.held_out(jax.random.key(1), encoder_decoders.TEST)
     loss, exact, parameters = {}, {}, 0
     for name, decoder in (("with", ReluDecoder), ("without", models.RecurrentDecoder)):
-        _, learner = encoder_decoders.encoder_decoder(models.Recurrent(64), decoder(64, bridge=models.HandOver))
+        _, learner = encoder_decoders.encoder_decoder(models.Recurrent(64), decoder(64, bridge=models.CopyState()))
         params = encoder_decoders.learn(learner, pairs, settings.steps, 3e-3, task)
         loss[name], right = encoder_decoders.judged(learner, params, test)
         exact[name], parameters = 100 * right.mean(axis=1), training.count(params)
@@ -75,7 +75,7 @@ def falls_with_length(settings: Settings) -> Finding:
     for name in ("GRU, encoder-decoder", "GRU, attention"):
         found = encoder_decoders.trained(name, settings.seeds, settings.steps)
         parameters = parameters or found.parameters
-        said = [texts(run) for run in evaluate.written(found.model, found.params, test)]
+        said = [texts(run) for run in evaluate.greedy(found.model, found.params, test)]
         for low, high in BUCKETS:
             rows = np.flatnonzero((lengths >= low) & (lengths <= high))
             exact[name, low] = metrics.band(100 * found.right[:, rows].mean(axis=1))

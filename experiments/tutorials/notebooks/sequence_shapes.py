@@ -18,9 +18,9 @@
 #
 # ![One to one, one to many, many to one, many to many aligned and not aligned](../../figures/diagrams/shapes.svg)
 #
-# The sections are those of seed S0, the notebook *Sequence-Sequence Models*, whose five networks were built and called
-# once on random numbers. `python experiments/tutorials/notebooks/sequence_shapes.py` runs all of this, too; with `SEQJAX_DATA`
-# set, sentiment and tagging are learned from public data, without it from made-up sentences.
+# The sections are those of the tutorial, the notebook *Sequence-Sequence Models*, whose five networks were built and
+# called once on random numbers. `python experiments/tutorials/notebooks/sequence_shapes.py` runs all of this, too; with
+# `SEQJAX_DATA` set, sentiment and tagging are learned from public data, without it from made-up sentences.
 
 # %%
 # %matplotlib inline
@@ -74,8 +74,8 @@ init_key, test_key = jax.random.split(jax.random.key(0))
 # ## 1. One to one: what is in the picture?
 #
 # An image in, a class out: two convolutions, each followed by a maximum over 2 x 2 pixels, and a linear readout. It is
-# S0's network to the last of its 25,578 parameters. The pictures are drawn: one of ten shapes at any place, of any
-# size, turned by any angle, in two colours that differ by little, under noise.
+# the tutorial's network to the last of its 25,578 parameters. The pictures are drawn: one of ten shapes at any place,
+# of any size, turned by any angle, in two colours that differ by little, under noise.
 
 # %%
 pictures = tasks.Shapes()
@@ -95,7 +95,9 @@ params = fit(params, image_loss, lambda key: pictures.sample(key, 64), steps=120
 test = pictures.sample(test_key, 1000)
 guesses = jnp.argmax(jax.jit(classifier.apply)(params, test.inputs), axis=-1)
 right = metrics.accuracy(test.labels, guesses)
-print(f"{100 * right.value:.1f} % of 1,000 new pictures ({100 * right.low:.1f} to {100 * right.high:.1f}); chance is 10 %")
+print(
+    f"{100 * right.value:.1f} % of 1,000 new pictures ({100 * right.low:.1f} to {100 * right.high:.1f}); chance is 10 %"
+)
 
 
 def picture_row(images, titles):
@@ -112,18 +114,19 @@ named = [image_classification.SHAPES[guess] for guess in guesses[:8]]
 picture_row(test.inputs[:8], [f"says {name}" for name in named])
 
 # %% [markdown]
-# [image_classification.py](../../vision/image_classification.py) trains this network on CIFAR-10 and MNIST, beside its variants.
+# [image_classification.py](../../vision/image_classification.py) trains this network on CIFAR-10 and MNIST, beside its
+# variants.
 #
 # ## 2. One to many: what can be said of a picture?
 #
-# An image in, a sentence out. S0's network says a single word: its recurrence makes one step, no word is fed back and
-# nothing can end. Here a decoder writes word after word until it writes EOS, each time given the words so far, and an
-# additive attention chooses where on the 8 x 8 grid to look (Xu et al. 2015). What is said is judged by what it means:
-# a caption counts as true if what it says is the case, and every true caption counts.
+# An image in, a sentence out. The tutorial's network says a single word: its recurrence makes one step, no word is fed
+# back and nothing can end. Here a decoder writes word after word until it writes EOS, each time given the words so far,
+# and an additive attention chooses where on the 8 x 8 grid to look (Xu et al. 2015). What is said is judged by what it
+# means: a caption counts as true if what it says is the case, and every true caption counts.
 
 # %%
 told = tasks.Scenes()
-decoder = models.BahdanauDecoder(96, attention=partial(models.Additive, 48))
+decoder = models.BahdanauDecoder(96, attention=models.AdditiveAttention(48))
 captioner = models.Captioner(models.CNN((16, 32)), decoder, len(told.vocabulary), features=64, embedding=32)
 params = captioner.init(init_key, jnp.zeros((1, 32, 32, 3)), jnp.zeros((1, 2), int))
 
@@ -157,14 +160,14 @@ picture_row(images[:6], [textwrap.fill(words, 24) for words in said[:6]])
 
 # %% [markdown]
 # Grammar is learned first, then sizes and colours; shapes, and what stands where, come last. So few steps make a
-# quarter of the captions true; [captioning.py](../../vision/captioning.py) goes on for 16,000, gets to 98 %, and shows where the
-# model looks.
+# quarter of the captions true; [captioning.py](../../vision/captioning.py) goes on for 16,000, gets to 98 %, and shows
+# where the model looks.
 #
 # ## 3. Many to one: did they like it?
 #
-# A sentence in, a class out. S0 reads it with an LSTM and classifies the last state; with sentences of several lengths
-# in one batch, that would be the state after the padding. Here a mask says which steps are real, and their average
-# is what is classified.
+# A sentence in, a class out. The tutorial reads it with an LSTM and classifies the last state; with sentences of
+# several lengths in one batch, that would be the state after the padding. Here a mask says which steps are real, and
+# their average is what is classified.
 
 # %%
 found = data_folder("sentiment/sst2/train.tsv", "sentiment/sst2/dev.tsv")
@@ -190,7 +193,7 @@ reviews = tasks.Sentiment.of(train_rows, test_rows, Words(), held_out=len(train_
 print(f"{len(reviews.train)} sentences to learn from, {len(reviews.test)} to be judged by")
 
 # %%
-reader = models.Embedded(models.Recurrent(64, models.LSTM), len(reviews.language.vocabulary), 64, dropout=0.5)
+reader = models.TokenEmbedding(models.LSTM(64), len(reviews.language.vocabulary), 64, dropout=0.5)
 judge = models.Classifier(reader, classes=2, pooling=models.mean, dropout=0.5)
 params = judge.init(init_key, jnp.zeros((1, 5), int))
 
@@ -203,7 +206,10 @@ def review_loss(params, batch, key):
 params = fit(params, review_loss, reviews.batches(64, word_dropout=0.1), steps=600)
 test = reviews.batch(reviews.test)
 right = metrics.accuracy(test.labels, jnp.argmax(judge.apply(params, test.inputs, mask=test.mask), axis=-1))
-print(f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f}) of the sentences judged as they were meant")
+print(
+    f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f})",
+    "of the sentences judged as they were meant",
+)
 
 for sentence in ("it is a good film", "it is not a good film", "it is a really bad story"):
     ids = jnp.asarray([reviews.language.ids(sentence)])
@@ -211,18 +217,19 @@ for sentence in ("it is a good film", "it is not a good film", "it is a really b
     print(f"{100 * positive:5.1f} % positive: {sentence}")
 
 # %% [markdown]
-# [sentiment.py](../../language/sentiment.py) compares eight networks and five poolings, none of which beats naive Bayes.
+# [sentiment.py](../../language/sentiment.py) compares eight networks and five poolings, none of which beats naive
+# Bayes.
 #
 # ## 4. Many to many, aligned: a tag for each word
 #
-# A sentence in, as many tags out. S0's tagger reads forward only, so that it cannot know what comes later, and often
-# that decides. How much this costs can be counted where the language is made up: here a noun looks alike in singular
-# and plural, as *sheep* does, and the verb that tells its number comes eight words behind it.
+# A sentence in, as many tags out. The tutorial's tagger reads forward only, so that it cannot know what comes later,
+# and often that decides. How much this costs can be counted where the language is made up: here a noun looks alike in
+# singular and plural, as *sheep* does, and the verb that tells its number comes eight words behind it.
 
 # %%
 language = tasks.Agreement()
 print(f"in the long run, none that only reads forward gets more than {100 * language.ceiling:.1f} % of the nouns right")
-directions = {"forward": models.Recurrent(48, models.LSTM), "both ways": models.Bidirectional(48, models.LSTM)}
+directions = {"forward": models.LSTM(48), "both ways": models.Bidirectional(48, models.LSTMCell())}
 for name, backbone in directions.items():
     tagger = models.Tagger(backbone, tags=len(agreement.TAGS), vocab=language.vocab, embedding=16)
     params = tagger.init(init_key, jnp.zeros((1, 5), int))
@@ -245,7 +252,7 @@ names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "de
 if found := data_folder(*names):
     train_rows, test_rows = (treebank.conllu(found / name).sentences for name in names)
     speech = tasks.Tagging.of(train_rows, test_rows, held_out=500, seed=0, least=2)
-    backbone = models.Bidirectional(64, models.LSTM)
+    backbone = models.Bidirectional(64, models.LSTMCell())
     tagger = models.Tagger(backbone, len(treebank.UPOS), len(speech.speller.words), 64, dropout=0.3, unknown=0.05)
     params = tagger.init(init_key, jnp.zeros((1, 5), int))
 
@@ -262,21 +269,21 @@ if found := data_folder(*names):
         print(f"{word:12} {treebank.UPOS[tag]}")
 
 # %% [markdown]
-# [agreement.py](../../language/agreement.py) asks how far away the verb may be; [tagging.py](../../language/tagging.py) adds the letters of
-# the words, which is what gets beyond 93 %.
+# [agreement.py](../../language/agreement.py) asks how far away the verb may be; [tagging.py](../../language/tagging.py)
+# adds the letters of the words, which is what gets beyond 93 %.
 #
 # ## 5. Many to many, not aligned: translation
 #
-# A sentence in, another one out, of another length and in another order. S0 hands the encoder's hidden state over as
-# the decoder's cell state, gives the decoder the target unshifted, so that it could copy what it is to say, and has
-# no way to write. Here the decoder reads the target one step late (SOS first, as `EncoderDecoder` does by itself), and
-# looks back at the source. The language is that of the creature of seed S3: verb first, subject last, word endings in
-# vowel harmony, more than 10^19 sentences, and no form of a tested sentence is trained on.
+# A sentence in, another one out, of another length and in another order. The tutorial hands the encoder's hidden state
+# over as the decoder's cell state, gives the decoder the target unshifted, so that it could copy what it is to say, and
+# has no way to write. Here the decoder reads the target one step late (SOS first, as `EncoderDecoder` does by itself),
+# and looks back at the source. The language is that of the creature of the tutorial `attention`: verb first, subject
+# last, word endings in vowel harmony, more than 10^19 sentences, and no form of a tested sentence is trained on.
 
 # %%
 creature = tasks.Creature()
 vocabularies = creature.source_vocabulary, creature.target_vocabulary
-decoder = models.BahdanauDecoder(96, attention=partial(models.Additive, 48))
+decoder = models.BahdanauDecoder(96, attention=models.AdditiveAttention(48))
 translator = models.EncoderDecoder(models.Bidirectional(96), decoder, *map(len, vocabularies), embedding=48)
 first = creature.sample(test_key, 1)
 params = translator.init(init_key, first.source, first.target)
@@ -292,7 +299,7 @@ params = fit(params, translation_loss, lambda key: creature.sample(key, 64), ste
 
 # %%
 test = creature.held_out(test_key, 300)
-written = evaluate.written(translator, jax.tree.map(lambda leaf: leaf[None], params), test)[0]
+written = evaluate.greedy(translator, jax.tree.map(lambda leaf: leaf[None], params), test)[0]
 exact = (written == test.target).all(axis=1)
 print(f"{100 * exact.mean():.1f} % of 300 new sentences translated exactly\n")
 for n in range(4):

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # A tour of sequence-to-sequence modelling
 #
-# Sequences go in, sequences come out: first four tasks to look at, then three architectures to hold against them.
-# The sections are those of seed S4, the *Sequence to Sequence modelling notebook*; what it got wrong is said where it
+# Sequences go in, sequences come out: first four tasks to look at, then three architectures to hold against them. The
+# sections are those of the tutorial, the *Sequence to Sequence modelling notebook*; what it got wrong is said where it
 # comes up, with the number that shows it.
 #
 # In Jupyter each explorer has buttons: Refresh draws new random numbers. As a script,
@@ -22,22 +22,14 @@
 
 # %%
 # %matplotlib inline
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax import data, explore, losses, models, plot, tasks, train
+from seqjax import data, explore, losses, models, plot, pretrained, tasks, train
 from seqjax.data import files, plain_text
 from seqjax.theory import fits
 from seqjax.types import EOS
-
-sys.path += [
-    str(folder) for folder in (Path("experiments/tutorials"), Path("..")) if (folder / "shipped_models.py").exists()
-]
-import shipped_models
 
 # %% [markdown]
 # ## 1. Tasks
@@ -49,17 +41,17 @@ import shipped_models
 #     input   5 8 9 0 1 2 5 6
 #     output  0 0 0 5 8 9 0 1        k = 3
 #
-# It is a convolution with an impulse at lag k, y(t) = x(t - k), so that k is its memory. S4's input is smooth, which is
-# kind to the eye and to the learner: the last few steps tell much of those before. White noise tells nothing about
-# them; the toggle changes between the two.
+# It is a convolution with an impulse at lag k, y(t) = x(t - k), so that k is its memory. The tutorial's input is
+# smooth, which is kind to the eye and to the learner: the last few steps tell much of those before. White noise tells
+# nothing about them; the toggle changes between the two.
 
 # %%
 explore.ShiftPlotter(k=25).plot()
 
 # %% [markdown]
 # How much of x(t - 8) is known to who sees only the last steps of the input? On white noise nothing, until the window
-# is long enough; on S4's smooth input four steps are enough for all but a thousandth, so that a "memory of 8" takes
-# four.
+# is long enough; on the tutorial's smooth input four steps are enough for all but a thousandth, so that a "memory of 8"
+# takes four.
 
 # %%
 smooth, noise = tasks.Shift(8, 32, data.GaussianProcess()), tasks.Shift(8, 32)
@@ -83,9 +75,9 @@ explore.ConvoPlotter(filter="0.002, 0.022, 0.097, 0.159, 0.097, 0.022, 0.002").p
 # $$\frac{dy_k}{dt} = -y_{k-1}(y_{k-2} - y_{k+1}) - y_k + x_k - \frac1J \sum_j z_{jk}, \qquad
 # \frac{dz_{jk}}{dt} = -z_{j+1,k}(z_{j+2,k} - z_{j-1,k}) - z_{jk} + y_k.$$
 #
-# S4 calls K and J a measure of complexity. At its own K = 1 the quadratic term of the slow equation is
-# $-y(y - y) = 0$, and the fast variables come to agree, so that theirs vanishes, too: what is left is linear. From
-# K = 4 on, and with a strong forcing, it is not.
+# The tutorial calls K and J a measure of complexity. At its own K = 1 the quadratic term of the slow equation is $-y(y
+# - y) = 0$, and the fast variables come to agree, so that theirs vanishes, too: what is left is linear. From K = 4 on,
+# and with a strong forcing, it is not.
 
 # %%
 explore.LorenzPlotter(K=1, J=10).plot()
@@ -114,7 +106,7 @@ def writer(tokenizer, *, length, steps):
     """A language model of these sentences, trained for some steps, and how many bits a character it needs."""
     parts = sentences[:-400], sentences[-400:-200], sentences[-200:]
     task = tasks.TextGeneration.of_sentences(*parts, tokenizer, length=length)
-    model = models.LanguageModel(models.Recurrent(160, models.LSTM), len(task.language.vocabulary), 96, tied=True)
+    model = models.LanguageModel(models.LSTM(160), len(task.language.vocabulary), 96, tied=True)
 
     def loss(params, batch, key):
         return losses.cross_entropy(model.apply(params, batch.inputs), batch.labels), {}
@@ -126,7 +118,7 @@ def writer(tokenizer, *, length, steps):
     for state, found in train.run(advance, start, steps):
         bits = task.train.bits(found["loss"])
         print(f"step {state.step:4}   {bits:.2f} bits a character")
-    return explore.Writer(model, state.params, task.language, window=length, before=(EOS,))
+    return explore.Writer(model, state.params, task.language, window=length, prefix=(EOS,))
 
 
 writers = {
@@ -146,13 +138,13 @@ explore.TextGenerator(writers, prompt="the ", length=120).plot()
 #
 # ![The recurrence as a loop, and step by step](../../figures/diagrams/recurrence.svg)
 #
-# (S4's text has o(t+1) = c' h(t), its code c' h(t+1); what is drawn is the code, in which an input at t reaches the
-# output at t. The code as printed stops with an AttributeError, as `self.activation` is never set.)
+# (the tutorial's text has o(t+1) = c' h(t), its code c' h(t+1); what is drawn is the code, in which an input at t
+# reaches the output at t. The code as printed stops with an AttributeError, as `self.activation` is never set.)
 #
 # Input and output are (batch, time, features). Any cell will do, and the whole network is three words:
 
 # %%
-network = models.Regressor(models.Recurrent(128, models.RNN))
+network = models.Regressor(models.RNN(128))
 x = jax.random.normal(jax.random.key(0), (2, 32, 1))
 params = network.init(jax.random.key(1), x)
 print("out of", x.shape, "comes", network.apply(params, x).shape)
@@ -167,33 +159,33 @@ later, earlier = jnp.triu(gradient, 1), jnp.tril(gradient, -1)
 print(f"largest influence of a later input {later.max()}, of an earlier one {earlier.max():.2f}")
 
 # %% [markdown]
-# **The shipped LSTM on Lorenz96.** S4's recurrent net, of 791,809 parameters, "can nearly learn the basic pattern".
-# This one has less than a fortieth of them. Beside it stands the best linear filter of 32 taps, which is nearly exact
-# at K = 1.
+# **The shipped LSTM on Lorenz96.** The tutorial's recurrent net, of 791,809 parameters, "can nearly learn the basic
+# pattern". This one has less than a fortieth of them. Beside it stands the best linear filter of 32 taps, which is
+# nearly exact at K = 1.
 
 # %%
-explore.LorenzEvaluation(*shipped_models.load("lorenz_rnn_1_10_128")).plot()
+explore.LorenzEvaluation(*pretrained.load("lorenz_rnn_1_10_128")).plot()
 
 # %% [markdown]
-# **The shipped LSTM on Shift, 8 of 32 steps.** S4's prediction stays near zero and its training on a plateau, for
-# which it gives two reasons: long memory is hard for an RNN, and a mean squared error makes a model that has learned
-# nothing say the mean, which is zero. This one has learned it:
+# **The shipped LSTM on Shift, 8 of 32 steps.** The tutorial's prediction stays near zero and its training on a plateau,
+# for which it gives two reasons: long memory is hard for an RNN, and a mean squared error makes a model that has
+# learned nothing say the mean, which is zero. This one has learned it:
 
 # %%
-explore.ShiftEvaluation(*shipped_models.load("shift_rnn_8_32")).plot()
+explore.ShiftEvaluation(*pretrained.load("shift_rnn_8_32")).plot()
 
 # %% [markdown]
-# The difference is a defect. The code behind S4 hands (batch, time, features) to a network that takes (time, batch,
-# features): it recurs over the *batch*, and has no memory in time at all. Its recorded plateau is an error of .01812;
-# the best that can be done without memory, computed for its data (which are divided by 5), is this:
+# The difference is a defect. The code behind the tutorial hands (batch, time, features) to a network that takes (time,
+# batch, features): it recurs over the *batch*, and has no memory in time at all. Its recorded plateau is an error of
+# .01812; the best that can be done without memory, computed for its data (which are divided by 5), is this:
 
 # %%
 print(f"floor without memory {smooth.memoryless_floor() / 25:.6f}, zero predictor {smooth.zero_loss() / 25:.4f}")
 
 
 def shift_curve(across, *, steps=600, calls=30):
-    """Training errors of a small LSTM on the smooth shift by 8, along time or, as S4, across the batch."""
-    model = models.Regressor(models.Recurrent(48, models.LSTM))
+    """Training errors of a small LSTM on the smooth shift by 8, along time or, as in the tutorial, across the batch."""
+    model = models.Regressor(models.LSTM(48))
 
     def predict(params, x):
         return jnp.swapaxes(model.apply(params, jnp.swapaxes(x, 0, 1)), 0, 1) if across else model.apply(params, x)
@@ -229,14 +221,15 @@ draw_curves({"recurs over time": shift_curve(False), "recurs over the batch": sh
 # %% [markdown]
 # And what of the theory? For *linear* recurrent networks it is exact: with m states, and white noise, the error of a
 # shift by k is at least 1 - m/(k+1) of the variance at full view, and a delay line of k + 1 states has none
-# ([shift_memory.py](../../memory/shift_memory.py)). It is no statement about LSTMs. Plateaus exist too, for plain gradient
-# descent, and grow exponentially with the memory; Adam removes most of that ([plateau.py](../../theory/plateau.py)).
+# ([shift_memory.py](../../memory/shift_memory.py)). It is no statement about LSTMs. Plateaus exist too, for plain
+# gradient descent, and grow exponentially with the memory; Adam removes most of that
+# ([plateau.py](../../theory/plateau.py)).
 #
 # ### 2.2 Convolutional networks
 #
 # ![What the last output of a dilated network sees](../../figures/diagrams/receptive_field.svg)
 #
-# Dilations that double: S4's picture has a receptive field of 16 steps with 8 weights. A shift by k needs no
+# Dilations that double: the tutorial's picture has a receptive field of 16 steps with 8 weights. A shift by k needs no
 # training there: in each layer a single tap is 1, which one is a binary digit of k.
 
 # %%
@@ -281,29 +274,30 @@ def draw_ways(length=32, delay=8):
 draw_ways()
 
 # %% [markdown]
-# **The shipped TCN on Lorenz96.** S4 finds that its CNN of 40K parameters is much better than its RNN of 791K. The RNN
-# of that comparison could not see time; see both here, and the linear filter beside them, which needs 32 parameters.
+# **The shipped TCN on Lorenz96.** The tutorial finds that its CNN of 40K parameters is much better than its RNN of
+# 791K. The RNN of that comparison could not see time; see both here, and the linear filter beside them, which needs 32
+# parameters.
 
 # %%
-explore.LorenzEvaluation(*shipped_models.load("lorenz_tcn_1_10_128")).plot()
+explore.LorenzEvaluation(*pretrained.load("lorenz_tcn_1_10_128")).plot()
 
 # %% [markdown]
-# **The shipped TCN on Shift, 32 of 128 steps.** S4 compares it with an RNN at 8 of 32 steps; at equal tasks and
-# parameters see [shift_memory.py](../../memory/shift_memory.py).
+# **The shipped TCN on Shift, 32 of 128 steps.** The tutorial compares it with an RNN at 8 of 32 steps; at equal tasks
+# and parameters see [shift_memory.py](../../memory/shift_memory.py).
 
 # %%
-explore.ShiftEvaluation(*shipped_models.load("shift_tcn_32_128")).plot()
+explore.ShiftEvaluation(*pretrained.load("shift_tcn_32_128")).plot()
 
 # %% [markdown]
 # ### 2.3 Transformers
 #
-# S4 shows the outputs of its two Transformers without a word. Here they are, with numbers.
+# The tutorial shows the outputs of its two Transformers without a word. Here they are, with numbers.
 
 # %%
-explore.ShiftEvaluation(*shipped_models.load("shift_transformer_32_128")).plot()
+explore.ShiftEvaluation(*pretrained.load("shift_transformer_32_128")).plot()
 
 # %%
-explore.LorenzEvaluation(*shipped_models.load("lorenz_transformer_1_10_128")).plot()
+explore.LorenzEvaluation(*pretrained.load("lorenz_transformer_1_10_128")).plot()
 
 # %% [markdown]
 # What has each of the three learned? The gradient of every output with respect to every input says who listens to
@@ -330,7 +324,7 @@ def draw_influence():
         )
     ):
         for ax, name in zip(axes[row], names, strict=True):
-            found = influence(*shipped_models.load(name))
+            found = influence(*pretrained.load(name))
             ax.imshow(found / found.max(axis=1, keepdims=True).clip(1e-6), cmap="Greys", vmin=0, vmax=1)
             ax.set(title=name, xlabel="input, time (steps)")
             ax.grid(False)
@@ -341,11 +335,11 @@ def draw_influence():
 draw_influence()
 
 # %% [markdown]
-# How they got there, with three seeds each: the curves that S4 shows for four of the six.
+# How they got there, with three random seeds each: the curves that the tutorial shows for four of the six.
 #
 # ![Errors and training curves of the six models](../../figures/shipped_models.png)
 #
 # What a shift and a linear system cannot ask of a network, the experiments do:
-# [lorenz96_response.py](../../memory/lorenz96_response.py) goes up the ladder to chaos, [audit.py](../../tutorials/audit.py) has all
-# of S4's claims with their floors and verdicts, and [text_generation.py](../../language/text_generation.py) trains until there is
-# some sense.
+# [lorenz96_response.py](../../memory/lorenz96_response.py) goes up the ladder to chaos,
+# [audit.py](../../tutorials/audit.py) has all of the tutorial's claims with their floors and verdicts, and
+# [text_generation.py](../../language/text_generation.py) trains until there is some sense.

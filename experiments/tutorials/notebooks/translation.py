@@ -13,13 +13,15 @@
 # %% [markdown]
 # # From reversal to translation
 #
-# An encoder reads, a decoder writes. Three seeds tell this story: S1 reverses sequences of numbers, S2 translates
-# Spanish with LSTMs and wonders about over-fitting, S3 adds attention, whose class it does not show. Here are the same
-# three steps with what was missing: targets that end, a decoder that carries its state, sentences that were not
-# trained on, a score, and the likeliest translation rather than the greedy one.
+# An encoder reads, a decoder writes. Three tutorials tell this story: `reversal` reverses sequences of numbers,
+# `translation` translates Spanish with LSTMs and discusses over-fitting, `attention` adds attention, whose class it
+# does not show. Here are the same three steps with what was missing: targets
+# that end, a decoder that carries its state, sentences that were not trained on, a score, and the likeliest translation
+# rather than the greedy one.
 #
 # With `SEQJAX_DATA` set, the sentences are real (Tatoeba, Spanish to English); without it they are those of a made-up
-# language, for which everything else is the same. `python experiments/tutorials/notebooks/translation.py` runs all of this, too.
+# language, for which everything else is the same. `python experiments/tutorials/notebooks/translation.py` runs all of
+# this, too.
 
 # %%
 # %matplotlib inline
@@ -69,21 +71,21 @@ def beam(model, params, source, mask, length, width):
 
 
 # %% [markdown]
-# ## 1. Reversal (S1)
+# ## 1. Reversal
 #
-# S1 trains on five sequences, and on one token of each: its loop runs over an axis of length 1. The losses it prints,
-# 3.06 to 3.40, are those of a network that knows nothing: a guess among 26 symbols costs ln 26 = 3.26. Besides, its
-# end of sequence has the id of the number 1, and no target holds it.
+# The tutorial `reversal` trains on five sequences, and on one token of each: its loop runs over an axis of length 1.
+# The losses it prints, 3.06 to 3.40, are those of a network that knows nothing: a guess among 26 symbols costs ln 26 =
+# 3.26. Besides, its end of sequence has the id of the number 1, and no target holds it.
 #
 # Here batches are drawn anew, EOS is a symbol of its own and ends every target, and all tokens count. Sequences whose
-# sum is divisible by 25 are never trained on: they are what is tested. The encoder is S1's GRU, and its last state is
-# all that the decoder knows.
+# sum is divisible by 25 are never trained on: they are what is tested. The encoder is the tutorial `reversal`'s GRU,
+# and its last state is all that the decoder knows.
 
 # %%
 reversal = tasks.Reversal(symbols=25, longest=6)
 print(f"knowing nothing costs {math.log(26):.3f} a token")
-decoder = models.RecurrentDecoder(128, models.GRU, bridge=models.HandOver)
-reverser = models.EncoderDecoder(models.Recurrent(128, models.GRU), decoder, 29, 29, embedding=64)
+decoder = models.RecurrentDecoder(128, models.GRUCell(), bridge=models.CopyState())
+reverser = models.EncoderDecoder(models.GRU(128), decoder, 29, 29, embedding=64)
 params = fit(
     reverser,
     lambda key: reversal.sample(key, 128),
@@ -95,22 +97,26 @@ params = fit(
 test = reversal.held_out(jax.random.key(2), 500)
 written = beam(reverser, params, test.source, test.source_mask, 7, 1).tokens[:, 0]
 right = metrics.wilson_interval(int((written == test.target).all(axis=1).sum()), 500)
-print(f"{100 * right.value:.1f} % of 500 new sequences of 4 to 6 ({100 * right.low:.1f} to {100 * right.high:.1f}); S1: 0 of its own 5\n")
+print(
+    f"{100 * right.value:.1f} % of 500 new sequences of 4 to 6 ({100 * right.low:.1f} to {100 * right.high:.1f});",
+    "the tutorial: 0 of its own 5\n",
+)
 
-seed = np.arange(1, 26).reshape(5, 5)  # S1's five sequences, in ids
-source = jnp.asarray(np.pad(seed + UNK, ((0, 0), (0, 1)), constant_values=EOS))
-for row, ids in zip(seed, beam(reverser, params, source, jnp.ones(source.shape, bool), 7, 1).tokens[:, 0], strict=True):
+rows = np.arange(1, 26).reshape(5, 5)  # the five sequences of the tutorial, in ids
+source = jnp.asarray(np.pad(rows + UNK, ((0, 0), (0, 1)), constant_values=EOS))
+for row, ids in zip(rows, beam(reverser, params, source, jnp.ones(source.shape, bool), 7, 1).tokens[:, 0], strict=True):
     print(f"{row.tolist()} -> {' '.join(reversal.vocabulary.decode(ids))}")
 
 # %% [markdown]
 # ## 2. Sentences
 #
-# S2 takes the pairs of Tatoeba, in lower case and without punctuation: "i m very excited". It tests what it has
-# trained on. Below, no test sentence has a translation, or a translation of a translation, in the training set, and
-# S2's three examples are taken out as well. Pairs of at most six words, so that two minutes are enough.
+# The tutorial `translation` takes the pairs of Tatoeba, in lower case and without punctuation: "i m very excited". It
+# tests what it has trained on. Below, no test sentence has a translation, or a translation of a translation, in the
+# training set, and the tutorial `translation`'s three examples are taken out as well. Pairs of at most six words, so
+# that two minutes are enough.
 
 # %%
-SEED_SENTENCES = {
+TUTORIAL_SENTENCES = {
     "estoy muy emocionada": "i m very excited",
     "eres un imbecil": "you re an imbecile",
     "estoy algo impactado": "i m kind of stunned",
@@ -128,7 +134,7 @@ if folder:
     pairs = corpora.dedup(corpora.normalise(pairs, words, words).pairs)
     pairs = [pair for pair in pairs if max(len(side.split()) for side in pair) <= 6]
     spanish = tasks.Translation.of(
-        corpora.split(corpora.without(pairs, SEED_SENTENCES), held_out=500, seed=0), words, words, least=3
+        corpora.split(corpora.without(pairs, TUTORIAL_SENTENCES), held_out=500, seed=0), words, words, least=3
     )
     print(f"{len(spanish.pairs.train):,} pairs to learn from, {len(spanish.pairs.test)} to be tested")
     sizes = [len(side.vocabulary) for side in (spanish.source, spanish.target)]
@@ -154,15 +160,16 @@ first = jax.tree.map(lambda side: jnp.asarray(side[:1]), test)
 STEPS = 1500
 
 # %% [markdown]
-# ## 3. One vector for a sentence (S2)
+# ## 3. One vector for a sentence
 #
 # An LSTM reads, and its two states, hidden and cell, are where the LSTM that writes starts from. Nothing else gets
-# through. S2 runs its decoder for a fixed number of steps whatever it says; here it stops at EOS.
+# through. The tutorial `translation` runs its decoder for a fixed number of steps whatever it says; here it stops at
+# EOS.
 
 # %%
 plain = models.EncoderDecoder(
-    models.Recurrent(128, models.LSTM),
-    models.RecurrentDecoder(128, models.LSTM, bridge=models.HandOver),
+    models.LSTM(128),
+    models.RecurrentDecoder(128, models.LSTMCell(), bridge=models.CopyState()),
     *sizes,
     embedding=96,
     dropout=0.2,
@@ -170,18 +177,19 @@ plain = models.EncoderDecoder(
 plain_params = fit(plain, sample, first, steps=STEPS)
 
 # %% [markdown]
-# ## 4. With attention (S3)
+# ## 4. With attention
 #
 # ![A decoder that looks back at what was read](../../figures/diagrams/attention.svg)
 #
 # The encoder reads both ways, and at each step the decoder weighs all that was read: a softmax over the real steps
-# only, of v' tanh(A s + B h). This is the class that S3 calls `attention` and does not define; its decoder is
-# `BahdanauDecoder`, whose output reads state, context and embedding, as S3's code does.
+# only, of v' tanh(A s + B h). This is the class that the tutorial `attention` calls `attention` and does not define;
+# its decoder is `BahdanauDecoder`, whose output reads state, context and embedding, as the tutorial `attention`'s code
+# does.
 
 # %%
 attentive = models.EncoderDecoder(
-    models.Bidirectional(96, models.GRU),
-    models.BahdanauDecoder(128, models.GRU, attention=partial(models.Additive, 64)),
+    models.Bidirectional(96, models.GRUCell()),
+    models.BahdanauDecoder(128, models.GRUCell(), attention=models.AdditiveAttention(64)),
     *sizes,
     embedding=96,
     dropout=0.2,
@@ -191,8 +199,8 @@ attentive_params = fit(attentive, sample, first, steps=STEPS)
 # %% [markdown]
 # ## 5. How good is it, and is greedy good enough?
 #
-# "Machine translation needs the most likely output", S2 says, and takes the likeliest *word* at each step. Beam search
-# keeps several beginnings, and finds sentences that are likelier as a whole.
+# "Machine translation needs the most likely output", the tutorial `translation` says, and takes the likeliest *word* at
+# each step. Beam search keeps several beginnings, and finds sentences that are likelier as a whole.
 
 # %%
 source, mask = jnp.asarray(test.source), jnp.asarray(test.source_mask)
@@ -214,13 +222,13 @@ for n in range(5):
     print(f"\n> {read_source(test.source[n])}\n= {references[n][0]}\n< {said['attention', 5][1][n]}")
 
 # %% [markdown]
-# S2's three sentences. There they become "i am a boy", "you re my imbecile" and "a donut".
+# The tutorial `translation`'s three sentences. There they become "i am a boy", "you re my imbecile" and "a donut".
 
 # %%
 if folder:
-    ids, real = spanish.source.batch(list(SEED_SENTENCES))
+    ids, real = spanish.source.batch(list(TUTORIAL_SENTENCES))
     found = beam(attentive, attentive_params, jnp.asarray(ids), jnp.asarray(real), length, 5).tokens[:, 0]
-    for (sentence, reference), tokens in zip(SEED_SENTENCES.items(), np.asarray(found), strict=True):
+    for (sentence, reference), tokens in zip(TUTORIAL_SENTENCES.items(), np.asarray(found), strict=True):
         unknown = spanish.source.warning(sentence)
         print(f"> {sentence}{f' ({unknown})' if unknown else ''}\n= {reference}\n< {read_target(tokens)}\n")
 
@@ -254,6 +262,7 @@ long = np.flatnonzero(np.asarray(mask.sum(axis=1)) >= min(7, length))
 attention_maps(long[:: len(long) // 3][:3].tolist())
 
 # %% [markdown]
-# [translation.py](../../seq2seq/translation.py) trains six times as long on longer sentences, with S2's question about
-# over-fitting answered by an ablation; [bottleneck.py](../../seq2seq/bottleneck.py) measures what does not fit into the context
-# vector; [creature.py](../../seq2seq/creature.py) has the creature's language at full length.
+# [translation.py](../../seq2seq/translation.py) trains six times as long on longer sentences, with the tutorial
+# `translation`'s question about over-fitting answered by an ablation; [bottleneck.py](../../seq2seq/bottleneck.py)
+# measures what does not fit into the context vector; [creature.py](../../seq2seq/creature.py) has the creature's
+# language at full length.

@@ -1,4 +1,3 @@
-import functools
 from typing import Any
 
 import jax
@@ -6,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import GRU, LSTM, RNN, Narrow, RealEncoderDecoder, Recurrent, RecurrentDecoder
+from seqjax.models import GRU, LSTM, EncoderDecoderRegressor, LowRankBridge, Recurrent, RecurrentDecoder, RNNCell
 from seqjax.theory import bounds, fits, targets
 from tests import contracts
 
@@ -16,9 +15,9 @@ def identity(x):
 
 
 def linear(encoder, decoder, code):
-    cell = functools.partial(RNN, activation=identity)
-    bridge = functools.partial(Narrow, code)
-    return RealEncoderDecoder(Recurrent(encoder, cell), RecurrentDecoder(decoder, cell, bridge=bridge))
+    cell = RNNCell(identity)
+    bridge = LowRankBridge(code)
+    return EncoderDecoderRegressor(Recurrent(encoder, cell), RecurrentDecoder(decoder, cell, bridge=bridge))
 
 
 def written_from(model, params, target, source):
@@ -37,7 +36,7 @@ def written_from(model, params, target, source):
     ],
 )
 def test_singular_vectors_load_and_hit_the_floor(kernel, rank):
-    """I3: the error is the tail of the singular values, exactly."""
+    """The error is the tail of the singular values, exactly."""
     target, source = kernel.shape
     with jax.enable_x64(True):
         model = linear(source, target, rank)
@@ -58,9 +57,9 @@ def test_any_weights_have_the_rank_of_the_code(key):
 
 def test_any_state_is_made_of_the_code(key):
     """Of an LSTM's two parts, from those of a GRU, through three numbers."""
-    given, wanted = Recurrent(4, GRU, layers=2).start(9, 1, 1), Recurrent(5, LSTM).start(9, 1, 1)
+    given, wanted = GRU(4, layers=2).start(9, 1, 1), LSTM(5).start(9, 1, 1)
     given = jax.tree.map(lambda part: jax.random.normal(key, part.shape), given)
-    bridge = Narrow(3)
+    bridge = LowRankBridge(3)
     params = contracts.filled(jax.eval_shape(bridge.init, key, given, wanted), key)
     made: Any = contracts.compiled(bridge.apply)(params, given, wanted)
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, wanted)

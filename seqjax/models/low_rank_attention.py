@@ -1,19 +1,22 @@
-"""The Transformer that approximation theory speaks of: one layer, and one head whose logits have a rank."""
+"""Attention whose logits have a low rank, and the Transformer of one such head that approximation theory studies."""
+
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.attention import Attention, Sight
-from seqjax.models.layers import zero_padding
+from seqjax.models.attention import Attention, KeysValues, dot_product
+from seqjax.models.backbone import Backbone
+from seqjax.models.module import Module, zero_padding
 
 
-class LowRank(Attention):
-    """One head that compares `head_dim` numbers, so that its logits have that rank, and averages `features` others.
+class LowRankAttention(Attention):
+    """One head with queries and keys of width `head_dim`, the rank of its logits, and values of width `features`.
 
     Attributes:
         head_dim: width of query and keys, m_h.
-        features: width of the values, and of what is returned.
+        features: width of the values and of the output.
     """
 
     head_dim: int
@@ -23,17 +26,17 @@ class LowRank(Attention):
         self.query, self.key = (nn.Dense(self.head_dim, use_bias=False) for _ in range(2))
         self.value = nn.Dense(self.features, use_bias=False)
 
-    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> Sight:
-        return Sight(self.key(source)[:, :, None], self.value(source)[:, :, None], mask)
+    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
+        return KeysValues(self.key(source)[:, :, None], self.value(source)[:, :, None], mask)
 
-    def look(
-        self, sight: Sight, query: Float[Array, "batch target features"]
+    def attend(
+        self, source: KeysValues, query: Float[Array, "batch target features"]
     ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
-        return super().look(sight, self.query(query))
+        return dot_product(source, self.query(query))
 
 
-class Pointwise(nn.Module):
-    """A network of `depth` dense layers that reads every step alone, with gelu between them.
+class Pointwise(Module):
+    """A network of `depth` dense layers with gelu between them, applied to each step separately.
 
     Attributes:
         features: width of the output.
@@ -52,11 +55,11 @@ class Pointwise(nn.Module):
         return nn.Dense(self.features, name=f"layer_{self.depth - 1}")(x)
 
 
-class OneHead(nn.Module):
-    """y_t = F(sum_s softmax_s(<Q f(x_t), K f(x_s)>) V f(x_s)), with networks f and F that read single steps
+class SingleHeadTransformer(Backbone):
+    """y_t = F(sum_s softmax_s(<Q f(x_t), K f(x_s)>) V f(x_s)), with pointwise networks f and F
     (Jiang & Li 2024, arXiv:2305.18475, sec. 3).
 
-    Every step sees all others, and none knows its place: positions, where they matter, are among the inputs.
+    Every step attends to all others. There are no position encodings: where positions matter, they are inputs.
 
     Attributes:
         features: width of the output.
@@ -64,6 +67,8 @@ class OneHead(nn.Module):
         width: of f's output and of the values.
         hidden, depth: of both networks.
     """
+
+    causal: ClassVar[bool] = False
 
     features: int
     head_dim: int
@@ -80,7 +85,7 @@ class OneHead(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch time features"]:
         x = Pointwise(self.width, self.hidden, self.depth, name="read")(zero_padding(x, mask))
-        attention = LowRank(self.head_dim, self.width, name="attention")
+        attention = LowRankAttention(self.head_dim, self.width, name="attention")
         seen = jnp.ones(x.shape[:2], bool) if mask is None else mask
-        y, _ = attention.look(attention.prepare(x, seen), x)
+        y, _ = attention.attend(attention.prepare(x, seen), x)
         return zero_padding(Pointwise(self.features, self.hidden, self.depth, name="write")(y), mask)

@@ -3,19 +3,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models.layers import CausalConv, zero_padding
+from seqjax.models.causal_conv import CausalConv
+from seqjax.models.module import zero_padding
 from tests import contracts
 
 CONVOLUTIONS = [pytest.param(k, d, id=f"{k} taps, dilation {d}") for k, d in [(1, 1), (2, 1), (3, 2), (2, 5), (4, 3)]]
 
 
 def convolve(conv, params, x) -> jax.Array:
-    return conv.apply(params, conv.start(len(x), x.shape[-1]), x, method="extend")[1]
+    return conv.apply(params, conv.empty(len(x), x.shape[-1]), x, method="convolve")[1]
 
 
 def draw(conv, key):
     """Random parameters of a convolution over two inputs."""
-    shapes = jax.eval_shape(lambda: conv.init(key, conv.start(1, 2), jnp.zeros((1, 1, 2)), method="extend"))
+    shapes = jax.eval_shape(lambda: conv.init(key, conv.empty(1, 2), jnp.zeros((1, 1, 2)), method="convolve"))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
 
@@ -49,8 +50,8 @@ def test_convolution_tap_by_tap(kernel_size, dilation, key):
 def test_the_ring_after_many_steps(kernel_size, dilation, key):
     """Several times round the ring, then a chunk: the past is put back in order."""
     conv, x = CausalConv(3, kernel_size, dilation), contracts.inputs(key, 30)
-    params, taps, y = draw(conv, key), conv.start(3, 2), []
-    step = jax.jit(lambda taps, x: conv.apply(params, taps, x, method="extend"))
+    params, taps, y = draw(conv, key), conv.empty(3, 2), []
+    step = jax.jit(lambda taps, x: conv.apply(params, taps, x, method="convolve"))
     for piece in [*jnp.split(x[:, :23], 23, axis=1), x[:, 23:]]:
         taps, now = step(taps, piece)
         y.append(now)
@@ -58,18 +59,18 @@ def test_the_ring_after_many_steps(kernel_size, dilation, key):
 
 
 def test_weight_norm_changes_nothing_at_the_start(key):
-    """D10: the gain starts as the length of the kernel, so what was drawn is what is trained."""
+    """The gain starts as the length of the kernel, so what was drawn is what is trained."""
     x, y = contracts.inputs(key, 6), []
     for weight_norm in (False, True):
         conv = CausalConv(3, 2, weight_norm=weight_norm)
-        params = conv.init(key, conv.start(3, 2), x, method="extend")
+        params = conv.init(key, conv.empty(3, 2), x, method="convolve")
         assert ("gain" in params["params"]) == weight_norm
         y.append(convolve(conv, params, x))
     np.testing.assert_allclose(*y, rtol=1e-5)
 
 
 def test_weight_norm_parts_direction_from_length(key):
-    """w = g v / |v|: the length of v does not count, so its gradient stands at a right angle to v; that of g is
+    """w = g v / |v|: the length of v does not count, so its gradient is orthogonal to v; that of g is
     the gradient of w along v (Salimans & Kingma 2016, eq. 3)."""
     conv, plain, x = CausalConv(3, 2, weight_norm=True), CausalConv(3, 2), contracts.inputs(key, 6)
     params = draw(conv, key)["params"]

@@ -1,4 +1,4 @@
-"""The small parts several architectures are made of: memory shared by all causal layers, and the causal convolution."""
+"""The dilated causal convolution, over whole sequences and step by step."""
 
 from typing import NamedTuple
 
@@ -9,45 +9,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from seqjax.types import Carry
-
-
-def zero_padding(y: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None) -> Array:
-    """Zeros where a step is not real, whatever stood there (NaN included)."""
-    return y if mask is None else jnp.where(mask[..., None], y, 0.0)
-
-
-def widened(y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """What leaves a model has single precision or more, whatever it was computed with."""
-    return y.astype(jnp.promote_types(y.dtype, jnp.float32))
-
-
-class Causal(nn.Module):
-    """An architecture that reads step by step; to read whole sequences is to extend an empty memory."""
-
-    def start(self, batch: int, inputs: int, length: int) -> Carry:
-        """An empty memory, for sequences of at most `length` steps."""
-        raise NotImplementedError
-
-    def extend(
-        self,
-        carry: Carry,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> tuple[Carry, Float[Array, "batch time features"]]:
-        """Read further steps."""
-        raise NotImplementedError
-
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
-        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
+from seqjax.models.module import Module
 
 
 class Taps(NamedTuple):
@@ -55,14 +17,14 @@ class Taps(NamedTuple):
 
     Attributes:
         values: the last `reach` inputs of each row.
-        oldest: where in the ring each row's oldest input stands.
+        oldest: index in the ring of each row's oldest input.
     """
 
     values: Float[Array, "batch reach inputs"]
     oldest: Int[Array, " batch"]
 
 
-class CausalConv(nn.Module):
+class CausalConv(Module):
     """Dilated causal convolution, y[t] = bias + sum_j kernel[j] x[t - j dilation], zeros before the start.
 
     The shifted inputs are laid side by side and multiplied once: unlike `nn.Conv` that stays one (batched) matrix
@@ -72,10 +34,10 @@ class CausalConv(nn.Module):
         features: channels out.
         kernel_size: taps.
         dilation: steps between taps.
-        weight_norm: learn direction and length of each output channel's kernel apart, w = g v / |v|
-            (Salimans & Kingma 2016, arXiv:1602.07868); g starts as |v|, so that the start is the same without it.
-        use_bias: whether there is one.
-        dtype: what is computed with, and what the memory holds; None: what inputs and parameters have.
+        weight_norm: learn direction and length of each output channel's kernel separately, w = g v / |v|
+            (Salimans & Kingma 2016, arXiv:1602.07868); g starts as |v|, so that w starts the same without it.
+        use_bias: whether to add a bias.
+        dtype: of the computation and of the stored inputs; None: that of inputs and parameters.
     """
 
     features: int
@@ -87,15 +49,15 @@ class CausalConv(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many steps before the current one are still seen."""
+        """Number of steps before the current one that reach an output."""
         return (self.kernel_size - 1) * self.dilation
 
-    def start(self, batch: int, inputs: int) -> Taps:
-        """No past: zeros."""
+    def empty(self, batch: int, inputs: int) -> Taps:
+        """The past of a sequence that begins: zeros."""
         return Taps(jnp.zeros((batch, self.reach, inputs), self.dtype), jnp.zeros((batch,), jnp.int32))
 
     @nn.compact
-    def extend(
+    def convolve(
         self,
         taps: Taps,
         x: Float[Array, "batch time inputs"],
@@ -108,7 +70,7 @@ class CausalConv(nn.Module):
             taps, window = self._step(taps, x, mask)
         else:
             taps, window = self._chunk(taps, x, mask)
-        # Two matrices, and the kernel first: with three axes, or the other way round, the product for the kernel's
+        # Two matrices, and the kernel first: with three axes, or in the other order, the product for the kernel's
         # gradient takes XLA on CPU twice as long.
         batch, time, taken = window.shape
         y = jnp.einsum("kf,nk->fn", kernel.reshape(taken, -1), window.reshape(-1, taken)).T.reshape(batch, time, -1)

@@ -1,5 +1,3 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.models import LRU, DiagonalRNN, reciprocal
-from seqjax.models.linear import Recurrence, eigenvalues
-from seqjax.theory import perturbation, targets
+from seqjax.models import LRU
+from seqjax.models.lru import Recurrence, eigenvalues
 from tests import contracts
 
 MODEL = LRU(4, layers=2, order=3)
@@ -78,15 +75,15 @@ def test_modulus(nu, modulus):
     np.testing.assert_allclose(np.angle(value), np.exp(0.3), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("low", "high", "phase"), [(0.0, 1.0, 2 * np.pi), (0.9, 0.999, np.pi / 10), (0.5, 1.0, 1.0)])
-def test_eigenvalues_start_evenly_spread_over_the_ring(low, high, phase, key):
-    recurrence: Any = Recurrence((low, high), phase)
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.9, 0.999), (0.5, 1.0)])
+def test_eigenvalues_start_evenly_spread_over_the_ring(low, high, key):
+    recurrence = Recurrence((low, high))
     params = recurrence.init(key, jnp.zeros((1, 20_000), jnp.complex64), jnp.zeros((1, 1, 1)), None)["params"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     value = np.asarray(eigenvalues(params["nu"], params["theta"]))
     modulus, angle = np.abs(value), np.angle(value) % (2 * np.pi)
     # Evenly over an area: the square of the modulus is uniform.
-    for sample, start, end in ((modulus**2, low**2, high**2), (angle, 0, phase)):
+    for sample, start, end in ((modulus**2, low**2, high**2), (angle, 0, 2 * np.pi)):
         assert start - 1e-5 <= sample.min()
         assert sample.max() <= end + 1e-5
         np.testing.assert_allclose(
@@ -96,7 +93,7 @@ def test_eigenvalues_start_evenly_spread_over_the_ring(low, high, phase, key):
 
 def test_white_noise_gives_states_and_outputs_of_unit_variance(key):
     """However long an eigenvalue remembers; without the skip connection."""
-    recurrence: Any = Recurrence((0.5, 0.98), 2 * np.pi)
+    recurrence = Recurrence((0.5, 0.98))
     x = jax.random.normal(key, (64, 300, 16))
     empty = jnp.zeros((64, 100), jnp.complex64)
     params = recurrence.init(key, empty[:1], x[:1, :1], None)["params"]
@@ -111,7 +108,7 @@ def test_white_noise_gives_states_and_outputs_of_unit_variance(key):
 @pytest.mark.slow
 def test_ten_thousand_steps_stay_finite(key):
     """In parallel too, where powers of the eigenvalues are formed; and so do the gradients."""
-    model: Any = LRU(2, layers=1, ring=(0.99, 1.0))
+    model = LRU(2, layers=1, ring=(0.99, 1.0))
     params, x = model.init(key, jnp.zeros((1, 1, 2))), contracts.inputs(key, 10_000, rows=1)
     y, slope = contracts.compiled(jax.value_and_grad(lambda params: jnp.mean(model.apply(params, x) ** 2)))(params)
     assert np.isfinite(y)
@@ -140,62 +137,8 @@ def test_dropout_drops_in_training_only(key):
         ({"ring": (0.5, 0.5)}, r"ring must be two moduli, 0 <= low < high <= 1, got \(0.5, 0.5\)"),
         ({"ring": (-0.1, 0.5)}, "ring must be two moduli"),
         ({"ring": (0.5, 1.1)}, "ring must be two moduli"),
-        ({"phase": 0.0}, r"phase must lie in \(0, 2 pi\], got 0.0"),
-        ({"phase": 7.0}, r"phase must lie in \(0, 2 pi\], got 7.0"),
     ],
 )
 def test_wrong_fields_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         LRU(4, **fields)
-
-
-DIAGONAL = DiagonalRNN(4, order=3)
-
-
-def test_contract_of_decaying_states(key):
-    contracts.preserves_time(DIAGONAL, key)
-    contracts.is_causal(DIAGONAL, key)
-    contracts.rows_are_independent(DIAGONAL, key)
-    contracts.ignores_padding(DIAGONAL, key)
-    contracts.streams(DIAGONAL, key)
-
-
-def test_decaying_states_learn(key):
-    contracts.learns(DiagonalRNN(1, order=8), key)
-
-
-@pytest.mark.parametrize(
-    ("rate", "closed_form"),
-    [
-        (jnp.exp, np.exp),
-        (jax.nn.softplus, lambda w: np.log1p(np.exp(w))),
-        (reciprocal, lambda w: 1 / (w**2 + 0.1)),
-        (lambda w: w, lambda w: w),
-    ],
-    ids=["exp", "softplus", "reciprocal", "direct"],
-)
-@pytest.mark.parametrize("step", [1.0, 0.1])
-def test_an_impulse_decays_as_euler_has_it(key, rate, closed_form, step):
-    model = DiagonalRNN(1, order=2, rate=rate, step=step)
-    params = contracts.parameters(model, key)
-    weights = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["params"])
-    impulse = jnp.zeros((1, 6, params["params"]["read"]["kernel"].shape[0])).at[0, 0].set(1.0)
-    factors = (1 - step * closed_form(weights["w"])) ** np.arange(6)[:, None]
-    expected = factors @ (step * weights["read"]["kernel"].sum(axis=0)[:, None] * weights["write"]["kernel"])
-    np.testing.assert_allclose(model.apply(params, impulse)[0], expected, rtol=1e-4, atol=1e-6)
-
-
-def test_rates_of_the_theory_are_the_models():
-    """`perturbation.decays` fits a kernel, and the module that loads it has that kernel."""
-    fit = perturbation.best_decays(targets.power_law(1.1, 40), 4, np.geomspace(1e-3, 0.5, 8))
-    impulse = jnp.zeros((1, 40, 1)).at[0, 0].set(1.0)
-    params = jax.tree.map(jnp.asarray, fit.params())
-    response = DiagonalRNN(1, order=4, rate=lambda w: w).apply(params, impulse)
-    np.testing.assert_allclose(np.asarray(response)[0, :, 0], fit.kernel(40), rtol=1e-4, atol=1e-6)
-    weights = np.linspace(0.5, 3, 7)
-    for ours, numpys in (
-        (jnp.exp, perturbation.EXP),
-        (jax.nn.softplus, perturbation.SOFTPLUS),
-        (reciprocal, perturbation.BEST),
-    ):
-        np.testing.assert_allclose(ours(jnp.asarray(weights)), numpys.rate(weights), rtol=1e-5)

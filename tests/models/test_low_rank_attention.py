@@ -1,13 +1,11 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.models import LowRank, OneHead, Pointwise
+from seqjax.models import LowRankAttention, Pointwise, SingleHeadTransformer
 from tests import contracts
 
-MODEL = OneHead(4, head_dim=2, width=6, hidden=5, depth=2)
+MODEL = SingleHeadTransformer(4, head_dim=2, width=6, hidden=5, depth=2)
 
 
 def test_contract(key):
@@ -26,14 +24,14 @@ def test_no_step_knows_its_place(key):
 
 def test_logits_have_the_rank_asked_for(key):
     """And no less: the log of the weights, without its row means, has that many singular values."""
-    head = LowRank(2, features=3)
+    head = LowRankAttention(2, features=3)
     source = contracts.inputs(key, 8, width=5)
     mask = jnp.ones(source.shape[:2], bool)
 
-    def look(head, x):
-        return head.look(head.prepare(x, mask), x)[1]
+    def attend(head, x):
+        return head.attend(head.prepare(x, mask), x)[1]
 
-    weights: Any = head.apply(head.init(key, source, method=look), source, method=look)
+    weights = head.apply(head.init(key, source, method=attend), source, method=attend)
     logits = np.log(np.asarray(weights[0, 0], np.float64))
     spectrum = np.linalg.svd(logits - logits.mean(axis=1, keepdims=True), compute_uv=False)
     assert spectrum[1] > 1e-3 * spectrum[0]

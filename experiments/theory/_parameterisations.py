@@ -1,0 +1,35 @@
+"""The parameterisations of a decay rate that scripts of this chapter compare."""
+
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from seqjax import plot
+from seqjax.theory import perturbation
+from seqjax.theory.perturbation import Parameterisation
+
+Weights = Literal["direct", "exp", "softplus", "best"]
+
+PARAMETERISATION: dict[Weights, Parameterisation] = {
+    "direct": perturbation.DIRECT,
+    "exp": perturbation.EXP,
+    "softplus": perturbation.SOFTPLUS,
+    "best": perturbation.BEST,
+}
+
+LABEL: dict[Weights, str] = {
+    "direct": "rate = w",
+    "exp": "rate = exp w",
+    "softplus": "rate = log(1 + exp w)",
+    "best": "rate = 1/(w² + .1)",
+}
+
+
+def draw_gradient_scale(ax: Axes, rates: np.ndarray) -> None:
+    """The bound on a weight's gradient at each rate."""
+    for style, (name, parameterisation) in enumerate(PARAMETERISATION.items()):
+        scale = parameterisation.gradient_scale(rates)
+        plot.curve(ax, rates, scale, scale, scale, label=LABEL[name], style=style, markers=False)
+    ax.set(xscale="log", yscale="log", title="gradient scale", xlabel="rate f(w)", ylabel="|f'|/f²")
+    plot.legend(ax)

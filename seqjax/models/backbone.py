@@ -1,0 +1,73 @@
+"""Backbones: what maps a sequence of vectors to a sequence of vectors."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from seqjax.models.module import Module, zero_padding
+from seqjax.types import Carry
+
+
+class Backbone(Module):
+    """A sequence architecture: `(batch, time, inputs) -> (batch, time, features)`.
+
+    A subclass defines `__call__` and declares `causal`, in its class or as a field: whether no output depends on a
+    later input.
+    """
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "batch time features"]:
+        raise NotImplementedError
+
+    def encode(
+        self, x: Float[Array, "batch time inputs"], *, mask: Bool[Array, "batch time"], train: bool = False
+    ) -> tuple[Float[Array, "batch time features"], tuple[Any, ...]]:
+        """What an encoder passes to a decoder: its outputs, and its final state, one pytree a layer.
+
+        The default is for architectures without a final state: the mean of the outputs.
+        """
+        outputs = self(x, mask=mask, train=train)
+        return outputs, (outputs.sum(axis=1) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1),)
+
+
+class Causal(Backbone):
+    """A backbone that can be given its input in pieces: `__call__` is `extend` from `start`.
+
+    A subclass defines `start` and `_extend`.
+    """
+
+    causal: ClassVar[bool] = True
+
+    def start(self, batch: int, inputs: int, length: int) -> Carry:
+        """An empty carry, for sequences of at most `length` steps."""
+        raise NotImplementedError
+
+    def extend(
+        self,
+        carry: Carry,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> tuple[Carry, Float[Array, "batch time features"]]:
+        """Read further steps, any number of them. Padding leaves the carry as it is; outputs there are zero."""
+        return self._extend(carry, zero_padding(x, mask), mask, train)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch time inputs"],
+        *,
+        mask: Bool[Array, "batch time"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "batch time features"]:
+        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
+
+    def _extend(self, carry: Carry, x: Array, mask: Array | None, train: bool) -> tuple[Carry, Array]:
+        """`extend`, with zeros in the padding of `x`."""
+        raise NotImplementedError

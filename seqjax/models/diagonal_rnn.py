@@ -1,0 +1,49 @@
+"""The diagonal linear RNN with a choice of parameterisations."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from seqjax.models.backbone import Causal
+from seqjax.models.linear_recurrence import linear_recurrence
+from seqjax.models.module import zero_padding
+
+
+class DiagonalRNN(Causal):
+    """Real states that decay independently: h[t] = h[t-1] + step (U x[t] - f(w) h[t-1]), y[t] = C h[t], without biases.
+
+    Euler's steps of the linear RNN h' = -f(w) h + U x. Which f makes a rate of the weight w decides what training can
+    do to it (Wang & Li 2023, arXiv:2311.14495): with w itself a small update can make a state unstable, with `jnp.exp`,
+    `nn.softplus` or `reciprocal` it cannot.
+
+    Attributes:
+        features: width of the output.
+        order: states.
+        rate: f; a state is stable while 0 < f(w) < 2 / step.
+        weight: initialiser of w.
+        step: time between two inputs.
+    """
+
+    features: int
+    order: int
+    rate: Callable[[Array], Array] = jnp.exp
+    weight: nn.initializers.Initializer = nn.initializers.normal(1.0)
+    step: float = 1.0
+
+    def start(self, batch: int, inputs: int, length: int) -> Float[Array, "batch order"]:
+        """Zeros; their size depends neither on `inputs` nor on `length`."""
+        return jnp.zeros((batch, self.order))
+
+    @nn.compact
+    def _extend(self, carry: Array, x: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
+        w = self.param("w", self.weight, (self.order,))
+        driven = self.step * nn.Dense(self.order, use_bias=False, name="read")(x)
+        state, h = linear_recurrence(1 - self.step * self.rate(w), carry, driven, mask)
+        return state, zero_padding(nn.Dense(self.features, use_bias=False, name="write")(h), mask)
+
+
+def reciprocal(w: Array) -> Array:
+    """1 / (w^2 + .1): "best" of arXiv:2311.14495, with which gradients stay in bounds, for rates up to 10."""
+    return 1 / (w**2 + 0.1)

@@ -1,0 +1,95 @@
+"""The base class of all models, and the rules that they have in common: for masks, for padding and for their parts."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+Part = TypeVar("Part")
+
+
+class Module(nn.Module):
+    """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be."""
+
+    if TYPE_CHECKING:
+
+        def init(self, rngs: Any, *args: Any, **options: Any) -> Any: ...
+
+        def apply(self, variables: Any, *args: Any, **options: Any) -> Any: ...
+
+
+def zero_padding(y: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None) -> Array:
+    """Zeros where a step is padding, whatever is there (NaN included).
+
+    Models apply it to their inputs too: a NaN in the padding that no output shows would still reach the gradients.
+    """
+    check_mask(mask, y.shape[:2])
+    return y if mask is None else jnp.where(mask[..., None], y, 0.0)
+
+
+def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
+    """Require a mask to be Bool[batch time], and each of its rows True for the first steps and False after them.
+
+    Values are checked where they are known: inside `jax.jit` only dtype and shape are.
+
+    Raises:
+        ValueError: the mask has another dtype or shape, or a row has padding before a real step.
+    """
+    if mask is None:
+        return
+    if np.shape(mask) != tuple(shape):
+        raise ValueError(f"mask must have the shape (batch, time) = {tuple(shape)}, got {np.shape(mask)}")
+    if mask.dtype != bool:
+        raise ValueError(f"mask must be boolean, True where a step is real, got {mask.dtype}")
+    if isinstance(mask, jax.core.Tracer):
+        return
+    rows = np.asarray(mask)
+    wrong = (rows[:, 1:] > rows[:, :-1]).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"mask must be True for the first steps of each row and False after them (padding on the right), "
+            f"got {rows[row].astype(int).tolist()} in row {row}"
+        )
+
+
+def check_part(name: str, part: Any, kind: type[Part], example: str) -> Part:
+    """Require a part of a model to be an instance, not the class or a partial of it.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(part, type):
+        got = f"the class {part.__name__}"
+    elif isinstance(part, partial):
+        got = f"a partial of {getattr(part.func, '__name__', part.func)}"
+    elif isinstance(part, kind):
+        return part
+    else:
+        got = f"the function {part.__name__}" if hasattr(part, "__name__") else repr(part)
+    raise TypeError(f"{name} must be an instance such as {example}, got {got}")
+
+
+def check_causal(backbone: Any, user: str) -> None:
+    """Require that no output of a backbone depends on a later input.
+
+    Raises:
+        ValueError: the backbone is not causal, or does not declare whether it is.
+    """
+    causal, name = getattr(backbone, "causal", None), type(backbone).__name__
+    if causal is None:
+        raise ValueError(
+            f"{user} needs a causal backbone, and {name} does not declare whether it is one: "
+            "set `causal = True` in its class if no output depends on a later input"
+        )
+    if not causal:
+        raise ValueError(f"{user} needs a causal backbone, got {name} with causal={causal}")
+
+
+def widened(y: Float[Array, "..."]) -> Float[Array, "..."]:
+    """In single precision or more: outputs of models are, whatever they were computed with."""
+    return y.astype(jnp.promote_types(y.dtype, jnp.float32))

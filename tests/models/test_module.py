@@ -1,0 +1,195 @@
+"""The rules that all models have in common: parts are instances, masks are prefixes, causality is declared."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from seqjax import models
+from seqjax.models.crf import log_partition
+from seqjax.models.module import check_mask
+from tests import contracts
+
+
+@pytest.fixture(autouse=True)
+def unchecked():
+    """As users have it: without the type checks of the tests, which would refuse first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+CELL = "cell must be an instance such as LSTMCell\\(\\), got "
+WRONG_PARTS = {
+    "a cell's class": (models.Recurrent, {"cell": models.LSTMCell}, CELL + "the class LSTMCell"),
+    "layers as cell": (models.Recurrent, {"cell": models.LSTM}, CELL + "the function LSTM"),
+    "a partial cell": (models.Bidirectional, {"cell": partial(models.RNNCell)}, CELL + "a partial of RNNCell"),
+    "a decoder's cell": (models.RecurrentDecoder, {"cell": models.GRUCell}, CELL + "the class GRUCell"),
+    "an attention's class": (
+        models.BahdanauDecoder,
+        {"attention": models.AdditiveAttention},
+        r"attention must be an instance such as AdditiveAttention\(64\), got the class AdditiveAttention",
+    ),
+    "a bridge's class": (models.LuongDecoder, {"bridge": models.CopyState}, "bridge must .* the class CopyState"),
+    "positions' class": (models.Transformer, {"positions": models.Rotary}, "positions must .* the class Rotary"),
+    "a decoder's positions": (models.TransformerDecoder, {"positions": models.Rotary}, "positions must .* Rotary"),
+    "an activation": (models.RNN, {"activation": 128}, "activation must be a function .*, got 128"),
+}
+MORE_WRONG_PARTS = {
+    "pooling's class": (
+        models.Classifier,
+        {"backbone": models.GRU(4), "classes": 2, "pooling": models.AttentionPooling},
+        "pooling must be .*, got the class AttentionPooling",
+    ),
+    "a norm's class": (models.CNN, {"norm": nn.LayerNorm}, "norm must be .*, got the class LayerNorm"),
+    "a function as backbone": (models.Regressor, {"backbone": models.LSTM}, "backbone must .* the function LSTM"),
+    "an encoder that is none": (
+        models.EncoderDecoder,
+        {"encoder": nn.Dense(4), "decoder": models.RecurrentDecoder(4), "source_vocab": 9, "target_vocab": 9},
+        r"encoder must be an instance such as Bidirectional\(64\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", [*WRONG_PARTS, *MORE_WRONG_PARTS])
+def test_parts_are_instances(what):
+    make, fields, message = (WRONG_PARTS | MORE_WRONG_PARTS)[what]
+    features = {"features": 4} if what in WRONG_PARTS else {}
+    with pytest.raises(TypeError, match=message):
+        make(**features, **fields)
+
+
+@pytest.mark.parametrize(("make", "cell"), [("RNN", "RNNCell"), ("GRU", "GRUCell"), ("LSTM", "LSTMCell")])
+def test_layers_that_people_type_first(make, cell):
+    layers = getattr(models, make)(64, layers=2, dropout=0.1)
+    assert layers == models.Recurrent(64, getattr(models, cell)(), 2, 0.1)
+    assert models.RNN(4, activation=nn.relu) == models.Recurrent(4, models.RNNCell(nn.relu))
+
+
+def test_bahdanau_is_additive_by_default(key):
+    """With the hidden width of the decoder, and for an encoder of another width."""
+    decoder = models.BahdanauDecoder(4)
+    assert decoder.attention == models.AdditiveAttention(4)
+    model, token = (
+        models.EncoderDecoder(models.Bidirectional(6), decoder, 9, 9, embedding=3),
+        jnp.ones((1, 2), jnp.int32),
+    )
+    shapes = jax.eval_shape(model.init, key, token, token)["params"]["decoder"]["attention"]
+    assert shapes["query"]["kernel"].shape == (4, 4)
+    assert shapes["key"]["kernel"].shape == (6, 4)
+
+
+class Undeclared(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, mask=None, train=False):
+        return nn.Dense(4)(x)
+
+
+class Declared(Undeclared):
+    causal = True
+
+
+NOT_CAUSAL = [models.Bidirectional(4), models.Transformer(4, causal=False), models.Window(4), Undeclared()]
+
+
+@pytest.mark.parametrize("backbone", NOT_CAUSAL)
+def test_a_language_model_is_causal(backbone):
+    rule = (
+        "does not declare" if isinstance(backbone, Undeclared) else f"got {type(backbone).__name__} with causal=False"
+    )
+    with pytest.raises(ValueError, match=f"LanguageModel needs a causal backbone.*{rule}"):
+        models.LanguageModel(backbone, 9)
+
+
+def test_who_may_be_a_language_model(key):
+    for backbone in (models.GRU(4), models.TCN(4), models.LRU(4), models.Transformer(4), Declared()):
+        models.LanguageModel(backbone, 9)
+    with pytest.raises(ValueError, match=r"Regressor\.start needs a causal backbone, got Bidirectional"):
+        models.Regressor(models.Bidirectional(4)).start(1, 2, 3)
+    assert models.Regressor(models.GRU(4)).causal
+    assert not models.TokenEmbedding(models.Bidirectional(4), 9, 4).causal
+
+
+WRONG_MASKS = {
+    "left padding": (np.array([[True, True, False], [False, True, True]]), r"got \[0, 1, 1\] in row 1"),
+    "a hole": (np.array([[True, False, True]] * 2), r"got \[1, 0, 1\] in row 0"),
+    "floats": (np.ones((2, 3), np.float32), "mask must be boolean, True where a step is real, got float32"),
+    "one row": (np.ones(3, bool), r"mask must have the shape \(batch, time\) = \(2, 3\), got \(3,\)"),
+    "other lengths": (np.ones((2, 4), bool), r"mask must have the shape \(batch, time\) = \(2, 3\), got \(2, 4\)"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_MASKS)
+def test_masks_are_prefixes(what):
+    mask, message = WRONG_MASKS[what]
+    with pytest.raises(ValueError, match=message):
+        check_mask(jnp.asarray(mask), (2, 3))
+
+
+@pytest.mark.parametrize(
+    "right", [None, np.ones((2, 3), bool), np.zeros((2, 3), bool), np.array([[1, 1, 0], [0, 0, 0]]) > 0]
+)
+def test_what_is_a_mask(right):
+    check_mask(right, (2, 3))
+
+
+def test_inside_jit_values_are_not_checked():
+    jax.jit(lambda mask: check_mask(mask, (2, 3)))(WRONG_MASKS["left padding"][0])
+
+
+X, IDS = jnp.ones((2, 3, 4)), jnp.ones((2, 3), jnp.int32)
+TRANSITIONS = models.Transitions(jnp.zeros(4), jnp.zeros((4, 4)), jnp.zeros(4))
+PAIR: Any = models.EncoderDecoder(models.GRU(4), models.RecurrentDecoder(4), 9, 9, embedding=4)
+
+
+def reads(model: Any, *inputs: Any, name: str = "mask"):
+    """A function of a mask that initialises the model with it."""
+    return lambda mask: model.init(jax.random.key(0), *inputs, **{name: mask})
+
+
+BACKBONES = (
+    models.GRU(4),
+    models.Bidirectional(4),
+    models.TCN(4, dilations=(1,)),
+    models.LRU(4, layers=1),
+    models.DiagonalRNN(4, 3),
+    models.LinearDilatedCNN(4, 1),
+    models.Transformer(4, layers=1),
+    models.SingleHeadTransformer(4, 2),
+    models.Window(4),
+)
+ENTRIES = {
+    **{type(backbone).__name__: reads(backbone, X) for backbone in BACKBONES},
+    **{pool.__name__: partial(pool, X) for pool in (models.last, models.ends, models.mean, models.maximum)},
+    "AttentionPooling": reads(models.AttentionPooling(), X),
+    "Classifier": reads(models.Classifier(models.TokenEmbedding(models.GRU(4), 9, 4), 2), IDS),
+    "Tagger": reads(models.Tagger(models.GRU(4), 3, 9, 4), IDS),
+    "CRF": partial(log_partition, X, TRANSITIONS),
+    "LanguageModel": reads(models.LanguageModel(models.GRU(4), 9), IDS),
+    "source": reads(PAIR, IDS, IDS, name="source_mask"),
+    "target": reads(PAIR, IDS, IDS, name="target_mask"),
+    "EncoderDecoderRegressor": reads(models.EncoderDecoderRegressor(models.GRU(4), models.RecurrentDecoder(4)), X, 2),
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_model_checks_its_mask(entry):
+    with pytest.raises(ValueError, match=r"padding on the right.*in row 1"):
+        ENTRIES[entry](jnp.asarray(WRONG_MASKS["left padding"][0]))
+
+
+def test_a_users_own_backbone_needs_no_more_than_the_base_class(key):
+    class Double(models.Backbone):
+        causal = True
+
+        def __call__(self, x, *, mask=None, train=False):
+            return 2 * x
+
+    x, mask = contracts.inputs(key, 4), contracts.upto((4, 2, 1), 4)
+    outputs, (state,) = Double().apply({}, jnp.where(mask[..., None], x, 0), mask=mask, method="encode")
+    np.testing.assert_allclose(state[1], outputs[1, :2].mean(axis=0), rtol=1e-6)
