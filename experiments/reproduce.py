@@ -1,9 +1,8 @@
-"""All experiments on one page: trained where runs are missing, each beside what was expected of it.
+"""Runs all experiments and writes one page with their figures, numbers and expectations.
 
-Figure    results/report.html
-Question  Do the experiments of this repository still give what their headers promise?
-Expect    Every experiment finished. Each section of the report holds the figure, its numbers, and the expectation.
-Cost      the sum of the experiments' own costs; a few seconds for each one whose runs are all on disk
+Runs that are finished are not repeated. The page, results/report.html, loads nothing from elsewhere.
+
+Cost      the sum of the experiments' costs; a few seconds for each whose runs are all on disk
 Run       python experiments/reproduce.py
 Next      python experiments/reproduce.py --scale smoke --out results/smoke
 """
@@ -20,18 +19,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from seqjax.runs import Scale, process, read_header
-from seqjax.runs.folder import Row, write_text
+from seqjax._atomic import write_text
+from seqjax.runs import Scale, find_experiments, process, read_header
+from seqjax.runs.folder import Row
 
 FOLDER = Path(__file__).parent
 
 SCALES: dict[Scale, str] = {
-    "smoke": "a few steps of tiny runs, to see that everything works: these numbers answer no question",
+    "smoke": "a few steps of tiny runs, which only show that everything works",
     "laptop": "minutes on two CPU cores: fewer seeds and steps than at full size",
     "gpu": "the full size",
 }
@@ -39,22 +40,23 @@ SCALES: dict[Scale, str] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What is run, and where it goes."""
+    """What is run and where the results go."""
 
     scale: Annotated[Scale, tyro.conf.arg(help="smoke: seconds; laptop: minutes on two cores; gpu: full")] = "laptop"
     out: Annotated[Path, tyro.conf.arg(help="where the run folders and report.html go")] = Path("results")
-    only: Annotated[tuple[str, ...], tyro.conf.arg(help="run and report these alone, by file name without .py")] = ()
-    draw: Annotated[bool, tyro.conf.arg(help="run nothing: only write the report of what is on disk")] = False
+    only: Annotated[tuple[str, ...], tyro.conf.arg(help="run and report only these, by file name without .py")] = ()
+    draw: Annotated[bool, tyro.conf.arg(help="run nothing; write the report of what is on disk")] = False
 
 
 LONG = 40
-"""Letters of a cell that stays on one line."""
+"""The most characters of a cell on one line."""
 
 
 class Experiment(NamedTuple):
-    """One script: its header, the arguments it is run with, where its figure and numbers lie, and how it ended."""
+    """One script: its header, its arguments, the path of its figure, and its exit code."""
 
     name: str
+    chapter: str
     script: Path
     title: str
     header: dict[str, str]
@@ -65,35 +67,31 @@ class Experiment(NamedTuple):
 
 
 def find(options: Options) -> list[Experiment]:
-    """The experiments beside this script, or those of them that were asked for."""
-    scripts = {script.stem: script for script in sorted(FOLDER.glob("**/*.py")) if is_experiment(script)}
+    """All experiments, or those that `only` names, chapter by chapter."""
+    scripts = {script.stem: script for script in find_experiments(FOLDER)}
     for name in options.only:
         if name not in scripts:
             raise ValueError(f"only must name experiments of {FOLDER} ({', '.join(scripts)}), got {name!r}")
     return [describe(script, options) for script in scripts.values() if script.stem in (options.only or scripts)]
 
 
-def is_experiment(script: Path) -> bool:
-    """Whether it stands in a chapter or beside this script, and is no part that others share."""
-    place = script.relative_to(FOLDER)
-    return len(place.parts) <= 2 and not place.stem.startswith("_") and script != Path(__file__)
-
-
 def describe(script: Path, options: Options) -> Experiment:
-    """Read, not imported: whoever has a `Config` has the command line of `runs.main`; others know no scale."""
+    """Read from the source: a script with a `Config` has the options of `runs.main`; others have no `--scale`."""
     has_scale = any(isinstance(n, ast.ClassDef) and n.name == "Config" for n in ast.parse(script.read_text()).body)
     own = options.out / script.stem
     arguments = ["--scale", options.scale] if has_scale and options.scale != Options.scale else []
     if options.out != Options.out:
         arguments += ["--out", str(options.out if has_scale else own)]
-    apart = has_scale and (options.out != Options.out or options.scale == "smoke")  # as in seqjax.runs.command
+    separate = has_scale and (options.out != Options.out or options.scale == "smoke")  # as in seqjax.runs.command
     header = read_header(script)
-    figure = (own if apart else FOLDER / "figures") / f"{script.stem}.png"
-    return Experiment(script.stem, script, header["Title"] or script.stem, header, has_scale, arguments, figure)
+    figure = (own if separate else FOLDER / "figures") / f"{script.stem}.png"
+    chapter = "All chapters" if script.parent == FOLDER else script.parent.name
+    title = header["Title"] or script.stem
+    return Experiment(script.stem, chapter, script, title, header, has_scale, arguments, figure)
 
 
 def run(experiment: Experiment) -> int:
-    """The exit code of an experiment that writes to our own terminal; a signal reaches it, then stops us as well."""
+    """The exit code of an experiment. SIGINT and SIGTERM are passed on to it, then stop this process as well."""
     received: list[int] = []
     children: list[subprocess.Popen] = []
 
@@ -105,9 +103,9 @@ def run(experiment: Experiment) -> int:
 
     before = {signum: signal.signal(signum, forward) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        # A group of its own: each signal comes once, from here, whether a terminal or another process sent it.
-        command = [sys.executable, str(experiment.script), *experiment.arguments]
-        children.append(subprocess.Popen(command, process_group=0))
+        # In its own process group, so that the terminal's Ctrl-C reaches it once, through `forward`.
+        arguments = [sys.executable, str(experiment.script), *experiment.arguments]
+        children.append(subprocess.Popen(arguments, process_group=0))
         if received:
             forward(received.pop())
         code = children[0].wait()
@@ -120,12 +118,12 @@ def run(experiment: Experiment) -> int:
 
 
 def reproduce(options: Options, failures: list[int]) -> None:
-    """Run one after the other, going on after those that fail, whose exit codes are noted, and write the report."""
+    """Run one after the other, continue after failures, append their exit codes to `failures`, and write the report."""
     found = find(options)
     process.require_writable(options.out)
     experiments = [e for e in found if e.has_scale or options.scale != "smoke"]
     for index, experiment in enumerate([] if options.draw else experiments):
-        print(f"\n[{index + 1}/{len(experiments)}] {typed(experiment)}", file=sys.stderr, flush=True)
+        print(f"\n[{index + 1}/{len(experiments)}] {command(experiment)}", file=sys.stderr, flush=True)
         experiments[index] = experiment._replace(code=run(experiment))
     failures += [e.code for e in experiments if e.code]
     left_out = [e.name for e in found if not e.has_scale and options.scale == "smoke"]
@@ -134,34 +132,37 @@ def reproduce(options: Options, failures: list[int]) -> None:
     print(f"\nreport {options.out / 'report.html'}")
 
 
-def typed(e: Experiment) -> str:
-    """What a person types to run it just so."""
+def command(e: Experiment) -> str:
+    """The command that repeats it."""
     return shlex.join(["python", f"experiments/{e.script.relative_to(FOLDER)}", *e.arguments])
 
 
 def numbers_of(e: Experiment) -> Row:
-    """What stands beside the figure; empty if that is missing or damaged."""
+    """The JSON beside the figure; empty if it is missing or damaged."""
     with suppress(OSError, ValueError):
         return json.loads(e.figure.with_suffix(".json").read_text())
     return {}
 
 
 def status(e: Experiment) -> str:
-    """In a word, or three."""
+    """Finished, missing, or failed with an exit code."""
     if e.code:
         return f"failed (exit {e.code})"
     return "finished" if e.figure.exists() and numbers_of(e) else "missing"
 
 
 def page(experiments: list[Experiment], scale: Scale, left_out: list[str]) -> str:
-    """The report as one file that loads nothing: the figures are inside."""
+    """The report as one file that contains its figures."""
     lines = []
-    for e in experiments:
-        cost = numbers_of(e).get("cost")
-        spent = f", {cost['seconds'] / 60:.1f} min" if cost else ""
-        lines.append(f'<li><a href="#{escape(e.name)}">{escape(e.title)}</a> {mark(e, spent)}</li>\n')
+    for chapter, group in groupby(experiments, key=lambda e: e.chapter):
+        lines.append(f"<h3>{escape(chapter)}</h3>\n<ol>\n")
+        for e in group:
+            cost = numbers_of(e).get("cost")
+            spent = f", {cost['seconds'] / 60:.1f} min" if cost else ""
+            lines.append(f'<li><a href="#{escape(e.name)}">{escape(e.title)}</a> {mark(e, spent)}</li>\n')
+        lines.append("</ol>\n")
     note = f"Scale {scale}: {SCALES[scale]}."
-    note += f" Left out, for they have no such scale: {', '.join(left_out)}." if left_out else ""
+    note += f" Left out, as they have no such scale: {', '.join(left_out)}." if left_out else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -174,8 +175,7 @@ def page(experiments: list[Experiment], scale: Scale, left_out: list[str]) -> st
 <body>
 <header><h1>seqjax: the experiments</h1>{paragraph(note)}</header>
 <nav aria-labelledby="contents"><h2 id="contents">Contents</h2>
-<ol>
-{"".join(lines)}</ol></nav>
+{"".join(lines)}</nav>
 <main>
 {"".join(section(e, scale) for e in experiments)}</main>
 </body>
@@ -184,7 +184,7 @@ def page(experiments: list[Experiment], scale: Scale, left_out: list[str]) -> st
 
 
 def section(e: Experiment, scale: Scale) -> str:
-    """One experiment, from its question to the command that repeats it."""
+    """One experiment: question, figure, expectation, numbers, and the command that repeats it."""
     numbers, title, beside = numbers_of(e), escape(e.title), e.figure.with_suffix(".json")
     cost, stated = numbers.get("cost"), e.header.get("Cost", "not stated")
     measured = f"{cost['seconds']:,} s on {plain(cost['device'])}" if cost else "not measured"
@@ -195,9 +195,9 @@ def section(e: Experiment, scale: Scale) -> str:
     found = paragraph(f"There are no numbers: {beside} does not exist or is damaged.", "warning")
     if rows := numbers.get("rows"):
         found = table(rows, f"Numbers: {e.title}")
-    warnings = ["What is shown here is of an earlier run."] if e.code and numbers else []
+    warnings = ["This is the result of an earlier run."] if e.code and numbers else []
     if numbers.get("scale", scale) != scale:
-        warnings.append(f"The numbers are of scale {numbers['scale']}.")
+        warnings.append(f"The numbers are from scale {numbers['scale']}.")
     facts = {key: e.header[key] for key in ("Fair", "Differs") if key in e.header}
     facts |= {"Cost stated": stated, "Cost measured": measured}
     facts |= {key.capitalize(): plain(numbers[key]) for key in ("versions", "commit") if key in numbers}
@@ -212,18 +212,18 @@ def section(e: Experiment, scale: Scale) -> str:
 <div><h3>Found</h3>{found}</div>
 </div>
 {definitions(facts)}
-<pre><code>{escape(typed(e))}</code></pre>
+<pre><code>{escape(command(e))}</code></pre>
 </section>
 """
 
 
 def table(rows: list[Row], label: str) -> str:
-    """What never changes stands above; the metric has its band beside it, then the floor, and the ratio to that."""
+    """Constant columns are said once above; the metric has its range in brackets, then its floor and the ratio."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     metric = names[names.index("low") - 1] if "low" in names else ""  # every `measure` puts them in this order
-    apart = {metric, "low", "high", "floor"} if metric else set()
-    fixed = [n for n in names if len(rows) > 1 and n not in apart and len({str(row.get(n)) for row in rows}) == 1]
-    columns = {n.replace("_", " "): [row.get(n) for row in rows] for n in names if n not in apart and n not in fixed}
+    combined = {metric, "low", "high", "floor"} if metric else set()
+    fixed = [n for n in names if len(rows) > 1 and n not in combined and len({str(row.get(n)) for row in rows}) == 1]
+    columns = {n.replace("_", " "): [row.get(n) for row in rows] for n in names if n not in combined and n not in fixed}
     if metric:
         keys = (metric, "low", "high")
         columns[f"{metric} [low, high]"] = ["{} [{}, {}]".format(*[shown(row.get(k)) for k in keys]) for row in rows]
@@ -248,7 +248,7 @@ def table(rows: list[Row], label: str) -> str:
 
 
 def side(name: str, values: list[Any]) -> str:
-    """How a column stands: numbers to the right, and what is long in lines of its own width."""
+    """The class of a column: numbers are aligned to the right, long texts get a minimum width."""
     if not isinstance(values[0], str | dict) or "[" in name:
         return ' class="number"'
     return ' class="long"' if max(len(shown(value)) for value in values) > LONG else ""
@@ -268,7 +268,7 @@ def mark(e: Experiment, more: str = "") -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of a table: four digits of a float, nothing for nothing."""
+    """A value of a table: four digits of a float; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -277,7 +277,7 @@ def shown(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """Versions, commits and devices; what differed between the runs of a figure comes as a list."""
+    """Versions, commits and devices; a list where the runs of a figure differ."""
     if isinstance(value, list):
         return "; ".join(plain(item) for item in value)
     return ", ".join(f"{name} {item}" for name, item in value.items()) if isinstance(value, dict) else str(value)
@@ -321,8 +321,7 @@ pre { padding: .7rem 1rem; background: var(--tint); overflow-x: auto; font-size:
 
 
 def main() -> None:
-    header = "\n\n".join(f"{field}: {text}" for field, text in read_header(Path(__file__)).items())
-    options = tyro.cli(Options, prog="python experiments/reproduce.py", description=header)
+    options = tyro.cli(Options, prog="python experiments/reproduce.py", description=__doc__)
     failures: list[int] = []
     code = process.exit_code(lambda: reproduce(options, failures))
     sys.exit(code or next(iter(failures), 0))

@@ -201,6 +201,7 @@ try:
 except RuntimeError:
     print("no device")
 import sys
-print(*{{"ipywidgets", "IPython", "sentencepiece", "torch"}} & set(sys.modules))
+heavy = {{"IPython", "diffrax", "ipywidgets", "sacrebleu", "scipy", "sentencepiece", "torch"}}
+print(*heavy & set(sys.modules))
 """
     assert run(script, JAX_PLATFORMS="nowhere").split() == ["no", "device"]

@@ -1,17 +1,20 @@
-"""How long does a researcher wait, here and elsewhere?
+"""How fast is seqjax compared with what a user would take instead?
 
 Figure    experiments/figures/benchmark.png
-Question  The same work, done by seqjax and by what a user would take instead: PyTorch at its best, SciPy, a loop by
-          hand, the seeds' own way. How many times longer does the other take?
-Expect    Sweeps and everything that goes step by step in Python: several times longer. Single training steps on a CPU:
-          about as long; PyTorch's matrix products are nearer to what the machine can do.
+Question  The same work, done by seqjax and by the usual alternative: PyTorch at its best, SciPy, a hand-written loop,
+          the tutorials' own code. What is the speed relative to each baseline?
+Expect    Sweeps and everything that goes step by step in Python: several times faster. Single training steps on a CPU:
+          about as fast; PyTorch's matrix products are nearer to the machine's peak.
+Answer    On two CPU cores a training step runs at {ratio workload=train_step.lstm peer=torch:.2f} times PyTorch's speed
+          with an LSTM and {ratio workload=train_step.transformer peer=torch:.2f} times with a Transformer, a sweep of
+          RNNs of width 8 at {ratio workload=sweep.rnn_8 peer=torch_loop:.1f} times that of a loop over models, and beam
+          search at {ratio workload=decoding.beam peer=torch:.2f} times.
 Fair      Each side runs in a process of its own, one at a time, in turn; a ratio is of the medians of one round, and
           low and high are those of all rounds. The same weights, data, precision and allocator setting on both sides;
-          the number of parameters and the loss (or what else the work ends in) are compared before anything counts.
-          PyTorch has its fused Adam; compiled, where that is a peer of its own.
-Differs   `default_allocator` is seqjax itself without the setting that scripts make, `uncached` without the programs
-          that an earlier start compiled. On a CPU, sweeps are given a device for each core (JAX_NUM_CPU_DEVICES), but
-          for `one_device`.
+          the number of parameters and the loss (or another result) are compared before a ratio counts. PyTorch has its
+          fused Adam; compiled, where that is a peer of its own.
+Differs   `default_allocator` is seqjax itself without the setting that scripts make, `uncached` without the compilation
+          cache. On a CPU, sweeps are given a device for each core (JAX_NUM_CPU_DEVICES), but for `one_device`.
 Cost      25 min on two CPU cores, with nothing else running
 Run       python experiments/benchmark/benchmark.py
 Next      python experiments/benchmark/benchmark.py --workload train_step.lstm --peer torch --rounds 9
@@ -42,7 +45,7 @@ Peer = Literal[
     "torch_vmap",
     "scipy",
     "hand_scan",
-    "seed",
+    "tutorial",
     "default_allocator",
     "uncached",
     "seqjax_one_by_one",
@@ -50,18 +53,18 @@ Peer = Literal[
 ]
 
 OURSELVES = ("default_allocator", "uncached", "seqjax_one_by_one", "one_device")
-"""Peers that are seqjax under other settings: no goal is about them."""
+"""Peers that are seqjax under other settings; they have no goal."""
 
 SETTINGS = ("default_allocator", "one_device")
-"""Those of them that run the same function in a process set up otherwise."""
+"""Those of them that run the same function in a process with another setting."""
 
 
 class Row(NamedTuple):
-    """A workload, whom it is compared with, how many times longer they should take, and how near the results must be.
+    """A workload's peers, goals and tolerance.
 
     Attributes:
-        cpu, gpu: goals; 0 where there is none.
-        tolerance: relative, of what the work ends in.
+        cpu, gpu: the ratio to be reached; 0 where there is no goal.
+        tolerance: relative difference allowed between the results.
     """
 
     peers: tuple[Peer, ...]
@@ -75,7 +78,7 @@ COMPILED: tuple[Peer, ...] = ("torch", "torch_compiled")
 SWEEP: tuple[Peer, ...] = ("torch_loop", "torch_vmap", "one_device")
 ROWS: dict[str, Row] = {
     "matmul.2048": Row(("torch",)),
-    # PyTorch has two biases a layer, and Adam moves each.
+    # PyTorch has two biases per layer, and Adam moves both.
     "train_step.rnn": Row(STEP, 1.2, 3.0, 0.02),
     "train_step.gru": Row(STEP, 1.2, 1.0, 0.02),
     "train_step.lstm": Row((*STEP, "default_allocator"), 1.0, 1.0, 0.02),
@@ -83,7 +86,7 @@ ROWS: dict[str, Row] = {
     "train_step.transformer": Row((*COMPILED, "default_allocator"), 1.0, 1.2),
     "train_step.cnn": Row(COMPILED, 1.2, 1.5),
     "train_step.translator": Row(STEP, 1.5, 3.0),
-    # Each side draws its own weights and data: all that can be compared is that both learn.
+    # Each side draws its own weights and data, so that results agree only roughly.
     **{f"sweep.rnn_{models}": Row(SWEEP, 5.0, 30.0, 1.0) for models in (1, 8, 32, 128)},
     "sweep.tcn_32": Row(SWEEP, 5.0, 30.0, 1.0),
     "lorenz96.k1_j10": Row(("hand_scan", "scipy"), 0.8, 0.8, 1e-5),
@@ -91,24 +94,24 @@ ROWS: dict[str, Row] = {
     "decoding.transformer": Row(("torch",)),
     "decoding.greedy": Row(("torch",), 1.2, 1.2),
     "decoding.beam": Row(("torch",), 3.0, 3.0),
-    # Ours makes fewer updates of more examples, which is the point, and draws processes of its own.
-    "seeds.reversal": Row(("seed", "seqjax_one_by_one"), 20.0, 20.0, 1.0),
-    "seeds.rnn": Row(("seed",), 20.0, 20.0, 0.02),
-    "seeds.processes": Row(("seed",), 20.0, 20.0, 0.2),
+    # Ours makes fewer updates of more examples, which is the point, and draws its own processes.
+    "tutorials.reversal": Row(("tutorial", "seqjax_one_by_one"), 20.0, 20.0, 1.0),
+    "tutorials.rnn": Row(("tutorial",), 20.0, 20.0, 0.02),
+    "tutorials.processes": Row(("tutorial",), 20.0, 20.0, 0.2),
     "startup.help": Row(("torch",)),
     "startup.lstm": Row(("torch", "uncached")),
 }
-"""Goals of Lorenz96 are against the hand-written scan; scipy's is SCIPY."""
+"""Goals of Lorenz96 are against the hand-written scan; that against SciPy is `SCIPY`."""
 
 SCIPY = 1000.0
 
 START_TOLERANCE = 1e-4
-"""Of the loss of the given weights, before any step."""
+"""Relative difference allowed between the losses of the initial weights."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One workload and one peer: at most so many repeats a round, and no more after so many seconds but the third."""
+    """One workload and one peer; a round ends after `repeats`, or after `seconds` and at least three repeats."""
 
     workload: str = "train_step.lstm"
     peer: Peer = runs.traced("torch")  # noqa: RUF009 (a field)
@@ -119,7 +122,7 @@ class Config:
 
     @property
     def goal(self) -> dict[str, float]:
-        """How many times longer the peer should take, by kind of device."""
+        """The ratio to be reached, by kind of device."""
         row = ROWS[self.workload]
         if self.peer in OURSELVES:
             return {"cpu": 0.0, "gpu": 0.0}
@@ -127,21 +130,21 @@ class Config:
 
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """All rows with all their peers; at smoke scale two, on a handful of numbers."""
+    """All rows with all their peers; at smoke scale two, of tiny sizes."""
     if scale == "smoke":
         return [Config("train_step.rnn", peer, 1, 2, smoke=True) for peer in ("torch", "default_allocator")]
     return [Config(workload, peer) for workload, row in ROWS.items() for peer in row.peers]
 
 
 def time_side(config: Config, side: str) -> dict[str, Any]:
-    """What one process measured of one side."""
+    """The measurement of one side, in a process of its own."""
     options = ["--repeats", str(config.repeats), "--seconds", str(config.seconds)]
     options += ["--smoke"] if config.smoke else []
     options += ["--no-keep-memory"] if side == "default_allocator" else []
     devices = str(os.cpu_count()) if side == "seqjax" and config.workload.startswith("sweep.") else "1"
     function = "seqjax" if side in SETTINGS else side
     command = [sys.executable, str(PROCESS), config.workload, function, *options]
-    # As in scripts: what was compiled in one round is there in the next.
+    # As in scripts: compiled programs are cached between rounds.
     cache = str(Path.home() / ".cache" / "seqjax")
     environment = {"JAX_COMPILATION_CACHE_DIR": cache} | os.environ | {"JAX_NUM_CPU_DEVICES": devices}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -152,11 +155,12 @@ def time_side(config: Config, side: str) -> dict[str, Any]:
 
 def measure(records: list[runs.Record]) -> None:
     """Sides take turns, one process at a time; a peer that is not installed leaves its row unfinished."""
-    group = [record.config for record in records]
-    first = group[0]
+    first: Config = records[0].config
     if first.workload not in ROWS:
         raise ValueError(f"--workload must be one of {', '.join(ROWS)}, got {first.workload}")
-    found: dict[str, list[dict[str, Any]]] = {side: [] for side in ("seqjax", *(config.peer for config in group))}
+    found: dict[str, list[dict[str, Any]]] = {
+        side: [] for side in ("seqjax", *(record.config.peer for record in records))
+    }
     for number in range(first.rounds):
         for side, rounds in found.items():
             if rounds and "missing" in rounds[0]:
@@ -165,7 +169,8 @@ def measure(records: list[runs.Record]) -> None:
             rounds.append(time_side(first, side))
             spent = f"round {number + 1} of {first.rounds}, {time.monotonic() - began:.0f} s"
             print(f"{first.workload}, {side}: {spent}", file=sys.stderr)
-    for config, record in zip(group, records, strict=True):
+    for record in records:
+        config: Config = record.config
         theirs = found[config.peer]
         if "missing" in theirs[0]:
             print(f"{config.workload}: {theirs[0]['missing']} is not installed, {config.peer} is not measured")
@@ -175,10 +180,10 @@ def measure(records: list[runs.Record]) -> None:
 
 
 def compare(config: Config, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row: how many times longer the peer takes for one unit of the same work.
+    """The row: the peer's time for one unit of the same work, relative to ours.
 
     Raises:
-        RuntimeError: it was not the same work.
+        RuntimeError: initial losses or results differ by more than the tolerance.
     """
     tolerance = ROWS[config.workload].tolerance
     for what, allowed in (("start", START_TOLERANCE), ("value", tolerance)):
@@ -214,7 +219,7 @@ def compare(config: Config, ours: list[dict[str, Any]], theirs: list[dict[str, A
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Every row's ratio with its range, on a log axis; a tick is the goal, the line is as fast as the peer."""
+    """Every row's ratio with its range, on a log axis; a tick is the goal, and the line at 1 equal speed."""
     figure, axes = plot.figure(width=8.0, height=0.5 + 0.21 * len(records))
     ax = axes[0, 0]
     for place, record in enumerate(records):
@@ -228,9 +233,9 @@ def draw(records: list[runs.Record]) -> Figure:
     ax.set_yticks(range(len(records)), names, fontsize=8)
     ax.invert_yaxis()
     ax.axvline(1.0, color="grey", linewidth=0.8)
-    ax.set(xscale="log", xlabel="time of the peer / ours")
+    ax.set(xscale="log", xlabel="speed relative to the baseline (above 1: seqjax is faster)")
     ax.margins(y=0.01)
-    ax.set_title("filled where a goal (tick) is met or there is none; right of 1: ours is faster", fontsize=8)
+    ax.set_title("filled where a goal (tick) is met or there is none", fontsize=8)
     return figure
 
 
@@ -240,7 +245,7 @@ def table(records: list[runs.Record]) -> None:
 
 
 def as_markdown(rows: list[dict[str, Any]]) -> list[str]:
-    """The lines of a table of what was measured."""
+    """The lines of a table in Markdown."""
     lines = ["| workload | peer | device | ratio | range | goal | |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         goal, met = "", ""

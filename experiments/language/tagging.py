@@ -1,17 +1,20 @@
-"""Which part of speech is each word, and what is it worth to see its letters and the words behind it?
+"""Which part of speech is each word, and how much do character features and right context help?
 
-Paper     Ma & Hovy 2016, arXiv:1603.01354 (letters, both ways, CRF); Nivre et al. 2020, arXiv:2004.10643 (the
-          treebank, UD English EWT); seed A4
+Paper     Ma & Hovy 2016, arXiv:1603.01354 (characters, bidirectional LSTM, CRF); Nivre et al. 2020, arXiv:2004.10643
+          (Universal Dependencies; the treebank is English EWT)
 Figure    experiments/figures/tagging.png
-Question  One of 17 parts of speech for every word of the web: what do a word's letters, the words behind it, and a
-          chain over the tags add, and what does a table of words know already?
-Expect    Development words right: 91.7 % from words alone, 94.1 % with letters, of words that were never seen in
-          training 56 and 74 %. A linear model of five words is half a point behind the LSTM that reads words alone; a
-          table of words has 86 %.
-Fair      Same sentences, epochs and learning rate (not searched), early stopping by 500 sentences held out of train.
-          The forward LSTM (gpu scale, as the CRF) has the parameters of the one that reads both ways (within 1 %).
-          Changed when development words had been seen: models with letters read more words as unknown and have wider
-          kernels (no difference, 93.1 %), and there are 8 epochs instead of 4 (the step from 93.1 to 94.1).
+Question  One of 17 parts of speech for every word of web text: how much do a word's characters, the words after it, and
+          a CRF over the tags add, and how good is the most frequent tag of each word?
+Expect    Development words correct: 91.7 % from words alone, 94.1 % with characters; of words that are not in the
+          training part 56 and 74 %. A linear model of five words is half a point below the bidirectional LSTM of words
+          alone; the most frequent tag has 86 %.
+Answer    A bidirectional LSTM tags {accuracy model=words:.1%} of the words correctly from words alone and
+          {accuracy model=letters:.1%} with their characters; words never seen in training {unseen model=words:.1%} and
+          {unseen model=letters:.1%}. A table of words has {table model=words:.1%}.
+Fair      Same sentences, epochs and learning rate (not searched), early stopping on 500 sentences held out of train.
+          The forward LSTM (gpu scale, as the CRF) has the parameters of the bidirectional one (within 1 %). Changed
+          after development words had been seen: models with characters have a higher UNK rate and wider kernels (no
+          difference, 93.1 %), and there are 8 epochs instead of 4 (the step from 93.1 to 94.1).
 Differs   from Ma & Hovy: no pretrained vectors.
 Cost      26 min on one CPU core
 Run       SEQJAX_DATA=path/to/data python experiments/language/tagging.py
@@ -22,12 +25,12 @@ import functools
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -44,14 +47,14 @@ Model = Literal["window", "words", "forward", "letters", "crf"]
 
 LABEL = {
     "window": "linear, two\nwords each side",
-    "words": "both ways,\nwords alone",
-    "forward": "forward,\nwith letters",
-    "letters": "both ways,\nwith letters",
-    "crf": "both ways, with\nletters and CRF",
+    "words": "bidirectional,\nwords alone",
+    "forward": "forward,\nwith characters",
+    "letters": "bidirectional,\nwith characters",
+    "crf": "bidirectional, with\ncharacters and CRF",
 }
 
 UNKNOWN = {"window": 0.05, "words": 0.05, "forward": 0.25, "letters": 0.25, "crf": 0.25}
-"""Share of words read as unknown in training: with their letters to go by, models can, and should, do without more."""
+"""Fraction of training words replaced by UNK: higher for models with characters, which do not need a word's id."""
 
 EXAMPLES = 6
 
@@ -62,12 +65,17 @@ COLOURS = {
     "#e8b7d4": ("ADP", "CCONJ", "SCONJ", "PART"),
     "#dddddd": ("PUNCT", "SYM", "INTJ", "X"),
 }
-"""How tags are painted: names, verbs, what says more of them, what joins, the rest."""
+"""Colours of tags: nouns, verbs, modifiers, function words, the rest."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One model. `sentences` bounds the training set (0: all of them), `shapes` the lengths that they are padded to."""
+    """One model.
+
+    Attributes:
+        sentences: size of the training set; 0: all of it.
+        shapes: number of lengths that sentences are padded to.
+    """
 
     model: Model = "letters"
     sentences: int = 0
@@ -82,7 +90,7 @@ class Config:
 
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """Models, each with one part more than the one before; at gpu scale all of them."""
+    """Models that each add one part to the previous one; at gpu scale all of them."""
     if scale == "smoke":
         return [Config("crf", sentences=200, features=16, epochs=1, shapes=1, seeds=1)]
     features, epochs, seeds = {"laptop": (256, 8, 3), "gpu": (512, 20, 5)}[scale]
@@ -91,8 +99,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [replace(every, model=model, unknown=UNKNOWN[model]) for model in models]
 
 
-def build(config: Config, words: int, letters: int) -> nn.Module:
-    """A word's vector has 100 numbers, its letters give it 80 more."""
+def build(config: Config, words: int, letters: int) -> models.Module:
+    """A tagger of word embeddings with 100 features, and 80 features of characters."""
     both_ways, characters = (
         models.Bidirectional(config.features, models.LSTMCell()),
         models.CharacterCNN(letters, embedding=25, features=80, kernel_size=5),
@@ -115,7 +123,7 @@ def build(config: Config, words: int, letters: int) -> nn.Module:
 
 @functools.lru_cache(maxsize=1)
 def data(sentences: int) -> Tagging:
-    """UD English EWT, divided into words as it comes."""
+    """UD English EWT, with its own division into words."""
     names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev")]
     folder = files.data_folder(*names)
     train, test = (treebank.conllu(folder / name).sentences for name in names)
@@ -125,65 +133,25 @@ def data(sentences: int) -> Tagging:
 
 
 def measure(records: list[runs.Record]) -> None:
-    """Train all seeds, remember the parameters with the fewest wrong tags, tag the development part."""
-    group = [record.config for record in records]
-    (config,), (record,) = group, records
-    task = data(config.sentences)
+    """Train, then tag the development part."""
+    (record,) = records
+    task = data(record.config.sentences)
     record.keep("words.json", task.speller.words.to_json())
     record.keep("letters.json", task.speller.letters.to_json())
-    model = build(config, len(task.speller.words), len(task.speller.letters))
-    buckets = task.buckets(task.train, config.batch_size, config.shapes)
-    validation = task.buckets(task.validation, 1, min(2, config.shapes)).parts
-    steps = config.epochs * buckets.per_epoch
+    sizes = record.keep_sizes(words=len(task.speller.words), letters=len(task.speller.letters))
+    model = build(record.config, **sizes)
+    state = fit(record, task, model)
 
-    def loss(params, batch, key):
-        found: Any = model.apply(params, *batch.inputs, mask=batch.mask, train=True, rngs={"dropout": key})
-        if config.model == "crf":
-            emissions, transitions = found
-            return -crf.log_likelihood(emissions, transitions, batch.labels, batch.mask).sum() / batch.mask.sum(), {}
-        return losses.cross_entropy(found, batch.labels, batch.mask), {}
-
-    def validate(params):
-        wrong = [(guessed(model, params, part) != part.labels) & part.mask for part in validation]
-
-        def share(chosen):
-            errors = [jnp.sum(one & which) for one, which in zip(wrong, chosen, strict=True)]
-            return jnp.sum(jnp.stack(errors)) / jnp.sum(jnp.stack([which.sum() for which in chosen]))
-
-        unknown = [part.inputs.ids == UNK for part in validation]
-        return share([part.mask for part in validation]), {"validation_unknown": share(unknown)}
-
-    first = validation[0]
-    state, advance = sweep.sweep(
-        lambda key: model.init(key, *first.inputs),
-        loss,
-        lambda rate: train.adam(rate, steps),
-        buckets,
-        keys=jax.random.split(jax.random.key(0), config.seeds),
-        settings=jnp.full(config.seeds, config.learning_rate),
-        steps=buckets.per_epoch,
-        vectorise=False,
-    )
-    state = runs.fit(records, *sweep.keep_best(state, advance, validate), steps)
-
-    params, tag = sweep.chosen(state), jax.jit(functools.partial(guessed, model))
-    test, unseen = task.batch(task.test), task.unseen(task.test)
+    test, unseen = task.encode(task.test), task.unseen(task.test)
     mask, labels = np.asarray(test.mask), np.asarray(test.labels)
-    guesses = np.stack(
-        [
-            evaluate.in_chunks(functools.partial(tag, jax.tree.map(lambda leaf: leaf[n], params)), test, batch_size=64)  # noqa: B023
-            for n in range(config.seeds)
-        ]
-    )
+    tag, params = jax.jit(functools.partial(guessed, model)), sweep.chosen(state)
+    seeds = [jax.tree.map(itemgetter(seed), params) for seed in range(record.config.seeds)]
+    guesses = np.stack([evaluate.in_chunks(functools.partial(tag, seed), test, batch_size=64) for seed in seeds])
     right = 1.0 * (guesses == labels[None])
-    score, rare = (metrics.band(right[:, which].mean(axis=1)) for which in (mask, unseen))
+    rare = metrics.band(right[:, unseen].mean(axis=1))
     table = 1.0 * (_most_frequent(task) == labels)
-    row = {
-        "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(params)),
+    row = runs.scores(record, "accuracy", right[:, mask].mean(axis=1)) | {
         "validation_error": float(np.median(state.opt_state.loss)),
-        "accuracy": score.median,
-        "low": score.low,
-        "high": score.high,
         "unseen": rare.median,
         "unseen_low": rare.low,
         "unseen_high": rare.high,
@@ -191,24 +159,63 @@ def measure(records: list[runs.Record]) -> None:
         "table_unseen": float(table[unseen].mean()),
         "unseen_words": float(unseen.sum() / mask.sum()),
     }
-    # Sentences that fit into the picture and hold a word that was never seen, the first of them.
+    record.keep("examples.json", json.dumps(_examples(task, guesses[0], mask, unseen), ensure_ascii=False, indent=1))
+    record.finish(row, confusion=metrics.confusion(labels, guesses[0], len(UPOS), mask))
+
+
+def fit(record: runs.Record, task: Tagging, model: models.Module) -> train.TrainState:
+    """Train all random seeds, and keep of each the parameters with the fewest validation errors."""
+    config: Config = record.config
+    buckets = task.buckets(task.train, config.batch_size, config.shapes)
+    validation = task.buckets(task.validation, 1, min(2, config.shapes)).parts
+
+    def loss(params, batch, key):
+        found = model.apply(params, *batch.inputs, mask=batch.mask, train=True, rngs={"dropout": key})
+        if config.model == "crf":
+            emissions, transitions = found
+            return -crf.log_likelihood(emissions, transitions, batch.labels, batch.mask).sum() / batch.mask.sum()
+        return losses.cross_entropy(found, batch.labels, batch.mask)
+
+    def validate(params):
+        wrong = [(guessed(model, params, part) != part.labels) & part.mask for part in validation]
+
+        def fraction(chosen):
+            errors = [jnp.sum(one & which) for one, which in zip(wrong, chosen, strict=True)]
+            return jnp.sum(jnp.stack(errors)) / jnp.sum(jnp.stack([which.sum() for which in chosen]))
+
+        unknown = [part.inputs.ids == UNK for part in validation]
+        return fraction([part.mask for part in validation]), {"validation_unknown": fraction(unknown)}
+
+    return runs.train_group(
+        [record],
+        lambda key: model.init(key, *validation[0].inputs),
+        loss,
+        buckets,
+        keys=jax.random.split(jax.random.key(0), config.seeds),
+        steps=config.epochs * buckets.per_epoch,
+        steps_per_call=buckets.per_epoch,
+        vectorise=False,
+        validate=validate,
+    )
+
+
+def _examples(task: Tagging, guesses: np.ndarray, mask: np.ndarray, unseen: np.ndarray) -> list[dict[str, Any]]:
+    """The first development sentences that fit into the figure and contain a word that is not in the training part."""
     fits = (mask.sum(axis=1) >= 7) & (mask.sum(axis=1) <= 11) & unseen.any(axis=1)
-    examples = [
+    return [
         {
             "words": task.test[place].words,
             "tags": task.test[place].tags,
-            "guesses": [UPOS[tag] for tag in guesses[0, place][mask[place]]],
+            "guesses": [UPOS[tag] for tag in guesses[place][mask[place]]],
             "unseen": unseen[place][mask[place]].tolist(),
         }
         for place in np.flatnonzero(fits)[:EXAMPLES]
     ]
-    record.keep("examples.json", json.dumps(examples, ensure_ascii=False, indent=1))
-    record.finish(row, confusion=metrics.confusion(labels, guesses[0], len(UPOS), mask))
 
 
-def guessed(model, params, batch) -> Any:
-    """The tags that a model finds best."""
-    found: Any = model.apply(params, *batch.inputs, mask=batch.mask)
+def guessed(model, params, batch):
+    """The best tags: the most likely one of each word, or with a CRF those of the best path."""
+    found = model.apply(params, *batch.inputs, mask=batch.mask)
     if isinstance(found, tuple):
         emissions, transitions = found
         return crf.viterbi(emissions, transitions, batch.mask).tags
@@ -216,7 +223,7 @@ def guessed(model, params, batch) -> Any:
 
 
 def _most_frequent(task: Tagging) -> np.ndarray:
-    """The tag that each development word had most often in training; for unseen ones, that of words seen once."""
+    """The most frequent tag of each development word in training; for unseen words, that of words seen once."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for sentence in task.train:
         for word, tag in zip(*sentence, strict=True):
@@ -228,22 +235,22 @@ def _most_frequent(task: Tagging) -> np.ndarray:
 
 
 def tag(records: list[runs.Record], sentence: str) -> None:
-    """What the best finished model makes of a sentence, its words and punctuation marks apart."""
+    """Tag a sentence, its words and punctuation marks separated by spaces, with the best finished model."""
     record = min(records, key=lambda record: record.result["validation_error"])
     speller = Speller(*(Vocabulary.from_json(record.read(f"{name}.json")) for name in ("words", "letters")))
     if not (words := sentence.split()):
         raise ValueError(f"the sentence must hold a word, got {sentence!r}")
     inputs, mask = speller.read([words])
-    model = build(record.config, len(speller.words), len(speller.letters))
+    run = runs.load(record.folder)
     batch = Labelled(inputs, jnp.zeros(mask.shape, int), jnp.asarray(mask))
-    found = guessed(model, runs.load(record.folder).params(), batch)[0]
+    found = guessed(run.model, run.params(), batch)[0]
     print(f"{record.folder.name}: {100 * record.result['accuracy']:.1f} % of the development words")
     for word, number, place in zip(words, inputs.ids[0], found, strict=True):
-        print(f"  {UPOS[int(place)]:6}{word}{'   (no word it knows)' if number == UNK else ''}")
+        print(f"  {UPOS[int(place)]:6}{word}{'   (unknown word)' if number == UNK else ''}")
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """All words and unseen ones by model, what is taken for what, and some sentences."""
+    """Accuracy of each model on all words and on unseen ones, the confusion matrix of the best, and some sentences."""
     figure, axes = plot.figure(2, 2, width=13.5, height=10)
     places = range(len(records))
     words = 100 * records[0].result["unseen_words"]
@@ -255,7 +262,7 @@ def draw(records: list[runs.Record]) -> Figure:
             "unseen_low",
             "unseen_high",
             "table_unseen",
-            f"words never seen in training ({words:.1f} %)",
+            f"words that are not in the training part ({words:.1f} %)",
         ),
     ):
         for place, record in zip(places, records, strict=True):
@@ -268,9 +275,7 @@ def draw(records: list[runs.Record]) -> Figure:
         )
         names = [f"{LABEL[r.config.model]}\n{r.result['parameters'] / 1e6:.2f} M" for r in records]
         ax.set_xticks(places, names, fontsize=8)
-        ax.set(
-            ylabel="words tagged right (%)", xlabel="model, parameters", title=title, xlim=(-0.5, len(records) - 0.5)
-        )
+        ax.set(ylabel="accuracy (%)", xlabel="model, parameters", title=title, xlim=(-0.5, len(records) - 0.5))
         ax.margins(y=0.1)
     plot.legend(axes[0, 0], loc="upper left")
 
@@ -278,20 +283,22 @@ def draw(records: list[runs.Record]) -> Figure:
     called = LABEL[best.config.model].replace("\n", " ")
     counts = best.arrays["confusion"]
     seen = counts.sum(axis=1) > 0
-    shares = counts[seen] / counts[seen].sum(axis=1, keepdims=True)
+    fractions = counts[seen] / counts[seen].sum(axis=1, keepdims=True)
     ax = axes[1, 0]
-    # The root lets errors of a few percent be seen.
+    # The square root makes errors of a few percent visible.
     plot.heat_map(
-        ax, np.sqrt(shares), [f"{tag} ({n})" for tag, n in zip(UPOS, counts.sum(axis=1), strict=True) if n], UPOS
+        ax, np.sqrt(fractions), [f"{tag} ({n})" for tag, n in zip(UPOS, counts.sum(axis=1), strict=True) if n], UPOS
     )
-    ax.set(xlabel="guessed", ylabel="true (how many)", title=f"what is taken for what (root of the share)\n{called}")
+    ax.set(
+        xlabel="predicted tag", ylabel="true tag (words)", title=f"confusion matrix (root of the fraction)\n{called}"
+    )
     _sentences(axes[1, 1], json.loads(best.read("examples.json")))
     axes[1, 1].set_title(f"unseen words in bold, the true tag in brackets\n{called}")
     return figure
 
 
 def _sentences(ax: Axes, examples: list[dict[str, Any]]) -> None:
-    """Each word over its tag, painted by kind."""
+    """Each word above its tag, coloured by kind."""
     colour = {tag: colour for colour, tags in COLOURS.items() for tag in tags}
     ax.axis("off")
     ax.set(xlim=(0, 88), ylim=(-len(examples), 0.2))

@@ -1,21 +1,25 @@
-"""Which architecture writes the best prose after one look at the text, and does any beat counting n-grams?
+"""Which architecture is the best language model after short training, and does any beat n-grams?
 
 Paper     Karpathy, nanoGPT (github.com/karpathy/nanoGPT, README: Tiny Shakespeare on a CPU); Kneser & Ney 1995; Bai,
-          Kolter & Koltun 2018, arXiv:1803.01271, table 1; seed S4
+          Kolter & Koltun 2018, arXiv:1803.01271, table 1
 Figure    experiments/figures/text_generation.png
-Question  Equal parameters, tokens and steps: how many bits does each architecture need for a character of held-out
-          text, and how many does the 5-gram model of the same training text need, which is counted in a second?
-Expect    Transformer on the last 5 % of Tiny Shakespeare: 1.83 nats a character (nanoGPT of this size after as many
-          steps: 1.88 on its last 10 %). After 1.5 million characters, each seen 1.6 times, GRU (1.70) and LSTM (1.74)
-          are ahead of it and just beat the 5-gram model (1.75); LRU (1.79), RNN (1.80) and TCN (1.86) do not. On the
-          Penn Treebank, with as few steps, the 5-gram model stays ahead of an LSTM in every unit.
-Fair      Equal parameters (0.83 M within 1 %; with words, the tied embeddings come on top), equal tokens in the same
-          windows; learning rates as usual for each kind, not searched. Parameters are those of the best validation.
-          Bits are a character's for all units, line ends counted.
+Question  Equal parameters, tokens and steps: how many bits per character of held-out text does each architecture need,
+          and how many does a Kneser-Ney 5-gram model of the same training text need, which is counted in a second?
+Expect    Transformer on the last 5 % of Tiny Shakespeare: 1.83 nats per character (nanoGPT of this size after as many
+          steps: 1.88 on its last 10 %). After 1.5 million characters, 1.6 epochs, GRU (1.70) and LSTM (1.74) are better
+          than it and than the 5-gram model (1.75); LRU (1.79), RNN (1.80) and TCN (1.86) are not. On the Penn Treebank,
+          after as few steps, the 5-gram model is better than an LSTM in every unit.
+Answer    Bits per character of held-out Tiny Shakespeare: GRU {bits corpus=shakespeare model=gru:.2f}, LSTM
+          {bits corpus=shakespeare model=lstm:.2f}, Transformer {bits corpus=shakespeare model=transformer:.2f}, counted
+          5-grams {5_gram corpus=shakespeare model=gru:.2f}; of the Penn Treebank: LSTM on characters
+          {bits corpus=penn unit=characters:.2f}, 5-grams {5_gram corpus=penn unit=characters:.2f}.
+Fair      Equal parameters (0.83 M within 1 %; for words, plus the tied embeddings), equal tokens in the same windows;
+          usual learning rates for each architecture, not searched. Parameters are those with the best validation loss.
+          Bits are per character for all units, with line ends counted.
 Differs   from nanoGPT: rotary positions, Adam as everywhere here instead of AdamW (norms clipped at 1, warm-up, half a
-          cosine to 0), every architecture, evaluation on all of the held-out text. From seed S4: real text, characters
-          and words and pieces, sampling with temperature and truncation. From the usual with the Penn Treebank: windows
-          start anywhere with empty memory, and the last 5 % of the training sentences choose the parameters.
+          cosine to 0), every architecture, evaluation on all of the held-out text. From common practice with the Penn
+          Treebank: windows start anywhere with empty memory, and the last 5 % of the training sentences are the
+          validation data.
 Cost      25 min on one CPU core
 Run       SEQJAX_DATA=path/to/data python experiments/language/text_generation.py
 Next      python experiments/language/text_generation.py --prompt "This is a very good"
@@ -25,13 +29,13 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,28 +54,30 @@ Model = Literal["rnn", "gru", "lstm", "tcn", "lru", "transformer"]
 Size = Literal["small", "large"]
 
 LEARNING_RATE = {"rnn": 1e-3, "gru": 3e-3, "lstm": 3e-3, "tcn": 1e-3, "lru": 3e-3, "transformer": 3e-3}
-"""As usual for each kind at small size; 3e-3 for the Transformer was tried first, and kept."""
+"""Usual values for each architecture at small size; 3e-3 for the Transformer was the first one tried."""
 
 LABEL = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN", "lru": "LRU", "transformer": "Transformer"}
 
 PIECES = 2_000
-"""Symbols of the byte-pair encoding."""
+"""Vocabulary size of the byte-pair encoding."""
 
 VALIDATED = 192
-"""Windows of the validation text, spread over all of it, by which parameters are chosen."""
+"""Windows for validation, spread over the whole validation text."""
 
 WRITTEN = {"characters": 300, "pieces": 100, "words": 50}
-"""Tokens of a continuation."""
+"""Tokens of a generated text."""
 
 ORDER = 5
-"""Tokens of the longest n-gram that is counted."""
+"""Order of the longest n-gram model."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one text, of which `lines` bounds each file (0: all of it).
+    """One architecture on one text.
 
-    A learning rate of 0 stands for the architecture's own.
+    Attributes:
+        learning_rate: 0 means `LEARNING_RATE`, and a third of it for large models.
+        lines: most lines of each file; 0: all of it.
     """
 
     corpus: Corpus = "shakespeare"
@@ -85,11 +91,6 @@ class Config:
     learning_rate: float = 0.0
     seeds: int = 3
     lines: int = 0
-
-    @property
-    def rate(self) -> float:
-        """The learning rate in use; a large model takes a third."""
-        return self.learning_rate or LEARNING_RATE[self.model] / (1 if self.size == "small" else 3)
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -107,8 +108,8 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [*(replace(full, model=model) for model in get_args(Model)), *units, *words]
 
 
-def build(config: Config, vocab: int) -> nn.Module:
-    """Small: 0.83 M parameters within 1 %, as nanoGPT's for a CPU; large: 10.8 M within 3 %, as its for a GPU."""
+def build(config: Config, vocab: int) -> models.Module:
+    """Small: 0.83 M parameters within 1 %, as nanoGPT's CPU model; large: 10.8 M within 3 %, as its GPU model."""
     small = config.size == "small"
     depth: dict[str, Any] = {"layers": 2 if small else 3, "dropout": config.dropout}
     match config.model:
@@ -137,7 +138,7 @@ def build(config: Config, vocab: int) -> nn.Module:
 
 @functools.lru_cache(maxsize=1)
 def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> TextGeneration:
-    """The text as ids: to learn from, to choose by, and the last 5 % of it (Penn Treebank: its validation file)."""
+    """Training, validation and test text as ids; the test text is the last 5 % (Penn Treebank: its validation file)."""
     folder = files.data_folder() / "text"
     if corpus == "shakespeare":
         if unit != "characters":
@@ -165,7 +166,7 @@ def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> TextGeneration:
 
 @functools.lru_cache(maxsize=1)
 def counted(corpus: Corpus, unit: Unit, length: int, lines: int) -> dict[str, float]:
-    """Bits a character by counting alone: Kneser-Ney models of the training text, and what no bigram can beat."""
+    """Bits per character of Kneser-Ney models of the training text, and the lower bound of all bigram models."""
     task = data(corpus, unit, length, lines)
     vocab, test = len(task.language.vocabulary), task.test
     found = {"bigram_floor": test.bits(ngrams.plug_in_entropy(test.ids, 2))}
@@ -176,102 +177,95 @@ def counted(corpus: Corpus, unit: Unit, length: int, lines: int) -> dict[str, fl
 
 
 def measure(records: list[runs.Record]) -> None:
-    """Train on windows that start anywhere, choose by validation windows, judge on the whole held-out text."""
-    group = [record.config for record in records]
-    (config,), (record,) = group, records
+    """Train, then evaluate on the whole held-out text, and generate a sample."""
+    (record,) = records
+    config: Config = record.config
     task = data(config.corpus, config.unit, config.length, config.lines)
     record.keep("language.json", task.language.to_json())
-    model = build(config, len(task.language.vocabulary))
-
-    def costs(params, windows):
-        logits = jnp.asarray(model.apply(params, windows.inputs))
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, windows.labels)
-        return jnp.where(windows.counted, nats, 0.0).sum(axis=1)
-
-    def loss(params, batch, key):
-        logits = jnp.asarray(model.apply(params, batch.inputs, train=True, rngs={"dropout": key}))
-        return losses.cross_entropy(logits, batch.labels), {}
-
-    def sample(key, rate):
-        return task.sample(key, config.batch_size)
-
-    # All of the validation text would take as long as a quarter of the training.
-    every = task.windows(task.validation, stride=config.length)
-    rows = np.linspace(0, len(every.inputs) - 1, min(VALIDATED, len(every.inputs))).astype(int)
-    few = jax.tree.map(lambda array: jnp.asarray(array[rows, None]), every)
-
-    def validate(params):
-        nats = jax.lax.map(functools.partial(costs, params), few, batch_size=12).sum() / few.counted.sum()
-        return nats, {"validation_bits": nats * task.validation.bits(1.0)}
-
-    state, advance = sweep.sweep(
-        lambda key: model.init(key, jnp.zeros((1, config.length), jnp.int32)),
-        loss,
-        lambda rate: train.adam(rate, config.steps),
-        sample,
-        keys=jax.random.split(jax.random.key(0), config.seeds),
-        settings=jnp.full(config.seeds, config.rate),
-        steps=config.steps // 20,
-        vectorise=False,
-    )
-    state = runs.fit(records, *sweep.keep_best(state, advance, validate), config.steps)
-    params = sweep.chosen(state)
+    model = build(config, **record.keep_sizes(vocab=len(task.language.vocabulary)))
+    params = sweep.chosen(fit(record, task, model))
 
     @jax.jit
-    def judged(windows):
-        return jax.lax.map(lambda params: costs(params, windows), params).T
+    def of_seeds(windows):
+        return jax.lax.map(lambda params: nats(model, params, windows), params).T
 
-    def nats(stride):
+    def per_token(stride):
         windows = task.windows(task.test, stride=stride)
-        return evaluate.in_chunks(judged, windows, batch_size=24).sum(axis=0) / windows.counted.sum()
+        return evaluate.in_chunks(of_seeds, windows, batch_size=24).sum(axis=0) / windows.counted.sum()
 
-    apart = nats(config.length)
-    bits = metrics.band([task.test.bits(value) for value in apart])
-    # Every token but the first ones from three quarters of a window or more.
-    overlapping = metrics.band([task.test.bits(value) for value in nats(config.length // 4)])
-    first = jax.tree.map(lambda leaf: leaf[0], params)
-    write = writer(config, model, first, task.language)
+    separate = per_token(config.length)
+    # Each token but the first ones has three quarters of a window or more as context.
+    overlapping = per_token(config.length // 4)
+    write = writer(config, model, jax.tree.map(itemgetter(0), params), task.language)
     record.keep("sample.txt", write("ROMEO:" if config.corpus == "shakespeare" else "", "temperature 0.8"))
-    row = {
-        "learning_rate": config.rate,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(first)),
-        "nats": metrics.band(apart).median,
-        "perplexity": float(np.exp(metrics.band(apart).median)),
-        "bits": bits.median,
-        "low": bits.low,
-        "high": bits.high,
-        "overlapping_bits": overlapping.median,
+    row = runs.scores(record, "bits", [task.test.bits(value) for value in separate]) | {
+        "nats": metrics.band(separate).median,
+        "perplexity": float(np.exp(metrics.band(separate).median)),
+        "overlapping_bits": metrics.band([task.test.bits(value) for value in overlapping]).median,
         **counted(config.corpus, config.unit, config.length, config.lines),
     }
     record.finish(row)
 
 
-def ways() -> dict[str, Callable[..., Decoded | Beams]]:
-    """How the next token may be chosen, by name."""
-    drawn = functools.partial(decode.sample, jax.random.key(0))
+def fit(record: runs.Record, task: TextGeneration, model: models.Module) -> train.TrainState:
+    """Train on windows that start anywhere; keep the parameters with the best validation loss."""
+    config: Config = record.config
+    # The whole validation text would take a quarter of the training time.
+    windows = task.windows(task.validation, stride=config.length)
+    rows = np.linspace(0, len(windows.inputs) - 1, min(VALIDATED, len(windows.inputs))).astype(int)
+    few = jax.tree.map(lambda array: jnp.asarray(array[rows, None]), windows)
+
+    def loss(params, batch, key):
+        logits = model.apply(params, batch.inputs, train=True, rngs={"dropout": key})
+        return losses.cross_entropy(logits, batch.labels)
+
+    def validate(params):
+        total = jax.lax.map(functools.partial(nats, model, params), few, batch_size=12).sum()
+        value = total / few.counted.sum()
+        return value, {"validation_bits": value * task.validation.bits(1.0)}
+
+    return runs.train_group(
+        [record],
+        lambda key: model.init(key, jnp.zeros((1, config.length), jnp.int32)),
+        loss,
+        lambda key: task.sample(key, config.batch_size),
+        keys=jax.random.split(jax.random.key(0), config.seeds),
+        rates={config.model: LEARNING_RATE[config.model] / (1 if config.size == "small" else 3)},
+        vectorise=False,
+        validate=validate,
+    )
+
+
+def nats(model, params, windows):
+    """The cross-entropy of each window, summed over its counted tokens."""
+    logits = model.apply(params, windows.inputs)
+    costs = optax.softmax_cross_entropy_with_integer_labels(logits, windows.labels)
+    return jnp.where(windows.counted, costs, 0.0).sum(axis=1)
+
+
+def strategies() -> dict[str, Callable[..., Decoded | Beams]]:
+    """Decoding strategies by name."""
+    sample = functools.partial(decode.sample, jax.random.key(0))
     return {
-        "likeliest token": decode.greedy,
-        "temperature 0.8": functools.partial(drawn, temperature=0.8),
-        "top-k 10": functools.partial(drawn, top_k=10),
-        "top-p 0.9": functools.partial(drawn, top_p=0.9),
-        "min-p 0.1": functools.partial(drawn, min_p=0.1),
-        "beam of 5": functools.partial(decode.beam, width=5),
+        "greedy": decode.greedy,
+        "temperature 0.8": functools.partial(sample, temperature=0.8),
+        "top-k 10": functools.partial(sample, top_k=10),
+        "top-p 0.9": functools.partial(sample, top_p=0.9),
+        "min-p 0.1": functools.partial(sample, min_p=0.1),
+        "beam search, width 5": functools.partial(decode.beam, width=5),
     }
 
 
-def writer(config: Config, model: nn.Module, params: Any, language: Language) -> Callable[[str, str], str]:
-    """Continues a prompt in one of the `ways`, with as many of the last tokens in view as in training."""
-    # A sentence follows the end of another; a text in one piece has no such mark.
+def writer(config: Config, model: models.Module, params: Any, language: Language) -> Callable[[str, str], str]:
+    """A function that continues a prompt with one of the `strategies`, in the context length of the training."""
+    # EOS separates sentences; Tiny Shakespeare is one running text.
     prefix = () if config.corpus == "shakespeare" else (EOS,)
     write = explore.Writer(model, params, language, config.length, prefix)
-    return lambda prompt, way: "".join(write(prompt, ways()[way], length=WRITTEN[config.unit]))
+    return lambda prompt, strategy: "".join(write(prompt, strategies()[strategy], length=WRITTEN[config.unit]))
 
 
 def prompt(records: list[runs.Record], text: str) -> None:
-    """How the best finished model goes on from a text: likeliest, temperature, top-k, top-p, min-p, beam search.
-
-    The best of those that know the most of its characters or words.
-    """
+    """Continue a text with each decoding strategy, by the best of the finished models that know most of its tokens."""
     languages = [Language.from_json(record.read("language.json")) for record in records]
     unknowns = [language.unknown(text) for language in languages]
     best = min(range(len(records)), key=lambda place: (len(unknowns[place]), records[place].result["bits"]))
@@ -283,14 +277,15 @@ def prompt(records: list[runs.Record], text: str) -> None:
                 f"the prompt must hold characters of the training text, got {', '.join(map(repr, unknown))}"
             )
         print(f"warning: read as <unk>: {', '.join(unknown)}", file=sys.stderr)
-    write = writer(config, build(config, len(language.vocabulary)), runs.load(record.folder).params(), language)
-    print(f"{record.folder.name}: {record.result['bits']:.3f} bits a character")
-    for way in ways():
-        print(f"\n--- {way}\n{write(text, way)}")
+    run = runs.load(record.folder)
+    write = writer(config, run.model, run.params(), language)
+    print(f"{record.folder.name}: {record.result['bits']:.3f} bits per character")
+    for strategy in strategies():
+        print(f"\n--- {strategy}\n{write(text, strategy)}")
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Bits while learning, bits on the held-out text beside n-grams, the Penn Treebank by units, and a sample."""
+    """Validation bits during training, test bits beside n-gram models, the Penn Treebank by unit, and a sample."""
     figure, axes = plot.figure(2, 2, width=13.5, height=9.5)
     style = {model: number for number, model in enumerate(get_args(Model))}
     plays = [record for record in records if record.config.corpus == "shakespeare"]
@@ -305,7 +300,7 @@ def draw(records: list[runs.Record]) -> Figure:
         plot.curve(
             ax, read, *zip(*bands, strict=True), label=LABEL[record.config.model], style=style[record.config.model]
         )
-    ax.set(xlabel="characters read (millions)", ylabel="bits a character, validation text", title="Tiny Shakespeare")
+    ax.set(xlabel="training characters (millions)", ylabel="bits per character, validation", title="Tiny Shakespeare")
     plot.legend(ax)
 
     ax = axes[0, 1]
@@ -313,12 +308,12 @@ def draw(records: list[runs.Record]) -> Figure:
         row, model = record.result, record.config.model
         name = f"{LABEL[model]} ({row['parameters']:,} parameters)"
         plot.points(ax, [place], [row["bits"]], [row["low"]], [row["high"]], label=name, style=style[model])
-        above = row["bits"] > row["5_gram"]  # away from that line
+        above = row["bits"] > row["5_gram"]  # the label is on the side away from that line
         ax.annotate(f"{row['nats']:.3f} nats", (place, row["high"]), (0, 7 if above else -15), fontsize=8, ha="center",
                     textcoords="offset points")  # fmt: skip
     ax.set_xticks(range(len(plays)), [LABEL[record.config.model] for record in plays])
-    ends = [-0.6, len(plays) + 1.6]  # room for the names of the lines
-    ax.set(ylabel="bits a character, last 5 % of the text", xlim=ends, title="Tiny Shakespeare")
+    ends = [-0.6, len(plays) + 1.6]  # with space for the labels of the lines
+    ax.set(ylabel="bits per character, last 5 % of the text", xlim=ends, title="Tiny Shakespeare")
     if plays:
         row = plays[0].result
         for key, name in _lines():
@@ -340,9 +335,9 @@ def draw(records: list[runs.Record]) -> Figure:
                                 textcoords="offset points", fontsize=8, ha="center")  # fmt: skip
     by_unit = {record.config.unit: record.result for record in news}
     found = [by_unit[unit][f"{ORDER}_gram"] for unit in units]
-    plot.levels(ax, range(len(units)), found, label=f"{ORDER}-gram model of the unit, Kneser-Ney", linestyle="--")
+    plot.levels(ax, range(len(units)), found, label=f"{ORDER}-gram model of the same unit, Kneser-Ney", linestyle="--")
     ax.set_xticks(range(len(units)), units)
-    ax.set(ylabel="bits a character, validation file", title="Penn Treebank by unit (numbers: perplexity of a word)")
+    ax.set(ylabel="bits per character, validation file", title="Penn Treebank by unit (numbers: word perplexity)")
     ax.set_xlim(-0.6, len(units) - 0.4)
     plot.legend(ax)
 
@@ -357,11 +352,11 @@ def draw(records: list[runs.Record]) -> Figure:
 
 
 def _lines() -> list[tuple[str, str]]:
-    """What is drawn across: keys of a result, and what they mean."""
+    """The baselines: columns of a result, and their labels."""
     return [
         ("1_gram", "unigram model"),
         ("2_gram", "bigram model"),
-        ("bigram_floor", "no bigram model can be below"),
+        ("bigram_floor", "lower bound of all bigram models"),
         (f"{ORDER}_gram", f"{ORDER}-gram model, Kneser-Ney"),
     ]
 

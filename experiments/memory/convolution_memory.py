@@ -1,30 +1,37 @@
-"""Which memory is easy to learn: one that fades fast, slowly, or not at the start?
+"""Which memory is easy to learn: exponential, a power law, or a delayed bump?
 
-Paper     Li, Han, E & Li 2021, arXiv:2009.07799; Jiang, Li & Li 2021, arXiv:2107.09355; seed S4
+Paper     Li, Han, E & Li 2021, arXiv:2009.07799; Jiang, Li & Li 2021, arXiv:2107.09355;
+          tutorial `approximation`
 Figure    experiments/figures/convolution_memory.png
 Question  y(t) = sum_s rho(s) x(t - s) on white noise: how far does each architecture get with exponential memory,
-          with a power law, and with seed S4's bump, next to linear filters of 1, 4 and 16 taps?
-Expect    Every target is linear, so a filter as long as the memory is exact; short filters keep the error of the
-          taps they lack. Power-law memory is not hard in itself: networks get below the 16-tap filter.
+          with a power law, and with a bump (as in the tutorial), compared with linear filters of 1, 4 and 16 taps?
+Expect    Every target is linear, so a filter as long as the memory is exact; the error of a shorter one is that of
+          the taps it lacks. Power-law memory is not hard in itself: networks get below the 16-tap filter.
+Answer    After {steps model=gru filter=bump:,} steps a GRU has an error of {mse model=gru filter=exponential:.0e} on
+          memory that fades exponentially, {mse model=gru filter="power law":.0e} on a power law and
+          {mse model=gru filter=bump:.0e} on a bump; a linear filter of 16 taps leaves
+          {mse model=fir_16 filter="power law":.2f} of the power law.
 Fair      Equal parameters (within 5 %) and steps; targets are scaled to variance 1, so 1 is the zero predictor. One
           learning rate per architecture, the best of 1e-3, 3e-3, 1e-2, 3e-2 by validation error on the power law:
-          experiments/learning_rates.py, whose table stands in figures/learning_rates.json.
+          experiments/learning_rates.py, table in figures/learning_rates.json.
 Cost      6 min on two CPU cores
 Run       python experiments/memory/convolution_memory.py
 Next      python experiments/memory/convolution_memory.py --filter "0, 0, 0, 0.5, 0.3, -0.2" --steps 2000
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
+from _networks import network
+from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
 from seqjax.data import WhiteNoise
 from seqjax.tasks import convolution
 from seqjax.tasks.convolution import convolve
@@ -39,12 +46,12 @@ LEARNING_RATE = {"rnn": 0.003, "gru": 0.03, "lstm": 0.03, "tcn": 0.03, "transfor
 LENGTH = 100
 TEST_SEQUENCES = 1024
 FIT_SEQUENCES = 4096
-"""What the linear filters are fitted on; their error is that of their missing taps, not of their fit."""
+"""For fitting the linear filters: enough that their error is that of the missing taps, not of the fit."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one kernel, named or given as filter text. A learning rate of 0 stands for its own."""
+    """One architecture on one kernel, named or given as filter text. A learning rate of 0 means its own."""
 
     model: Model = "tcn"
     filter: str = runs.traced("exponential")
@@ -52,11 +59,6 @@ class Config:
     batch_size: int = 32
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
-
-    @property
-    def rate(self) -> float:
-        """The learning rate in use; 0 for filters, which are fitted."""
-        return self.learning_rate or LEARNING_RATE.get(self.model, 0.0)
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -67,7 +69,7 @@ def configs(scale: runs.Scale) -> list[Config]:
 
 
 def taps(filter: str) -> tuple[float, ...]:
-    """The weights of a named kernel, or those written out in the text."""
+    """The weights of a named kernel, or those listed in the text."""
     match filter:
         case "exponential":
             return tuple(targets.exponentials((math.exp(-0.1),), LENGTH).tolist())
@@ -79,103 +81,91 @@ def taps(filter: str) -> tuple[float, ...]:
             return convolution.parse_filter(text)
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """All networks have 7,050 parameters, give or take 2 %."""
     match config.model:
         case "fir_1" | "fir_4" | "fir_16":
             raise ValueError(
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
-        case "rnn":
-            backbone = models.RNN(82)
-        case "gru":
-            backbone = models.GRU(47)
-        case "lstm":
-            backbone = models.LSTM(41)
-        case "tcn":
-            backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
-        case "transformer":
-            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary())
-        case _:
-            assert_never(config.model)
-    return models.Regressor(backbone)
+        case name:
+            return models.Regressor(network(name))
 
 
 def measure(records: list[runs.Record]) -> None:
     """Fit the linear filters in closed form; train kernels, seeds and learning rates of a network as one program."""
-    group = [record.config for record in records]
-    chosen = [tasks.Convolution(taps(config.filter), LENGTH) for config in group]
-    kernels = np.zeros((len(group), LENGTH), np.float32)
-    for kernel, task in zip(kernels, chosen, strict=True):
-        weights = np.array(task.taps[:LENGTH]) / task.zero_loss() ** 0.5
-        kernel[: len(weights)] = weights
+    config: Config = records[0].config
+    kernels = np.stack([unit_variance(record.config.filter) for record in records])
     train_key, validation_key, test_key = jax.random.split(jax.random.key(1), 3)
-    predict, parameters = (_fit if group[0].model.startswith("fir") else _train)(group, records, kernels, train_key)
-    validation, test = predict(validation_key), predict(test_key)
-    for index, record in enumerate(records):
-        error = metrics.band(test[index])
-        row = {
-            "learning_rate": group[index].rate,
-            "parameters": parameters,
-            "validation_mse": metrics.band(validation[index]).median,
-            "mse": error.median,
-            "low": error.low,
-            "high": error.high,
-        }
-        record.finish(row, kernel=kernels[index], test_mse=test[index])
+    errors = (fit_filters if config.model.startswith("fir") else train_networks)(records, kernels, train_key)
+    for record, kernel, validation, test in zip(
+        records, kernels, errors(validation_key), errors(test_key), strict=True
+    ):
+        row = runs.scores(record, "mse", test) | {"validation_mse": metrics.band(validation).median}
+        record.finish(row, kernel=kernel, test_mse=test)
 
 
-def _train(group, records, kernels, train_key):
-    config, model = group[0], build(group[0])
-    settings = {
-        "kernel": jnp.repeat(jnp.array(kernels), config.seeds, axis=0),
-        "rate": jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
-    }
+def unit_variance(filter: str) -> Float[np.ndarray, " lags"]:
+    """A kernel scaled so that the target has variance 1, with zeros up to the length of a sequence."""
+    task = tasks.Convolution(taps(filter), LENGTH)
+    weights = np.array(task.taps[:LENGTH]) / task.zero_loss() ** 0.5
+    return np.pad(weights, (0, LENGTH - len(weights))).astype(np.float32)
+
+
+Errors = Callable[[Key[Array, ""]], Sequence[Float[np.ndarray, " seeds"]]]
+"""From the key of fresh sequences to the mean squared errors of each record's seeds."""
+
+
+def train_networks(
+    records: list[runs.Record], kernels: Float[np.ndarray, "records lags"], key: Key[Array, ""]
+) -> Errors:
+    """Train one network on each kernel and seed."""
+    config: Config = records[0].config
+    model = build(config)
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
 
-    def batch_of(key, rows, kernel):
-        x = WhiteNoise().sample(key, rows, LENGTH)
+    def sample(key, kernel):
+        x = WhiteNoise().sample(key, config.batch_size, LENGTH)
         return Batch(x[..., None], convolve(x, kernel)[..., None])
 
-    state, advance = sweep.sweep(
+    state = runs.train_group(
+        records,
         lambda key: model.init(key, jnp.zeros((1, LENGTH, 1))),
         loss,
-        lambda setting: train.adam(setting["rate"], config.steps),
-        lambda key, setting: batch_of(key, config.batch_size, setting["kernel"]),
-        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
-        settings=settings,
-        steps=config.steps // 20,
+        sample,
+        keys=jax.random.split(key, config.seeds),
+        rates=LEARNING_RATE,
+        settings=jnp.array(kernels),
     )
-    state = runs.fit(records, state, advance, config.steps)
 
     def errors(key):
         inputs = WhiteNoise().sample(key, TEST_SEQUENCES, LENGTH)
         predictions = evaluate.predict(model.apply, state.params, inputs[..., None])
-        targets = jax.vmap(convolve, in_axes=(None, 0))(inputs, settings["kernel"])
-        return ((predictions[..., 0] - targets) ** 2).mean(axis=(1, 2)).reshape(len(group), config.seeds)
+        wanted = jax.vmap(convolve, in_axes=(None, 0))(inputs, jnp.repeat(jnp.array(kernels), config.seeds, axis=0))
+        return runs.by_record(records, np.asarray(((predictions[..., 0] - wanted) ** 2).mean(axis=(1, 2))))
 
-    return errors, sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
+    return errors
 
 
-def _fit(group, records, kernels, train_key):
-    window = int(group[0].model.removeprefix("fir_"))
+def fit_filters(records: list[runs.Record], kernels: Float[np.ndarray, "records lags"], key: Key[Array, ""]) -> Errors:
+    """Fit a linear filter to each kernel by least squares."""
+    window = int(records[0].config.model.removeprefix("fir_"))
 
     def pairs(key, rows, kernel):
         x = WhiteNoise().sample(key, rows, LENGTH)
         return np.asarray(x)[..., None], np.asarray(convolve(x, kernel))[..., None]
 
-    filters = [fits.fir(*pairs(train_key, FIT_SEQUENCES, kernel), window) for kernel in kernels]
+    filters = [fits.fir(*pairs(key, FIT_SEQUENCES, kernel), window) for kernel in kernels]
+    for record in records:
+        record.parameters = window + 1
 
-    def errors(key):
-        found = []
-        for kernel, fitted in zip(kernels, filters, strict=True):
-            inputs, targets = pairs(key, TEST_SEQUENCES, kernel)
-            found.append([metrics.mse(fitted.predict(inputs), targets)])
-        return np.array(found)
+    def error(key, filter, kernel):
+        inputs, wanted = pairs(key, TEST_SEQUENCES, kernel)
+        return np.array([metrics.mse(filter.predict(inputs), wanted)])
 
-    return errors, window + 1
+    return lambda key: [error(key, filter, kernel) for filter, kernel in zip(filters, kernels, strict=True)]
 
 
 def draw(records: list[runs.Record]) -> Figure:

@@ -1,37 +1,40 @@
 """How far can each architecture follow a system that only its forcing drives?
 
-Paper     Lorenz 1996, Predictability: a problem partly solved; seed S4
+Paper     Lorenz 1996, Predictability: a problem partly solved; tutorial `approximation`
 Figure    experiments/figures/lorenz96_response.png
 Question  From the forcing F_k(t) alone, predict the slow variables y_k(t) of two-level Lorenz96, whose fast variables
-          stay hidden. Does a network see more than the best linear filter does, and does it wait before it does?
+          are hidden. Does a network predict better than the best linear filter, and is there a plateau before it does?
 Expect    K = 1: the map is linear up to the spread of the fast variables, and a filter of 64 taps explains all but
           1e-4 of the variance: no network is needed. K = 4, amplitude 4: linear filters stop near R2 .55, while GRU
-          and LSTM pass .88 and every network .8. What came before the window stays unknown, and there it is not
-          forgotten: two solutions under one forcing stay apart, so that 5 to 7 % of the variance is out of reach for
-          every model (hatched up to four standard errors below the estimate). Of the plain RNN's training there is
-          a plateau near .3, from step 200 to 800, which no other network has.
+          and LSTM pass .88 and every network .8. What came before the window is unknown, and there it is not
+          forgotten: two solutions under one forcing do not converge, so that 5 to 7 % of the variance is irreducible
+          for every model (hatched up to four standard errors below the estimate). Only the plain RNN has a plateau in
+          training, near .3, from step 200 to 800.
+Answer    At K = 1 a linear filter of 64 taps has R2 = {r2 model=fir_64 K=1:.4f}; at K = 4 and amplitude 4 it has
+          {r2 model=fir_64 K=4 amplitude=4:.2f} and a GRU {r2 model=gru K=4 amplitude=4:.2f}, where about
+          {ceiling model=gru K=4 amplitude=4:.2f} is the most that the forcing determines.
 Fair      Equal parameters (within 5 %), steps and data; one learning rate per architecture, the best of 1e-3, 3e-3,
           1e-2, 3e-2 by validation error in 200 steps on K = 4, amplitude 4 (experiments/learning_rates.py), but
-          1e-2 instead of 3e-2 in the long runs of that rung: see HARD_RUNG_RATE.
-Differs   from seed S4: integrated by a solver of order 5 with the forcing's jumps on its steps, fresh initial states,
-          fixed scales, a washout, and linear filters beside every number (eps .5, burn-in 20 time units, washout 32).
+          1e-2 instead of 3e-2 in the long runs of that system (HARDEST_RATE).
+Differs   from the tutorial: integrated by a solver of order 5 with the forcing's jumps on its steps, fresh initial
+          states, fixed scales, a washout, and linear filters as baselines (eps .5, burn-in 20 time units, washout 32).
 Cost      43 min on two CPU cores
 Run       python experiments/memory/lorenz96_response.py
 Next      python experiments/memory/lorenz96_response.py --K 8 --amplitude 4 --model gru --steps 8000
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, assert_never, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
+from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
 from seqjax.data import Epochs
 from seqjax.tasks.lorenz96 import Irreducible
 from seqjax.theory import bounds, fits
@@ -40,19 +43,19 @@ from seqjax.types import Batch
 Model = Literal["fir_32", "fir_64", "rnn", "gru", "lstm", "tcn", "transformer"]
 
 LEARNING_RATE = {"rnn": 0.01, "gru": 0.03, "lstm": 0.03, "tcn": 0.01, "transformer": 0.03}
-"""Chosen by experiments/learning_rates.py, in 200 steps on the hard rung."""
+"""Chosen by experiments/learning_rates.py, in 200 steps on the hardest system."""
 
-HARD_RUNG_RATE = {"gru": 0.01, "lstm": 0.01, "transformer": 0.01}
-"""The winners of a short search need not last: over the 2,000 steps of the hard rung GRUs at 0.03 came apart, and ended
-at R² .46 (.26 to .68 over three seeds). There the next rate of the grid is taken."""
+HARDEST_RATE = {"gru": 0.01, "lstm": 0.01, "transformer": 0.01}
+"""The winners of a short search need not be stable in a long run: in the 2,000 steps of the hardest system GRUs at 0.03
+diverged, and ended at R² .46 (.26 to .68 over three seeds). That system takes the next rate of the grid."""
 
-RUNGS = ((1, 1.0), (4, 1.0), (8, 1.0), (4, 4.0))
-"""K and amplitude of the forcing, from linear to hard."""
+SYSTEMS = ((1, 1.0), (4, 1.0), (8, 1.0), (4, 4.0))
+"""K and amplitude of the forcing, from linear to strongly nonlinear."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one rung. A learning rate of 0 stands for the architecture's own."""
+    """One architecture on one system. A learning rate of 0 means the architecture's own."""
 
     model: Model = "gru"
     K: int = 4
@@ -63,27 +66,22 @@ class Config:
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
 
-    @property
-    def rate(self) -> float:
-        """The learning rate in use; 0 for filters, which are fitted."""
-        return self.learning_rate or LEARNING_RATE.get(self.model, 0.0)
-
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """Every architecture on every rung; the linear and nearly linear rungs need fewer steps."""
+    """Every architecture on every system; the (nearly) linear ones need fewer steps."""
     if scale == "smoke":
         return [Config(model=m, K=1, amplitude=1.0, rows=256, steps=20, seeds=2) for m in get_args(Model)]
     seeds, rows, easy, hard = {"laptop": (3, 32_768, 400, 2_000), "gpu": (5, 262_144, 10_000, 50_000)}[scale]
 
     def config(model: Model, K: int, amplitude: float) -> Config:
         shared = Config(model=model, K=K, amplitude=amplitude, rows=rows, steps=easy, seeds=seeds)
-        hardest = {"steps": hard, "learning_rate": HARD_RUNG_RATE.get(model, 0.0)}
+        hardest = {"steps": hard, "learning_rate": HARDEST_RATE.get(model, 0.0)}
         return shared if amplitude == 1 else replace(shared, **hardest)
 
-    return [config(model, K, amplitude) for K, amplitude in RUNGS for model in get_args(Model)]
+    return [config(model, K, amplitude) for K, amplitude in SYSTEMS for model in get_args(Model)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """All networks have 29,000 parameters, give or take 2.5 %, at K = 4."""
     match config.model:
         case "fir_32" | "fir_64":
@@ -106,7 +104,7 @@ def build(config: Config) -> nn.Module:
 
 
 class Data(NamedTuple):
-    """The share of the variance that no model can explain, and three sets of trajectories that share none."""
+    """The irreducible error, and three independent sets of trajectories."""
 
     floor: Irreducible
     train: Batch
@@ -116,7 +114,7 @@ class Data(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def data(K: int, amplitude: float, rows: int) -> Data:
-    """Drawn once for all architectures of a rung."""
+    """Drawn once for all architectures of a system."""
     scale_key, floor_key, train_key, validation_key, test_key = jax.random.split(jax.random.key(K), 5)
     task = tasks.Lorenz96(K=K, amplitude=amplitude).calibrated(scale_key)
     held_out = min(rows, 1024)
@@ -130,106 +128,101 @@ def data(K: int, amplitude: float, rows: int) -> Data:
 
 def measure(records: list[runs.Record]) -> None:
     """Fit the linear filters in closed form; train seeds and learning rates of a network as one program."""
-    group = [record.config for record in records]
-    config = group[0]
-    drawn = data(config.K, config.amplitude, config.rows)
-    predict, parameters = (_fit if config.model.startswith("fir") else _train)(group, records, drawn)
-    validation, test = predict(drawn.validation), predict(drawn.test)
-    for index, record in enumerate(records):
-        scores = [metrics.r2(found, drawn.test.targets, drawn.test.weight) for found in test[index]]
-        errors = [metrics.mse(found, drawn.validation.targets, drawn.validation.weight) for found in validation[index]]
-        score = metrics.band(scores)
-        row = {
-            "learning_rate": group[index].rate,
-            "parameters": parameters,
+    config: Config = records[0].config
+    floor, train, validation, test = data(config.K, config.amplitude, config.rows)
+    predict = (fit_filter if config.model.startswith("fir") else train_networks)(records, train)
+    for record, predictions, on_validation in zip(
+        records, predict(test.inputs), predict(validation.inputs), strict=True
+    ):
+        scores = [metrics.r2(one, test.targets, test.weight) for one in predictions]
+        errors = [metrics.mse(one, validation.targets, validation.weight) for one in on_validation]
+        row = runs.scores(record, "r2", scores) | {
             "validation_mse": metrics.band(errors).median,
-            "r2": score.median,
-            "low": score.low,
-            "high": score.high,
-            "ceiling": 1 - max(0.0, drawn.floor.error - 4 * drawn.floor.standard_error),
+            "ceiling": 1 - max(0.0, floor.error - 4 * floor.standard_error),
         }
-        weight = np.asarray(drawn.test.weight)
-        squares = np.square(test[index] - np.asarray(drawn.test.targets)).mean(axis=3) * weight
-        mean, noise = bounds.mean_and_error(squares.sum(axis=2) / weight.sum(axis=1))
-        bounds.require_above(drawn.floor.error, mean, np.hypot(noise, drawn.floor.standard_error))
-        shown = {"targets": np.asarray(drawn.test.targets[:4]), "predictions": test[index][0][:4]}
+        squared = ((predictions - np.asarray(test.targets)) ** 2).mean(axis=3)
+        of_rows = np.average(squared, axis=2, weights=np.asarray(test.weight)[0])  # the same washout in every row
+        mean, standard_error = bounds.mean_and_error(of_rows)
+        bounds.require_above(floor.error, mean, np.hypot(standard_error, floor.standard_error))
+        shown = {"targets": np.asarray(test.targets[:4]), "predictions": predictions[0][:4]}
         record.finish(row, test_r2=np.array(scores), **shown)
 
 
-def _train(group, records, drawn):
-    config, model = group[0], build(group[0])
+Predict = Callable[[Float[Array, "rows time inputs"]], Sequence[Float[np.ndarray, "runs rows time targets"]]]
+"""From inputs to the predictions of each record's seeds."""
+
+
+def train_networks(records: list[runs.Record], train: Batch) -> Predict:
+    """Train a network for each learning rate and seed."""
+    config: Config = records[0].config
+    model = build(config)
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets, batch.weight), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets, batch.weight)
 
-    state, advance = sweep.sweep(
-        lambda key: model.init(key, drawn.train.inputs[:1]),
+    state = runs.train_group(
+        records,
+        lambda key: model.init(key, train.inputs[:1]),
         loss,
-        lambda rate: train.adam(rate, config.steps),
-        Epochs(drawn.train, config.batch_size),
-        keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
-        settings=jnp.repeat(jnp.array([c.rate for c in group]), config.seeds),
-        steps=config.steps // 20,
+        Epochs(train, config.batch_size),
+        keys=jax.random.split(jax.random.key(0), config.seeds),
+        rates=LEARNING_RATE,
     )
-    state = runs.fit(records, state, advance, config.steps)
-
-    def predict(batch):
-        found = evaluate.predict(model.apply, state.params, batch.inputs)
-        return found.reshape(len(group), config.seeds, *found.shape[1:])
-
-    return predict, sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
+    return lambda inputs: runs.by_record(records, evaluate.predict(model.apply, state.params, inputs))
 
 
-def _fit(group, records, drawn):
-    # Filters of a few hundred numbers are determined to more digits than are printed by a part of the rows.
-    window, rows = int(group[0].model.removeprefix("fir_")), slice(4096)
-    train = drawn.train
-    filters = fits.fir(train.inputs[rows], train.targets[rows], window, train.weight[rows])
-    return lambda batch: np.stack([filters.predict(batch.inputs)[None]] * len(group)), filters.filter.size + group[0].K
+def fit_filter(records: list[runs.Record], train: Batch) -> Predict:
+    """Fit a linear filter by least squares; a part of the rows determines it to more digits than are printed."""
+    window = int(records[0].config.model.removeprefix("fir_"))
+    part = jax.tree.map(lambda array: array[:4096], train)
+    fitted = fits.fir(part.inputs, part.targets, window, part.weight)
+    for record in records:
+        record.parameters = fitted.filter.size + fitted.bias.size
+    return lambda inputs: [fitted.predict(inputs)[None]] * len(records)
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """What is left unexplained on each rung; on the hardest, how it falls in training, and predicted beside true."""
+    """Unexplained variance on each system; on the hardest one, training curves, and predictions next to the truth."""
     figure, axes = plot.figure(1, 3, width=15.5, height=4.4)
     left, middle, right = axes[0]
     left.set(yscale="log", ylim=(1e-8, 1))
-    rungs = list(dict.fromkeys((record.config.K, record.config.amplitude) for record in records))
+    systems = list(dict.fromkeys((record.config.K, record.config.amplitude) for record in records))
     networks = [m for m in get_args(Model) if not m.startswith("fir") and any(r.config.model == m for r in records)]
     for style, model in enumerate(networks):
         row = [record for record in records if record.config.model == model]
         offset = (style - (len(networks) - 1) / 2) * 0.13
-        places = [rungs.index((record.config.K, record.config.amplitude)) + offset for record in row]
-        left_over = [[1 - record.result[name] for record in row] for name in ("r2", "high", "low")]
-        plot.points(left, places, *left_over, label=f"{model} ({row[0].result['parameters']:,})", style=style + 2)
+        places = [systems.index((record.config.K, record.config.amplitude)) + offset for record in row]
+        unexplained = [[1 - record.result[name] for record in row] for name in ("r2", "high", "low")]
+        plot.points(left, places, *unexplained, label=f"{model} ({row[0].result['parameters']:,})", style=style + 2)
     for model, dashes in (("fir_32", "--"), ("fir_64", "-")):
         label = f"linear filter, {model.removeprefix('fir_')} taps"
         for record in records:
             if record.config.model == model:
-                place, y = rungs.index((record.config.K, record.config.amplitude)), 1 - record.result["r2"]
+                place, y = systems.index((record.config.K, record.config.amplitude)), 1 - record.result["r2"]
                 left.plot(
                     [place - 0.4, place + 0.4], [y, y], color="black", linestyle=dashes, linewidth=0.9, label=label
                 )
                 label = None
-    for place, rung in enumerate(rungs):
-        ceiling = next(r for r in records if (r.config.K, r.config.amplitude) == rung).result["ceiling"]
-        label = "out of reach for every model" if place == 0 else None
+    for place, system in enumerate(systems):
+        ceiling = next(r for r in records if (r.config.K, r.config.amplitude) == system).result["ceiling"]
+        label = "irreducible for every model" if place == 0 else None
         plot.floor(left, [place - 0.45, place + 0.45], [1 - ceiling] * 2, label=label, style=4)
-    left.set(ylabel="unexplained share of the variance, 1 - R²", xlabel="slow variables and forcing")
-    left.set_xticks(range(len(rungs)), [f"K = {K}\namplitude {amplitude:g}" for K, amplitude in rungs], fontsize=8)
+    left.set(ylabel="unexplained fraction of the variance, 1 - R²", xlabel="slow variables and forcing")
+    left.set_xticks(range(len(systems)), [f"K = {K}\namplitude {amplitude:g}" for K, amplitude in systems], fontsize=8)
     handles, labels = left.get_legend_handles_labels()
 
-    hardest = [record for record in records if (record.config.K, record.config.amplitude) == rungs[-1]]
+    hardest = [record for record in records if (record.config.K, record.config.amplitude) == systems[-1]]
     learning_curves(middle, hardest, networks)
     truth = hardest[0].arrays["targets"][0, :, 0]
     time, washout = [0.1 * (step + 1) for step in range(len(truth))], 32
     right.plot(time, truth, color="black", linewidth=2.2, label="truth")
     for record in hardest:
         if record.config.model in ("gru", "tcn"):
-            model, found = record.config.model, record.arrays["predictions"][0, :, 0]
-            plot.curve(right, time, found, found, found, label=model, style=networks.index(model) + 2, markers=False)
+            model, y = record.config.model, record.arrays["predictions"][0, :, 0]
+            plot.curve(right, time, y, y, y, label=model, style=networks.index(model) + 2, markers=False)
     for record in hardest:
         if record.config.model == "fir_32":
-            # Not before the filter is full: smooth input gives it taps in the thousands, which cancel only together.
+            # Only once the filter is full: on smooth input its taps are in the thousands, and cancel only together.
             linear = record.arrays["predictions"][0, washout:, 0]
             right.plot(time[washout:], linear, color="0.6", linewidth=1.2, label="linear filter, 32 taps")
     right.axvspan(0, time[washout - 1], color="0.92", linewidth=0)

@@ -1,14 +1,19 @@
 """How far back can a network remember?
 
-Paper     Bai, Kolter & Koltun 2018, arXiv:1803.01271; Li, Han, E & Li 2021, arXiv:2009.07799; seed S4
+Paper     Bai, Kolter & Koltun 2018, arXiv:1803.01271; Li, Han, E & Li 2021, arXiv:2009.07799; tutorial
+          `approximation`
 Figure    experiments/figures/shift_memory.png
-Question  y(t) = x(t - k) on white noise: which architecture still finds the input k steps back, and does the error
-          jump once k exceeds what the model can hold?
+Question  y(t) = x(t - k) on white noise: which architectures recover the input k steps back, and does the error jump
+          once k exceeds the memory of the model?
 Expect    TCN: MSE < 1e-3 within its receptive field. LSTM: < 2e-3 at delay 8. Linear RNN of order m: never below
           (1 - k/T)(1 - m/(k+1)), which is 0 once m > k. The zero predictor has 1 - k/T.
+Answer    At delay 32 the TCN has an error of {mse model=tcn delay=32:.0e}, the Transformer
+          {mse model=transformer delay=32:.0e}, the GRU {mse model=gru delay=32:.2f} and the LSTM
+          {mse model=lstm delay=32:.2f}, where {zero_predictor model=gru delay=32:.2f} is the error of predicting zero;
+          at delay 8 the GRU has {mse model=gru delay=8:.0e} and the LSTM {mse model=lstm delay=8:.0e}.
 Fair      Equal parameters (within 5 %) and steps. One learning rate per architecture, the best of 1e-3, 3e-3, 1e-2,
-          3e-2 by validation error: experiments/learning_rates.py, whose table stands in figures/learning_rates.json.
-Differs   from seed S4: every architecture on every delay, time and not batch is the axis of recurrence, white noise
+          3e-2 by validation error: experiments/learning_rates.py, table in figures/learning_rates.json.
+Differs   from the tutorial: every architecture on every delay, recurrence over time instead of the batch, white noise
           (smooth input lets a model extrapolate into the past), and a linear output.
 Cost      4 min on two CPU cores
 Run       python experiments/memory/shift_memory.py
@@ -16,11 +21,11 @@ Next      python experiments/memory/shift_memory.py --model gru --delay 16 --ste
 """
 
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
+from _networks import network
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
@@ -42,12 +47,12 @@ LEARNING_RATE = {
 TEST_SEQUENCES = 1024
 
 SMALLEST_DRAWN = 1e-7
-"""Below it errors are round-off: linear RNNs that are exact reach 1e-14."""
+"""Smaller errors are round-off: exact linear RNNs reach 1e-14."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one delay. A learning rate of 0 stands for the architecture's own."""
+    """One architecture on one delay. A learning rate of 0 means the architecture's own."""
 
     model: Model = "tcn"
     delay: int = 8
@@ -58,7 +63,7 @@ class Config:
 
     @property
     def length(self) -> int:
-        """Steps of a sequence: long enough for the floor to hold, and for most of its targets not to be zero."""
+        """Steps of a sequence: long enough for the floor to be valid, and for most targets not to be zero."""
         return max(32, 4 * self.delay)
 
 
@@ -72,28 +77,18 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model=m, delay=k, steps=steps, seeds=seeds) for k in delays for m in get_args(Model)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """All but the linear ones have 7,050 parameters, give or take 2 %."""
     match config.model:
         case "linear_4" | "linear_16":
             backbone = models.RNN(int(config.model.removeprefix("linear_")), activation=jax.nn.identity)
-        case "rnn":
-            backbone = models.RNN(82)
-        case "gru":
-            backbone = models.GRU(47)
-        case "lstm":
-            backbone = models.LSTM(41)
-        case "tcn":
-            backbone = models.TCN(16, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # sees 125 steps
-        case "transformer":
-            backbone = models.Transformer(20, heads=2, layers=2, expansion=2, positions=models.Rotary())
-        case _:
-            assert_never(config.model)
+        case name:
+            backbone = network(name)
     return models.Regressor(backbone)
 
 
 def measure(records: list[runs.Record]) -> None:
-    """Seeds and learning rates are one program; validation and test sequences are fresh ones."""
+    """Seeds and learning rates are one program; training, validation and test sequences are fresh ones."""
     config: Config = records[0].config
     task, model = tasks.Shift(config.delay, config.length), build(config)
 
@@ -126,13 +121,13 @@ def measure(records: list[runs.Record]) -> None:
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Error against delay: bands are the range over seeds; hatched is out of reach for linear RNNs."""
+    """Error against delay, with the range over seeds; the hatched region is out of reach for linear RNNs."""
     figure, axes = plot.figure(width=8.5)
     ax = axes[0, 0]
     rows = [{"model": record.config.model, "delay": record.config.delay} | record.result for record in records]
     delays = sorted({row["delay"] for row in rows})
     ax.set(xscale="log", yscale="log", ylim=(SMALLEST_DRAWN / 2, 2), xlabel="delay k (time steps)")
-    ax.set_ylabel(f"mean squared error (input variance 1)\nsmaller ones are drawn at {SMALLEST_DRAWN:g}")
+    ax.set_ylabel(f"mean squared error (input variance 1)\nsmaller values drawn at {SMALLEST_DRAWN:g}")
     ax.set_xticks(delays, [str(delay) for delay in delays])
     ax.minorticks_off()
     every = range(delays[0], delays[-1] + 1)
@@ -142,7 +137,7 @@ def draw(records: list[runs.Record]) -> Figure:
             continue
         name = model.replace("linear_", "linear RNN of order ")
         columns = [[max(row[column], SMALLEST_DRAWN) for row in line] for column in ("delay", "mse", "low", "high")]
-        # Linear RNNs are not joined: between two delays their error follows the floor, not a straight line.
+        # Between two delays the error of linear RNNs follows the floor, not a straight line.
         show = plot.points if "floor" in line[0] else plot.curve
         show(ax, *columns, label=f"{name} ({line[0]['parameters']:,} parameters)", style=style)
         if "floor" in line[0]:

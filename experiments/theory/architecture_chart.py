@@ -10,6 +10,11 @@ Expect    After 800 steps: linear networks of 4,400 parameters learn every one o
           16 steps they have learned next to nothing (GRU with one pair: .1), at 0 and 4 at most .16 is left. The LRU
           depends less on the delay (.02 at 16, .2 to .4 at 48) and hardly on p; the Transformer depends on p (.05 to .3
           with one or two, .5 to .9 with more). TCN and LRU are better than eight linear states where those are worst.
+Answer    After {steps model=tcn delay=0 poles=1} steps, with 8 pole pairs: without delay the TCN has an error of
+          {error model=tcn delay=0 poles=8:.3f}, the LRU {error model=lru delay=0 poles=8:.3f}, the GRU
+          {error model=gru delay=0 poles=8:.3f} and the Transformer {error model=transformer delay=0 poles=8:.2f}; at a
+          delay of 48 steps they have {error model=tcn delay=48 poles=8:.3f}, {error model=lru delay=48 poles=8:.2f},
+          {error model=gru delay=48 poles=8:.2f} and {error model=transformer delay=48 poles=8:.2f}.
 Fair      Equal parameters (within 5 %), steps, batches and targets; learning rates as usual for each architecture. One
           seed: neighbouring cells are the repetition.
 Differs   from the theory: all but two are nonlinear, so that the floor of eight linear states is a reference and no
@@ -194,7 +199,7 @@ def panel(ax: Axes, records: list[runs.Record], name: str, title: str) -> None:
         text = f"{error:.2g}" if error >= 1e-12 else "0"
         text += "*" if name == "error" and error < record.result["floor"] else ""
         color = "white" if shades[place] > 0.55 else "black"
-        ax.text(*reversed(place), text, ha="center", va="center", fontsize=8, color=color)
+        ax.text(place[1], place[0], text, ha="center", va="center", fontsize=8, color=color)
     shades = shades if name == "error" else np.zeros_like(shades)
     plot.heat_map(ax, shades, [str(number) for number in poles], [str(delay) for delay in delays])
     ax.tick_params(axis="x", rotation=0)

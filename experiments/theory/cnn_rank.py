@@ -10,6 +10,11 @@ Expect    Least squares is within a factor of 2 of the floor at 7 layers, and Ad
           beyond 2^K are out of reach for any number of channels: of a power law 5 layers leave .16, 7 layers .033.
           Gradient flow escapes after size^-(K - 2), whatever the delay: exponents 3.03, 4.97, 6.99 at K = 5, 7, 9.
           Adam takes 9 to 42 steps, but for K = 9 and size .05 (338), with gradients far below its epsilon.
+Answer    A power law, 7 layers: with 2 channels the lower bound is {floor target="power law" channels=2 lags=128:.1e},
+          alternating least squares reach {least_squares target="power law" channels=2 lags=128:.1e} and Adam
+          {error target="power law" channels=2 lags=128:.1e}; with 4 channels
+          {floor target="power law" channels=4 lags=128:.0e}, {least_squares target="power law" channels=4 lags=128:.0e}
+          and {error target="power law" channels=4 lags=128:.0e}.
 Fair      Same steps and 6 seeds everywhere; Adam, peak .1 (the best of 3e-3, 1e-2, 3e-2, .1 after 1,500 steps), half a
           cosine. All is float64 and the exact population loss on white noise, relative to the target's squared norm.
 Differs   from the paper: no data, and a floor under each curve.

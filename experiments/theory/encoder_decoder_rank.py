@@ -2,19 +2,23 @@
 
 Paper     Li, Jiang & Li 2022, On the approximation properties of recurrent encoder-decoder architectures (ICLR)
 Figure    experiments/figures/encoder_decoder_rank.png
-Question  32 steps of white noise are read, and y_t = sum_s rho(t, s) x_{-s} is said for 32 more. All that the decoder
-          gets is N numbers. Is the error the part of rho that rank N leaves out, is it found by training, and who
-          gets below it?
-Expect    Linear: the sum of sigma_n^2 beyond N, over that of all, and never less. SVD weights have it, training comes
+Question  The input is 32 steps of white noise, the output y_t = sum_s rho(t, s) x_{-s} for 32 more. The decoder gets
+          only N numbers. Is the error that of the best approximation of rho of rank N, does training reach it, and
+          which models are better?
+Expect    Linear: the sum of sigma_n^2 beyond N, over that of all, and never less. SVD weights reach it, training comes
           within 5e-6 of it at N = 1, 2.3 % at N = 8. sigma_n = 1/n up to 8 leaves .345, .182, .068, .024, 0 at
           N = 1, 2, 4, 6, 8; n^-1/8 up to 8 leaves .828, .684, .432, .208, 0; n^-2 leaves .076, .018, .0033. Adam does
-          not stay on SVD weights: round-off is enough to drive it up to 1.9 times the floor, and it comes back as its
-          rate falls to 0. On n^-1/8 GRUs, not bound by that floor, end 1, 8 and 12 % below it (N = 1, 2, 4); with
-          attention .027, .016 and .010 are left, 30 to 44 times below it (medians).
+          not stay at SVD weights: round-off is enough to drive it up to 1.9 times the floor, and it comes back as its
+          rate falls to 0. On n^-1/8 GRUs, for which that floor does not hold, end 1, 8 and 12 % below it (N = 1, 2, 4);
+          with attention .027, .016 and .010 are left, 30 to 44 times below it (medians).
+Answer    With a code of 4 numbers and singular values n^-1/8, no linear model has an error below
+          {floor model=linear target="n^-1/8 to 8" code=4:.3f}; a trained linear model has
+          {error model=linear target="n^-1/8 to 8" code=4:.3f}, a GRU {error model=gru target="n^-1/8 to 8" code=4:.3f},
+          and one with attention {error model=attention target="n^-1/8 to 8" code=4:.3f}.
 Fair      Both sides have 32 states; Adam at 1e-2 (3e-3 was tried, and is worse for GRUs and wide codes). Linear: the
           population's loss in float64, 4,000 steps, 5 seeds. GRUs: 2,000 steps on fresh samples, 3 seeds, and n^-1/8
-          only. The code is N numbers, linear both ways, for all. Attention goes around it: each step of the decoder
-          also sees the encoder's 32 states of 32 numbers, averaged by each of 4 heads.
+          only. The code is N numbers, with linear maps to and from it, for all. Attention bypasses it: each step of the
+          decoder also sees the encoder's 32 states of 32 numbers, averaged by each of 4 heads.
 Differs   from the paper: 32 states, not 128; the rates of the damped exponentials are chosen here; n^-2 ends at 32.
 Cost      6 min on one CPU core, of which linear models take about 2
 Run       python experiments/theory/encoder_decoder_rank.py
@@ -28,6 +32,7 @@ from typing import Any, Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _columns import band, scores
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from matplotlib.axes import Axes
@@ -51,7 +56,7 @@ SPECTRUM: dict[Target, tuple[float, int]] = {
     "n^-1 to 2": (1.0, 2),
     "n^-2": (2.0, 32),
 }
-"""Targets that are given by their singular values: the exponent, and the n after which they are 0."""
+"""Targets that are defined by their singular values: the exponent, and the n after which they are 0."""
 
 LABEL: dict[Model, str] = {
     "linear": "linear RNNs, trained",
@@ -61,24 +66,24 @@ LABEL: dict[Model, str] = {
 START: dict[Start, str] = {
     "random": "random weights",
     "constructed": "SVD weights",
-    "disturbed": "SVD weights, disturbed",
+    "disturbed": "SVD weights with noise",
 }
 
 LENGTH = 32
-"""Steps read, and steps said; and the width of both sides, with which every code and every answer can be held."""
+"""Steps of input, and of output; and the width of both sides, which is enough for every code and every output."""
 
 WIDEST = 8
-"""Numbers in the code of a trained model; of these, those beyond N are shut."""
+"""Numbers in the code of a trained model; of these, those beyond N are masked."""
 
 DISTURBANCE = 1e-3
-"""Standard deviation of what is added to each constructed weight, where most are 0 or 1."""
+"""Standard deviation of the noise added to each constructed weight, where most are 0 or 1."""
 
 TEST_SEQUENCES = 4096
 
 
 @dataclass(frozen=True)
 class Config:
-    """One model with a code of some numbers on one target. `start` is that of linear models."""
+    """One model with a code of some numbers on one target. `start` gives the initial weights of linear models."""
 
     model: Model = "linear"
     target: Target = runs.traced("n^-1 to 8")  # noqa: RUF009
@@ -91,7 +96,7 @@ class Config:
 
 
 def configs(scale: runs.Scale) -> list[Config]:
-    """Linear models on all spectra, gates and attention where most is left out, SVD weights on every target."""
+    """Linear models on all spectra, gates and attention where the floor is highest, SVD weights on every target."""
     if scale == "smoke":
         return [Config("linear", start="disturbed", steps=100, seeds=2), Config("gru", steps=100, seeds=2)]
     longer = {"laptop": 1, "gpu": 10}[scale]
@@ -150,58 +155,58 @@ def build(config: Config, code: int = WIDEST) -> nn.Module:
     return models.EncoderDecoderRegressor(*sides)
 
 
+def respond(matrix, x):
+    """The target's output for inputs."""
+    return jnp.einsum("ts,bsi->bti", matrix, x[:, ::-1])
+
+
 def measure(records: list[runs.Record]) -> None:
-    """Errors are summed over the steps said, and relative to the target."""
-    group = [record.config for record in records]
-    kernels = [kernel(config.target) for config in group]
+    """Errors are summed over the steps of output, and relative to the target."""
+    config: Config = records[0].config
+    kernels = [kernel(record.config.target) for record in records]
     # Linear models are trained on the population's loss in float64, the others on samples.
-    exact = group[0].model in ("constructed", "linear")
+    exact = config.model in ("constructed", "linear")
     with jax.enable_x64(exact):
-        parameters, errors = (_construct if group[0].model == "constructed" else _train)(group, records, kernels)
-    for config, record, matrix, of_record in zip(group, records, kernels, errors, strict=True):
-        floor = bounds.truncation(matrix, config.code)
-        if exact and of_record.min() < floor * (1 - 1e-9):
-            raise ArithmeticError(f"error {of_record.min()} is below the floor {floor}")
-        error = metrics.band(of_record)
-        # What is shut is not counted: a column on the way into the code, and a row on the way out.
-        row = {"parameters": parameters - 2 * LENGTH * (WIDEST - config.code), "floor": floor}
-        row |= {"error": error.median, "low": error.low, "high": error.high}
+        errors = (_construct if config.model == "constructed" else _train)(records, kernels)
+    for record, matrix, of_record in zip(records, kernels, errors, strict=True):
+        floor = bounds.truncation(matrix, record.config.code)
+        if exact:
+            bounds.require_above(floor, of_record)
+        row = {"parameters": record.parameters, "floor": floor, **scores("error", of_record)}
         if floor > 0:
-            row["over_floor"] = error.median / floor
+            row["over_floor"] = row["error"] / floor
         record.finish(row, errors=of_record)
 
 
-def _construct(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, np.ndarray]:
-    """The errors of the SVD's weights in the Flax module, by its answers to impulses."""
-    impulses = jnp.eye(LENGTH)[::-1, :, None]  # the last step read is s = 0
-    errors, parameters = [], 0
-    for config, matrix in zip(group, kernels, strict=True):
-        params = fits.encoder_decoder(matrix, config.code).params()
-        said: Any = build(config, config.code).apply(params, impulses, LENGTH)
-        errors.append([((np.asarray(said)[..., 0].T - matrix) ** 2).sum()])
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(params)) + 2 * LENGTH * (WIDEST - config.code)
-    return parameters, np.array(errors)
+def _construct(records: list[runs.Record], kernels: list[np.ndarray]) -> list[np.ndarray]:
+    """The errors of the SVD's weights in the Flax module, from its impulse responses."""
+    impulses = jnp.eye(LENGTH)[::-1, :, None]  # the last step of input is s = 0
+    errors = []
+    for record, matrix in zip(records, kernels, strict=True):
+        code = record.config.code
+        params = fits.encoder_decoder(matrix, code).params()
+        record.parameters = runs.parameter_count(params)
+        outputs = np.asarray(build(record.config, code).apply(params, impulses, LENGTH))
+        errors.append(np.array([((outputs[..., 0].T - matrix) ** 2).sum()]))
+    return errors
 
 
-def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tuple[int, np.ndarray]:
-    """Targets, codes, learning rates and seeds are one program."""
-    config, model = group[0], build(group[0])
-    if max(c.code for c in group) > WIDEST:
-        raise ValueError(f"code must be <= {WIDEST} for a trained model, got {max(c.code for c in group)}")
+def _train(records: list[runs.Record], kernels: list[np.ndarray]) -> list[np.ndarray]:
+    """The errors of each record's seeds; targets, codes, learning rates and seeds are one program."""
+    config: Config = records[0].config
+    model, codes = build(config), [record.config.code for record in records]
+    if max(codes) > WIDEST:
+        raise ValueError(f"code must be <= {WIDEST} for a trained model, got {max(codes)}")
 
-    def said(params, x) -> Any:
+    def predict(params, x):
         return model.apply(params, x, LENGTH)
-
-    def wanted(kernel, x):
-        return jnp.einsum("ts,bsi->bti", kernel, x[:, ::-1])
 
     def loss(params, batch, key):
         x, setting = batch
-        params = _shut(params, setting["open"])
+        params = _mask(params, setting["mask"])
         if config.model == "linear":
-            error = coding.response(params, LENGTH, LENGTH) - setting["kernel"]
-            return jnp.sum(error**2), {}
-        return jnp.mean(jnp.sum((said(params, x) - wanted(setting["kernel"], x)) ** 2, axis=(1, 2))), {}
+            return jnp.sum((coding.response(params, LENGTH, LENGTH) - setting["kernel"]) ** 2)
+        return jnp.mean(jnp.sum((predict(params, x) - respond(setting["kernel"], x)) ** 2, axis=(1, 2)))
 
     def sample(key, setting):
         if config.model == "linear":
@@ -209,9 +214,9 @@ def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tu
         return jax.random.normal(key, (config.batch_size, LENGTH, 1)), setting
 
     settings = {
-        "rate": jnp.array([c.learning_rate for c in group]),
+        "rate": jnp.array([record.config.learning_rate for record in records]),
         "kernel": jnp.array(np.stack(kernels)),
-        "open": jnp.array([[float(number < c.code) for number in range(WIDEST)] for c in group]),
+        "mask": jnp.array([[float(number < code) for number in range(WIDEST)] for code in codes]),
     }
     settings = jax.tree.map(lambda leaf: jnp.repeat(leaf, config.seeds, axis=0), settings)
     train_key, noise_key, test_key = jax.random.split(jax.random.key(0), 3)
@@ -220,41 +225,44 @@ def _train(group: list[Config], records: list[runs.Record], kernels: list) -> tu
         loss,
         lambda setting: train.adam(setting["rate"], config.steps),
         sample,
-        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
+        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(records)),
         settings=settings,
         steps=config.steps // 100,
     )
     params = state.params
     if config.start != "random":
-        params = _constructed(group, kernels, DISTURBANCE * (config.start == "disturbed"), noise_key)
-    # What is shut is zero from the start, so that whoever loads the parameters need not know of it.
-    state = state._replace(params=jax.vmap(_shut)(params, settings["open"]))
+        params = _constructed(records, kernels, DISTURBANCE * (config.start == "disturbed"), noise_key)
+    # Masked weights are zero from the start, so that saved parameters can be used without the mask.
+    state = state._replace(params=jax.vmap(_mask)(params, settings["mask"]))
     params = runs.fit(records, state, advance, config.steps).params
+    for record, part in zip(records, runs.by_record(records, params), strict=True):
+        # Masked weights are not counted: a column of the map to the code, and a row of the map from it.
+        masked = 2 * LENGTH * (WIDEST - record.config.code)
+        record.parameters = runs.parameter_count(jax.tree.map(lambda leaf: leaf[0], part)) - masked
     if config.model == "linear":
-        errors = jax.vmap(lambda params, setting: loss(params, (None, setting), None)[0])(params, settings)
+        errors = jax.vmap(lambda params, setting: loss(params, (None, setting), None))(params, settings)
     else:
         x = jax.random.normal(test_key, (TEST_SEQUENCES, LENGTH, 1))
-        answers = jax.vmap(wanted, (0, None))(settings["kernel"], x)
-        errors = ((evaluate.predict(said, params, x) - answers) ** 2).sum(axis=(2, 3)).mean(axis=1)
-    parameters = sum(leaf[0].size for leaf in jax.tree.leaves(params))
-    return parameters, np.asarray(errors).reshape(len(group), config.seeds)
+        targets = jax.vmap(respond, (0, None))(settings["kernel"], x)
+        errors = ((evaluate.predict(predict, params, x) - targets) ** 2).sum(axis=(2, 3)).mean(axis=1)
+    return runs.by_record(records, np.asarray(errors))
 
 
-def _shut(params, opened):
-    """The parameters with no way through those numbers of the code for which `opened` is 0."""
+def _mask(params, mask):
+    """The parameters without the map from those numbers of the code for which `mask` is 0."""
     flat: dict[Any, Any] = flatten_dict(params)
     path = ("params", "decoder", "bridge", "code", "kernel")
-    return unflatten_dict(flat | {path: flat[path] * opened[None, :]})
+    return unflatten_dict(flat | {path: flat[path] * mask[None, :]})
 
 
-def _constructed(group: list[Config], kernels: list, disturbance: float, key):
-    """The SVD's weights for all runs, with noise on all but biases, which no gradient would take away again."""
+def _constructed(records: list[runs.Record], kernels: list[np.ndarray], disturbance: float, key):
+    """The SVD's weights for all runs, with noise on all but biases, which no gradient would remove again."""
     weights = []
-    for config, matrix in zip(group, kernels, strict=True):
-        fit = fits.encoder_decoder(matrix, config.code)
-        shut = WIDEST - config.code
-        fit = fit._replace(Q=np.pad(fit.Q, ((0, shut), (0, 0))), P=np.pad(fit.P, ((0, 0), (0, shut))))
-        weights += [fit.params()] * config.seeds
+    for record, matrix in zip(records, kernels, strict=True):
+        fit = fits.encoder_decoder(matrix, record.config.code)
+        masked = WIDEST - record.config.code
+        fit = fit._replace(Q=np.pad(fit.Q, ((0, masked), (0, 0))), P=np.pad(fit.P, ((0, 0), (0, masked))))
+        weights += [fit.params()] * record.config.seeds
     leaves, tree = jax.tree.flatten(jax.tree.map(lambda *runs: jnp.stack(runs), *weights))
     keys = jax.random.split(key, len(leaves))
     noise = [disturbance * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
@@ -262,7 +270,7 @@ def _constructed(group: list[Config], kernels: list, disturbance: float, key):
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Three spectra with all models; one that ends early; the way to the floor; other targets."""
+    """Three spectra with all models; spectra that end early; training near the floor; other targets."""
     figure, axes = plot.figure(2, 3, width=15.0, height=8.2)
     for ax, target in zip(axes[0], ("n^-1/8 to 8", "n^-1 to 8", "n^-2"), strict=True):
         _draw_spectrum(ax, records, target)
@@ -281,10 +289,9 @@ def _line(records: list[runs.Record], model: Model, target: Target, start: Start
     return sorted(line, key=lambda record: record.config.code)
 
 
-def _columns(line: list[runs.Record], lowest: float) -> list[list[float]]:
-    """Codes; medians and ranges of the seeds, none of them below what is drawn."""
-    errors = [[max(record.result[name], lowest) for record in line] for name in ("error", "low", "high")]
-    return [[record.config.code for record in line], *errors]
+def _columns(line: list[runs.Record], lowest: float) -> list[np.ndarray]:
+    """Codes, and the errors' medians and ranges over seeds."""
+    return [np.array([record.config.code for record in line]), *band(line, lowest=lowest)]
 
 
 def _floors(target: Target, codes: Sequence[int], lowest: float) -> list[float]:
@@ -292,7 +299,7 @@ def _floors(target: Target, codes: Sequence[int], lowest: float) -> list[float]:
 
 
 def _draw_spectrum(ax: Axes, records: list[runs.Record], target: Target) -> None:
-    """What is left of a target by every model."""
+    """Every model's errors on one target."""
     slow = target == "n^-1/8 to 8"
     ax.set(yscale="linear" if slow else "log", ylim=(0, 1.05) if slow else (1e-6, 1.5), xlim=(0.5, WIDEST + 0.5))
     ax.set(xlabel="numbers in the code, N", ylabel="squared error / |rho|²")
@@ -320,9 +327,9 @@ def _draw_floors(ax: Axes, records: list[runs.Record], model: Model, chosen: Seq
 
 
 def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
-    """How far above its floor a linear model is while it learns, from random weights and from those of the SVD."""
+    """Excess error of a linear model over its floor during training, from random weights and from the SVD's."""
     ax.set(xscale="log", yscale="log", ylim=(1e-8, 1e3), xlabel="step", ylabel="error / floor - 1")
-    ax.set_title("linear RNNs on the way to the floor (n^-1 to 8, N = 4)")
+    ax.set_title("linear RNNs while training (n^-1 to 8, N = 4)")
     for style, (start, label) in enumerate(START.items()):
         for record in [record for record in _line(records, "linear", "n^-1 to 8", start) if record.config.code == 4]:
             history = runs.load(record.folder).history

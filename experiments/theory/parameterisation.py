@@ -11,6 +11,15 @@ Expect    Gradient descent: rate = w diverges at a learning rate 2 to 6 times sm
           w = 3; softplus and 1/(w^2 + .1) are stable up to 3. Below all that the four learn alike. Initialised as
           growing states, rate = w does not learn at any of these (experiments/tutorials/audit.py has a gentler such
           initialisation).
+Answer    The largest learning rate of gradient descent at which all runs on a power law end well is
+          {max learning_rate target="power law" weights=direct optimizer=descent stable=8:.2g} if rates are weights
+          themselves, {max learning_rate target="power law" weights=exp optimizer=descent stable=8:.2g} with exp,
+          {max learning_rate target="power law" weights=softplus optimizer=descent stable=8:.2g} with softplus and
+          {max learning_rate target="power law" weights=best optimizer=descent stable=8:.2g} with 1/(w^2 + .1); of Adam
+          {max learning_rate target="power law" weights=direct optimizer=adam stable=8:.2g},
+          {max learning_rate target="power law" weights=exp optimizer=adam stable=8:.2g},
+          {max learning_rate target="power law" weights=softplus optimizer=adam stable=8:.2g} and
+          {max learning_rate target="power law" weights=best optimizer=adam stable=8:.2g}.
 Fair      All have the same initial rates (but for the growing ones, which have the other sign), the same input and
           output weights, and equally many steps. All is float64 and the exact loss: no data.
 Differs   from the paper: one layer of 32 states without nonlinearity, steps instead of epochs.

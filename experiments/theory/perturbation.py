@@ -7,6 +7,11 @@ Question  A kernel is fitted by m decaying states, and their weights are perturb
 Expect    Power law, rate = w: the better the fit, the slower its slowest state, and for beta above that rate the state
           grows, by e^(2 (beta - rate) T): curves cross and shift to the left with m. e^-t has no slow state and does
           not shift. Rates that are exp, softplus or 1/(w^2 + .1) of a weight: the error grows as beta^2.
+Answer    A power law fitted by 8 states to {fit target="power law" weights=direct states=8 slowest=0:.0e}: when its
+          weights move by up to .016, the error is {E(0.016) target="power law" weights=direct states=8 slowest=0:.0e}
+          if the rates are weights themselves, {E(0.016) target="power law" weights=exp states=8 slowest=0:.0e} if they
+          are exp of weights, and {E(0.016) target="power law" weights=best states=8 slowest=0:.0e} if they are 1/(w^2 +
+          .1).
 Fair      All is float64 and closed form: non-negative least squares for log-spaced rates. Of the slowest rate the best
           of 30 for each m. Bands: 30 random directions, as in the paper; lines: the worse of all weights up and down.
 Differs   from the paper: nothing is trained. Beta ends at .256: from .32 on 1/(w^2 + .1), and from log 2 on exp, turn a

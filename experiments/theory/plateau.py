@@ -9,6 +9,12 @@ Expect    Exponential in memory, but by no single rate: gradient flow escapes at
           while the gradient is above its epsilon. One unit never escapes from memory 10 on. Slow units at the start
           escape at once. A second plateau follows, 1.30/memory lower, if the step is small enough for a slow unit:
           descent at rate .02 is unstable there, and from memory 12 on ends on the first plateau again.
+Answer    From memory 6 to 12 the median wait of gradient descent grows from
+          {escape optimizer=descent memory=6 start=random:,.0f} to
+          {escape optimizer=descent memory=12 start=random:,.0f} steps and that of Adam from
+          {escape optimizer=adam memory=6 epsilon=1e-8 noise=0:,.0f} to
+          {escape optimizer=adam memory=12 epsilon=1e-8 noise=0:,.0f}; from log-spaced rates descent waits
+          {escape memory=6 start=log-spaced:.0f} and {escape memory=12 start=log-spaced:.0f} steps.
 Fair      Same 8 initial states for each memory and optimiser. All is float64 and the exact population loss: no data.
 Differs   from the paper: its widths and learning rates are not known; an escape is a drop of 5 %.
 Cost      40 s on one CPU core

@@ -9,6 +9,11 @@ Expect    Floor and fit differ by a factor of 2 to 20: the optimum is between th
           4 times the fit where that is above 1e-5, and ends at 1e-6 to 1e-8 where less is possible. From the fit's own
           weights it stays there, as long as the fit's error is above 1e-9 (with 16 sequences a step: 1e-7), and gets
           worse where it is smaller. With 12 states on the shift all seeds find the exact solution.
+Answer    A delay of 8: with 8 states the lower bound is {floor target="shift 8" order=8 start=random batch_size=0:.2f},
+          the best fit has {fit target="shift 8" order=8 start=random batch_size=0:.2f} and training ends at
+          {error target="shift 8" order=8 start=random batch_size=0:.2f}; with 12 states training ends at
+          {error target="shift 8" order=12 start=random batch_size=0:.0e}. A power law needs 4 states for an error of
+          {error target="power law" order=4 start=random batch_size=0:.0e}.
 Fair      Same 8 random initialisations and steps for every memory; Adam, peak 1e-2, half a cosine. All is float64.
           Random weights: orthogonal times .95, as linear RNNs with long memory are initialised; the fit's:
           `fits.varpro`.

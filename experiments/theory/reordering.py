@@ -1,17 +1,23 @@
-"""What does it cost to re-order a sequence: memory, or sight of the future?
+"""What does reordering a sequence cost: memory, or access to the future?
 
 Paper     Jiang & Li 2024, arXiv:2305.18475 (NeurIPS), tables 2 and 3
 Figure    experiments/figures/reordering.png
 Question  y_t = sum_s e^-s x_{t-s} of inputs as they are, with the first ten and the last ten exchanged, or mixed by a
-          random filter; and kernels of 32 random numbers. The paper finds that a linear RNN is ruined by the exchange
-          and by random kernels, and a Transformer is not. Is it the RNN, or that one of them sees what is to come?
-Expect    The exchange costs the linear RNN .0525, its floor: every causal model loses .0301, one that is the same at
-          all times .0526. The paper's .0357 lies below that, so that its exchange must be another (AU6 of seed_audit).
-          Both ways .0229 is left, as weights are still the same at all times; the Transformer, which sees the future
-          and the place, has .001. Random kernels do not ruin the RNN: 7e-7, centred 3e-11; the paper's 5.58 is one of
-          optimisation. What the Transformer leaves everywhere (2e-4 to .07) is more than the paper's (2e-5 to 5e-4).
-Fair      Same steps, batches and test sequences; a learning rate for each kind, as usual. The Transformer has one head
-          and is told every step's place. The linear RNN both ways has as many states, half of them in each direction.
+          random filter; and kernels of 32 random numbers. The paper finds that a linear RNN fails on the exchange and
+          on random kernels, and a Transformer does not. Is it the RNN, or that only one of them sees the future?
+Expect    The exchange costs the linear RNN .0525, its floor: every causal model loses .0301, a linear time-invariant
+          one .0526. The paper's .0357 is below that, so that its exchange must be another one. A bidirectional RNN is
+          at .0229, as its weights are still the same at all times; the Transformer, which sees the future and the
+          position, at .001. Random kernels are no problem for the RNN: 7e-7, centred 3e-11; the paper's 5.58 is one of
+          optimisation. The Transformer's error on all tasks (2e-4 to .07) is larger than the paper's (2e-5 to 5e-4).
+Answer    When inputs are exchanged, no causal model has an error below
+          {causal_floor task=exchanged model=rnn inputs=raw:.3f} and no causal linear RNN below
+          {linear_floor task=exchanged model=rnn inputs=raw:.3f}: the linear RNN ends at
+          {mse task=exchanged model=rnn inputs=raw:.3f}, a bidirectional one at
+          {mse task=exchanged model=both_ways inputs=raw:.3f} and an attention head at
+          {mse task=exchanged model=one_head inputs=raw:.3f}.
+Fair      Same steps, batches and test sequences; a learning rate for each model, as usual. The Transformer has one head
+          and position features. The bidirectional linear RNN has as many states, half of them in each direction.
 Differs   from the paper: 2,000 steps; all sequences are fresh; 5 random filters and kernels, not many.
 Cost      24 min on one CPU core
 Run       python experiments/theory/reordering.py
@@ -24,10 +30,12 @@ from typing import Literal, NamedTuple, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _columns import band
 from flax import linen as nn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, train
+from seqjax import evaluate, losses, models, plot, runs, sweep, train
 from seqjax.theory import bounds
 from seqjax.types import Batch
 
@@ -41,7 +49,7 @@ LABEL = {
     "mixed": "mixed by a\nrandom filter",
     "random": "random\nkernels",
     "rnn": "linear RNN",
-    "both_ways": "linear RNN, both ways",
+    "both_ways": "bidirectional linear RNN",
     "one_head": "Transformer, one head",
     "raw": "inputs in [0, 1]",
     "centred": "inputs in [-½, ½]",
@@ -54,14 +62,14 @@ PAPER = {
     ("plain", "one_head"): 2.18e-5, ("exchanged", "one_head"): 2.51e-5, ("mixed", "one_head"): 2.39e-4,
     ("random", "one_head"): 5.4e-4,
 }  # fmt: skip
-"""Of tables 2 and 3, on raw inputs."""
+"""Errors in tables 2 and 3, on raw inputs."""
 
 LENGTH, VARIANCE = 32, 1 / 12
 
 
 @dataclass(frozen=True)
 class Config:
-    """One model on one task; each seed has its own filter or kernel, where they are random."""
+    """One model on one task. Random filters and kernels differ by seed; a learning rate of 0 stands for the model's."""
 
     task: Task = "exchanged"
     model: Model = "rnn"
@@ -70,11 +78,6 @@ class Config:
     batch_size: int = 64
     learning_rate: float = runs.traced(0.0)
     seeds: int = 5
-
-    @property
-    def rate(self) -> float:
-        """The learning rate in use."""
-        return self.learning_rate or LEARNING_RATE[self.model]
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -126,12 +129,12 @@ def response(task: Task, seed: int) -> np.ndarray:
             assert_never(task)
 
 
-class Known(NamedTuple):
-    """What is known of a task without training, averaged over the steps of a sequence.
+class Bounds(NamedTuple):
+    """Mean squared errors that follow from the task alone.
 
     Attributes:
-        causal: floor of every model that sees no future.
-        linear: floor of every linear one that is also the same at all times, whatever the inputs' mean.
+        causal: floor of causal models.
+        linear: floor of causal, linear and time-invariant models, whatever the inputs' mean.
         constant: error of the best constant at each step.
     """
 
@@ -140,72 +143,74 @@ class Known(NamedTuple):
     constant: float
 
 
-def known(task: Task, seed: int) -> Known:
-    """For one seed's filter or kernel."""
-    exact = response(task, seed)
+def bound(exact: np.ndarray) -> Bounds:
+    """The bounds for one response."""
     constant = VARIANCE * (exact**2).sum() / LENGTH
-    return Known(bounds.causal(exact, VARIANCE), bounds.homogeneous(exact, VARIANCE), constant)
+    return Bounds(bounds.causal(exact, VARIANCE), bounds.homogeneous(exact, VARIANCE), constant)
+
+
+def sample(config: Config, key, exact, rows: int) -> Batch:
+    """Inputs, for the Transformer with four sines and cosines of the position, and their responses."""
+    x = jax.random.uniform(key, (rows, LENGTH)) - (0.5 if config.inputs == "centred" else 0.0)
+    y = jnp.matmul(x, exact.T, precision=jax.lax.Precision.HIGHEST)[..., None]
+    x = x[..., None]
+    if config.model == "one_head":
+        angles = 2 * np.pi * np.arange(1, 5)[None] * np.arange(LENGTH)[:, None] / LENGTH
+        positions = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+        x = jnp.concatenate([x, jnp.broadcast_to(positions[None], (rows, *positions.shape))], axis=2)
+    return Batch(x, y)
 
 
 def measure(records: list[runs.Record]) -> None:
     """Seeds are one program; every batch is fresh."""
-    group = [record.config for record in records]
-    config = group[0]
+    config: Config = records[0].config
     model = build(config)
     responses = np.stack([response(config.task, seed) for seed in range(config.seeds)])
-    circle = 2 * np.pi * np.arange(1, 5)[None] * np.arange(LENGTH)[:, None] / LENGTH
-    places = jnp.concatenate([jnp.sin(circle), jnp.cos(circle)], axis=1)
+    train_key, test_key = jax.random.split(jax.random.key(0))
+    params = _train(records, model, responses, jax.random.split(train_key, config.seeds))
 
-    def draw(key, exact, rows) -> Batch:
-        x = jax.random.uniform(key, (rows, LENGTH)) - (0.5 if config.inputs == "centred" else 0.0)
-        y = jnp.matmul(x, exact.T, precision=jax.lax.Precision.HIGHEST)[..., None]
-        x = x[..., None]
-        if config.model == "one_head":
-            x = jnp.concatenate([x, jnp.broadcast_to(places[None], (rows, *places.shape))], axis=2)
-        return Batch(x, y)
+    rows = 100 if config.steps < 100 else 4_000  # a smoke test
+    tests = [sample(config, test_key, jnp.asarray(exact, jnp.float32), rows) for exact in responses]
+    targets = np.stack([test.targets for test in tests])
+    predictions = evaluate.predict(model.apply, params, tests[0].inputs)
+    floors = [bound(exact) for exact in responses]
+    for record, of_record in zip(records, runs.by_record(records, predictions), strict=True):
+        errors = ((of_record - targets) ** 2).mean(axis=(2, 3))  # seeds, rows
+        if config.model == "rnn":
+            for floor, of_seed in zip(floors, errors, strict=True):
+                bounds.require_above(floor.linear, of_seed.mean(), of_seed.std() / rows**0.5)
+        row = runs.scores(record, "mse", errors.mean(axis=1))
+        row |= {f"{name}_floor": np.median([getattr(floor, name) for floor in floors]) for name in ("causal", "linear")}
+        record.finish(row | {"constant": np.median([floor.constant for floor in floors])})
+
+
+def _train(records: list[runs.Record], model: nn.Module, responses: np.ndarray, keys):
+    """Parameters of all runs; not by `runs.train_group`, as seeds differ in their responses."""
+    config: Config = records[0].config
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
 
-    train_key, test_key = jax.random.split(jax.random.key(0))
-    exacts = jnp.tile(jnp.asarray(responses, jnp.float32), (len(group), 1, 1))
-    rates = jnp.repeat(jnp.array([c.rate for c in group]), config.seeds)
+    for record in records:
+        record.learning_rate = record.config.learning_rate or LEARNING_RATE[config.model]
+    exacts = jnp.tile(jnp.asarray(responses, jnp.float32), (len(records), 1, 1))
+    rates = jnp.repeat(jnp.array([record.learning_rate for record in records]), config.seeds)
     state, advance = sweep.sweep(
-        lambda key: model.init(key, draw(key, exacts[0], 1).inputs),
+        lambda key: model.init(key, sample(config, key, exacts[0], 1).inputs),
         loss,
         lambda setting: train.adam(setting[1], config.steps),
-        lambda key, setting: draw(key, setting[0], config.batch_size),
-        keys=jnp.tile(jax.random.split(train_key, config.seeds), len(group)),
+        lambda key, setting: sample(config, key, setting[0], config.batch_size),
+        keys=jnp.tile(keys, len(records)),
         settings=(exacts, rates),
         steps=max(1, config.steps // 20),
     )
-    state = runs.fit(records, state, advance, config.steps)
-
-    rows = 100 if config.steps < 100 else 4_000  # a smoke test
-    tests = [draw(test_key, jnp.asarray(exact, jnp.float32), rows) for exact in responses]
-    predictions = evaluate.predict(model.apply, state.params, tests[0].inputs)
-    floors = [known(config.task, seed) for seed in range(config.seeds)]
-    for index, record in enumerate(records):
-        found = predictions[index * config.seeds : (index + 1) * config.seeds]
-        errors = [((y - np.asarray(test.targets)) ** 2).mean(axis=(1, 2)) for y, test in zip(found, tests, strict=True)]
-        if config.model == "rnn":
-            for each, floor in zip(errors, floors, strict=True):
-                bounds.require_above(floor.linear, each.mean(), each.std() / rows**0.5)
-        error = metrics.band([each.mean() for each in errors])
-        row = {
-            "learning_rate": group[index].rate,
-            "parameters": sum(leaf[0].size for leaf in jax.tree.leaves(state.params)),
-            "mse": error.median,
-            "low": error.low,
-            "high": error.high,
-            **{f"{name}_floor": np.median([getattr(f, name) for f in floors]) for name in ("causal", "linear")},
-            "constant": np.median([floor.constant for floor in floors]),
-        }
-        record.finish(row)
+    for record in records:
+        record.parameters = runs.parameter_count(jax.tree.map(lambda leaf: leaf[0], state.params))
+    return runs.fit(records, state, advance, config.steps).params
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Errors on raw and on centred inputs, with what is out of reach for whom."""
+    """Errors on raw and on centred inputs, with the floors of causal and of linear models."""
     tasks = [task for task in get_args(Task) if any(record.config.task == task for record in records)]
     figure, axes = plot.figure(1, 2, width=13, height=6)
     for ax, inputs in zip(axes[0], get_args(Inputs), strict=True):
@@ -213,48 +218,35 @@ def draw(records: list[runs.Record]) -> Figure:
         ax.set(yscale="log", ylim=(1e-14, 30), xlim=(-0.5, len(tasks) - 0.5), title=LABEL[inputs])
         for style, model in enumerate(get_args(Model)):
             line = [record for record in chosen if record.config.model == model]
-            shift = 0.22 * (style - 1)
-            places = [tasks.index(record.config.task) + shift for record in line]
-            columns = [[record.result[name] for record in line] for name in ("mse", "low", "high")]
             if line:
-                label = f"{LABEL[model]} ({line[0].result['parameters']:,})"
-                plot.points(ax, places, *columns, label=label, style=style)
-            quoted = [
-                (p, PAPER[r.config.task, model])
-                for p, r in zip(places, line, strict=True)
-                if inputs == "raw" and model != "both_ways"
-            ]
-            if quoted:
-                look = plot.STYLES[style]
-                ax.plot(
-                    *zip(*quoted, strict=True),
-                    linestyle="",
-                    marker=look["marker"],
-                    color=look["color"],
-                    markerfacecolor="white",
-                    markersize=7,
-                    label=f"{LABEL[model]}, the paper's",
-                )
-        each = {record.config.task: record.result for record in chosen}
-        plot.levels(
-            ax,
-            [tasks.index(t) for t in each],
-            [row["constant"] for row in each.values()],
-            label="a constant",
-            linestyle="--",
-        )
-        for number, (task, row) in enumerate(each.items()):
-            ends = [tasks.index(task) - 0.42, tasks.index(task) + 0.42]
-            first = number == 0
-            plot.floor(
-                ax, ends, [row["linear_floor"]] * 2, label="no causal linear RNN can" if first else None, style=0
-            )
-            plot.floor(ax, ends, [row["causal_floor"]] * 2, label="no causal model can" if first else None, style=5)
+                _draw_model(ax, line, [tasks.index(r.config.task) + 0.22 * (style - 1) for r in line], style)
+        _draw_bounds(ax, {tasks.index(record.config.task): record.result for record in chosen})
         ax.set_xticks(range(len(tasks)), [LABEL[task] for task in tasks], fontsize=8)
         ax.set_ylabel("mean squared error")
     names = axes[0, 0].get_legend_handles_labels()
     figure.legend(*names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
+
+
+def _draw_model(ax: Axes, line: list[runs.Record], places: list[float], style: int) -> None:
+    """One model's errors, and the paper's."""
+    config = line[0].config
+    label = f"{LABEL[config.model]} ({line[0].result['parameters']:,})"
+    plot.points(ax, places, *band(line, "mse"), label=label, style=style)
+    if config.inputs == "raw" and config.model != "both_ways":
+        quoted, name = [PAPER[r.config.task, config.model] for r in line], f"{LABEL[config.model]}, the paper's"
+        marker = {key: plot.STYLES[style][key] for key in ("marker", "color")}
+        ax.plot(places, quoted, linestyle="", markerfacecolor="white", markersize=7, label=name, **marker)
+
+
+def _draw_bounds(ax: Axes, rows: dict[int, dict[str, float]]) -> None:
+    """The floors and the best constant at the place of each task."""
+    plot.levels(ax, list(rows), [row["constant"] for row in rows.values()], label="best constant", linestyle="--")
+    for number, (place, row) in enumerate(rows.items()):
+        ends = [place - 0.42, place + 0.42]
+        for style, name, which in ((0, "linear", "causal linear RNNs"), (5, "causal", "causal models")):
+            label = f"out of reach for {which}" if number == 0 else None
+            plot.floor(ax, ends, [row[f"{name}_floor"]] * 2, label=label, style=style)
 
 
 if __name__ == "__main__":

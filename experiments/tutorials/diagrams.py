@@ -7,6 +7,9 @@ Figure    experiments/figures/diagrams.png
 Question  Which steps of a sequence does each kind of network read for one output?
 Expect    Receptive fields read off gradients are those that models state: 16 steps with 8 weights for the dilated
           linear network of `approximation`; for a TCN with as many dilations, 1 + 2 (kernel_size - 1) sum(dilations).
+Answer    A dilated linear network with {parameters model="dilated linear network"} weights reads
+          {receptive_field model="dilated linear network"} steps (stated: {stated model="dilated linear network"}), a
+          TCN {receptive_field model=TCN} (stated: {stated model=TCN}).
 Cost      10 s on one CPU core
 Run       python experiments/tutorials/diagrams.py
 Next      python experiments/tutorials/diagrams.py --kernel-size 3 --dilations 1 2 4 --out results/diagrams

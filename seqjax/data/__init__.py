@@ -1,7 +1,6 @@
 """What goes in: random inputs of known statistics, text as token ids, batches, and strict readers of public files."""
 
 from seqjax.data.batching import Buckets, Epochs, Mixture
-from seqjax.data.coco import CocoCaptions, read_coco
 from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.gaussian_process import GaussianProcess, Signal, WhiteNoise
@@ -17,7 +16,6 @@ from seqjax.data.vocabulary import Vocabulary
 __all__ = [
     "Buckets",
     "Characters",
-    "CocoCaptions",
     "Corpus",
     "DataError",
     "Epochs",
@@ -46,7 +44,6 @@ __all__ = [
     "mnist",
     "multi30k",
     "piano_rolls",
-    "read_coco",
     "read_shapeworld",
     "read_sst2",
     "tatoeba",

@@ -8,6 +8,10 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
 
 SHOWN = 20
 """Faults that an error names one by one."""
@@ -96,6 +100,29 @@ def gunzipped(path: Path) -> tuple[str, bytes]:
     if not path.is_file():
         raise FileNotFoundError(f"expected {packed} or {path.name} beside it, found neither")
     return str(path), path.read_bytes()
+
+
+def decoded_image(
+    content: bytes, form: Literal["JPEG", "PNG"], side: int
+) -> UInt8[np.ndarray, "height width channels"]:
+    """The pixels of a square image in RGB.
+
+    Raises:
+        ValueError: it is something else.
+        ImportError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError(f"{form}s need Pillow: pip install 'seqjax[data]'") from None
+    try:
+        image = Image.open(io.BytesIO(content), formats=(form,))
+        if image.size == (side, side) and image.mode == "RGB":
+            return np.array(image)
+    except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
+        raise ValueError(f"expected a whole {form}, found {error or type(error).__name__}") from None
+    found = f"{image.size[0]} x {image.size[1]} in mode {image.mode}"
+    raise ValueError(f"expected {side} x {side} pixels in mode RGB, found {found}")
 
 
 def _hidden(name: str) -> bool:

@@ -6,14 +6,14 @@ import math
 import struct
 import tarfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from seqjax.data.files import DAMAGE, DataError, gunzipped
+from seqjax.data.files import DAMAGE, DataError, decoded_image, gunzipped
 
 DIGITS = tuple("0123456789")
 """MNIST's classes (LeCun et al. 1998)."""
@@ -117,9 +117,9 @@ def cifar(path: Path) -> Images:
                     faults.append(f"{path}/{member.name}: expected a file train/<class>/<number>.jpg, found another")
                     continue
                 try:
-                    found[label, name] = _decoded(file.read(MOST_BYTES))
-                except _NoImage as error:
-                    faults.append(f"{path}/{member.name}: expected {error}")
+                    found[label, name] = decoded_image(file.read(MOST_BYTES), "JPEG", CIFAR_SIZE)
+                except ValueError as error:
+                    faults.append(f"{path}/{member.name}: {error}")
     except (tarfile.TarError, *DAMAGE) as error:
         raise DataError([f"{path}: expected a whole tar.gz file, found {error or type(error).__name__}"]) from None
     if faults:
@@ -141,31 +141,6 @@ def _label_and_name(member: str) -> tuple[str, str]:
 
 MOST_BYTES = 1 << 16
 """Of one JPEG: those of CIFAR have less than 2,000, and a tar from elsewhere may hold anything."""
-
-
-class _NoImage(Exception):
-    """What was expected, and what was found."""
-
-
-def _decoded(content: bytes) -> UInt8[np.ndarray, "height width channels"]:
-    pillow = _pillow()
-    size = (CIFAR_SIZE, CIFAR_SIZE)
-    try:
-        image = pillow.open(io.BytesIO(content), formats=("JPEG",))
-        if image.size == size and image.mode == "RGB":
-            return np.asarray(image)
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
-        raise _NoImage(f"a whole JPEG, found {error}") from None
-    found = f"{image.size[0]}x{image.size[1]} in mode {image.mode}"
-    raise _NoImage(f"{CIFAR_SIZE}x{CIFAR_SIZE} pixels in mode RGB, found {found}")
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise ImportError("JPEGs need Pillow: pip install 'seqjax[data]'") from None
-    return Image
 
 
 def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.ndarray, " rows"] | None = None) -> Rows:

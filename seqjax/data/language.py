@@ -26,7 +26,7 @@ class Language:
         """The ids of a sentence's tokens; UNK for tokens outside the vocabulary."""
         return self.vocabulary.encode(self.tokenizer.split(sentence))
 
-    def batch(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Ids and mask of sentences, each followed by EOS.
 
         Raises:

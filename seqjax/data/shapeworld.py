@@ -6,12 +6,12 @@ import re
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from seqjax.data.files import DataError, excerpt, filled, read_lines
+from seqjax.data.files import DataError, decoded_image, excerpt, filled, read_lines
 
 CAPTIONS = 5
 """Of each image."""
@@ -101,15 +101,7 @@ def png(content: bytes) -> UInt8[np.ndarray, "height width channels"]:
         ValueError: it is something else.
         ImportError: Pillow is not installed.
     """
-    pillow = _pillow()
-    try:
-        image = pillow.open(io.BytesIO(content), formats=("PNG",))
-        if image.size == (SIDE, SIDE) and image.mode == "RGB":
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError, zlib.error, pillow.DecompressionBombError) as error:
-        raise ValueError(f"expected a whole PNG, found {error or type(error).__name__}") from None
-    found = f"{image.size[0]} x {image.size[1]} in mode {image.mode}"
-    raise ValueError(f"expected {SIDE} x {SIDE} pixels in mode RGB, found {found}")
+    return decoded_image(content, "PNG", SIDE)
 
 
 def _members(path: Path) -> list[tuple[str, bytes]]:
@@ -158,11 +150,3 @@ def _agreement(where: str, content: bytes, faults: list[str]) -> list[list[bool]
             )
         found.append([value == "1.0" for value in values])
     return found
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise ImportError("PNGs need Pillow: pip install 'seqjax[data]'") from None
-    return Image

@@ -21,6 +21,8 @@ class Module(nn.Module):
 
         def apply(self, variables: Any, *args: Any, **options: Any) -> Any: ...
 
+        def __hash__(self) -> int: ...  # Linen defines it; the checker takes dataclasses for unhashable
+
 
 def zero_padding(y: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None) -> Array:
     """Zeros where a step is padding, whatever is there (NaN included).

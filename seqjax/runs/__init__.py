@@ -5,7 +5,7 @@ An experiment is a script with a flat frozen dataclass `Config` and a few functi
 
 from seqjax.runs.command import Scale, main, traced
 from seqjax.runs.folder import Record, Run, finished, load
-from seqjax.runs.scripts import read_header
+from seqjax.runs.scripts import find_experiments, read_header
 from seqjax.runs.training import by_record, fit, parameter_count, scores, train_group
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Run",
     "Scale",
     "by_record",
+    "find_experiments",
     "finished",
     "fit",
     "load",

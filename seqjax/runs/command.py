@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import itertools
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +95,10 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
         raise ValueError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
     # The committed figure is only ever replaced by one of the whole experiment, at a scale that means something.
     whole = options.out == Path("results") and not changes and finished == records and options.scale != "smoke"
-    _publish(script.stem, options.scale, finished, draw, experiments_folder(script) / "figures" if whole else home)
+    experiments = experiments_folder(script)
+    _publish(script.stem, options.scale, finished, draw, experiments / "figures" if whole else home)
+    if whole and (gallery := experiments / "gallery.py").exists():
+        subprocess.run([sys.executable, str(gallery)], check=False)
     print(f"\nWhat to try next\n  {header['Next']}")
 
 
@@ -185,7 +189,8 @@ def _arguments(
     arguments = dataclasses.make_dataclass(
         "Arguments", [(key, kind, default) for key, (kind, default) in (options | fields).items()]
     )
-    description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in header.items())
+    shown = {key: text for key, text in header.items() if key != "Answer"}  # its numbers are placeholders
+    description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in shown.items())
     given = tyro.cli(arguments, prog=f"python {typed_path(Path(sys.argv[0]))}", description=description)
     changes = {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
     for key, values in changes.items():

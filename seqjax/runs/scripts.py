@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,25 @@ from types import ModuleType
 def experiments_folder(script: Path) -> Path:
     """The folder `experiments` that a script is in, or its own folder if it is elsewhere."""
     return next((folder for folder in script.resolve().parents if folder.name == "experiments"), script.parent)
+
+
+CHAPTERS = ("memory", "seq2seq", "language", "vision", "music", "theory", "tutorials", "benchmark")
+"""The order in which chapters are listed; any other chapter follows these."""
+
+
+def find_experiments(folder: Path) -> list[Path]:
+    """The scripts in a folder `experiments` and in its chapters whose header has a `Question`, chapter by chapter.
+
+    Scripts beside the chapters come last; names that start with an underscore are left out.
+    """
+    scripts = [*folder.glob("[!_]*.py"), *folder.glob("*/[!_]*.py")]
+    return sorted((script for script in scripts if "Question" in read_header(script)), key=partial(_place, folder))
+
+
+def _place(folder: Path, script: Path) -> tuple[int, str, str]:
+    chapter = script.parent.name if script.parent != folder else ""
+    known = CHAPTERS.index(chapter) if chapter in CHAPTERS else len(CHAPTERS)
+    return known if chapter else len(CHAPTERS) + 1, chapter, script.stem
 
 
 def typed_path(script: Path) -> str:

@@ -21,7 +21,7 @@ class ImageClassification:
         rows = data.split(len(images.labels), validation=5_000, test=10_000, seed=0, labels=images.labels)
         task = ImageClassification(images, rows)
         task.batches(128).batch(key, step).inputs   # (128, 28, 28, 1): pixels of training images, standardised
-        task.batch(task.rows.test).labels       # (10_000,)
+        task.standardise(task.rows.test).labels       # (10_000,)
 
     Attributes:
         images: the data set.
@@ -31,12 +31,12 @@ class ImageClassification:
     images: Images
     rows: Rows
 
-    def batch(self, rows: Int[Array | np.ndarray, " batch"]) -> Labelled:
+    def standardise(self, rows: Int[Array | np.ndarray, " batch"]) -> Labelled:
         """The images of these rows, each channel with mean 0 and variance 1 over a thousand rows of training."""
         return Labelled(self._scale(jnp.asarray(self.images.pixels)[rows]), jnp.asarray(self.images.labels)[rows])
 
     def batches(self, batch_size: int, augment: "Augment | None" = None) -> "StandardisedEpochs":
-        """Batches for training: every training image once in an epoch, standardised as by `batch`."""
+        """Batches for training: every training image once in an epoch, standardised as by `standardise`."""
         rows = self.rows.train
         epochs = Epochs((self.images.pixels[rows], self.images.labels[rows]), batch_size)
         return StandardisedEpochs(epochs, self._scale, augment)

@@ -3,9 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +12,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
 from seqjax.data.gaussian_process import GaussianProcess
-from seqjax.tasks.runge_kutta import Unrolled
 from seqjax.types import Batch
+
+if TYPE_CHECKING:
+    import diffrax
 
 
 class Trajectories(NamedTuple):
@@ -98,7 +99,7 @@ class Lorenz96:
         length_scale: of the forcing's covariance exp(-(t - s)^2 / (2 length_scale^2)), in time units.
         sample_step: time units between samples.
         substeps: solver steps per sample.
-        solver: an explicit diffrax solver; `Unrolled` if it is a Runge-Kutta method with a tableau.
+        solver: an explicit diffrax solver; None is Tsit5 as `runge_kutta.Unrolled`.
         dtype: float32 or float64; the latter needs `jax_enable_x64`.
         target_scale: targets are y divided by this; see `calibrated`.
     """
@@ -117,7 +118,7 @@ class Lorenz96:
     length_scale: float = 1.0
     sample_step: float = 0.1
     substeps: int = 4
-    solver: diffrax.AbstractSolver = Unrolled(diffrax.Tsit5())  # noqa: RUF009 (immutable)
+    solver: "diffrax.AbstractSolver | None" = None
     dtype: DTypeLike = jnp.float32
     target_scale: float = 1.0
 
@@ -171,10 +172,15 @@ class Lorenz96:
         fast: Float[Array, "batch slow fast"],
     ) -> Trajectories:
         """Solve from a given state under a given forcing, in the precision of the arguments."""
+        import diffrax  # takes as long to import as JAX
+
+        from seqjax.tasks.runge_kutta import Unrolled
+
         # Time is counted in solver steps: small integers, exact in float32, so a sample is `substeps` steps and
         # ends where the forcing jumps. One call per sample keeps the next sample's forcing from the last stage, and
         # is as fast as one call for the whole row.
         step = self.sample_step / self.substeps
+        solver = Unrolled(diffrax.Tsit5()) if self.solver is None else self.solver
         zero, one, end = (jnp.asarray(time, slow.dtype) for time in (0, 1, self.substeps))
 
         def per_step(_, state, held):
@@ -184,7 +190,7 @@ class Lorenz96:
         def advance(state, held):
             solution = diffrax.diffeqsolve(
                 diffrax.ODETerm(per_step),
-                self.solver,
+                solver,
                 zero,
                 end,
                 one,

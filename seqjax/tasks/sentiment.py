@@ -22,7 +22,7 @@ class Sentiment:
 
         train, test = (read_sst2(folder / part).rows for part in ("train.tsv", "dev.tsv"))
         task = Sentiment.of(train, test, Words(), held_out=720, seed=0)
-        task.batch(task.test).inputs            # (rows, longest): ids of words, followed by PAD
+        task.encode(task.test).inputs            # (rows, longest): ids of words, followed by PAD
         task.batches(64).batch(key, step)       # of the training rows
 
     Attributes:
@@ -65,7 +65,7 @@ class Sentiment:
         vocabulary = Vocabulary.count((tokenizer.split(row.sentence) for row in train), least=least)
         return cls(Language(tokenizer, vocabulary), train, kept[:held_out], list(test))
 
-    def batch(self, rows: Sequence[Example]) -> Labelled:
+    def encode(self, rows: Sequence[Example]) -> Labelled:
         """Some rows as one batch."""
         tokens, mask = pad([self.language.ids(row.sentence) for row in rows])
         return Labelled(jnp.asarray(tokens), jnp.array([row.label for row in rows], jnp.int32), jnp.asarray(mask))
@@ -79,7 +79,7 @@ class Sentiment:
         Raises:
             ValueError: word_dropout does not lie in [0, 1).
         """
-        return Epochs(self.batch(self.train), batch_size, WordDropout(word_dropout))
+        return Epochs(self.encode(self.train), batch_size, WordDropout(word_dropout))
 
 
 @dataclass(frozen=True)

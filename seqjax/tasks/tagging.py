@@ -58,8 +58,8 @@ class Tagging:
 
         train, test = (treebank.conllu(path).sentences for path in paths)
         task = Tagging.of(train, test, held_out=500, seed=0, least=2)
-        task.batch(task.test).inputs.ids        # (rows, longest): ids of words, followed by PAD
-        task.batch(task.test).labels            # the place of each word's tag in UPOS
+        task.encode(task.test).inputs.ids        # (rows, longest): ids of words, followed by PAD
+        task.encode(task.test).labels            # the place of each word's tag in UPOS
 
     Attributes:
         speller: its vocabularies are counted on the training sentences alone.
@@ -93,7 +93,7 @@ class Tagging:
         letters = Vocabulary.count(word for sentence in kept for word in sentence.words)
         return cls(Speller(words, letters), kept, [train[place] for place in sorted(apart)], list(test))
 
-    def batch(self, sentences: Sequence[Sentence]) -> Labelled:
+    def encode(self, sentences: Sequence[Sentence]) -> Labelled:
         """Some sentences as one batch."""
         inputs, mask = self.speller.read([sentence.words for sentence in sentences])
         labels = pad([[UPOS.index(tag) for tag in sentence.tags] for sentence in sentences])[0]
@@ -107,7 +107,7 @@ class Tagging:
         """
         lengths = np.array([[len(sentence.words) for sentence in sentences]])
         groups = by_length(lengths, batch_size=batch_size, count=count)
-        return Buckets(tuple(self.batch([sentences[row] for row in rows]) for rows in groups), batch_size)
+        return Buckets(tuple(self.encode([sentences[row] for row in rows]) for rows in groups), batch_size)
 
     def unseen(self, sentences: Sequence[Sentence]) -> Bool[np.ndarray, "rows time"]:
         """Which words occur in no training sentence."""

@@ -17,7 +17,7 @@ class Translation:
 
         pairs = corpora.tatoeba(path, source_column=2).pairs
         task = Translation.of(corpora.split(pairs, held_out=1000, seed=0), Words(), Words())
-        task.batch(task.pairs.test).source      # (rows, longest + 1): ids of Spanish words, EOS, PAD
+        task.encode(task.pairs.test).source      # (rows, longest + 1): ids of Spanish words, EOS, PAD
         task.source.text(ids)                   # and back
 
     Attributes:
@@ -42,7 +42,7 @@ class Translation:
             split,
         )
 
-    def batch(self, given: Sequence[corpora.Pair]) -> Seq2SeqBatch:
+    def encode(self, given: Sequence[corpora.Pair]) -> Seq2SeqBatch:
         """Some pairs as one batch."""
         sources, targets = self._ids(given)
         return pairs(sources, targets, **self._sizes)

@@ -22,10 +22,10 @@ from seqjax.data.corpora import (
 )
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.tokenizers import Words
+from tests.files import BOM, failure, same_lines, written
 
 ENGLISH = [Pair("Go.", "Ve."), Pair("Go.", "Vete."), Pair("Hi.", "¡Hola!")]
 TEXT = "Go.\tVe.\nGo.\tVete.\nHi.\t¡Hola!\n".encode()
-BOM = b"\xef\xbb\xbf"
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
@@ -36,29 +36,13 @@ def zipped(members: dict[str, bytes]) -> bytes:
     return made.getvalue()
 
 
-def written(folder: Path, name: str, content: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
-
-
-def failure(read, *arguments, **options) -> list[str]:
-    with pytest.raises(DataError) as caught:
-        read(*arguments, **options)
-    return str(caught.value).split("\n")
-
-
 # Tatoeba
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        TEXT,
-        BOM + TEXT,
-        TEXT.replace(b"\n", b"\r\n"),
-        TEXT.removesuffix(b"\n"),
-        TEXT + b"\n \r\n\n",
+        *same_lines(TEXT),
         TEXT.replace(b"Ve.", b"Ve.\tCC-BY 2.0 #1"),
         TEXT.replace(b"\tVe.", b" \t  Ve."),
     ],

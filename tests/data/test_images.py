@@ -18,6 +18,7 @@ from PIL import Image
 
 from seqjax.data.files import DataError
 from seqjax.data.images import CLOTHES, DIGITS, cifar, crop, flip, mnist, read_idx, split
+from tests.files import failure
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
 LABELS = np.array([9, 0, 4], np.uint8)
@@ -34,12 +35,6 @@ def written(folder: Path, images: bytes = IMAGES, labels: bytes = NAMES) -> Path
     (folder / "train-images-idx3-ubyte").write_bytes(images)
     (folder / "train-labels-idx1-ubyte").write_bytes(labels)
     return folder
-
-
-def failure(read, *arguments) -> list[str]:
-    with pytest.raises(DataError) as caught:
-        read(*arguments)
-    return str(caught.value).split("\n")
 
 
 # IDX
@@ -179,9 +174,9 @@ def test_rows_and_columns_stay_where_they_are(tmp_path):
         (jpeg()[:-20], "expected a whole JPEG, found image file is truncated"),
         (jpeg()[:100], "expected a whole JPEG, found "),
         (jpeg(kind="PNG"), "expected a whole JPEG, found cannot identify image file"),
-        (jpeg(size=(32, 31)), "expected 32x32 pixels in mode RGB, found 32x31 in mode RGB"),
+        (jpeg(size=(32, 31)), "expected 32 x 32 pixels in mode RGB, found 32 x 31 in mode RGB"),
         (jpeg(size=(20_000, 20_000), mode="L"), "expected "),
-        (jpeg(mode="L"), "expected 32x32 pixels in mode RGB, found 32x32 in mode L"),
+        (jpeg(mode="L"), "expected 32 x 32 pixels in mode RGB, found 32 x 32 in mode L"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -50,14 +50,14 @@ def test_pieces_come_back_as_they_were(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("piece", "expected"),
     [
-        (roll(4)[:, :87], r"traindata, piece 1: expected numbers \[time >= 2, 88\], found uint8 \[4, 87\]"),
-        (roll(4).T, r"traindata, piece 1: expected numbers \[time >= 2, 88\], found uint8 \[88, 4\]"),
-        (roll(1), r"traindata, piece 1: expected numbers \[time >= 2, 88\], found uint8 \[1, 88\]"),
+        (roll(4)[:, :87], r"traindata, piece 1: expected numbers \[time >= 2, 88\], found \[4, 87\]"),
+        (roll(4).T, r"traindata, piece 1: expected numbers \[time >= 2, 88\], found \[88, 4\]"),
+        (roll(1), r"traindata, piece 1: expected numbers \[time >= 2, 88\], found \[1, 88\]"),
         (2 * np.ones((4, KEYS)), r"traindata, piece 1: expected 0 or 1, found 2"),
         (np.full((4, KEYS), np.nan), r"traindata, piece 1: expected 0 or 1, found nan"),
         (0.5 * np.ones((4, KEYS)), r"traindata, piece 1: expected 0 or 1, found 0.5"),
-        (cells(roll(4)), r"traindata, piece 1: expected numbers \[time >= 2, 88\], found object \[1, 1\]"),
-        ("a tune", r"byte \d+: expected numbers or cells in traindata, found text"),
+        (cells(roll(4)), r"expected real numbers, found class 0x1, stored as type 14$"),
+        ("a tune", r"expected real numbers, found class 0x4, stored as type \d+$"),
     ],
 )
 def test_what_is_no_piano_roll_is_named(piece, expected, tmp_path):
@@ -70,9 +70,9 @@ def test_what_is_no_piano_roll_is_named(piece, expected, tmp_path):
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"traindata": cells(roll(3))}, "expected a variable validdata, found the end"),
-        ({"traindata": roll(3), "validdata": cells(roll(3))}, "expected traindata to be a cell array of pieces, found"),
-        ({"traindata": cells(), "validdata": cells(roll(3))}, "expected traindata to be a cell array of pieces, found"),
+        ({"traindata": cells(roll(3))}, "expected a variable validdata, found none"),
+        ({"traindata": roll(3), "validdata": cells(roll(3))}, "expected traindata to be a cell array, found class 0x9"),
+        ({"traindata": cells(), "validdata": cells(roll(3))}, "expected pieces in traindata, found none"),
     ],
 )
 def test_a_missing_part_is_named(variables, expected, tmp_path):

@@ -6,25 +6,18 @@ from hypothesis import strategies as st
 
 from seqjax.data import Whitespace, plain_text
 from seqjax.data.files import DataError, data_folder
-
-BOM = b"\xef\xbb\xbf"
-
-
-def written(folder, content: bytes):
-    path = folder / "text.txt"
-    path.write_bytes(content)
-    return path
+from tests.files import BOM, written
 
 
 @pytest.mark.parametrize("change", [lambda c: c, lambda c: BOM + c, lambda c: c.replace(b"\n", b"\r\n")])
 def test_a_text_is_read_as_it_is(change, tmp_path):
     text = "  To be,\n\nor not\tto be:\u2028ñ\n\n"
-    assert plain_text.read(written(tmp_path, change(text.encode()))) == text
+    assert plain_text.read(written(tmp_path, "text.txt", change(text.encode()))) == text
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\r\n \n"])
 def test_sentences_are_lines(end, tmp_path):
-    path = written(tmp_path, b" the <unk> of N \r\nit  's\xc2\x85so" + end)
+    path = written(tmp_path, "text.txt", b" the <unk> of N \r\nit  's\xc2\x85so" + end)
     assert plain_text.sentences(path) == ["the <unk> of N", "it  's\x85so"]
     assert Whitespace().split(" the <unk>  of N ") == ["the", "<unk>", "of", "N"]
     assert Whitespace().join(["the", "of"]) == "the of"
@@ -35,16 +28,16 @@ def test_faults(read, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read(tmp_path / "nowhere")
     for content in (b"", b"\n \r\n", BOM):
-        path = written(tmp_path, content)
+        path = written(tmp_path, "text.txt", content)
         with pytest.raises(DataError, match=f"{path}: expected text, found none"):
             read(path)
-    path = written(tmp_path, BOM + b"one\ntw\xffo\n")
+    path = written(tmp_path, "text.txt", BOM + b"one\ntw\xffo\n")
     with pytest.raises(DataError, match=f"{path}:2: expected UTF-8, found byte 0xff at offset 9$"):
         read(path)
 
 
 def test_a_blank_sentence_is_a_fault(tmp_path):
-    path = written(tmp_path, b"one\n\ntwo\n  \nthree\n\n")
+    path = written(tmp_path, "text.txt", b"one\n\ntwo\n  \nthree\n\n")
     with pytest.raises(DataError) as caught:
         plain_text.sentences(path)
     assert str(caught.value).splitlines() == [f"{path}:{n}: expected a sentence, found none" for n in (2, 4)]
@@ -53,7 +46,7 @@ def test_a_blank_sentence_is_a_fault(tmp_path):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60))
 def test_any_bytes_are_a_text_or_a_fault(content, tmp_path):
-    path = written(tmp_path, content)
+    path = written(tmp_path, "text.txt", content)
     for read in (plain_text.read, plain_text.sentences):
         try:
             assert read(path)

@@ -8,43 +8,27 @@ from hypothesis import strategies as st
 
 from seqjax.data.files import DataError
 from seqjax.data.sst2 import Example, read_sst2
+from tests.files import BOM, failure, same_lines, written
 
 ROWS = [Example("it 's a charming film .", 1), Example("déjà vu", 0), Example("no", 0)]
 TEXT = "it 's a charming film .\t1\ndéjà vu\t0\nno\t0\n".encode()
-BOM = b"\xef\xbb\xbf"
-
-
-def written(folder: Path, content: bytes) -> Path:
-    path = folder / "train.tsv"
-    path.write_bytes(content)
-    return path
-
-
-def failure(path: Path) -> list[str]:
-    with pytest.raises(DataError) as caught:
-        read_sst2(path)
-    return str(caught.value).split("\n")
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        TEXT,
-        BOM + TEXT,
-        TEXT.replace(b"\n", b"\r\n"),
-        TEXT.removesuffix(b"\n"),
-        TEXT + b"\n \r\n\n",
+        *same_lines(TEXT),
         TEXT.replace(b"no\t0", b"  no \t 0 "),
     ],
 )
 def test_sentences_and_their_labels(content, tmp_path):
-    assert read_sst2(written(tmp_path, content)) == (ROWS, 0)
+    assert read_sst2(written(tmp_path, "train.tsv", content)) == (ROWS, 0)
 
 
 def test_malformed_lines_are_named(tmp_path):
     content = b"good\t1\nno tab\n\nbad\t2\nbad\t-1\nbad\t\nbad\tpositive\none\ttwo\t1\nab\xff\t1\n\t1\nlast\t0"
-    path = written(tmp_path, content)
-    assert failure(path) == [
+    path = written(tmp_path, "train.tsv", content)
+    assert failure(read_sst2, path) == [
         f"{path}:9: expected UTF-8, found byte 0xff at offset {content.index(0xFF)}",
         f"{path}:2: expected sentence<TAB>label, found 'no tab'",
         f"{path}:3: expected sentence<TAB>label, found ''",
@@ -58,22 +42,22 @@ def test_malformed_lines_are_named(tmp_path):
 
 
 def test_a_label_without_a_sentence_is_skipped_and_counted(tmp_path):
-    assert read_sst2(written(tmp_path, b"good\t1\n \t0\n")) == ([Example("good", 1)], 1)
+    assert read_sst2(written(tmp_path, "train.tsv", b"good\t1\n \t0\n")) == ([Example("good", 1)], 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", BOM, b"\t1\n"])
 def test_an_empty_file_is_an_error(content, tmp_path):
-    path = written(tmp_path, content)
-    assert failure(path) == [f"{path}: expected sentences with a label, found none"]
+    path = written(tmp_path, "train.tsv", content)
+    assert failure(read_sst2, path) == [f"{path}: expected sentences with a label, found none"]
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([b"\t", b"\n", b"\r", b"0", b"1", b"\xff", b"a", b" ", BOM])).map(b"".join))
 def test_only_data_errors_escape(tmp_path, content):
     with suppress(DataError):
-        read_sst2(written(tmp_path, content))
+        read_sst2(written(tmp_path, "train.tsv", content))
     with suppress(DataError):
-        read = read_sst2(written(tmp_path, content), skip_bad=True)
+        read = read_sst2(written(tmp_path, "train.tsv", content), skip_bad=True)
         assert all(row.sentence == row.sentence.strip() != "" and row.label in (0, 1) for row in read.rows)
         assert len(read.rows) + read.skipped <= content.count(b"\n") + 1
 

@@ -1,6 +1,5 @@
-"""The learning rates written in the experiments are the winners of the committed table."""
+"""The learning rates in the experiments are the best ones of the committed table."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,20 +8,17 @@ from types import ModuleType
 
 import pytest
 
+from seqjax.runs.scripts import import_script
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, next(EXPERIMENTS.glob(f"**/{name}.py")))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_script(next(EXPERIMENTS.glob(f"**/{name}.py")))
 
 
 @pytest.mark.parametrize("name", ["shift_memory", "convolution_memory", "lorenz96_response"])
-def test_the_constants_are_the_winners(name: str):
+def test_the_constants_are_the_best_rates(name: str):
     rows = json.loads((EXPERIMENTS / "figures" / "learning_rates.json").read_text())["rows"]
     search = load("learning_rates")
     assert search.best(rows, name) == load(name).LEARNING_RATE

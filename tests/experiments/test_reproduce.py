@@ -55,6 +55,7 @@ numbers |= dict(versions=[dict(jax="0.10.2"), dict(jax="0.10.3")], commit="abc<d
 
 WITHOUT_SCALE = '''"""A search.
 
+Question  Where?
 Run       python experiments/search.py
 """
 import sys
@@ -97,11 +98,12 @@ class Lab:
         (folder / "experiments").mkdir()
         shutil.copy(ROOT / "experiments" / "reproduce.py", folder / "experiments")
 
-    def add(self, name: str, body: str = "") -> None:
-        self.script(name).write_text(EXPERIMENT.format(name=name, body=body, png=PNG))
+    def add(self, name: str, body: str = "", chapter: str = "") -> None:
+        self.script(f"{chapter}/{name}").parent.mkdir(exist_ok=True)
+        self.script(f"{chapter}/{name}").write_text(EXPERIMENT.format(name=name, body=body, png=PNG))
 
     def script(self, name: str) -> Path:
-        return self.folder / "experiments" / f"{name}.py"
+        return self.folder / "experiments" / f"{name.lstrip('/')}.py"
 
     def start(self, *arguments: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -249,7 +251,7 @@ def test_only_what_is_asked_for_and_smoke_leaves_out_what_has_no_scale(lab):
     assert code == 0
     assert "searched" not in out
     assert lab.page().values("href") == ["#good"]
-    assert "Left out, for they have no such scale: search." in lab.page().text
+    assert "Left out, as they have no such scale: search." in lab.page().text
 
     code, out, err = lab.run("--only", "god", "--out", "nowhere")
     assert (code, out) == (2, "")
@@ -274,9 +276,23 @@ def test_figures_of_another_scale_or_an_earlier_run_are_called_so(lab):
 
     assert lab.run("--only", "good")[0] == 3
     text = lab.page().text
-    assert "What is shown here is of an earlier run." in text
-    assert "The numbers are of scale gpu." in text
+    assert "This is the result of an earlier run." in text
+    assert "The numbers are from scale gpu." in text
     assert "not measured" in text
+
+
+def test_experiments_are_run_and_listed_chapter_by_chapter(lab):
+    lab.add("everywhere")
+    lab.add("chart", chapter="theory")
+    lab.add("delay", chapter="memory")
+    lab.add("_shared", chapter="memory")
+    code, out, _ = lab.run("--scale", "smoke")
+    assert code == 0
+    assert re.findall(r"^trained (\w+)", out, re.MULTILINE) == ["delay", "chart", "everywhere"]
+    page = lab.page()
+    assert page.values("href") == ["#delay", "#chart", "#everywhere"]
+    contents = page.text[page.text.index("Contents") : page.text.index("python experiments/memory/delay.py")]
+    assert re.findall(r"^(memory|theory|All chapters)$", contents, re.MULTILINE) == ["memory", "theory", "All chapters"]
 
 
 def test_a_file_in_place_of_the_folder_is_exit_5(lab):

@@ -142,6 +142,16 @@ def test_finished_runs_are_skipped_overwritten_or_only_drawn(here, tmp_path, mon
     assert all(path.stat().st_mtime_ns > before for path, before in dated.items())
 
 
+def test_a_published_figure_updates_the_gallery(here, tmp_path, monkeypatch):
+    (tmp_path / "gallery.py").write_text("from pathlib import Path; Path('updated').touch()")
+    assert here("--scale", "smoke")[0] == 0
+    assert not (tmp_path / "updated").exists()
+    monkeypatch.setattr(regression, "configs", lambda scale: [regression.Config(steps=20)])
+    assert here()[0] == 0
+    assert (tmp_path / "figures" / "regression.png").exists()
+    assert (tmp_path / "updated").exists()
+
+
 def test_a_field_named_holds_for_every_run_and_duplicates_collapse(here, tmp_path):
     code, out, err = here("--scale", "smoke", "--learning-rate", "0.1", "0.3", "--seeds", "1", "--out", "elsewhere")
     assert code == 0, err

@@ -1,23 +1,8 @@
-import functools
-import itertools
-
-import jax
 import numpy as np
 import pytest
 
 from seqjax.tasks import DelayedXor
-
-ROWS = 20_000
-
-
-@functools.cache
-def draw(task, rows: int = ROWS, seed: int = 0):
-    return jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(seed), rows))
-
-
-def every(length: int) -> np.ndarray:
-    """All sequences of bits."""
-    return np.array(list(itertools.product((-1, 1), repeat=length)))
+from tests.draws import all_signs, draw
 
 
 def test_xor_is_the_product_of_the_two_delayed_bits():
@@ -33,18 +18,12 @@ def test_xor_is_the_product_of_the_two_delayed_bits():
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 3), (4, 2)])
 def test_xor_is_orthogonal_to_every_linear_functional(first, second):
     """By enumeration of all that the last 6 bits can be, in the task's own arithmetic."""
-    bits = every(6).astype(np.float64)
+    bits = all_signs(6).astype(np.float64)
     product = bits[:, 5 - first] * bits[:, 5 - second]
     design = np.concatenate([bits, np.ones((64, 1))], axis=1)
     np.testing.assert_array_equal(design.T @ product, 0)
     residual = product - design @ np.linalg.lstsq(design, product, rcond=None)[0]
     assert (residual**2).mean() == pytest.approx(DelayedXor(first, second, 6).linear_loss())
-
-
-def test_same_key_same_bits():
-    task = DelayedXor(1, 2, 8)
-    jax.tree.map(np.testing.assert_array_equal, draw(task, 8), draw.__wrapped__(task, 8))
-    assert (draw(task, 8).inputs != draw(task, 8, seed=1).inputs).any()
 
 
 @pytest.mark.parametrize(

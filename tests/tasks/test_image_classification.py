@@ -6,10 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqjax import tasks
 from seqjax.data.batching import epoch_rows
 from seqjax.data.images import Images, Rows
+from seqjax.data.language import Language
 from seqjax.tasks import ImageClassification, Shapes
 from seqjax.tasks.image_classification import SHAPES
+from seqjax.types import Batches
 from tests import contracts
 
 rng = np.random.default_rng(0)
@@ -18,15 +21,22 @@ ROWS = Rows(np.arange(0, 40, 2), np.arange(1, 40, 4), np.arange(3, 40, 4))
 TASK = ImageClassification(IMAGES, ROWS)
 
 
+def test_what_encodes_rows_is_not_mistaken_for_training_batches():
+    assert isinstance(TASK.batches(5), Batches)
+    assert not [
+        kind for kind in (Language, *(getattr(tasks, name) for name in tasks.__all__)) if issubclass(kind, Batches)
+    ]
+
+
 def test_pixels_are_standardised_by_those_of_training_alone():
     pixels = IMAGES.pixels.astype(np.float64)
     mean, deviation = (f(axis=(0, 1, 2)) for f in (pixels[::2].mean, pixels[::2].std))
     for rows in (ROWS.train, ROWS.test):
-        batch = TASK.batch(rows)
+        batch = TASK.standardise(rows)
         np.testing.assert_allclose(batch.inputs, (pixels[rows] - mean) / deviation, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(batch.labels, IMAGES.labels[rows])
         assert batch.mask is None
-    train = np.asarray(TASK.batch(ROWS.train).inputs, np.float64)
+    train = np.asarray(TASK.standardise(ROWS.train).inputs, np.float64)
     np.testing.assert_allclose(train.mean(axis=(0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(train.var(axis=(0, 1, 2)), 1, atol=1e-5)
 
@@ -36,18 +46,18 @@ def test_a_thousand_rows_of_training_are_enough_to_standardise():
     pixels[[0, 1002]] = 200, 255  # a row of validation, and one of training behind the first thousand
     images = Images(pixels[:, None, None, None], np.zeros(1004, np.int32), ("a",))
     task = ImageClassification(images, Rows(np.arange(1, 1003), np.array([0]), np.array([1003])))
-    np.testing.assert_array_equal(task.batch(np.arange(1, 1001)).inputs.ravel(), np.tile([1, -1], 500))
+    np.testing.assert_array_equal(task.standardise(np.arange(1, 1001)).inputs.ravel(), np.tile([1, -1], 500))
 
 
 def test_a_channel_without_contrast_stays_finite():
     images = IMAGES._replace(pixels=np.full((40, 3, 5, 2), 7, np.uint8))
-    np.testing.assert_array_equal(ImageClassification(images, ROWS).batch(ROWS.test).inputs, 0)
+    np.testing.assert_array_equal(ImageClassification(images, ROWS).standardise(ROWS.test).inputs, 0)
 
 
 def test_every_training_row_comes_once_an_epoch_with_its_label(key):
     sample = jax.jit(TASK.batches(5).batch)
     batches = [sample(key, step) for step in range(8)]
-    every = TASK.batch(ROWS.train)
+    every = TASK.standardise(ROWS.train)
     for epoch in (batches[:4], batches[4:]):
         inputs = np.concatenate([batch.inputs for batch in epoch])
         labels = np.concatenate([batch.labels for batch in epoch])

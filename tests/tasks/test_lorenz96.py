@@ -1,4 +1,4 @@
-"""Lorenz96 against its identities, plain loops, DOP853 and, at K = 1, linear theory; LZ and D name rows of the spec."""
+"""Lorenz96 against its identities, plain loops, DOP853 and, at K = 1, linear theory."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def x64():
 
 
 class RK4(diffrax.AbstractERK):
-    """The classical method, the reference of LZ1 and LZ6."""
+    """The classical Runge-Kutta method."""
 
     tableau = diffrax.ButcherTableau(
         c=np.array([0.5, 0.5, 1.0]),
@@ -79,7 +79,7 @@ def start(task, batch, time):
 
 
 def linear(eps, time, step=0.1):
-    """LZ7: response of y to a unit forcing held for one sample, and the decay of (y, z) over `time` samples."""
+    """Of K = 1 with equal z: response of y to a unit forcing held for one sample, and the decay over `time` samples."""
     rates = np.array([[-1, -1], [1 / eps, -1 / eps]])
     decay = expm(rates * step)
     state, kernel = np.linalg.solve(rates, (decay - np.eye(2)) @ [1.0, 0.0]), []
@@ -115,7 +115,7 @@ def test_rings_differ_only_between_slow_variables(key):
 
 @pytest.mark.parametrize("ring", [per_slow_ring, canonical_ring])
 def test_energy(x64, ring):
-    """LZ4: the quadratic terms do no work. LZ5: with hx = -hy nor does the coupling; only damping and forcing do."""
+    """The quadratic terms do no work; with hx = -hy neither does the coupling, only damping and forcing do."""
     task = Lorenz96(K=6, J=10, ring=ring)
     forcing, y, z = start(task, 32, 1)
     forcing, y, z = forcing[:, 0].T, y.T, z.transpose(2, 1, 0)
@@ -131,7 +131,7 @@ def test_energy(x64, ring):
 
 @pytest.mark.slow
 def test_convergence_order(x64):
-    """LZ6, whose errors are for other random numbers: the order is exact, the size within a factor of three."""
+    """The order is exact; the size, noted for other random numbers, is right within a factor of three."""
     task = Lorenz96(K=3, J=10)
     forcing, y, z = start(task, 2, 30)
     exact = np.stack([dop853(task, forcing[row], y[row], z[row]) for row in range(2)])
@@ -150,7 +150,7 @@ def test_convergence_order(x64):
 
     found = errors(Lorenz96().solver, (2, 4))
     assert np.log2(found[0] / found[1]) > 4.8
-    assert found[1] < 7.6e-9  # the default is at least as exact as the reference of LZ1, RK4 at 0.01
+    assert found[1] < 7.6e-9  # the default is at least as exact as RK4 with steps of 0.01
 
 
 @pytest.mark.parametrize("method", [diffrax.Tsit5(), diffrax.Heun(), RK4()])
@@ -173,12 +173,12 @@ def test_whole_path_equals_dop853(x64, key, ring):
     task = Lorenz96(K=4, J=10, amplitude=4.0, mean=1.0, ring=ring, length=40, burn_in=2.0, dtype="float64")
     path = task.solve(key, 2)
     exact = dop853(task, path.forcing[1, 1:], path.slow[1, 0], path.fast[1, 0])
-    np.testing.assert_allclose(path.slow[1, 1:], exact, atol=1e-5)  # 1.5e-6 in the docstring, and chaos varies
+    np.testing.assert_allclose(path.slow[1, 1:], exact, atol=1e-5)  # chaos amplifies the solver's error
 
 
 @pytest.mark.slow
 def test_float32_is_close_to_float64(x64):
-    """Round-off for 30 samples; later the odd row strays, for y leaves the interval of LZ8 and the z_j part."""
+    """Round-off for 30 samples; later a few rows diverge, where y leaves the interval in which equal z_j are stable."""
     task = Lorenz96(K=4, J=10)
     arguments = start(task, 16, 128)
     double = task.integrate(*arguments)
@@ -190,7 +190,7 @@ def test_float32_is_close_to_float64(x64):
 
 
 def test_linear_response(x64):
-    """LZ7: with one slow variable and equal z the system is linear, and its kernel is known."""
+    """With one slow variable and equal z the system is linear, and its kernel is known."""
     kernel, _ = linear(0.5, 60)
     t = np.arange(1, 61) * 0.1
     frequency = np.sqrt(7) / 2
@@ -212,7 +212,7 @@ def test_linear_response(x64):
 
 
 def test_stability_of_equal_fast_variables(x64):
-    """LZ8: equal z_j stay equal for -.5 < y < .894 at J = 10, by the formula and by the Jacobian."""
+    """Equal z_j stay equal for -.5 < y < .894 at J = 10, by the formula and by the Jacobian."""
     angle = 2 * np.pi * np.arange(10) / 10
     growth = np.cos(angle) - np.cos(2 * angle)
     low, high = 1 / growth.min(), 1 / growth.max()
@@ -232,11 +232,7 @@ def test_stability_of_equal_fast_variables(x64):
 
 @pytest.mark.slow
 def test_linear_filter_error(x64):
-    """LZ9: what the last 1, 2, 4, 8 inputs explain; closed form, simulation and the spec's run agree.
-
-    The spec's fifth number, 4e-5 for 16 inputs, is not the floor (4e-6): the public code's short burn-in leaves the
-    z_j unequal in a few rows, and those are not linear.
-    """
+    """What the last 1, 2, 4, 8 and 16 inputs leave unexplained: closed form and simulation agree."""
     lags, windows = 400, (1, 2, 4, 8, 16)
     kernel, _ = linear(0.5, lags)
     covariance = GaussianProcess(10.0, jitter=0.0).covariance(lags)
@@ -261,7 +257,7 @@ def test_linear_filter_error(x64):
 
 
 def test_one_slow_variable_is_linear_once_synchronised(x64, key):
-    """D3: at K = 1 a 64-tap filter, here the exact kernel, is the map, up to the state 64 samples ago."""
+    """At K = 1 a 64-tap filter, here the exact kernel, is the map, up to the state 64 samples ago."""
     path = jax.jit(lambda key: Lorenz96(burn_in=40.0, dtype="float64").solve(key, 256))(key)
     spread = path.fast.std(-1).max((1, 2))
     assert spread.max() < 1e-6
@@ -270,7 +266,7 @@ def test_one_slow_variable_is_linear_once_synchronised(x64, key):
     error = lagged(np.asarray(path.forcing[..., 0]), 64) @ kernel - y
     state = np.sqrt(path.slow[..., 0] ** 2 + path.fast[:, :, 0, 0] ** 2).max()
     assert np.abs(error).max() < forgotten * state + 1e-8
-    assert np.mean(error**2) / y.var() < 2e-8  # D3's 1 - R2
+    assert np.mean(error**2) / y.var() < 2e-8  # 1 - R2
 
 
 def test_batch(key):

@@ -1,17 +1,8 @@
-import functools
-
-import jax
 import numpy as np
 import pytest
 
 from seqjax.tasks import MultiDelay
-
-ROWS = 20_000
-
-
-@functools.cache
-def draw(task, rows: int = ROWS, seed: int = 0):
-    return jax.tree.map(np.asarray, jax.jit(task.sample, static_argnums=1)(jax.random.key(seed), rows))
+from tests.draws import ROWS, draw
 
 
 def test_worked_example_of_multi_delay():
@@ -41,12 +32,6 @@ def test_no_linear_readout_of_a_state_explains_more_than_it_has_numbers(features
     nonlinear = np.tanh(window @ rng.normal(size=(5, features)) + rng.normal(size=features))
     assert error(nonlinear) > task.floor(features) - slack
     assert error(np.zeros((ROWS, 0))) == pytest.approx(task.zero_loss(), abs=slack)
-
-
-def test_same_key_same_bits():
-    task = MultiDelay(3, 8)
-    jax.tree.map(np.testing.assert_array_equal, draw(task, 8), draw.__wrapped__(task, 8))
-    assert (draw(task, 8).inputs != draw(task, 8, seed=1).inputs).any()
 
 
 @pytest.mark.parametrize(

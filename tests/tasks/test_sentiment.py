@@ -48,7 +48,7 @@ def test_the_vocabulary_is_counted_on_training_rows():
 
 def test_a_batch():
     made = task()
-    batch = made.batch(TEST)
+    batch = made.encode(TEST)
     word = made.language.vocabulary.encode
     np.testing.assert_array_equal(batch.inputs, [word(["a", "good", "surprise"]), [*word(["bad"]), PAD, PAD]])
     assert batch.inputs[0, 2] == UNK

@@ -72,7 +72,7 @@ def test_of_long_words_both_ends_are_read():
 
 
 def test_a_batch_has_the_tags_of_its_words(task):
-    batch = task.batch(TEST)
+    batch = task.encode(TEST)
     noun, determiner = UPOS.index("NOUN"), UPOS.index("DET")
     np.testing.assert_array_equal(np.asarray(batch.labels)[0, :2], [determiner, noun])
     np.testing.assert_array_equal(np.asarray(batch.labels)[1], [UPOS.index(tag) for tag in TEST[1].tags])
@@ -97,7 +97,7 @@ def test_buckets_hold_each_sentence_once_in_few_shapes(key):
     shapes = [part.labels.shape for part in buckets.parts]
     assert shapes == [(5, 3), (5, 9)]
     assert buckets.per_epoch == 4
-    whole = task.batch(sentences)
+    whole = task.encode(sentences)
     for number, part in enumerate(buckets.parts):
         longest = shapes[number][1]
         expected = jax.tree.map(lambda array, n=number, t=longest: array[5 * n : 5 * n + 5, :t], whole)
@@ -124,7 +124,7 @@ def test_the_public_treebank_becomes_a_task():
     )
     task = Tagging.of(train, test, held_out=200, seed=0, least=2)
     assert len(task.train) == 1800
-    batch, unseen = task.batch(task.test), task.unseen(task.test)
+    batch, unseen = task.encode(task.test), task.unseen(task.test)
     read = [task.speller.words.decode(row[row != PAD]) for row in np.asarray(batch.inputs.ids)]
     assert [len(row) for row in read] == [len(one.words) for one in task.test]
     known = set(task.speller.words.symbols[4:])

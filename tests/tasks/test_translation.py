@@ -54,15 +54,15 @@ def test_ids_are_text_and_back(language):
 
 
 def test_some_sentences_make_a_batch(language):
-    ids, mask = language.batch(SENTENCES)
+    ids, mask = language.encode(SENTENCES)
     for sentence, row, real in zip(SENTENCES, ids.tolist(), mask.tolist(), strict=True):
         read = [*language.ids(sentence), EOS]
         assert row == [*read, *[PAD] * (len(row) - len(read))]
         assert real == [place < len(read) for place in range(len(row))]
     longest = ids.shape[1]
-    assert language.batch(["x"], longest)[0].shape == (1, longest)
+    assert language.encode(["x"], longest)[0].shape == (1, longest)
     with pytest.raises(ValueError, match=f"rows must have at most {longest - 1} tokens, got {longest} in row"):
-        language.batch(SENTENCES, longest - 1)
+        language.encode(SENTENCES, longest - 1)
 
 
 def test_a_language_comes_back_from_json(language):
@@ -137,7 +137,7 @@ def test_vocabularies_are_counted_on_the_training_pairs_alone():
 
 def test_a_batch_holds_the_pairs_in_order():
     task = Translation.of(PAIRS, Words(), Words())
-    batch = task.batch([*PAIRS.train[:2], *PAIRS.test])
+    batch = task.encode([*PAIRS.train[:2], *PAIRS.test])
     np.testing.assert_array_equal(batch.source, [[4, 5, EOS], [4, EOS, PAD], [4, UNK, EOS]])
     np.testing.assert_array_equal(batch.target, [[4, 6, 5, EOS], [4, EOS, PAD, PAD], [UNK, UNK, UNK, EOS]])
     np.testing.assert_array_equal(batch.source_mask, batch.source != PAD)
@@ -171,7 +171,7 @@ def test_buckets_hold_the_training_pairs_in_few_shapes():
 
 
 def test_the_public_pairs_become_a_task():
-    """What seed S2 trains on: Spanish to English, without accents, case and punctuation."""
+    """What the tutorial `translation` trains on: Spanish to English, without accents, case and punctuation."""
     if not os.environ.get("SEQJAX_DATA"):
         pytest.skip("the public pairs are read where SEQJAX_DATA names their folder")
     path = files.data_folder("translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
@@ -190,7 +190,7 @@ def test_the_public_pairs_become_a_task():
                 counts[word] = counts.get(word, 0) + 1
         assert symbols == {word for word, count in counts.items() if count >= 2}
         shown = [pair[side] for pair in task.pairs.test[:100]]
-        for sentence, row in zip(shown, language.batch(shown)[0], strict=True):
+        for sentence, row in zip(shown, language.encode(shown)[0], strict=True):
             assert language.text(row).split() == [w if w in symbols else "<unk>" for w in sentence.split()]
     buckets = task.buckets(64, 4)
     assert len(buckets.parts) == 4

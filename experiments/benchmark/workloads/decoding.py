@@ -1,6 +1,6 @@
-"""Decoding: the same number of tokens for every row, from the same weights on both sides, which write the same text.
+"""Decoding: equally many tokens for every row, from equal weights, so that both sides generate the same text.
 
-The reserved tokens have a bias that forbids them. EOS is one, so nothing ends early.
+The reserved tokens have a bias that excludes them. EOS is one of them, so no sequence ends early.
 """
 
 # pyright: reportMissingImports=false
@@ -10,17 +10,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from workloads import train_step
+from workloads import train_step, work
 from workloads.train_step import Sizes
 from workloads.work import Work, filled
 
 from seqjax.types import EOS, SOS
 
 LENGTH = 50
-"""Tokens that every row gets."""
+"""Tokens generated for every row."""
 
 WIDTH = 5
-"""Of the beam."""
+"""Beam width."""
 
 SIZES = {
     "transformer": Sizes(64, 1, 128, 4, words=260),
@@ -30,37 +30,35 @@ SIZES = {
 
 
 def sizes(name: str, smoke: bool) -> tuple[Sizes, int]:
-    """Of a workload, and the tokens to write; at smoke scale it only shows that it runs."""
+    """The sizes of a workload, and the tokens to generate; at smoke scale it only shows that it runs."""
     size = SIZES[name]
     return (size._replace(batch=2, features=16, layers=1, words=20), 4) if smoke else (size, LENGTH)
 
 
 def weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """By PyTorch's names, as everywhere, but the reserved tokens up to EOS are never the likeliest."""
+    """Weights by PyTorch's names; the reserved tokens up to EOS are never the likeliest."""
     made = filled(shapes)
     made["readout.bias"][: EOS + 1] = -1e4
     return made
 
 
 def source(size: Sizes) -> np.ndarray:
-    """What is translated."""
+    """The text to translate."""
     return np.random.default_rng(0).integers(4, size.words, (size.batch, size.time))
 
 
 def seqjax(name: str, smoke: bool) -> Work:
-    """All of it is one compiled call, the source's reading included."""
+    """Encoding and decoding are one compiled call."""
     import jax
     import jax.numpy as jnp
 
-    from seqjax import convert, decode
+    from seqjax import decode
 
     size, length = sizes(name, smoke)
     model, layout = build(name, size, length)
     first, text = jnp.full(size.batch, SOS), jnp.asarray(source(size))
     inputs = (first[:, None],) if name == "transformer" else (text, first[:, None])
-    like = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    named = jax.eval_shape(partial(convert.to_torch, layout=layout), like)
-    params = convert.from_torch(weights({name: leaf.shape for name, leaf in named.items()}), layout, like)
+    params = work.parameters(model, layout, *inputs, fill=weights)
 
     @jax.jit
     def write(params, text):
@@ -71,12 +69,11 @@ def seqjax(name: str, smoke: bool) -> Work:
             carry = model.apply(params, text, None, length, method="begin")
         if name == "beam":
             found = decode.beam(step, carry, first, length=length, width=WIDTH)
-            return found.tokens[:, 0], found.log_probability[:, 0].mean()  # tokens, or they would not be written
+            return found.tokens[:, 0], found.log_probability[:, 0].mean()  # with tokens, so that they are computed
         found = decode.greedy(step, carry, first, length=length)
         return found.tokens, found.log_probability.mean()
 
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(like))
-    return Work(lambda: float(write(params, text)[1]), size.batch * length, parameters)
+    return Work(lambda: float(write(params, text)[1]), size.batch * length, work.parameter_count(params))
 
 
 def build(name: str, size: Sizes, length: int) -> tuple[Any, Any]:
@@ -95,16 +92,14 @@ def build(name: str, size: Sizes, length: int) -> tuple[Any, Any]:
 
 
 def torch(name: str, smoke: bool) -> Work:
-    """A loop over tokens in Python; what does not change from one to the next is computed once."""
+    """A Python loop over tokens; everything that is the same for all tokens is computed once."""
     import torch
     from workloads import peers
 
     size, length = sizes(name, smoke)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     module: Any = _language_model(size, length) if name == "transformer" else peers.Translator(size)
-    made = weights({name: tuple(value.shape) for name, value in module.state_dict().items()})
-    module.load_state_dict({name: torch.from_numpy(value) for name, value in made.items()})
-    module = module.to(device).eval()
+    module = peers.with_weights(module, weights).to(device).eval()
     first = torch.full((size.batch,), SOS, device=device)
     text = torch.from_numpy(source(size)).to(device)
 
@@ -127,7 +122,7 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def _greedy(step: Step, state: Any, token: Any, length: int) -> float:
-    """The likeliest token at each step; the mean log-probability of what was written."""
+    """Greedy decoding; returns the mean log-probability of the tokens."""
     import torch
 
     tokens, total = (
@@ -143,7 +138,7 @@ def _greedy(step: Step, state: Any, token: Any, length: int) -> float:
 
 
 def _beam(step: Step, state: Any, first: Any, length: int) -> float:
-    """Every row's beams are rows of the model; the mean log-probability of the best."""
+    """Beam search, with a row of the model for each beam; returns the mean log-probability of the best."""
     import torch
 
     batch, device = len(first), first.device
@@ -164,7 +159,7 @@ def _beam(step: Step, state: Any, first: Any, length: int) -> float:
 
 
 def _translator(module: Any, text: Any, width: int) -> tuple[Step, Any]:
-    """A step of `peers.Translator` after reading the source, and its first state: `width` rows for each of the text."""
+    """A step of `peers.Translator` after encoding, and its first state: `width` rows for each row of the text."""
     import torch
 
     outputs, ends = module.encoder(module.source_embedding(text))
@@ -181,7 +176,7 @@ def _translator(module: Any, text: Any, width: int) -> tuple[Step, Any]:
 
 
 def _language_model(size: Sizes, length: int) -> Any:
-    """A causal Transformer's parts, from PyTorch's own modules."""
+    """The parts of a causal Transformer, from PyTorch's own modules."""
     from torch import nn
 
     options: Any = {"dropout": 0.0, "batch_first": True, "norm_first": True}
@@ -199,7 +194,7 @@ def _language_model(size: Sizes, length: int) -> Any:
 
 
 def _with_cache(module: Any, size: Sizes, length: int) -> tuple[Step, int]:
-    """A step of these parts with keys and values in memory set aside, and the first position."""
+    """A step of these parts with a key-value cache, and the first position."""
     import torch
     from torch.nn import functional as F
 

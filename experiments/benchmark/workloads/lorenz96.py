@@ -7,13 +7,13 @@ import numpy as np
 from workloads.work import Work
 
 CHECKED = 4
-"""Trajectories in that mean, which are all that `scipy` has time for."""
+"""Trajectories that are compared; `scipy` integrates only these."""
 
 STEP = 0.1
 """Time units between samples, during which the forcing is constant."""
 
 SUBSTEPS = 2
-"""Of Tsit5, a sample; they err by 2e-7 where four of RK4 err by 8e-7, and are as fast or faster."""
+"""Steps of Tsit5 per sample: more accurate than four of RK4 (2e-7 against 8e-7), and as fast or faster."""
 
 EPS = 0.5
 """Time scale of the fast variables; the couplings are -1 and 1."""
@@ -32,7 +32,7 @@ SIZES = {"k1_j10": Sizes(1, 10, 4_000), "k8_j32": Sizes(8, 32, 1_024)}
 
 
 def sizes(name: str, smoke: bool) -> Sizes:
-    """Of a row; at smoke scale it only shows that it runs."""
+    """The sizes of a row; at smoke scale it only shows that it runs."""
     return SIZES[name]._replace(rows=8, length=4) if smoke else SIZES[name]
 
 
@@ -56,7 +56,7 @@ def start(size: Sizes) -> Start:
 
 
 def mean_square(slow: np.ndarray) -> float:
-    """In which the sides must agree: of y over the first trajectories."""
+    """Of the slow variables over the first trajectories, which must agree between the sides."""
     return float(np.square(slow[:CHECKED], dtype=np.float64).mean())
 
 
@@ -75,7 +75,7 @@ def seqjax(name: str, smoke: bool) -> Work:
 
 
 def hand_scan(name: str, smoke: bool) -> Work:
-    """The fastest scan that we could write by hand, for this system alone, of the same method: so at the same error."""
+    """The fastest hand-written scan for this system, of the same method and so at the same error."""
     import diffrax
     import jax
     import jax.numpy as jnp
@@ -113,7 +113,7 @@ def hand_scan(name: str, smoke: bool) -> Work:
 
 
 def _own_arrays(slow, fast, forcing):
-    """At K = 1 every variable is an array of its own, (rows,): what XLA makes of it keeps both cores busy."""
+    """At K = 1 every variable is an array of its own, (rows,), which XLA runs on both cores."""
     J = len(fast)
     fast_rate = [(fast[(j + 1) % J] * (fast[j - 1] - fast[(j + 2) % J]) - fast[j] + slow) / EPS for j in range(J)]
     return -slow + forcing - sum(fast) / J, tuple(fast_rate)
@@ -142,7 +142,7 @@ def _slices(slow, fast, forcing):
 
 
 def scipy(name: str, smoke: bool) -> Work:
-    """`solve_ivp` (RK45, relative tolerance 1e-6), one trajectory at a time, begun anew where the forcing jumps."""
+    """`solve_ivp` (RK45, relative tolerance 1e-6), one trajectory at a time, restarted where the forcing jumps."""
     from scipy.integrate import solve_ivp
 
     size = sizes(name, smoke)

@@ -1,4 +1,4 @@
-"""One large matrix product: what the machine can do at best, as either framework finds it."""
+"""One large matrix product: the machine's peak, as either framework reaches it."""
 
 # pyright: reportMissingImports=false
 

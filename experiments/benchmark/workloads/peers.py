@@ -1,14 +1,23 @@
-"""The models of the benchmark as a PyTorch user writes them, each from PyTorch's own modules where it has one."""
+"""The models of the benchmark as a PyTorch user writes them, from PyTorch's own modules where they exist."""
 
 # pyright: reportMissingImports=false
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from workloads.work import filled
 
 from seqjax.types import SOS
+
+
+def with_weights(module: Any, fill: Callable[..., Any] = filled) -> Any:
+    """The module with weights that depend on their names and shapes alone."""
+    made = fill({name: tuple(value.shape) for name, value in module.state_dict().items()})
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in made.items()})
+    return module
 
 
 class Recurrent(nn.Module):
@@ -24,7 +33,7 @@ class Recurrent(nn.Module):
 
 
 class WrittenOut(nn.Module):
-    """`nn.RNN` and a readout step by step, for `torch.func.vmap`."""
+    """`nn.RNN` and a readout, written step by step for `torch.func.vmap`."""
 
     def __init__(self, size: Any):
         super().__init__()
@@ -87,7 +96,7 @@ class Transformer(nn.Module):
 
 
 class CNN(nn.Module):
-    """Convolution, relu, pooling, twice; then a readout: seed S0's network."""
+    """Convolution, relu, pooling, twice; then a readout: the network of tutorial `sequence_shapes`."""
 
     def __init__(self, size: Any):
         super().__init__()
@@ -106,7 +115,7 @@ class CNN(nn.Module):
 
 
 class Attention(nn.Module):
-    """Additive attention (Bahdanau et al. 2015, arXiv:1409.0473) whose part of the source is computed once."""
+    """Additive attention (Bahdanau et al. 2015, arXiv:1409.0473); keys are computed once."""
 
     def __init__(self, features: int, source: int):
         super().__init__()
@@ -123,7 +132,7 @@ class Attention(nn.Module):
 
 
 class Translator(nn.Module):
-    """Seed S3's encoder and decoder under teacher forcing; only what must go step by step does."""
+    """Encoder and decoder of tutorial `attention` under teacher forcing; only the recurrence goes step by step."""
 
     def __init__(self, size: Any):
         super().__init__()

@@ -2,11 +2,12 @@
 
 python experiments/benchmark/workloads/process.py train_step.lstm torch --repeats 20
 
-prints one line of JSON: the seconds of every repeat, the number both sides must agree in, and what the process used.
+prints one line of JSON: the seconds of every repeat, the number that must agree, and memory and page faults.
 """
 
 import json
 import resource
+import runpy
 import sys
 import time
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from typing import Annotated
 
 import tyro
 
-from seqjax.runs import process
+PROCESS = Path(__file__).parents[3] / "seqjax" / "runs" / "process.py"
+"""Run by its path: importing `seqjax.runs` would load JAX into the process of another framework."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which side of which row, and how often."""
+    """One side of one row, and how often to repeat it."""
 
     workload: Annotated[str, tyro.conf.Positional]
     side: Annotated[str, tyro.conf.Positional]
@@ -32,7 +34,7 @@ class Arguments:
 
 
 def measure(given: Arguments) -> dict:
-    """Make ready, run once (which compiles), once more, then again with a clock: three times or until time is up."""
+    """Prepare, run once (which compiles), once more, then repeat with a clock: at least three times."""
     module, _, name = given.workload.partition(".")
     began = time.perf_counter()
     work = getattr(import_module(f"workloads.{module}"), given.side)(name, given.smoke)
@@ -59,7 +61,7 @@ def measure(given: Arguments) -> dict:
 
 
 def device() -> str:
-    """What the work ran on, as its framework calls it; PyTorch's sides may import JAX, but not the other way round."""
+    """The device, as the work's framework names it; PyTorch's sides may import JAX, but not the other way round."""
     if torch := sys.modules.get("torch"):
         return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     if jax := sys.modules.get("jax"):
@@ -68,11 +70,11 @@ def device() -> str:
 
 
 def main() -> None:
-    """Print what was measured, or which library is missing."""
+    """Print the measurement, or which library is missing."""
     given = tyro.cli(Arguments)
     sys.path.insert(0, str(Path(__file__).parents[1]))
     if given.keep_memory:
-        process.keep_memory()
+        runpy.run_path(str(PROCESS))["keep_memory"]()
     try:
         found = measure(given) | {"device": device()}
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: whole processes, from their start to their end."""
+"""Start-up: whole processes, from start to end."""
 
 import os
 import subprocess
@@ -8,21 +8,22 @@ from pathlib import Path
 from workloads.work import Work
 
 HERE = Path(__file__).parent
+SCRIPT = HERE.parents[1] / "memory" / "shift_memory.py"
 
 
 def seqjax(name: str, smoke: bool) -> Work:
-    """A script's --help; or all until five LSTM steps are done, with programs that an earlier start compiled."""
+    """A script's --help; or five LSTM steps, with programs from the compilation cache."""
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(Path.home() / ".cache" / "seqjax")
     return _process(_command(name, "seqjax", smoke), {"JAX_COMPILATION_CACHE_DIR": cache})
 
 
 def uncached(name: str, smoke: bool) -> Work:
-    """The same where nothing was compiled before."""
+    """The same without the compilation cache."""
     return _process(_command(name, "seqjax", smoke), {"JAX_ENABLE_COMPILATION_CACHE": "false"})
 
 
 def torch(name: str, smoke: bool) -> Work:
-    """Importing PyTorch, before a script of it could answer; or its five LSTM steps."""
+    """Importing PyTorch, the least that a script with it needs; or its five LSTM steps."""
     import importlib.util
 
     if importlib.util.find_spec("torch") is None:
@@ -33,7 +34,7 @@ def torch(name: str, smoke: bool) -> Work:
 
 def _command(name: str, side: str, smoke: bool) -> list[str]:
     if name == "help":
-        return [sys.executable, str(HERE.parent / "shift_memory.py"), "--help"]
+        return [sys.executable, str(SCRIPT), "--help"]
     size = ["--smoke"] if smoke else []
     return [sys.executable, str(HERE / "process.py"), f"train_step.{name}", side, "--repeats", "1", *size]
 

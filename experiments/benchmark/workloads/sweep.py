@@ -4,12 +4,12 @@
 
 from typing import Any, NamedTuple
 
-from workloads.work import Work
+from workloads.work import Work, parameter_count
 
 DELAY, TIME, BATCH, RATE = 8, 32, 128, 1e-3
 
 CHUNK = 4
-"""Models side by side on a device: what more of them keep for the gradient no longer fits its core's cache."""
+"""Models batched on a device: the activations of more no longer fit into its core's cache."""
 
 
 class Sizes(NamedTuple):
@@ -25,7 +25,7 @@ SIZES = {"rnn": Sizes("rnn", 32), "tcn": Sizes("tcn", 16, layers=4)}
 
 
 def parse(name: str, smoke: bool) -> tuple[Sizes, int, int]:
-    """`rnn_32` is 32 RNNs; the steps of a run, so that it takes about a second."""
+    """`rnn_32` is 32 RNNs; also the steps of a run, for about a second."""
     kind, _, models = name.partition("_")
     return SIZES[kind], int(models), 2 if smoke else max(4, 400 // int(models))
 
@@ -47,7 +47,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     model = models.Regressor(backbone)
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
+        return losses.squared_error(model.apply(params, batch.inputs), batch.targets)
 
     state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, TIME, 1))),
@@ -60,7 +60,7 @@ def seqjax(name: str, smoke: bool) -> Work:
         chunk=CHUNK,
     )
     compiled = jax.jit(advance, donate_argnums=0)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    parameters = parameter_count(state.params)
 
     def run() -> float:
         nonlocal state
@@ -95,7 +95,7 @@ def torch_loop(name: str, smoke: bool) -> Work:
 
 
 def torch_vmap(name: str, smoke: bool) -> Work:
-    """All models at once by `torch.func.vmap`, which knows no `nn.RNN`: its cell is written out there."""
+    """All models at once by `torch.func.vmap`, which does not support `nn.RNN`: the cell is written out."""
     import torch
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
     from torch.nn import functional as F

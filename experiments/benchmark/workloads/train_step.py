@@ -4,16 +4,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from workloads.work import Work, filled, matmul_flops
-
-if TYPE_CHECKING:
-    from flax import linen
+from workloads import work
+from workloads.work import Work, matmul_flops
 
 STEPS = 5
-"""Of one run."""
+"""Steps of one run."""
 
 RATE = 1e-3
 
@@ -21,7 +19,7 @@ CLASSES = 10
 
 
 class Sizes(NamedTuple):
-    """What a batch looks like, and how wide the model is; of images `time` is height and width."""
+    """Shape of a batch, and width of the model; for images `time` is height and width."""
 
     batch: int
     time: int
@@ -44,7 +42,7 @@ SIZES = {
 
 
 def sizes(name: str, smoke: bool) -> Sizes:
-    """Of a workload; at smoke scale it only shows that it runs."""
+    """The sizes of a workload; at smoke scale it only shows that it runs."""
     size = SIZES[name]
     return size._replace(batch=2, time=8, features=16, layers=2, words=20) if smoke else size
 
@@ -68,7 +66,7 @@ def seqjax(name: str, smoke: bool) -> Work:
     import jax.numpy as jnp
     import optax
 
-    from seqjax import convert, losses, train
+    from seqjax import losses
 
     size = sizes(name, smoke)
     model, layout = build(name, size)
@@ -76,32 +74,18 @@ def seqjax(name: str, smoke: bool) -> Work:
     inputs = (x, y) if name == "translator" else (x,)
 
     def loss(params, batch, key):
-        outputs = jnp.asarray(model.apply(params, *inputs))
-        if outputs.shape[-1] == 1:
-            return losses.squared_error(outputs, y), {}
-        return losses.cross_entropy(outputs, y), {}
+        outputs = model.apply(params, *inputs)
+        return (losses.squared_error if outputs.shape[-1] == 1 else losses.cross_entropy)(outputs, y)
 
-    like = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    weights = filled(
-        {name: leaf.shape for name, leaf in jax.eval_shape(partial(convert.to_torch, layout=layout), like).items()}
-    )
-    params = convert.from_torch(weights, layout, like)
-    optimizer = optax.adam(RATE)
-    state = train.init(params, optimizer, jax.random.key(0))
-    advance = jax.jit(train.scan(loss, optimizer, lambda key: (), STEPS), donate_argnums=0)
-    start = float(jax.jit(loss)(params, (), None)[0])
-    flops = STEPS * matmul_flops(jax.grad(lambda params: loss(params, (), None)[0]), like)
-
-    def run() -> float:
-        nonlocal state
-        state, metrics = advance(state)
-        return float(metrics["loss"])
-
-    return Work(run, STEPS, sum(leaf.size for leaf in jax.tree.leaves(like)), flops, start)
+    params = work.parameters(model, layout, *inputs)
+    run = work.training(params, loss, optax.adam(RATE), lambda key: (), STEPS)
+    start = float(jax.jit(loss)(params, (), None))
+    flops = STEPS * matmul_flops(jax.grad(lambda params: loss(params, (), None)), params)
+    return Work(run, STEPS, work.parameter_count(params), flops, start)
 
 
-def build(name: str, size: Sizes) -> tuple["linen.Module", Any]:
-    """Our model, and how its weights are laid out on the other side."""
+def build(name: str, size: Sizes) -> tuple[Any, Any]:
+    """Our model, and the layout of its weights in PyTorch."""
     import jax
 
     from seqjax import convert, models
@@ -159,14 +143,11 @@ def torch_compiled(name: str, smoke: bool) -> Work:
 def _torch(name: str, smoke: bool, prepare: Callable[[Any], Any]) -> Work:
     import torch
     from torch.nn import functional as F
-    from workloads.peers import PEERS
+    from workloads import peers
 
     size = sizes(name, smoke)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    module = PEERS[name](size)
-    weights = filled({name: tuple(value.shape) for name, value in module.state_dict().items()})
-    module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    module = module.to(device)
+    module = peers.with_weights(peers.PEERS[name](size)).to(device)
     x, y = (torch.from_numpy(array).to(device) for array in batch(name, size))
     inputs = (x, y) if name == "translator" else (x,)
     forward = prepare(module)

@@ -204,7 +204,7 @@ def review_loss(params, batch, key):
 
 
 params = fit(params, review_loss, reviews.batches(64, word_dropout=0.1), steps=600)
-test = reviews.batch(reviews.test)
+test = reviews.encode(reviews.test)
 right = metrics.accuracy(test.labels, jnp.argmax(judge.apply(params, test.inputs, mask=test.mask), axis=-1))
 print(
     f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f})",
@@ -261,7 +261,7 @@ if found := data_folder(*names):
         return losses.cross_entropy(logits, batch.labels, batch.mask), {}
 
     params = fit(params, speech_loss, speech.buckets(speech.train, 32, 3), steps=800)
-    test = speech.batch(speech.test)
+    test = speech.encode(speech.test)
     tags = jax.jit(lambda batch: jnp.argmax(tagger.apply(params, *batch.inputs, mask=batch.mask), axis=-1))
     tagged = evaluate.in_chunks(tags, test, batch_size=250)
     print(f"{100 * (tagged == test.labels)[np.asarray(test.mask)].mean():.1f} % of the words tagged as they should be")

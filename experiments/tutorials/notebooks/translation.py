@@ -138,7 +138,7 @@ if folder:
     )
     print(f"{len(spanish.pairs.train):,} pairs to learn from, {len(spanish.pairs.test)} to be tested")
     sizes = [len(side.vocabulary) for side in (spanish.source, spanish.target)]
-    sample, test = spanish.buckets(64, 1), spanish.batch(spanish.pairs.test)
+    sample, test = spanish.buckets(64, 1), spanish.encode(spanish.pairs.test)
     read_source, read_target = spanish.source.text, spanish.target.text
     meant = corpora.references(spanish.pairs.test)
     references = [meant[pair.source] for pair in spanish.pairs.test]
@@ -226,7 +226,7 @@ for n in range(5):
 
 # %%
 if folder:
-    ids, real = spanish.source.batch(list(TUTORIAL_SENTENCES))
+    ids, real = spanish.source.encode(list(TUTORIAL_SENTENCES))
     found = beam(attentive, attentive_params, jnp.asarray(ids), jnp.asarray(real), length, 5).tokens[:, 0]
     for (sentence, reference), tokens in zip(TUTORIAL_SENTENCES.items(), np.asarray(found), strict=True):
         unknown = spanish.source.warning(sentence)

@@ -1,21 +1,20 @@
-"""The seeds' own way beside ours: S1's training token by token, S4's RNN, and how its inputs are drawn.
+"""The tutorials' own implementations: training token by token (`reversal`), an RNN and its inputs (`approximation`).
 
-Each is written anew from its description (ids as in `experiments/tutorials/audit.py`): as slow as it was, but without the
-faults that make it do less work or fail.
+Each is written anew after its tutorial (`experiments/tutorials/audit.py` lists their defects), and is as slow; without
+the defects that make it do less work or fail.
 """
 
 # pyright: reportMissingImports=false
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from workloads import work
 from workloads.work import Work, filled
 
 
 class Sizes(NamedTuple):
-    """Examples (for the RNN steps) of one run, their length, how wide the model is, and examples of a step."""
+    """Examples (for the RNN: steps) of one run, their length, the model's width, and examples per step."""
 
     count: int
     time: int
@@ -30,25 +29,25 @@ SIZES = {
 }
 
 SYMBOLS = 26
-"""Of S1: SOS and EOS, which are never written here, and numbers."""
+"""Vocabulary of tutorial `reversal`: SOS and EOS, which are never generated here, and numbers."""
 
 MANY = 1_000
-"""Processes of ours for each of the seed's in a run, which would be too short for a clock."""
+"""Our processes for each of the tutorial's in a run, which would otherwise be too short to time."""
 
 RATES = {"reversal": 1e-2, "rnn": 1e-3}
 
 DELAY = 32
-"""Of the shift that S4's RNN learns."""
+"""Delay that the RNN of tutorial `approximation` learns."""
 
 
 def sizes(name: str, smoke: bool) -> Sizes:
-    """Of a row; at smoke scale it only shows that it runs."""
+    """The sizes of a row; at smoke scale it only shows that it runs."""
     size = SIZES[name]
     return size._replace(count=2, features=min(size.features, 8)) if smoke else size
 
 
 def seqjax(name: str, smoke: bool) -> Work:
-    """Ours. The reversal is trained in batches of 128: fewer updates, so that only its start agrees with the seed's."""
+    """The reversal is trained in batches of 128: fewer updates, so that only the initial loss agrees."""
     match name:
         case "reversal":
             size = sizes(name, smoke)
@@ -61,13 +60,13 @@ def seqjax(name: str, smoke: bool) -> Work:
 
 
 def seqjax_one_by_one(name: str, smoke: bool) -> Work:
-    """The reversal with one example an update, as the seed: all updates are one compiled call."""
+    """The reversal with one example per update, as in the tutorial: all updates are one compiled call."""
     return _reversal(sizes(name, smoke))
 
 
-def seed(name: str, smoke: bool) -> Work:
-    """Theirs."""
-    made = {"reversal": _seed_reversal, "rnn": _seed_rnn, "processes": _seed_processes}
+def tutorial(name: str, smoke: bool) -> Work:
+    """The tutorial's implementation."""
+    made = {"reversal": _tutorial_reversal, "rnn": _tutorial_rnn, "processes": _tutorial_processes}
     return made[name](sizes(name, smoke))
 
 
@@ -77,43 +76,15 @@ def numbers(size: Sizes) -> np.ndarray:
 
 
 def delayed(size: Sizes) -> tuple[np.ndarray, np.ndarray]:
-    """White noise, and the same some steps later."""
+    """White noise, and the same delayed."""
     x = np.random.default_rng(0).normal(size=(size.batch, size.time, 1)).astype(np.float32)
     y = np.zeros_like(x)
     y[:, DELAY:] = x[:, :-DELAY]
     return x, y
 
 
-def _trainer(params: Any, loss: Any, optimizer: Any, sample: Any, steps: int) -> tuple[Callable[[], float], int]:
-    """What trains for some steps, one compiled call, and gives their mean loss; and the number of parameters."""
-    import jax
-
-    from seqjax import train
-
-    state = train.init(params, optimizer, jax.random.key(0))
-    advance = jax.jit(train.scan(loss, optimizer, sample, steps), donate_argnums=0)
-
-    def run() -> float:
-        nonlocal state
-        state, metrics = advance(state)
-        return float(metrics["loss"])
-
-    return run, sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def _given(model: Any, layout: Any, *inputs: Any) -> Any:
-    """Parameters with the same numbers as the seed's."""
-    import jax
-
-    from seqjax import convert
-
-    like = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    named = jax.eval_shape(partial(convert.to_torch, layout=layout), like)
-    return convert.from_torch(_weights({name: leaf.shape for name, leaf in named.items()}), layout, like)
-
-
 def _weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """By PyTorch's names; what S1 has besides (a relu after the embedding, two logits) begins without effect."""
+    """Weights by PyTorch's names, for which the tutorial's relu after the embedding and two extra logits do nothing."""
     made = filled(shapes)
     if "target_embedding.weight" in made:
         made["target_embedding.weight"] = np.abs(made["target_embedding.weight"])
@@ -139,29 +110,29 @@ def _reversal(size: Sizes) -> Work:
         "readout": convert.linear("readout"),
     }
     data = jnp.asarray(numbers(size))
-    params = _given(model, layout, data[:1], data[:1])
+    params = work.parameters(model, layout, data[:1], data[:1], fill=_weights)
 
     def loss(params, x, key):
         target = x[:, ::-1]
         rngs = {"sampling": key}
         logits = model.apply(params, x, target, 0.0, method="scheduled", rngs=rngs)
-        return size.time * losses.cross_entropy(jnp.asarray(logits), target), {}
+        return size.time * losses.cross_entropy(logits, target)
 
-    start = float(jax.jit(loss)(params, data, jax.random.key(0))[0])
-    run, parameters = _trainer(
-        params, loss, optax.sgd(RATES["reversal"]), Epochs(data, size.batch), size.count // size.batch
-    )
-    return Work(run, size.count, parameters, start=start)
+    start = float(jax.jit(loss)(params, data, jax.random.key(0)))
+    epochs, steps = Epochs(data, size.batch), size.count // size.batch
+    run = work.training(params, loss, optax.sgd(RATES["reversal"]), epochs, steps)
+    return Work(run, size.count, work.parameter_count(params), start=start)
 
 
-def _seed_reversal(size: Sizes) -> Work:
-    """A1, P1, P4, A6 and A7: one token a call, the likeliest fed back, one example an update, two optimisers.
+def _tutorial_reversal(size: Sizes) -> Work:
+    """One token per call, the likeliest fed back, one example per update, two optimisers.
 
-    The loops run over all tokens and the decoder keeps its state (D5, D6), which its own code missed.
+    The loops run over all tokens and the decoder keeps its state, which the tutorial's code does not.
     """
     import torch
     from torch import nn
     from torch.nn import functional as F
+    from workloads import peers
 
     from seqjax.types import SOS
 
@@ -179,8 +150,7 @@ def _seed_reversal(size: Sizes) -> Work:
         }
     )
     for half in (encoder, decoder):
-        made = _weights({name: tuple(value.shape) for name, value in half.state_dict().items()})
-        half.load_state_dict({name: torch.from_numpy(value) for name, value in made.items()})
+        peers.with_weights(half, _weights)
     optimizers = [torch.optim.SGD(half.parameters(), RATES["reversal"]) for half in (encoder, decoder)]
     data = torch.from_numpy(numbers(size))
     criterion = nn.NLLLoss()
@@ -226,20 +196,20 @@ def _rnn(size: Sizes) -> Work:
     model = models.Regressor(models.RNN(size.features))
     layout = {"backbone": convert.recurrent("backbone"), "readout": convert.linear("readout")}
     x, y = (jnp.asarray(array) for array in delayed(size))
-    params = _given(model, layout, x)
+    params = work.parameters(model, layout, x, fill=_weights)
 
     def loss(params, batch, key):
-        return losses.squared_error(jnp.asarray(model.apply(params, x)), y), {}
+        return losses.squared_error(model.apply(params, x), y)
 
-    start = float(jax.jit(loss)(params, (), None)[0])
-    run, parameters = _trainer(params, loss, optax.adam(RATES["rnn"]), lambda key: (), size.count)
-    return Work(run, size.count, parameters, start=start)
+    start = float(jax.jit(loss)(params, (), None))
+    run = work.training(params, loss, optax.adam(RATES["rnn"]), lambda key: (), size.count)
+    return Work(run, size.count, work.parameter_count(params), start=start)
 
 
-def _seed_rnn(size: Sizes) -> Work:
-    """A12 with its activation set: U x of the whole sequence is computed anew at every step of it.
+def _tutorial_rnn(size: Sizes) -> Work:
+    """With its activation set; U x of the whole sequence is computed anew at every step.
 
-    Adam moves both of its biases, and so what is one bias here twice as fast: losses agree at the start.
+    It has two biases where ours has one, and Adam moves both, so that only the initial losses agree.
     """
     import torch
     from torch import nn
@@ -304,8 +274,8 @@ def _processes(size: Sizes) -> Work:
     return Work(lambda: float(mean_square(jax.random.key(0))), count)
 
 
-def _seed_processes(size: Sizes) -> Work:
-    """T7: one call of `multivariate_normal` for each sample. Its covariance is made once here."""
+def _tutorial_processes(size: Sizes) -> Work:
+    """One call of `multivariate_normal` for each sample; the covariance is computed once here."""
     lag = np.subtract.outer(np.arange(size.time), np.arange(size.time)) / 10
     covariance = np.exp(-(lag**2) / 2)
     random = np.random.default_rng(0)

@@ -1,0 +1,257 @@
+"""Writes the README of each chapter from the headers of its scripts and the numbers beside their figures.
+
+An experiment has an entry once its numbers are in experiments/figures. The sentence in its header field `Answer` has
+placeholders, which are filled in from the rows of those numbers:
+
+    {mse model=lstm delay=8:.1e}     the column `mse` of the only row with these values, with a format
+    {mse model="a b"}                a value with a space
+    {max mse model=lstm:.1e}         min, max, median or count over all rows with these values
+
+A folder may hold two hand-written texts, which its README begins and ends with: `_intro.md`, whose first line is the
+title, and `_notes.md`. A line `{table NAME COLUMN ...}` in them becomes a table of the numbers of an experiment.
+The top README's entries, between the lines `<!-- gallery NAME ... -->` and `<!-- end -->`, are written as well.
+
+Run       python experiments/gallery.py
+Check     python experiments/gallery.py --check
+"""
+
+import json
+import re
+import shlex
+import statistics
+import sys
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from seqjax._atomic import write_text
+from seqjax.runs import find_experiments, read_header
+from seqjax.runs.folder import Row
+from seqjax.runs.scripts import typed_path
+
+FOLDER = Path(__file__).parent
+
+STATISTICS = {"min": min, "max": max, "median": statistics.median, "count": len}
+
+DATA = "SEQJAX_DATA="
+"""What a command begins with if its script reads data sets."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is done with the README files."""
+
+    check: Annotated[bool, tyro.conf.arg(help="write nothing; exit 1 if a file is out of date")] = False
+
+
+class Experiment(NamedTuple):
+    """A script whose numbers are in the folder `figures`."""
+
+    script: Path
+    header: dict[str, str]
+    numbers: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.script.stem
+
+    @property
+    def answer(self) -> str:
+        """The sentence with its numbers.
+
+        Raises:
+            ValueError: a placeholder does not name one number; says which script and placeholder.
+        """
+        text = " ".join(self.header.get("Answer", "").split())
+        try:
+            return re.sub(r"\{([^{}]+)\}", lambda match: resolve(match[1], self.numbers["rows"]), text)
+        except ValueError as error:
+            raise ValueError(f"{typed_path(self.script)}: Answer: {error}") from None
+
+    @property
+    def cost(self) -> str:
+        """As measured; if it was not, as the header states it."""
+        cost = self.numbers.get("cost")
+        measured = f"{duration(cost['seconds'])}, {', '.join(listed(cost['device']))}" if cost else self.header["Cost"]
+        return measured + (", data" if self.header["Run"].startswith(DATA) else "")
+
+
+def listed(value: str | list[str]) -> list[str]:
+    """What differed between the runs of a figure comes as a list."""
+    return [value] if isinstance(value, str) else value
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def resolve(placeholder: str, rows: list[Row]) -> str:
+    """The text for a placeholder, given without its braces.
+
+    Raises:
+        ValueError: the column is in no row, not exactly one row has the values, or the format does not fit.
+    """
+    expression, _, form = placeholder.partition(":")
+    words = shlex.split(expression)
+    name = words.pop(0) if len(words) > 1 and "=" not in words[1] and words[0] in STATISTICS else ""
+    column, *conditions = words
+    wanted = [condition.partition("=")[::2] for condition in conditions]
+    columns = {key for row in rows for key in row}
+    for key in (column, *(key for key, _ in wanted)):
+        if key not in columns:
+            raise ValueError(f"{{{placeholder}}} names {key!r}; the rows have {', '.join(sorted(columns))}")
+    found = [row for row in rows if row.get(column) is not None and all(equal(row.get(k), v) for k, v in wanted)]
+    if not found or (len(found) > 1 and not name):
+        raise ValueError(f"{{{placeholder}}} must match one row, or rows with min, max, median or count: {len(found)}")
+    values = [row[column] for row in found]
+    try:
+        return format(STATISTICS[name](values) if name else values[0], form)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{{{placeholder}}}: {error}") from None
+
+
+def equal(value: Any, text: str) -> bool:
+    """Whether a value of a row is the one that a placeholder writes: numbers as numbers, all else as text."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return value == float(text)
+        except ValueError:
+            return False
+    return str(value) == text
+
+
+def published(folder: Path) -> list[Experiment]:
+    """The experiments whose numbers are in `figures`, chapter by chapter."""
+    found = []
+    for script in find_experiments(folder):
+        numbers = folder / "figures" / f"{script.stem}.json"
+        if numbers.exists():
+            found.append(Experiment(script, read_header(script), json.loads(numbers.read_text())))
+    return found
+
+
+def pages(folder: Path) -> dict[Path, str]:
+    """Every README that is written, with its text: one a chapter, one for all chapters, and the top one."""
+    experiments = published(folder)
+    by_name = {experiment.name: experiment for experiment in experiments}
+    written, sections = {}, []
+    for chapter, group in groupby(experiments, key=lambda experiment: experiment.script.parent):
+        members = list(group)
+        if chapter == folder:
+            sections.append(f"\n## All chapters\n\n{index(members, folder)}")
+            continue
+        title, intro = introduction(chapter, by_name)
+        entries = "".join(entry(experiment, chapter) for experiment in members)
+        written[chapter / "README.md"] = f"# {title}\n{intro}{entries}{notes(chapter, by_name)}"
+        sections.append(f"\n## [{title}]({chapter.name}/README.md)\n\n{index(members, folder)}")
+    title, intro = introduction(folder, by_name)
+    written[folder / "README.md"] = f"# {title}\n{intro}{''.join(sections)}{notes(folder, by_name)}"
+    top = folder.parent / "README.md"
+    if top.exists():
+        written[top] = front(top.read_text(), by_name)
+    return written
+
+
+def index(experiments: list[Experiment], folder: Path) -> str:
+    """A table with one row an experiment."""
+    lines = ["| script | question | cost |", "|---|---|---|"]
+    for e in experiments:
+        link = f"[{e.name}]({e.script.relative_to(folder).as_posix()})"
+        lines.append(f"| {link} | {cell(e.header['Title'])} | {cell(e.cost)} |")
+    return "\n".join(lines) + "\n"
+
+
+def entry(e: Experiment, chapter: Path) -> str:
+    """Question, figure, answer and command."""
+    figure = Path("..", "figures", f"{e.name}.png").as_posix()
+    parts = [f"## {e.name}", plain(e.header["Title"]), plain(e.header["Question"])]
+    if (chapter / figure).exists():
+        parts.append(f"![{e.name}]({figure})")
+    if e.answer:
+        parts.append(f"**Answer.** {plain(e.answer)}")
+    parts.append(f"```\n{e.header['Run']}\n```")
+    parts.append(f"{e.cost}; [script]({e.script.name}), [numbers](../figures/{e.name}.json)")
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+def front(text: str, by_name: dict[str, Experiment]) -> str:
+    """The top README with its entries written anew."""
+
+    def block(match: re.Match[str]) -> str:
+        items = []
+        for name in match[1].split():
+            if name not in by_name:
+                raise ValueError(f"README.md: gallery must name experiments with numbers in figures, got {name!r}")
+            e = by_name[name]
+            place = typed_path(e.script)
+            chapter = f"{place.rpartition('/')[0]}/README.md#{name}"
+            items.append(f"* **[{plain(e.header['Title'])}]({chapter})** {plain(e.answer)} `{e.header['Run']}`\n")
+        return f"<!-- gallery {match[1]} -->\n{''.join(items)}<!-- end -->"
+
+    return re.sub(r"<!-- gallery ([\w ]+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
+
+
+def introduction(folder: Path, by_name: dict[str, Experiment]) -> tuple[str, str]:
+    """The title and the text below it."""
+    text = fragment(folder / "_intro.md", by_name)
+    title, _, rest = text.partition("\n")
+    return title.removeprefix("# ") or folder.name.capitalize(), rest
+
+
+def notes(folder: Path, by_name: dict[str, Experiment]) -> str:
+    text = fragment(folder / "_notes.md", by_name)
+    return "\n" + text if text else ""
+
+
+def fragment(path: Path, by_name: dict[str, Experiment]) -> str:
+    """A hand-written text with its tables; empty if there is no such file."""
+    if not path.exists():
+        return ""
+
+    def table(match: re.Match[str]) -> str:
+        name, *columns = match[1].split()
+        if name not in by_name:
+            raise ValueError(f"{path}: a table must name an experiment with numbers in figures, got {name!r}")
+        lines = [columns, ["---"] * len(columns)]
+        lines += [[cell(shown(row.get(column))) for column in columns] for row in by_name[name].numbers["rows"]]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+    return re.sub(r"^\{table ([\w ]+)\}$", table, path.read_text(), flags=re.MULTILINE)
+
+
+def shown(value: Any) -> str:
+    """A value of a table; nothing for None and 0."""
+    return f"{value:.3g}" if isinstance(value, float) and value else str(value or "")
+
+
+def plain(text: str) -> str:
+    """A header's text as Markdown that shows it."""
+    return re.sub(r"([*<])", r"\\\1", " ".join(text.split()))
+
+
+def cell(text: str) -> str:
+    return plain(text).replace("|", "\\|")
+
+
+def update(options: Options) -> int:
+    """Write what has changed, or say so; the number to exit with."""
+    try:
+        written = pages(FOLDER)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    changed = [(path, text) for path, text in written.items() if not path.exists() or path.read_text() != text]
+    for path, text in changed:
+        if not options.check:
+            write_text(path, text)
+        print(f"{'out of date' if options.check else 'written'}: {path.relative_to(FOLDER.parent)}")
+    if changed and options.check:
+        print("python experiments/gallery.py writes them", file=sys.stderr)
+    return int(bool(changed) and options.check)
+
+
+if __name__ == "__main__":
+    sys.exit(update(tyro.cli(Options, prog="python experiments/gallery.py", description=__doc__)))

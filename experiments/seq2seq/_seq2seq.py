@@ -1,0 +1,88 @@
+"""Encoder-decoders on a task of token sequences: training, exact matches, and attention maps."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
+from matplotlib.axes import Axes
+
+from seqjax import evaluate, losses, metrics, models, plot, runs
+from seqjax.data.tokenizers import MARK
+from seqjax.data.vocabulary import Vocabulary
+from seqjax.train import TrainState
+from seqjax.types import LossFn, Params, Seq2SeqBatch
+
+HEADS = 4
+"""Of a layer, at most: maps are drawn averaged over the heads of the last layer."""
+
+
+def teacher_forcing(model: models.Module) -> LossFn:
+    """Cross-entropy of every target token, given the source and the target tokens before it."""
+
+    def loss(params, batch, key):
+        masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}
+        logits = model.apply(params, batch.source, batch.target, **masks)
+        return losses.cross_entropy(logits, batch.target, batch.target_mask)
+
+    return loss
+
+
+def train(
+    records: Sequence[runs.Record],
+    model: models.Module,
+    sample: Callable[[Key[Array, ""], int], Seq2SeqBatch],
+    loss: LossFn,
+    *,
+    key: Key[Array, ""],
+    rates: Mapping[str, float],
+) -> TrainState:
+    """Train seeds and learning rates as one program, every batch a fresh `sample(key, batch_size)`."""
+    config = records[0].config
+    first = sample(key, 1)
+    return runs.train_group(
+        records,
+        lambda key: model.init(key, first.source, first.target),
+        loss,
+        lambda key: sample(key, config.batch_size),
+        keys=jax.random.split(key, config.seeds),
+        rates=rates,
+    )
+
+
+def exact_matches(model: models.Module, params: Params, batch: Seq2SeqBatch) -> Bool[np.ndarray, "runs rows"]:
+    """Whether each run, decoding greedily, writes the target of each row."""
+    return (evaluate.greedy(model, params, batch) == np.asarray(batch.target)).all(axis=2)
+
+
+def draw_percentages(
+    ax: Axes, x: Iterable[float], fractions: Float[np.ndarray, "seeds x"], *, label: str, style: int
+) -> None:
+    """A curve in percent, with the range over seeds."""
+    bands = [metrics.band(100 * column) for column in fractions.T]
+    plot.curve(ax, list(x), *zip(*bands, strict=True), label=label, style=style)
+
+
+def attention_map(
+    model: models.Module,
+    params: Params,
+    source: Int[Array | np.ndarray, "1 source"],
+    target: Int[Array | np.ndarray, "1 target"],
+    vocabularies: tuple[Vocabulary, Vocabulary],
+    source_mask: Bool[Array | np.ndarray, "1 source"] | None = None,
+) -> dict[str, np.ndarray]:
+    """The weights of every head (heads x target x source) for one pair of sequences, and the tokens of both sides."""
+    output = model.apply(params, source, target, source_mask=source_mask, method="align")
+    source_tokens, target_tokens = (
+        np.array([vocabulary.symbols[token] for token in row[0]])
+        for vocabulary, row in zip(vocabularies, (source, target), strict=True)
+    )
+    return {"attention": np.asarray(output.weights[0]), "source": source_tokens, "target": target_tokens}
+
+
+def draw_attention_map(ax: Axes, arrays: Mapping[str, np.ndarray]) -> None:
+    """What `attention_map` returns, as a heat map."""
+    # Fonts lack the mark for "no space here".
+    target, source = ([token.replace(MARK, "") for token in arrays[side].tolist()] for side in ("target", "source"))
+    plot.heat_map(ax, arrays["attention"][-HEADS:].mean(axis=0), target, source)
+    ax.set(xlabel="source", ylabel="target")
