@@ -1,4 +1,4 @@
-"""The audit's own code: the defects it reproduces, the floors it computes itself, and that every row is quoted."""
+"""The audit's own code: its table, the defects it reproduces, and the floors it computes."""
 
 import importlib
 import json
@@ -12,7 +12,6 @@ import optax
 import pytest
 
 from seqjax import models
-from seqjax.types import Batch
 
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "tutorials"
 
@@ -22,34 +21,24 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS)
 
 
+def settings(*numbers):
+    return importlib.import_module("_claims.finding").Settings(*numbers)
+
+
 def test_every_row_quotes_a_claim():
     script = importlib.import_module("audit")
     assert tuple(script.CLAIMS) == get_args(script.Row)
     assert [config.only for config in script.configs("laptop")] == list(get_args(script.Row))
-    assert tuple(script.findings(0.0, 1, 1)) == get_args(script.Row)
 
 
-def test_turned_batches_make_a_network_recur_over_sequences():
-    """An input of sequence 2 at step 5 is felt there at step 5 and by later sequences at step 5, and nowhere else."""
-    shift = importlib.import_module("_claims.shift")
-    model = models.Regressor(models.LSTM(4))
-    x = jax.random.normal(jax.random.key(0), (64, 32, 1))
-    params = model.init(jax.random.key(1), x)
-
-    def outputs(x):
-        turned = shift.across(Batch(x, x))
-        y = jnp.asarray(model.apply(params, turned.inputs))
-        return shift.across(Batch(y, y)).inputs[..., 0]
-
-    felt = np.argwhere(np.asarray(outputs(x) != outputs(x.at[2, 5].add(1.0))))
-    assert {step for _, step in felt} == {5}
-    assert felt[0, 0] == 2
-    assert felt[:, 0].max() <= 31  # the second block of 32 sequences is another batch
+def test_no_claim_has_two_rows():
+    claims = importlib.import_module("audit").CLAIMS.values()
+    assert len({claim.words for claim in claims}) == len({claim.test for claim in claims}) == len(claims) == 36
 
 
 def test_the_first_axis_is_taken_for_time():
-    """As above, for the form that takes batches of any shape."""
-    axis = importlib.import_module("_claims.axis")
+    """An input of sequence 2 at step 5 affects later sequences at step 5, and nothing else."""
+    axis = importlib.import_module("_claims.approximation_batch_axis")
     network = axis.over_batch(models.Regressor(models.LSTM(4)))
     x = jax.random.normal(jax.random.key(0), (6, 9, 1))
     params = network.init(jax.random.key(1), x)
@@ -70,7 +59,7 @@ def test_what_the_axis_costs():
 
 
 def test_what_lies_beyond_tanh():
-    modules = importlib.import_module("_claims.modules")
+    modules = importlib.import_module("_claims.approximation_modules")
     x = np.linspace(-12, 12, 400_001)
     for deviation in (0.5, 1.0, 3.0):
         lost = np.square(np.maximum(np.abs(deviation * x) - 1, 0)) * np.exp(-(x**2) / 2)
@@ -79,7 +68,10 @@ def test_what_lies_beyond_tanh():
 
 
 def test_second_biases_add_up():
-    modules, training = importlib.import_module("_claims.modules"), importlib.import_module("_claims.training")
+    modules, training = (
+        importlib.import_module("_claims.approximation_modules"),
+        importlib.import_module("_claims.training"),
+    )
     model = models.Regressor(models.LSTM(3))
     x = jax.random.normal(jax.random.key(0), (2, 4, 1))
     twice = modules.twice_biased(model)
@@ -94,7 +86,7 @@ def test_second_biases_add_up():
 
 
 def test_weight_norm_forgets_what_is_drawn_after_it():
-    normed = importlib.import_module("_claims.modules").WeightNormed(jax.random.key(0), 4, 3, 5)
+    normed = importlib.import_module("_claims.approximation_modules").WeightNormed(jax.random.key(0), 4, 3, 5)
     before = normed.used()
     normed.weight = jnp.zeros_like(before)
     np.testing.assert_allclose(normed.used(), before)
@@ -103,7 +95,7 @@ def test_weight_norm_forgets_what_is_drawn_after_it():
 
 
 def test_the_printed_rnn_lacks_its_activation():
-    printed_by = importlib.import_module("_claims.modules").Printed
+    printed_by = importlib.import_module("_claims.approximation_modules").Printed
     model, x = models.RNN(3), jax.random.normal(jax.random.key(0), (1, 7, 2))
     params = model.init(jax.random.key(1), x)
     printed = printed_by(params["params"]["layer_0"])
@@ -116,13 +108,13 @@ def test_the_printed_rnn_lacks_its_activation():
 
 def test_defects_of_encoder_decoders_leave_their_marks():
     """On gradients: a weight that a defect keeps out of the loss has none."""
-    reversing = importlib.import_module("_claims.reversing")
-    params = reversing.start(jax.random.key(0), 8, reversing.EOS + 1)
+    reversal = importlib.import_module("_claims.reversal")
+    params = reversal.start(jax.random.key(0), 8, reversal.EOS + 1)
     source = jnp.array([[3, 4, 5, 6, 7]])
-    gradient = jax.jit(jax.grad(lambda params, case: reversing.loss(params, (source, case))))
+    gradient = jax.jit(jax.grad(lambda params, case: reversal.loss(params, (source, case))))
 
     def marks(**defects):
-        return gradient(params, reversing.Case(*(jnp.asarray(name in defects) for name in reversing.Case._fields)))
+        return gradient(params, reversal.Case(*(jnp.asarray(name in defects) for name in reversal.Case._fields)))
 
     def rows(table):
         return set(np.flatnonzero(np.asarray(table).any(axis=1)).tolist())
@@ -130,47 +122,47 @@ def test_defects_of_encoder_decoders_leave_their_marks():
     right, one, clash = marks(), marks(one_symbol=True), marks(clashes=True)
     assert rows(right["encoder_table"]) == {3, 4, 5, 6, 7}
     assert rows(one["encoder_table"]) == {3}
-    assert rows(right["decoder_table"]) == {reversing.SOS, 7, 6, 5, 4, 3}
-    assert rows(one["decoder_table"]) == {reversing.SOS}
-    assert rows(marks(unshifted=True)["decoder_table"]) == {7, 6, 5, 4, 3, reversing.EOS}
+    assert rows(right["decoder_table"]) == {reversal.SOS, 7, 6, 5, 4, 3}
+    assert rows(one["decoder_table"]) == {reversal.SOS}
+    assert rows(marks(unshifted=True)["decoder_table"]) == {7, 6, 5, 4, 3, reversal.EOS}
     # A token that is never a target is only ever pushed down.
-    assert right["readout_bias"][reversing.EOS] < 0 < clash["readout_bias"][reversing.EOS]
+    assert right["readout_bias"][reversal.EOS] < 0 < clash["readout_bias"][reversal.EOS]
     assert one["readout_bias"][7] < 0 < one["readout_bias"][6]
 
 
 def test_a_decoder_that_forgets_starts_anew_for_every_token():
-    reversing = importlib.import_module("_claims.reversing")
-    params = reversing.start(jax.random.key(0), 3, reversing.EOS + 1)
-    source, given, target = jnp.array([[3, 4, 5, 6, 7]]), (0, 7, 6, 5, 4, 3), (7, 6, 5, 4, 3, reversing.EOS)
-    state = reversing.read(params, source)
-    logits = [reversing.write(params, state, jnp.array([token]))[1][0] for token in given]
+    reversal = importlib.import_module("_claims.reversal")
+    params = reversal.start(jax.random.key(0), 3, reversal.EOS + 1)
+    source, given, target = jnp.array([[3, 4, 5, 6, 7]]), (0, 7, 6, 5, 4, 3), (7, 6, 5, 4, 3, reversal.EOS)
+    state = reversal.read(params, source)
+    logits = [reversal.write(params, state, jnp.array([token]))[1][0] for token in given]
     alone = -np.mean([jax.nn.log_softmax(now)[token] for now, token in zip(logits, target, strict=True)])
-    found = reversing.loss(params, (source, reversing.Case(forgets=True)))
+    found = reversal.loss(params, (source, reversal.Case(forgets=True)))
     np.testing.assert_allclose(found, alone, rtol=1e-5)
 
 
 def test_a_symbol_that_is_eos_cannot_be_written():
-    reversing = importlib.import_module("_claims.reversing")
-    params = reversing.start(jax.random.key(0), 3, reversing.EOS + 1)
-    always = params | {"readout_bias": jnp.zeros(reversing.EOS + 1).at[1].set(100.0)}
+    reversal = importlib.import_module("_claims.reversal")
+    params = reversal.start(jax.random.key(0), 3, reversal.EOS + 1)
+    always = params | {"readout_bias": jnp.zeros(reversal.EOS + 1).at[1].set(100.0)}
     source = jnp.array([[1] * 5, [1, 1, 2, 1, 1]])
-    assert reversing.wrong(always, source, reversing.Case()).tolist() == [False, True]
-    assert reversing.wrong(always, source, reversing.Case(clashes=True)).tolist() == [True, True]
+    assert reversal.wrong(always, source, reversal.Case()).tolist() == [False, True]
+    assert reversal.wrong(always, source, reversal.Case(clashes=True)).tolist() == [True, True]
 
 
 @pytest.mark.slow
-def test_costs_of_the_seeds_generator():
-    """Against D11 of the seeds' table: an unknown y(0), with it, and Euler's steps, for other random numbers."""
-    found = importlib.import_module("_claims.lorenz").is_repaired()
-    expected = {"same at step 1": 1.5e-2, "same at step 8": 3e-4, "not told, in the recorded units": 1.3e-3}
+def test_costs_of_the_data_generator():
+    """Against costs measured independently, with other random numbers."""
+    found = importlib.import_module("_claims.approximation_lorenz96").generator(settings())
+    expected = {"same at step 1": 1.5e-2, "same at step 8": 3e-4, "unknown, in the recorded units": 1.3e-3}
     assert {name: found.also[name] for name in expected} == pytest.approx(expected, rel=0.2)
-    assert found.also["told, in the recorded units"] == pytest.approx(5e-5, rel=0.2)
-    assert found.also["Euler's largest error"] == pytest.approx(8.8e-3, rel=0.5)
-    assert found.verdict.startswith("an untold start costs 6")
+    assert found.also["known, in the recorded units"] == pytest.approx(5e-5, rel=0.2)
+    assert found.also["Euler, largest error"] == pytest.approx(8.8e-3, rel=0.5)
+    assert found.verdict.startswith("an unknown initial state costs 6")
 
 
 def test_floors_of_re_ordering_are_those_of_the_theory():
-    found = importlib.import_module("_claims.transformer").re_ordering(0.0357, 1, 2)
+    found = importlib.import_module("_claims.approximation_transformer").re_ordering(settings(0.0357, 1, 2))
     assert found.floor == pytest.approx(0.0301, abs=5e-5)
     expected = {
         "linear and causal, swap": 0.0526,
@@ -181,24 +173,22 @@ def test_floors_of_re_ordering_are_those_of_the_theory():
     assert {name: found.also[name] for name in expected} == pytest.approx(expected, abs=5e-5)
 
 
-def test_the_seeds_trajectories_go_on_from_each_other():
-    lorenz = importlib.import_module("_claims.lorenz")
-    inputs, targets, *_ = lorenz.seed_data(1024)
+def test_the_tutorials_trajectories_continue_each_other():
+    lorenz = importlib.import_module("_claims.approximation_lorenz96")
+    inputs, targets, *_ = lorenz.tutorial_data(1024)
     chains = 512
     np.testing.assert_array_equal(inputs[:, 0], targets[:, 0])
     np.testing.assert_array_equal(inputs[chains:, 0], targets[:chains, -1])
-    # Of one time unit after the start of a new forcing there is little in the present input alone.
     assert 0.15 < np.var(targets) < 0.35
     assert np.abs(np.corrcoef(inputs[:, 1:, 0].ravel(), targets[:, 1:, 0].ravel())[0, 1] - 0.9) < 0.05
 
 
 def test_the_scheduler_is_pytorchs():
-    """Against its rule in plain Python: 10 epochs without 1e-4 of progress are borne, the eleventh lowers the rate."""
-    memory = importlib.import_module("_claims.memory")
-    steps = 40 * memory.EPOCH
-    losses, scales = memory._descend(optax.adam(1e-3), np.array([16.0]), 1, steps, jnp.array([True]))
+    """Against its rule in plain Python: the eleventh epoch in a row without 1e-4 of progress lowers the rate."""
+    plateau = importlib.import_module("_claims.approximation_plateau")
+    losses, scales = plateau.descend(optax.adam(1e-3), 16.0, 1, 40 * plateau.EPOCH, scheduled=True)
     scale, best, bad, expected = 1.0, np.inf, 0, []
-    for mean in losses[0, 0, 0].reshape(-1, memory.EPOCH).mean(axis=1):
+    for mean in losses[0].reshape(-1, plateau.EPOCH).mean(axis=1):
         if mean < best * (1 - 1e-4):
             best, bad = mean, 0
         else:
@@ -207,4 +197,4 @@ def test_the_scheduler_is_pytorchs():
             scale, bad = max(scale / 10, 1e-5), 0
         expected.append(scale)
     assert expected[-1] < 0.1
-    np.testing.assert_allclose(scales[0, 0, 0][memory.EPOCH - 1 :: memory.EPOCH], expected)
+    np.testing.assert_allclose(scales[0][plateau.EPOCH - 1 :: plateau.EPOCH], expected)

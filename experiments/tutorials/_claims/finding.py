@@ -1,20 +1,34 @@
-"""What a row of the audit found: a claim's number, what is possible at best, and ours."""
+"""What an audited claim is given, and what its row reports."""
 
 from typing import NamedTuple
 
 from seqjax import metrics
 
 
+class Settings(NamedTuple):
+    """What the measurement of a claim is given.
+
+    Attributes:
+        claimed: the quoted number, 0 where there is none.
+        seeds: random seeds, each of which trains its own network.
+        steps: of training.
+    """
+
+    claimed: float = 0.0
+    seeds: int = 3
+    steps: int = 0
+
+
 class Finding(NamedTuple):
-    """One row.
+    """One row of the audit.
 
     Attributes:
         quantity: what the numbers measure.
-        ours: median and range, over seeds where something was trained.
-        verdict: follows from the numbers.
+        ours: median and range, over random seeds where something was trained.
+        verdict: follows from the numbers by a rule.
         claimed: the quoted number, where the claim has one.
         corrected: of a defect, the same quantity without it; `ours` is then with it.
-        floor: what nothing of the kind in question can go below.
+        floor: a lower bound on `ours`; with a defect, for every model that has the defect.
         also: other numbers that the row computes.
         parameters: of the model that `ours` is about.
     """
@@ -32,3 +46,8 @@ class Finding(NamedTuple):
 def exact(number: float) -> metrics.Band:
     """A number without a range."""
     return metrics.Band(number, number, number)
+
+
+def ratio(above: metrics.Band, below: metrics.Band) -> metrics.Band:
+    """Ratio of the medians, and the widest range that both ranges allow."""
+    return metrics.Band(above.median / below.median, above.low / below.high, above.high / below.low)

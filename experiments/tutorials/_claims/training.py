@@ -8,24 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from seqjax import losses, sweep, train
+from seqjax import evaluate, losses, sweep, train
 
 BLOCK = 32
 """Sequences of a batch, and those over which one test error is averaged."""
 
+ONE = np.zeros(1)
+"""A single setting, for what has none."""
+
 
 class Network(NamedTuple):
-    """What is trained where it is no module: one with a defect around it."""
+    """A module with a defect around it: what is trained in place of the module."""
 
     init: Callable
     apply: Callable
 
 
 class Watch(NamedTuple):
-    """What PyTorch's ReduceLROnPlateau remembers, and what of the learning rate it leaves.
+    """The state of PyTorch's ReduceLROnPlateau.
 
     Attributes:
-        scale: by which every update is multiplied.
+        scale: remaining fraction of the learning rate.
         best: the least mean loss of an epoch so far.
         bad: epochs since then.
         total: of this epoch's losses, relative to their number.
@@ -38,11 +41,11 @@ class Watch(NamedTuple):
 
     @classmethod
     def start(cls) -> "Watch":
-        """Nothing seen yet."""
+        """Before the first step."""
         return cls(jnp.ones(()), jnp.asarray(jnp.inf), jnp.asarray(0), jnp.zeros(()))
 
     def after(self, loss: jax.Array, step: jax.Array, epoch: int) -> "Watch":
-        """One step on: 10 epochs without 1e-4 of progress are borne, the eleventh lowers the rate tenfold."""
+        """After one more step: the eleventh epoch in a row without 1e-4 of progress lowers the rate tenfold."""
         total, ends = self.total + loss / epoch, (step + 1) % epoch == 0
         better = ends & (total < self.best * (1 - 1e-4))
         bad = jnp.where(ends, jnp.where(better, 0, self.bad + 1), self.bad)
@@ -53,25 +56,23 @@ class Watch(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """Runs under S4's optimiser, for a rate that stays and then for one that a scheduler lowers, and every seed.
+    """Runs without the scheduler and then with it, each for every seed.
 
     Attributes:
         params: after the last step.
-        losses: of every step, [runs, steps].
-        scale: what the scheduler left of the rate, [runs].
+        scale: remaining fraction of the learning rate, [runs].
     """
 
     params: Any
-    losses: np.ndarray
     scale: np.ndarray
 
 
 def watched(model, sample: Callable, seeds: int, steps: int, epoch: int) -> Watched:
-    """Train as the public code behind S4: Adam at 1e-3, without its scheduler and with it.
+    """Train as the public code of `approximation`: Adam at 1e-3, without its scheduler and with it.
 
     Args:
         sample: `key -> Batch`.
-        epoch: steps after which the scheduler looks at the mean loss.
+        epoch: steps after which the scheduler compares the mean loss with the best so far.
     """
     optimizer = optax.adam(1e-3)
     keys = jax.random.split(jax.random.key(0), seeds)
@@ -90,26 +91,34 @@ def watched(model, sample: Callable, seeds: int, steps: int, epoch: int) -> Watc
             change, state = optimizer.update(gradient, state)
             scale = jnp.where(scheduled, watch.scale, 1.0)
             params = jax.tree.map(lambda part, by: part + scale * by, params, change)
-            return (params, state, watch.after(value, step, epoch)), value
+            return (params, state, watch.after(value, step, epoch)), None
 
         params = model.init(init_key, jnp.zeros(shape.shape))
-        (params, _, watch), found = jax.lax.scan(
-            update, (params, optimizer.init(params), Watch.start()), jnp.arange(steps)
-        )
-        return params, found, jnp.where(scheduled, watch.scale, 1.0)
+        start = params, optimizer.init(params), Watch.start()
+        (params, _, watch), _ = jax.lax.scan(update, start, jnp.arange(steps))
+        return params, jnp.where(scheduled, watch.scale, 1.0)
 
-    # One after the other: each of them fills the machine.
+    # One after another: each of them fills the machine.
     every = jax.jit(lambda cases: jax.lax.map(run, cases))
-    params, found, scale = every((jnp.tile(keys, 2), jnp.repeat(jnp.array([False, True]), seeds)))
-    return Watched(params, np.asarray(found), np.asarray(scale))
+    params, scale = every((jnp.tile(keys, 2), jnp.repeat(jnp.array([False, True]), seeds)))
+    return Watched(params, np.asarray(scale))
 
 
-def networks(model, sample: Callable, settings, seeds: int, steps: int, rate: float, *, vectorise: bool = True) -> Any:
+def networks(
+    model,
+    sample: Callable,
+    seeds: int,
+    steps: int,
+    rate: float,
+    *,
+    settings: jax.Array | np.ndarray = ONE,
+    vectorise: bool = True,
+) -> Any:
     """Parameters of a network after training, for every setting and then every seed.
 
     Args:
         sample: `(key, setting) -> Batch`.
-        settings: an array, which `sample` is given entries of.
+        settings: an array with the leading axis `settings`.
         vectorise: as in `sweep.sweep`; convolutions side by side are slow.
     """
 
@@ -117,44 +126,50 @@ def networks(model, sample: Callable, settings, seeds: int, steps: int, rate: fl
         return losses.squared_error(model.apply(params, batch.inputs), batch.targets, batch.weight)
 
     shape = jax.eval_shape(sample, jax.random.key(0), settings[0]).inputs
-    return fitted(
-        lambda key: model.init(key, jnp.zeros((1, *shape.shape[1:]))),
-        loss,
-        sample,
-        settings,
-        seeds,
-        steps,
-        rate,
-        vectorise=vectorise,
-    )
+
+    def initialise(key):
+        return model.init(key, jnp.zeros((1, *shape.shape[1:])))
+
+    return fitted(initialise, loss, sample, seeds, steps, rate, settings=settings, vectorise=vectorise)
 
 
 def fitted(
     initialise: Callable,
     loss: Callable,
     sample: Callable,
-    settings: jax.Array,
     seeds: int,
     steps: int,
     rate: float,
     *,
+    settings: jax.Array | np.ndarray = ONE,
     vectorise: bool = True,
 ) -> Any:
-    """The same for whatever has a loss: `(params, what was sampled) -> scalar`."""
+    """The same for any `loss(params, batch) -> scalar`."""
     keys = jax.random.split(jax.random.key(0), seeds)
     state, advance = sweep.sweep(
         initialise,
         lambda params, batch, key: (loss(params, batch), {}),
         lambda setting: train.adam(rate, steps),
-        lambda key, setting: sample(key, setting),
+        sample,
         keys=jnp.tile(keys, len(settings)),
-        settings=jnp.repeat(settings, seeds, axis=0),
+        settings=jnp.repeat(jnp.asarray(settings), seeds, axis=0),
         steps=max(1, steps // 20),
         vectorise=vectorise,
     )
     for now, _ in train.run(advance, state, steps):
         state = now
     return state.params
+
+
+def of_setting(params, place: int, seeds: int) -> Any:
+    """The runs of one setting, of what `networks` or `fitted` return."""
+    return jax.tree.map(lambda leaf: leaf[place * seeds : (place + 1) * seeds], params)
+
+
+def errors(model, params, batch, *, batch_size: int = 256) -> np.ndarray:
+    """The mean squared error of every run on a test batch."""
+    predictions = evaluate.predict(model.apply, params, batch.inputs, batch_size=batch_size)
+    return np.square(predictions - batch.targets[None]).mean(axis=(1, 2, 3))
 
 
 def count(params) -> int:
@@ -183,7 +198,7 @@ def population(loss: Callable, starts, cases, steps: int, rate: float) -> tuple[
     Args:
         loss: `(weights, case) -> scalar`.
         starts: a pytree of weights with the leading axis `runs`.
-        cases: a pytree of arrays with the same leading axis: what each run is to learn.
+        cases: a pytree of arrays with the same leading axis: each run's target.
     """
     key, last = jax.random.key(0), np.array([steps])
 

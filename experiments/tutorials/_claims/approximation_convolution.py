@@ -1,12 +1,12 @@
-"""Claims on what convolutions reach: the receptive field, the rank of a memory, and which memories are theirs."""
+"""Convolutions in the tutorial: the receptive field, the rank of a memory, and which memories a TCN learns best."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _claims import claims_committed, training
-from _claims.finding import Finding, exact
+from _claims import committed, training
+from _claims.finding import Finding, Settings, exact
 
-from seqjax import evaluate, metrics, models
+from seqjax import metrics, models
 from seqjax.tasks.convolution import convolve
 from seqjax.theory import bounds, targets
 from seqjax.types import Batch
@@ -14,7 +14,7 @@ from seqjax.types import Batch
 LENGTH = 64
 
 HARD = ("delay", "rough")
-"""Memories that are long, or not smooth; the others fade."""
+"""Memories that are long or not smooth; the others decay."""
 
 SIZES = {
     "rnn": (lambda width: models.RNN(width), (32, 64), 3e-3),
@@ -26,11 +26,11 @@ SIZES = {
         3e-3,
     ),
 }
-"""Of each architecture: how it is made, two widths, of about 1,100 and 4,300 parameters, and its learning rate."""
+"""For each architecture: a constructor, widths of about 1,100 and 4,300 parameters, and the learning rate."""
 
 
-def receptive_field(claimed: float) -> Finding:
-    """C8: weights counted and inputs felt, for networks of one channel and 1 to 8 layers."""
+def receptive_field(settings: Settings) -> Finding:
+    """C8: weights, and inputs that affect an output, of networks of one channel and 1 to 8 layers."""
     felt = {}
     for layers in range(1, 9):
         model = models.LinearDilatedCNN(1, layers)
@@ -45,26 +45,26 @@ def receptive_field(claimed: float) -> Finding:
         quantity="steps that reach an output, 4 layers of 2 taps",
         ours=exact(felt.get(8, 0)),
         verdict=reach(felt, left),
-        claimed=claimed,
+        claimed=settings.claimed,
         also={f"steps, {weights} weights": steps for weights, steps in felt.items()}
-        | {"S4's blocks of two convolutions": blocks, "left of a random filter": left},
+        | {"the tutorial's blocks of two convolutions": blocks, "left of a random filter": left},
         parameters=8,
     )
 
 
 def reach(felt: dict[int, int], left: float) -> str:
-    """The verdict of C8 from steps felt by number of weights, and what 8 weights leave of a random filter."""
+    """The verdict of C8 from receptive fields by number of weights, and what 8 weights leave of a random filter."""
     if any(steps != 2 ** (weights // 2) for weights, steps in felt.items()) or 8 not in felt:
-        return f"no: 8 weights reach {felt.get(8, 0)} steps"
-    return f"stands: 2n weights reach 2^n steps; but of a random filter of 16 taps 8 weights leave {left:.0%}"
+        return f"false: 8 weights reach {felt.get(8, 0)} steps"
+    return f"true: 2n weights reach 2^n steps; but of a random filter of 16 taps 8 weights leave {left:.0%}"
 
 
-def low_rank() -> Finding:
-    """C9: the networks of experiments/theory/cnn_rank.py and their floor, and the TCN of experiments/theory/architecture_chart.py."""
-    rows = claims_committed.rows("cnn_rank", optimizer="adam", size=1.0, layers=7, lags=128)
+def low_rank(_: Settings) -> Finding:
+    """C9: the linear CNNs of experiments/theory/cnn_rank.py and the TCN of experiments/theory/architecture_chart.py."""
+    rows = committed.rows("cnn_rank", optimizer="adam", size=1.0, layers=7, lags=128)
     rows = [row for row in rows if row["floor"] > 1e-5]
     floors, errors = (np.array([row[name] for row in rows]) for name in ("floor", "error"))
-    tcn = claims_committed.rows("architecture_chart", model="tcn")
+    tcn = committed.rows("architecture_chart", model="tcn")
     by_poles = {
         poles: float(np.median([row["error"] for row in tcn if row["poles"] == poles]))
         for poles in sorted({row["poles"] for row in tcn})
@@ -82,23 +82,23 @@ def low_rank() -> Finding:
 
 
 def by_rank(floors: np.ndarray, errors: np.ndarray, tcn: list[float]) -> str:
-    """The verdict of C9 from floors and errors of linear networks, and errors of a TCN by ever higher rank."""
+    """The verdict of C9 from floors and errors of linear networks, and errors of a TCN by increasing rank."""
     correlation, worst = agreement(floors, errors), float((errors / floors).max())
     if (errors < floors * (1 - 1e-6)).any():
-        return "no: training got below the floor"
+        return "false: training got below the floor"
     if correlation < 0.9:
-        return f"no: rank correlation of error and floor {correlation:.2g}"
-    found = f"stands for linear CNNs: error 1 to {worst:.2g} x the rank's floor, correlation {correlation:.2f}"
-    return f"{found}; a nonlinear TCN " + ("minds rank too" if tcn[-1] > 2 * tcn[0] else "does not mind")
+        return f"false: rank correlation of error and floor {correlation:.2g}"
+    found = f"true of linear CNNs: error 1 to {worst:.2g} x the rank's floor, correlation {correlation:.2f}"
+    return f"{found}; " + ("and of a nonlinear TCN" if tcn[-1] > 2 * tcn[0] else "not of a nonlinear TCN")
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of numbers without ties."""
+    """Spearman's rank correlation, for numbers without ties."""
     return float(np.corrcoef(first.argsort().argsort(), second.argsort().argsort())[0, 1])
 
 
 def kernels() -> dict[str, np.ndarray]:
-    """Memories of `LENGTH` lags, scaled so that saying nothing has an error of 1."""
+    """Memories of `LENGTH` lags, scaled so that the zero predictor has an error of 1."""
     rough = np.zeros(LENGTH)
     rough[:32] = targets.noise(jax.random.key(0), 32)
     found = {
@@ -111,9 +111,9 @@ def kernels() -> dict[str, np.ndarray]:
     return {name: kernel / np.sqrt(weight @ kernel**2) for name, kernel in found.items()}
 
 
-def smooth_or_long(seeds: int, steps: int) -> Finding:
-    """C10: errors by architecture and width on memories that fade smoothly, come late, or are rough."""
-    memories = kernels()
+def smooth_or_long(settings: Settings) -> Finding:
+    """C10: errors by architecture and width on memories that decay smoothly, come late, or are rough."""
+    memories, seeds = kernels(), settings.seeds
 
     def draw(key, kernel, rows=16):
         x = jax.random.normal(key, (rows, LENGTH))
@@ -124,13 +124,14 @@ def smooth_or_long(seeds: int, steps: int) -> Finding:
     for name, (build, widths, rate) in SIZES.items():
         for place, width in enumerate(widths):
             model = models.Regressor(build(width))
-            params = training.networks(model, draw, chosen, seeds, steps, rate, vectorise=name != "tcn")
+            params = training.networks(
+                model, draw, seeds, settings.steps, rate, settings=chosen, vectorise=name != "tcn"
+            )
             sizes[name, place] = training.count(params)
             for number, memory in enumerate(memories):
                 test = draw(jax.random.key(1), chosen[number], 512)
-                of_memory = jax.tree.map(lambda leaf: leaf[number * seeds : (number + 1) * seeds], params)  # noqa: B023
-                found = evaluate.predict(model.apply, of_memory, test.inputs)
-                errors[memory, name, place] = np.square(found - test.targets[None]).mean(axis=(1, 2, 3))
+                of_memory = training.of_setting(params, number, seeds)
+                errors[memory, name, place] = training.errors(model, of_memory, test)
     medians = {key: float(np.median(found)) for key, found in errors.items()}
     ratio = errors["delay", "rnn", 1] / errors["delay", "tcn", 1]
     return Finding(
@@ -143,18 +144,16 @@ def smooth_or_long(seeds: int, steps: int) -> Finding:
 
 
 def whose(errors: dict[tuple[str, str, int], float]) -> str:
-    """The verdict of C10 from errors by memory, architecture and width: the best of the others over the TCN's."""
+    """The verdict of C10 from errors by memory, architecture and width: the best other error over the TCN's."""
     widest = max(place for _, _, place in errors)
     lead = {}
     for memory in dict.fromkeys(memory for memory, _, _ in errors):
         others = [errors[key] for key in errors if key[0] == memory and key[1] != "tcn" and key[2] == widest]
         lead[memory] = min(others) / errors[memory, "tcn", widest]
-    told = ", ".join(f"{memory} {ratio:.2g}" for memory, ratio in lead.items())
+    found = "best other error / TCN's: " + ", ".join(f"{memory} {ratio:.2g}" for memory, ratio in lead.items())
     hard, smooth = (
         [ratio for memory, ratio in lead.items() if (memory in HARD) == is_hard] for is_hard in (True, False)
     )
     if min(hard) > 1 and max(smooth) <= min(hard):
-        return f"stands: best other error / TCN's: {told}"
-    if max(hard) > 1:
-        return f"half: best other error / TCN's: {told}"
-    return f"no: best other error / TCN's: {told}"
+        return f"true: {found}"
+    return f"partly true: {found}" if max(hard) > 1 else f"false: {found}"

@@ -1,4 +1,4 @@
-"""Numbers that another experiment measured, from the file beside its figure."""
+"""Numbers measured by another experiment, read from the file beside its figure."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,10 @@ FIGURES = EXPERIMENTS / "figures"
 
 
 def rows(experiment: str, **wanted: Any) -> list[dict[str, Any]]:
-    """The rows of an experiment that have these values, in the order of its table.
+    """The rows of an experiment with these values, in the order of its table.
 
     Raises:
-        FileNotFoundError: the file is missing, or has no such row; says which command makes them.
+        FileNotFoundError: the file is missing or has no such row; the message names the command that makes it.
     """
     path = FIGURES / f"{experiment}.json"
     script = next(EXPERIMENTS.glob(f"*/{experiment}.py"))
@@ -27,11 +27,11 @@ def rows(experiment: str, **wanted: Any) -> list[dict[str, Any]]:
 
 
 def row(experiment: str, **wanted: Any) -> dict[str, Any]:
-    """The only row that has these values.
+    """The only row with these values.
 
     Raises:
         FileNotFoundError: as `rows`.
-        ValueError: there are several.
+        ValueError: several rows match.
     """
     found = rows(experiment, **wanted)
     if len(found) > 1:

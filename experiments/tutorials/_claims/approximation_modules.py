@@ -1,4 +1,4 @@
-"""Rows on modules as the seeds write them: what saturates, what is there twice, what has no effect, what cannot run."""
+"""Modules of the tutorial: an output that saturates, biases twice, a start without effect, a cell that cannot run."""
 
 from collections.abc import Callable, Mapping
 from math import erf, exp, pi, sqrt
@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _claims import axis, training
-from _claims.finding import Finding, exact
+from _claims import training
+from _claims.approximation_batch_axis import NETWORK
+from _claims.finding import Finding, Settings, exact
 
 from seqjax import evaluate, metrics, models, tasks
 from seqjax.models.causal_conv import CausalConv
@@ -16,27 +17,29 @@ from seqjax.theory import bounds
 
 
 def beyond_tanh(deviation: float) -> float:
-    """What an output within [-1, 1] leaves of a Gaussian target: 2 E[(x - 1)^2; x > 1]."""
+    """The least error of outputs within [-1, 1] on a Gaussian target x: 2 E[(x - 1)^2; x > 1]."""
     edge = 1 / deviation
     tail, density = (1 - erf(edge / sqrt(2))) / 2, exp(-(edge**2) / 2) / sqrt(2 * pi)
     return 2 * deviation**2 * ((1 + edge**2) * tail - edge * density)
 
 
 def squashed(model) -> training.Network:
-    """The defect: tanh on the output, as in the public code behind S4."""
+    """The defect: tanh on the output, as in the tutorial's public code."""
     return training.Network(model.init, lambda params, x: jnp.tanh(model.apply(params, x)))
 
 
-def saturates(seeds: int, steps: int) -> Finding:
-    """D4: targets of unit variance through a tanh, and through none."""
+def saturates(settings: Settings) -> Finding:
+    """D4: targets of unit variance, with a tanh on the output and without."""
     task = tasks.Shift(2, 16)
     model = models.Regressor(models.LSTM(32))
     test = task.sample(jax.random.key(1), 8192)
     found = {}
+
+    def sample(key, _):
+        return task.sample(key, training.BLOCK)
+
     for name, network in (("tanh", squashed(model)), ("linear", model)):
-        params = training.networks(
-            network, lambda key, _: task.sample(key, training.BLOCK), jnp.zeros(1), seeds, steps, rate=1e-2
-        )
+        params = training.networks(network, sample, settings.seeds, settings.steps, rate=1e-2)
         predictions = evaluate.predict(network.apply, params, test.inputs)
         found[name] = training.block_errors((predictions - test.targets[None]) ** 2)
     floor = task.zero_loss() * beyond_tanh(1.0)
@@ -45,13 +48,13 @@ def saturates(seeds: int, steps: int) -> Finding:
     return Finding(
         quantity="error, shift 2/16, tanh on the output",
         ours=ours,
-        verdict=f"what lies beyond 1 is lost; linear, the error is {ours.median / fixed.median:.0f} x lower"
+        verdict=f"targets beyond 1 are out of reach; with a linear output {ours.median / fixed.median:.0f} x lower"
         if ours.median < 1.1 * floor and fixed.median < floor / 10
         else "not explained by the tanh",
         corrected=fixed.median,
         floor=floor,
         also={
-            "a step that has a target": beyond_tanh(1.0),
+            "floor of a step with a target": beyond_tanh(1.0),
             "same for targets divided by 5": beyond_tanh(1 / 5),
         },
         parameters=training.count(params),
@@ -59,7 +62,7 @@ def saturates(seeds: int, steps: int) -> Finding:
 
 
 def twice_biased(model) -> training.Network:
-    """The defect: beside every bias of a cell there is another, whose gradient is the same."""
+    """The defect: every bias of a cell is the sum of two, which have the same gradient."""
 
     def is_bias(path) -> bool:
         return "backbone" in jax.tree_util.keystr(path) and path[-1].key == "bias"
@@ -80,35 +83,36 @@ def twice_biased(model) -> training.Network:
     return training.Network(init, lambda weights, x: model.apply(merged(weights), x))
 
 
-def moves_twice(seeds: int, steps: int) -> Finding:
-    """D9: PyTorch's two bias vectors: how many weights they are, and how far both together go under Adam."""
-    task = tasks.Shift(2, 16)
-    shapes = jax.eval_shape(axis.NETWORK.init, jax.random.key(0), jnp.zeros((1, 32, 1)))
+def moves_twice(settings: Settings) -> Finding:
+    """D9: PyTorch's two bias vectors: how many weights they are, and how far their sum moves under Adam."""
+    task, steps = tasks.Shift(2, 16), settings.steps
+    shapes = jax.eval_shape(NETWORK.init, jax.random.key(0), jnp.zeros((1, 32, 1)))
     single = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     double = training.torch_count(256)
     model = models.Regressor(models.LSTM(32))
 
-    def gone(network) -> np.ndarray:
-        """How far biases are from their start, which is 0, in each seed."""
-        params = training.watched(network, lambda key: task.sample(key, training.BLOCK), seeds, steps, 1).params
+    def moved(network) -> np.ndarray:
+        """Mean distance of the biases from their start, which is 0, for each seed."""
+        found = training.watched(network, lambda key: task.sample(key, training.BLOCK), settings.seeds, steps, 1)
+        params = found.params
         (layer,) = params["params"]["backbone"].values()
-        return np.abs(layer["bias"] + sum(params.get("twins", {}).values())).mean(axis=1)[:seeds]
+        return np.abs(layer["bias"] + sum(params.get("twins", {}).values())).mean(axis=1)[: settings.seeds]
 
-    ours = metrics.band(gone(twice_biased(model)) / gone(model))
+    ours = metrics.band(moved(twice_biased(model)) / moved(model))
     return Finding(
-        quantity=f"way of an LSTM's biases in {steps} steps / of single ones",
+        quantity=f"distance of double biases after {steps} steps / of single",
         ours=ours,
-        verdict=f"{double - single:,} of {double:,} weights say nothing new, biases go {ours.median:.1f} x as far"
+        verdict=f"{double - single:,} of {double:,} weights are redundant; biases move {ours.median:.1f} x as fast"
         if ours.low > 1.5
-        else "the same function, the same learning",
+        else "no effect on learning",
         corrected=1.0,
-        also={"parameters, two vectors": double, "parameters, one": single, "twins": double - single},
+        also={"parameters, two vectors": double, "parameters, one": single, "redundant": double - single},
         parameters=double,
     )
 
 
 class WeightNormed:
-    """A convolution under PyTorch's weight norm: before every use `weight` is made anew from `v` and `g`."""
+    """A convolution under PyTorch's weight norm: every use first recomputes `weight` from `v` and `g`."""
 
     def __init__(self, key, taps: int, inputs: int, features: int):
         reach = (taps * inputs) ** -0.5
@@ -122,9 +126,9 @@ class WeightNormed:
         return self.weight
 
 
-def starts_elsewhere(quoted: float, seeds: int) -> Finding:
-    """D10: kernels of S4's Lorenz TCN, drawn anew after weight norm, and as models.TCN takes them."""
-    taps, features = 4, 30
+def starts_elsewhere(settings: Settings) -> Finding:
+    """D10: kernels of the tutorial's TCN for Lorenz96, drawn after weight norm, and as set in models.TCN."""
+    taps, features, quoted = 4, 30, settings.claimed
     conv = CausalConv(features, taps, weight_norm=True, use_bias=False)
     impulses = jnp.eye(features)[:, None] * jnp.eye(1, taps)[0][None, :, None]
 
@@ -132,35 +136,35 @@ def starts_elsewhere(quoted: float, seeds: int) -> Finding:
         start_key, wanted_key = jax.random.split(key)
         wanted = quoted * jax.random.normal(wanted_key, (taps, features, features))
         normed = WeightNormed(start_key, taps, features, features)
-        normed.weight = wanted  # all that the code's `init_weights` does
+        normed.weight = wanted  # all that the tutorial's `init_weights` does
         params = {"kernel": wanted, "gain": jnp.linalg.norm(wanted.reshape(-1, features), axis=0)}
         taken: Any = conv.apply({"params": params}, conv.empty(features, features), impulses, method="convolve")[1]
         return float(normed.used().std()), float(jnp.std(taken))
 
-    keys = jax.random.split(jax.random.key(0), seeds)
+    keys = jax.random.split(jax.random.key(0), settings.seeds)
     theirs, ours = (metrics.band(found) for found in zip(*map(deviations, keys), strict=True))
     without_effect = theirs.low > 2 * quoted and abs(ours.median / quoted - 1) < 0.05
     return Finding(
         quantity="deviation of the first weights, TCN of 30 x 4",
         ours=theirs,
-        verdict=f"no effect: {theirs.median / quoted:.1f} x as large; by setting v and g, {ours.median / quoted:.2f} x"
+        verdict=f"no effect: {theirs.median / quoted:.1f} x the size; setting v and g: {ours.median / quoted:.2f} x"
         if without_effect
         else "has an effect",
         claimed=quoted,
         corrected=ours.median,
         also={
             "PyTorch's own start": (3 * taps * features) ** -0.5,
-            "signal of two such layers / as meant": (theirs.median / quoted) ** 2,
+            "signal of two such layers / as intended": (theirs.median / quoted) ** 2,
         },
         parameters=(taps * features + 1) * features,
     )
 
 
 class Printed:
-    """S4's RNN, in NumPy: `activation` is an argument of the constructor, and nobody keeps it.
+    """The tutorial's RNN in NumPy: its constructor takes `activation` and does not store it.
 
     Attributes:
-        projections: how many inputs were multiplied by U.
+        projections: number of inputs multiplied by U.
     """
 
     activation: Callable
@@ -172,17 +176,17 @@ class Printed:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         hidden = [np.zeros(len(self.b))]
         for step in range(len(x)):
-            projected = x @ self.U + self.b  # all steps again, for the sake of one
+            projected = x @ self.U + self.b  # all steps, of which one is used
             self.projections += len(x)
             hidden.append(self.activation(hidden[-1] @ self.W + projected[step]))
         return np.array(hidden[1:])
 
 
-def cannot_run(seeds: int) -> Finding:
-    """D14: the printed cell as it stands, then with its activation; and ours, in one go and step by step."""
+def cannot_run(settings: Settings) -> Finding:
+    """D14: the printed cell as it is, then with its activation; and ours, all steps at once and step by step."""
     length, model = 32, models.RNN(16)
     fault, apart, streamed, projections = "", [], [], 0
-    for key in jax.random.split(jax.random.key(0), seeds):
+    for key in jax.random.split(jax.random.key(0), settings.seeds):
         x = jax.random.normal(key, (1, length, 1))
         params = model.init(key, x)
         printed = Printed(params["params"]["layer_0"])
@@ -210,7 +214,7 @@ def cannot_run(seeds: int) -> Finding:
         else "ours differs",
         corrected=length,
         also={
-            "ours against the printed one, mended": max(apart),
+            "ours against the printed one, corrected": max(apart),
             "step by step against at once": max(streamed),
         },
         parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
