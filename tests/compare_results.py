@@ -23,7 +23,11 @@ EXPERIMENTS = {"classic": "classic_tasks", "addition": "digit_sums", "seed_audit
 COLUMNS: dict[str, str] = {}
 """Old name of a column of any experiment: new name."""
 
-PATHS = {("decoder", "attention"): "attend", ("decoder", "bridge"): "first", ("backbone", "positions"): "Learned_0"}
+PATHS: dict[tuple[Any, Any], str] = {
+    ("decoder", "attention"): "attend",
+    ("decoder", "bridge"): "first",
+    ("backbone", "positions"): "Learned_0",
+}
 """Parent and new name of a module: its old name."""
 
 ROUND_OFF = 1e-6
@@ -35,9 +39,7 @@ def run(script: str, arguments: list[str]) -> None:
     fold_in = scope._fold_in_static
 
     def under_old_names(rng: Any, path: Sequence[Any]) -> Any:
-        return fold_in(
-            rng, [PATHS.get((str(parent), str(name)), name) for parent, name in zip((None, *path), path, strict=False)]
-        )
+        return fold_in(rng, [PATHS.get(pair, pair[1]) for pair in zip(("", *path), path, strict=False)])
 
     scope._fold_in_static = under_old_names
     sys.argv = [script, *arguments]

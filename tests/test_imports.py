@@ -88,7 +88,7 @@ TESTS = [found for path in sorted((ROOT / "tests").rglob("*.py")) for found in i
 
 
 def module_of(name: str) -> str:
-    """What of a name is a file or a folder here: seqjax.data.gaussian_process.Signal -> seqjax/data/gaussian_process."""
+    """The file or folder of a name: seqjax.data.gaussian_process.Signal -> seqjax/data/gaussian_process."""
     parts = name.split(".")
     while parts and not ((ROOT / "/".join(parts)).is_dir() or (ROOT / "/".join(parts)).with_suffix(".py").exists()):
         parts.pop()

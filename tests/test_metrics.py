@@ -167,7 +167,7 @@ def test_one_sample_is_no_interval():
 
 
 def test_accuracy_and_the_interval_that_its_test_would_accept():
-    """Wilson's limits are the fractions p that a two-sided test at 5 % just does not reject: |fraction - p| = z sd(p)."""
+    """Wilson's limits are the fractions p that a two-sided test at 5 % just accepts: |fraction - p| = z sd(p)."""
     for count, right in [(1, 0), (1, 1), (10, 3), (10_000, 9_920), (10_000, 0)]:
         labels = np.arange(count) % 7
         guesses = np.where(np.arange(count) < right, labels, labels + 1)

@@ -33,11 +33,10 @@ from typing import Any, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, plot, pretrained, runs
+from seqjax import evaluate, losses, metrics, models, plot, pretrained, runs
 from seqjax.data import Epochs
 from seqjax.runs.folder import write_json
 from seqjax.tasks import Lorenz96, Shift
@@ -86,7 +85,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [Config(model=name, steps=STEPS[name]) for name in get_args(pretrained.Name)]
 
 
-def build(config: Config) -> nn.Module:
+def build(config: Config) -> models.Module:
     """The model without parameters."""
     return pretrained.build(config.model)
 
