@@ -117,6 +117,10 @@ class KeysValues(NamedTuple):
     mask: Bool[Array, "batch source"]
 
 
+Attended = tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]
+"""The average of the source's values for each query, and the weights, which sum to 1 over source."""
+
+
 class Attention(Module):
     """Base of attentions: they `prepare` a source once, and `attend` to it from every step of the target."""
 
@@ -124,10 +128,8 @@ class Attention(Module):
         """Keys and values of the source."""
         raise NotImplementedError
 
-    def attend(
-        self, source: KeysValues, query: Float[Array, "batch target features"]
-    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
-        """The average of the source's values for each query, and the weights, which sum to 1 over source."""
+    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
+        """The average of the source's values for each query, and the weights."""
         raise NotImplementedError
 
 
@@ -137,9 +139,7 @@ class DotAttention(Attention):
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
         return KeysValues(source[:, :, None], source[:, :, None], mask)
 
-    def attend(
-        self, source: KeysValues, query: Float[Array, "batch target features"]
-    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         return dot_product(source, query)
 
 
@@ -158,9 +158,7 @@ class GeneralAttention(Attention):
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
         return KeysValues(self.key(source)[:, :, None], source[:, :, None], mask)
 
-    def attend(
-        self, source: KeysValues, query: Float[Array, "batch target features"]
-    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         return dot_product(source, query)
 
 
@@ -181,9 +179,7 @@ class AdditiveAttention(Attention):
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
         return KeysValues(self.key(source)[:, :, None], source[:, :, None], mask)
 
-    def attend(
-        self, source: KeysValues, query: Float[Array, "batch target features"]
-    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         hidden = jnp.tanh(self.query(query)[:, :, None] + source.keys[:, None, :, 0])
         return _average((hidden @ self.energy)[:, None, :, :, 0], source)
 
@@ -213,17 +209,13 @@ class MultiHeadAttention(Attention):
         projected = self.key_value(source)
         return KeysValues(projected[:, :, 0], projected[:, :, 1], mask)
 
-    def attend(
-        self, source: KeysValues, query: Float[Array, "batch target features"]
-    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         seen = jnp.broadcast_to(source.mask[:, None, :], (*query.shape[:2], source.mask.shape[1]))
         averages, weights = dot_attention(self.query(query), source.keys, source.values, mask=seen)
         return self.out(averages), weights
 
 
-def dot_product(
-    source: KeysValues, query: Float[Array, "batch target features"]
-) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+def dot_product(source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
     """Attention with the scores q' k, not scaled.
 
     Raises:

@@ -5,24 +5,25 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.module import Module, zero_padding
+from seqjax.models.module import Mask, Module, zero_padding
 from seqjax.types import Carry
 
 
 class Backbone(Module):
     """A sequence architecture: `(batch, time, inputs) -> (batch, time, features)`.
 
-    A subclass defines `__call__` and declares `causal`, in its class or as a field: whether no output depends on a
-    later input.
+    A subclass defines `_call`, or all of `__call__`, and declares `causal`, in its class or as a field: whether no
+    output depends on a later input.
     """
 
     def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch time features"]:
+        """The outputs, zero in the padding."""
+        return self._call(zero_padding(x, mask), mask, train)
+
+    def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
+        """`__call__`, with zeros in the padding of `x`."""
         raise NotImplementedError
 
     def encode(
@@ -49,25 +50,14 @@ class Causal(Backbone):
         raise NotImplementedError
 
     def extend(
-        self,
-        carry: Carry,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, carry: Carry, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
     ) -> tuple[Carry, Float[Array, "batch time features"]]:
         """Read further steps, any number of them. Padding leaves the carry as it is; outputs there are zero."""
         return self._extend(carry, zero_padding(x, mask), mask, train)
 
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
-        return self.extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask=mask, train=train)[1]
-
     def _extend(self, carry: Carry, x: Array, mask: Array | None, train: bool) -> tuple[Carry, Array]:
         """`extend`, with zeros in the padding of `x`."""
         raise NotImplementedError
+
+    def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
+        return self._extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask, train)[1]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Module
+from seqjax.models.module import Mask, Module
 
 
 class Taps(NamedTuple):
@@ -58,11 +58,7 @@ class CausalConv(Module):
 
     @nn.compact
     def convolve(
-        self,
-        taps: Taps,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
+        self, taps: Taps, x: Float[Array, "batch time inputs"], *, mask: Mask = None
     ) -> tuple[Taps, Float[Array, "batch time features"]]:
         """Convolve further steps: `kernel_size` products for a single one, whatever the dilation."""
         x, kernel = promote_dtype(x, self._kernel(x.shape[-1]), dtype=self.dtype)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Module, zero_padding
+from seqjax.models.module import Mask, Module, zero_padding
 
 
 class Transitions(NamedTuple):
@@ -30,16 +30,12 @@ class Path(NamedTuple):
 
 
 def log_partition(
-    emissions: Float[Array, "batch time tags"],
-    transitions: Transitions,
-    mask: Bool[Array, "batch time"] | None = None,
+    emissions: Float[Array, "batch time tags"], transitions: Transitions, mask: Mask = None
 ) -> Float[Array, " batch"]:
     """log Z, over all paths, by the forward algorithm; its gradient by `emissions` is each step's posterior."""
     emissions, mask = _clean(emissions, mask)
 
-    def step(
-        forward: Float[Array, "batch tags"], now: tuple[Float[Array, "batch tags"], Bool[Array, " batch"]]
-    ) -> tuple[Float[Array, "batch tags"], None]:
+    def step(forward: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
         emission, real = now
         new = jax.nn.logsumexp(forward[:, :, None] + transitions.between[None], axis=1) + emission
         return jnp.where(real[:, None], new, forward), None
@@ -53,7 +49,7 @@ def score(
     emissions: Float[Array, "batch time tags"],
     transitions: Transitions,
     tags: Int[Array, "batch time"],
-    mask: Bool[Array, "batch time"] | None = None,
+    mask: Mask = None,
 ) -> Float[Array, " batch"]:
     """The score of given tags; those in padding do not matter."""
     emissions, mask = _clean(emissions, mask)
@@ -69,23 +65,17 @@ def log_likelihood(
     emissions: Float[Array, "batch time tags"],
     transitions: Transitions,
     tags: Int[Array, "batch time"],
-    mask: Bool[Array, "batch time"] | None = None,
+    mask: Mask = None,
 ) -> Float[Array, " batch"]:
     """The log-probability of each row's tags."""
     return score(emissions, transitions, tags, mask) - log_partition(emissions, transitions, mask)
 
 
-def viterbi(
-    emissions: Float[Array, "batch time tags"],
-    transitions: Transitions,
-    mask: Bool[Array, "batch time"] | None = None,
-) -> Path:
+def viterbi(emissions: Float[Array, "batch time tags"], transitions: Transitions, mask: Mask = None) -> Path:
     """The path with the highest score (Viterbi 1967)."""
     emissions, mask = _clean(emissions, mask)
 
-    def step(
-        best: Float[Array, "batch tags"], now: tuple[Float[Array, "batch tags"], Bool[Array, " batch"]]
-    ) -> tuple[Float[Array, "batch tags"], Int[Array, "batch tags"]]:
+    def step(best: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         emission, real = now
         candidates = best[:, :, None] + transitions.between[None]
         stay = jnp.arange(emission.shape[1])[None]
@@ -97,7 +87,7 @@ def viterbi(
     best = best + transitions.end[None]
     last = jnp.argmax(best, axis=1)
 
-    def back(tag: Int[Array, " batch"], came_from: Int[Array, "batch tags"]) -> tuple[Array, Array]:
+    def back(tag: Array, came_from: Array) -> tuple[Array, Array]:
         return jnp.take_along_axis(came_from, tag[:, None], axis=1)[:, 0], tag
 
     opening, others = jax.lax.scan(back, last, came_from, reverse=True)
@@ -116,7 +106,7 @@ class CRF(Module):
 
     @nn.compact
     def __call__(
-        self, *inputs: Array, mask: Bool[Array, "batch time"] | None = None, train: bool = False
+        self, *inputs: Array, mask: Mask = None, train: bool = False
     ) -> tuple[Float[Array, "batch time tags"], Transitions]:
         """Emissions of each sentence and the transitions: the arguments of the functions of this module."""
         emissions = self.tagger(*inputs, mask=mask, train=train)
@@ -125,9 +115,7 @@ class CRF(Module):
         return emissions, Transitions(start, self.param("between", zeros, (tags, tags)), end)
 
 
-def _clean(
-    emissions: Float[Array, "batch time tags"], mask: Bool[Array, "batch time"] | None
-) -> tuple[Float[Array, "batch time tags"], Bool[Array, "batch time"]]:
+def _clean(emissions: Array, mask: Array | None) -> tuple[Array, Array]:
     """Zeros in the padding of the emissions, and the mask."""
     mask = jnp.ones(emissions.shape[:2], bool) if mask is None else mask
     return zero_padding(emissions, mask), mask

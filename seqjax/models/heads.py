@@ -1,9 +1,9 @@
 """Heads over any backbone: one class for a sequence, and real values at each step."""
 
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Float, Num
 
-from seqjax.models.module import Module, check_causal, check_part
+from seqjax.models.module import Mask, Module, check_causal, check_part
 from seqjax.models.pooling import Pooling, last
 from seqjax.types import Carry
 
@@ -36,11 +36,7 @@ class Classifier(Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Num[Array, "batch time *inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, x: Num[Array, "batch time *inputs"], *, mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch classes"]:
         pooled = self.pooling(self.backbone(x, mask=mask, train=train), mask)
         return nn.Dense(self.classes, name="readout")(nn.Dropout(self.dropout)(pooled, deterministic=not train))
@@ -79,22 +75,13 @@ class Regressor(Module):
         return self.backbone.start(batch, inputs, length)
 
     def extend(
-        self,
-        carry: Carry,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, carry: Carry, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
     ) -> tuple[Carry, Float[Array, "batch time targets"]]:
         """Predict for further steps."""
         carry, y = self.backbone.extend(carry, x, mask=mask, train=train)
         return carry, self.readout(y)
 
     def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch time targets"]:
         return self.readout(self.backbone(x, mask=mask, train=train))

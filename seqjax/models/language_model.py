@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Module, check_causal, check_part, widened, zero_padding
+from seqjax.models.module import Mask, Module, check_causal, check_part, widened, zero_padding
 from seqjax.types import PAD, SOS, Carry
 
 
@@ -68,12 +68,7 @@ class LanguageModel(Module):
         return self.backbone.start(batch, self.embedding, length)
 
     def extend(
-        self,
-        carry: Carry,
-        tokens: Int[Array, "batch time"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, carry: Carry, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
     ) -> tuple[Carry, Float[Array, "batch time vocab"]]:
         """Read further tokens: the carry after them, and logits of the token after each."""
         carry, y = self.backbone.extend(carry, self._embedded(tokens, mask, train), mask=mask, train=train)
@@ -85,11 +80,7 @@ class LanguageModel(Module):
         return carry, logits[:, 0]
 
     def __call__(
-        self,
-        tokens: Int[Array, "batch time"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch time vocab"]:
         """Logits of the token after each. Those of PAD and SOS are -inf: they never follow."""
         y = self.backbone(self._embedded(tokens, mask, train), mask=mask, train=train)

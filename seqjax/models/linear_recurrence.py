@@ -2,14 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Inexact
+from jaxtyping import Array, Inexact
+
+from seqjax.models.module import Mask
 
 
 def linear_recurrence(
     factor: Inexact[Array, " order"],
     state: Inexact[Array, "batch order"],
     driven: Inexact[Array, "batch time order"],
-    mask: Bool[Array, "batch time"] | None,
+    mask: Mask,
 ) -> tuple[Inexact[Array, "batch order"], Inexact[Array, "batch time order"]]:
     """h[t] = factor h[t-1] + driven[t], in parallel over time: the state after the last real step, and all h."""
     driven = driven.at[:, 0].add(factor[None] * state)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.attention import Attention, KeysValues, dot_product
+from seqjax.models.attention import Attended, Attention, KeysValues, dot_product
 from seqjax.models.backbone import Backbone
 from seqjax.models.module import Module, zero_padding
 
@@ -29,9 +29,7 @@ class LowRankAttention(Attention):
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
         return KeysValues(self.key(source)[:, :, None], self.value(source)[:, :, None], mask)
 
-    def attend(
-        self, source: KeysValues, query: Float[Array, "batch target features"]
-    ) -> tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]:
+    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         return dot_product(source, self.query(query))
 
 
@@ -77,14 +75,8 @@ class SingleHeadTransformer(Backbone):
     depth: int = 3
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
-        x = Pointwise(self.width, self.hidden, self.depth, name="read")(zero_padding(x, mask))
+    def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
+        x = Pointwise(self.width, self.hidden, self.depth, name="read")(x)
         attention = LowRankAttention(self.head_dim, self.width, name="attention")
         seen = jnp.ones(x.shape[:2], bool) if mask is None else mask
         y, _ = attention.attend(attention.prepare(x, seen), x)

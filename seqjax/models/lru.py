@@ -6,11 +6,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Complex, Float
+from jaxtyping import Array, Complex, Float
 
 from seqjax.models.backbone import Causal
 from seqjax.models.linear_recurrence import linear_recurrence
-from seqjax.models.module import Module, zero_padding
+from seqjax.models.module import Mask, Module, zero_padding
 
 
 class LRU(Causal):
@@ -63,12 +63,7 @@ class Block(Module):
 
     @nn.compact
     def __call__(
-        self,
-        state: Complex[Array, "batch order"],
-        x: Float[Array, "batch time features"],
-        mask: Bool[Array, "batch time"] | None,
-        *,
-        train: bool,
+        self, state: Complex[Array, "batch order"], x: Float[Array, "batch time features"], mask: Mask, *, train: bool
     ) -> tuple[Complex[Array, "batch order"], Float[Array, "batch time features"]]:
         drop = nn.Dropout(self.dropout, deterministic=not train)
         state, y = Recurrence(self.ring, name="recurrence")(state, nn.LayerNorm(name="norm")(x), mask)
@@ -86,10 +81,7 @@ class Recurrence(Module):
 
     @nn.compact
     def __call__(
-        self,
-        state: Complex[Array, "batch order"],
-        x: Float[Array, "batch time features"],
-        mask: Bool[Array, "batch time"] | None,
+        self, state: Complex[Array, "batch order"], x: Float[Array, "batch time features"], mask: Mask
     ) -> tuple[Complex[Array, "batch order"], Float[Array, "batch time features"]]:
         order, features = state.shape[-1], x.shape[-1]
         nu = self.param("nu", _initial_modulus(*self.ring), (order,))

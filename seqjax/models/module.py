@@ -11,6 +11,9 @@ from jaxtyping import Array, Bool, Float
 
 Part = TypeVar("Part")
 
+Mask = Bool[Array, "batch time"] | None
+"""Which steps are real: the first ones of each row; None: all of them."""
+
 
 class Module(nn.Module):
     """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be."""
@@ -24,7 +27,7 @@ class Module(nn.Module):
         def __hash__(self) -> int: ...  # Linen defines it; the checker takes dataclasses for unhashable
 
 
-def zero_padding(y: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None) -> Array:
+def zero_padding(y: Float[Array, "batch time features"], mask: Mask) -> Array:
     """Zeros where a step is padding, whatever is there (NaN included).
 
     Models apply it to their inputs too: a NaN in the padding that no output shows would still reach the gradients.

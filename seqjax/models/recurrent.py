@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from seqjax.models.backbone import Backbone, Causal
-from seqjax.models.module import Module, check_part, zero_padding
+from seqjax.models.module import Mask, Module, check_part, zero_padding
 
 State = Any
 """The state of one layer: h, or (h, c) for the LSTM; each Float[batch features]."""
@@ -32,7 +32,7 @@ class Cell(Protocol):
 
     def initial_state(self, batch: int, features: int) -> State:
         """Zeros."""
-        ...
+        return jnp.zeros((batch, features))
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
         """One step: `projected` is the input times its kernel, `kernel` multiplies the previous output."""
@@ -40,7 +40,7 @@ class Cell(Protocol):
 
 
 @dataclass(frozen=True)
-class RNNCell:
+class RNNCell(Cell):
     """h' = activation(W h + U x + b) (Elman 1990)."""
 
     activation: Callable[[Array], Array] = jnp.tanh
@@ -51,16 +51,13 @@ class RNNCell:
         if not callable(self.activation):
             raise TypeError(f"activation must be a function such as jnp.tanh, got {self.activation}")
 
-    def initial_state(self, batch: int, features: int) -> Float[Array, "batch features"]:
-        return jnp.zeros((batch, features))
-
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
         h = self.activation(projected + _recur(state, kernel) + bias[None, :])
         return h, h
 
 
 @dataclass(frozen=True)
-class GRUCell:
+class GRUCell(Cell):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), with the reset gate after the product as in cuDNN.
 
     r, z = sigmoid(U x + W h + b), n = tanh(U_n x + b_n + r (W_n h + c_n)), h' = (1 - z) n + z h; c_n comes last.
@@ -68,9 +65,6 @@ class GRUCell:
 
     gates: ClassVar[int] = 3
     biases: ClassVar[int] = 4
-
-    def initial_state(self, batch: int, features: int) -> Float[Array, "batch features"]:
-        return jnp.zeros((batch, features))
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
         width = state.shape[-1]
@@ -84,7 +78,7 @@ class GRUCell:
 
 
 @dataclass(frozen=True)
-class LSTMCell:
+class LSTMCell(Cell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
 
     i, f, g, o = U x + W h + b; c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c').
@@ -93,9 +87,7 @@ class LSTMCell:
     gates: ClassVar[int] = 4
     biases: ClassVar[int] = 4
 
-    def initial_state(
-        self, batch: int, features: int
-    ) -> tuple[Float[Array, "batch features"], Float[Array, "batch features"]]:
+    def initial_state(self, batch: int, features: int) -> State:
         return jnp.zeros((batch, features)), jnp.zeros((batch, features))
 
     def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
@@ -120,10 +112,7 @@ class Layer(Module):
 
     @nn.compact
     def __call__(
-        self,
-        state: State,
-        x: Float[Array, "batch time inputs"],
-        mask: Bool[Array, "batch time"] | None = None,
+        self, state: State, x: Float[Array, "batch time inputs"], mask: Mask
     ) -> tuple[State, Float[Array, "batch time features"]]:
         width = self.cell.gates * self.features
         input_kernel = self.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], width))
@@ -183,9 +172,7 @@ class Recurrent(Causal):
         """One zero state a layer; its size depends neither on `inputs` nor on `length`."""
         return tuple(self.cell.initial_state(batch, self.features) for _ in range(self.layers))
 
-    def encode(
-        self, x: Float[Array, "batch time inputs"], *, mask: Bool[Array, "batch time"], train: bool = False
-    ) -> tuple[Float[Array, "batch time features"], tuple[State, ...]]:
+    def encode(self, x: Array, *, mask: Array, train: bool = False) -> tuple[Array, tuple[State, ...]]:
         """The outputs, and each layer's state after the last real step."""
         state, outputs = self.extend(self.start(len(x), x.shape[-1], x.shape[1]), x, mask=mask, train=train)
         return outputs, state
@@ -254,24 +241,16 @@ class Bidirectional(Backbone):
         check_part("cell", self.cell, Cell, "LSTMCell()")
         super().__post_init__()
 
-    def encode(
-        self, x: Float[Array, "batch time inputs"], *, mask: Bool[Array, "batch time"], train: bool = False
-    ) -> tuple[Float[Array, "batch time features"], tuple[tuple[State, State], ...]]:
+    def encode(self, x: Array, *, mask: Array, train: bool = False) -> tuple[Array, tuple[tuple[State, State], ...]]:
         """The outputs, and each layer's two final states: forward after the last real step, backward at the first."""
-        return self._encode(x, mask, train)
+        return self._encode(zero_padding(x, mask), mask, train)
 
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
+    def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
         return self._encode(x, mask, train)[0]
 
     @nn.compact
     def _encode(self, x: Array, mask: Array | None, train: bool) -> tuple[Array, tuple[tuple[State, State], ...]]:
-        x, half, states = zero_padding(x, mask), self.features // 2, []
+        half, states = self.features // 2, []
         zero = self.cell.initial_state(len(x), half)
         for depth in range(self.layers):
             if depth:
@@ -284,9 +263,7 @@ class Bidirectional(Backbone):
         return x, tuple(states)
 
 
-def reverse(
-    x: Float[Array, "batch time features"], mask: Bool[Array, "batch time"] | None
-) -> Float[Array, "batch time features"]:
+def reverse(x: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "batch time features"]:
     """Each row's real steps in reverse order; padding stays after them."""
     if mask is None:
         return x[:, ::-1]

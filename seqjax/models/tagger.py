@@ -5,10 +5,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from seqjax.models.backbone import Backbone
-from seqjax.models.module import Module, check_mask, check_part, zero_padding
+from seqjax.models.module import Mask, Module, check_mask, check_part, zero_padding
 from seqjax.types import PAD, UNK
 
 
@@ -61,15 +61,9 @@ class Window(Backbone):
     reach: int = 2
 
     @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]:
+    def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
         time = x.shape[1]
-        x = jnp.pad(zero_padding(x, mask), ((0, 0), (self.reach, self.reach), (0, 0)))
+        x = jnp.pad(x, ((0, 0), (self.reach, self.reach), (0, 0)))
         window = jnp.concatenate([x[:, place : place + time] for place in range(2 * self.reach + 1)], axis=-1)
         return zero_padding(nn.Dense(self.features, name="kernel")(window), mask)
 
@@ -108,7 +102,7 @@ class Tagger(Module):
         ids: Int[Array, "batch time"],
         spelling: Int[Array, "batch time letters"] | None = None,
         *,
-        mask: Bool[Array, "batch time"] | None = None,
+        mask: Mask = None,
         train: bool = False,
     ) -> Float[Array, "batch time tags"]:
         """Scores before the softmax.

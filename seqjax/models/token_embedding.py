@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Module, zero_padding
+from seqjax.models.module import Mask, Module, zero_padding
 
 
 class TokenEmbedding(Module):
@@ -35,11 +35,7 @@ class TokenEmbedding(Module):
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
-        self,
-        tokens: Int[Array, "batch time"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
+        self, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch time features"]:
         x = self.drop(self.table(tokens), deterministic=not train)
         return self.backbone(zero_padding(x, mask), mask=mask, train=train)
