@@ -13,14 +13,7 @@ from seqjax.models.bridges import Bridge, CopyState, LowRankBridge
 from seqjax.models.captioner import Captioner
 from seqjax.models.cnn import CNN, ImageClassifier
 from seqjax.models.crf import CRF, Transitions
-from seqjax.models.decoders import (
-    BahdanauDecoder,
-    Decoder,
-    LuongDecoder,
-    Memory,
-    RecurrentDecoder,
-    TransformerDecoder,
-)
+from seqjax.models.decoders import BahdanauDecoder, Decoder, LuongDecoder, Memory, RecurrentDecoder, TransformerDecoder
 from seqjax.models.diagonal_rnn import DiagonalRNN, reciprocal
 from seqjax.models.dilated import LinearDilatedCNN
 from seqjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderRegressor

@@ -41,7 +41,8 @@ class Captioner(TokenWriter):
         super().__post_init__()
 
     def setup(self):
-        self._setup_target(self.target_vocab, self.embedding, self.dropout, self.tied)
+        self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
+        self._setup_readout(self.target_vocab, self.embedding, self.dropout, self.tied)
         self.place = nn.Dense(self.features)
 
     def encode(

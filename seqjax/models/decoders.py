@@ -1,7 +1,5 @@
 """Decoders of encoder-decoders: they write a target step by step, from what an encoder has read.
 
-All have `start(memory, length)` and `extend(carry, x, mask=, train=)`, which reads any number of embedded target
-tokens.
 `RecurrentDecoder` knows the source by its first state alone, the others attend to every step of it.
 """
 
@@ -19,6 +17,9 @@ from seqjax.models.bridges import Bridge
 from seqjax.models.module import Module, check_mask, check_part
 from seqjax.models.recurrent import Cell, GRUCell, Recurrent
 from seqjax.models.transformer import Positions, Sinusoidal, Transformer
+
+TargetMask = Bool[Array, "batch target"] | None
+"""Which steps of the target are real: the first ones of each row; None: all of them."""
 
 
 class Memory(NamedTuple):
@@ -73,12 +74,7 @@ class Decoder(Module):
         raise NotImplementedError
 
     def extend(
-        self,
-        carry: Any,
-        x: Float[Array, "batch target embedding"],
-        *,
-        mask: Bool[Array, "batch target"] | None = None,
-        train: bool = False,
+        self, carry: Any, x: Float[Array, "batch target embedding"], *, mask: TargetMask = None, train: bool = False
     ) -> DecoderOutput:
         """Read further steps of the target, any number of them."""
         check_mask(mask, x.shape[:2])
@@ -103,14 +99,15 @@ class RecurrentDecoder(Decoder):
     bridge: nn.Module = Bridge()
 
     def __post_init__(self):
-        _check_parts(self.cell, self.bridge)
+        check_part("cell", self.cell, Cell, "LSTMCell()")
+        check_part("bridge", self.bridge, nn.Module, "Bridge()")
         super().__post_init__()
 
     def setup(self):
         self.stack = Recurrent(self.features, self.cell, self.layers, self.dropout)
 
-    def start(self, memory: Memory, length: int) -> tuple[Any, Bool[Array, "batch source"]]:
-        """The bridge's states; `length` does not matter."""
+    def start(self, memory: Memory, length: int) -> Any:
+        """The bridge's states, and the source's mask; `length` does not matter."""
         return self.bridge(memory.state, self.stack.start(len(memory.mask), 0, length)), memory.mask
 
     def _extend(self, carry: tuple[Any, Array], x: Array, mask: Array, train: bool) -> DecoderOutput:
@@ -119,23 +116,16 @@ class RecurrentDecoder(Decoder):
         return DecoderOutput((state, source), y, jnp.zeros((len(x), 0, x.shape[1], source.shape[1])))
 
 
-class AttentionDecoder(Decoder):
+class AttentionDecoder(RecurrentDecoder):
     """Base of recurrent decoders with attention: a subclass defines `_extend` and `_usual_attention`.
 
     Attributes:
-        features, cell, layers, dropout, bridge: as in `RecurrentDecoder`.
         attention: an instance of an `Attention`, such as `AdditiveAttention(64)`.
     """
 
-    features: int
-    cell: Cell = GRUCell()
-    layers: int = 1
-    dropout: float = 0.0
-    bridge: nn.Module = Bridge()
     attention: Attention | None = None
 
     def __post_init__(self):
-        _check_parts(self.cell, self.bridge)
         if self.attention is None:
             self.attention = self._usual_attention()
         check_part("attention", self.attention, Attention, "AdditiveAttention(64)")
@@ -145,15 +135,11 @@ class AttentionDecoder(Decoder):
     def _attention(self) -> Attention:
         return check_part("attention", self.attention, Attention, "AdditiveAttention(64)")
 
-    def setup(self):
-        self.stack = Recurrent(self.features, self.cell, self.layers, self.dropout)
-
     def start(self, memory: Memory, length: int) -> DecoderState:
         """The bridge's states, and the source prepared for attention; `length` does not matter."""
-        state = self.bridge(memory.state, self.stack.start(len(memory.mask), 0, length))
-        batch, source = memory.mask.shape
-        prepared = self._attention.prepare(memory.outputs, memory.mask)
-        return DecoderState(state, prepared, jnp.zeros((batch, self.features)), jnp.zeros((batch, source)))
+        state, mask = super().start(memory, length)
+        prepared = self._attention.prepare(memory.outputs, mask)
+        return DecoderState(state, prepared, jnp.zeros((len(mask), self.features)), jnp.zeros(mask.shape))
 
     def _usual_attention(self) -> Attention:
         """The attention where none is given, without a parent."""
@@ -215,18 +201,8 @@ class BahdanauDecoder(AttentionDecoder):
         return DecoderOutput(carry._replace(state=state, attended=_more(carry, weights, mask)), features, weights)
 
 
-def _check_parts(cell: Any, bridge: Any) -> None:
-    check_part("cell", cell, Cell, "LSTMCell()")
-    check_part("bridge", bridge, nn.Module, "Bridge()")
-
-
 def _step_by_step(
-    decoder: AttentionDecoder,
-    one_step: Callable[..., DecoderOutput],
-    carry: DecoderState,
-    x: Array,
-    mask: Array,
-    train: bool,
+    decoder, one_step: Callable, carry: DecoderState, x: Array, mask: Array, train: bool
 ) -> DecoderOutput:
     """A decoder's method for one step, over all of them."""
 
@@ -235,11 +211,15 @@ def _step_by_step(
         output = one_step(decoder, carry, x[:, None], real[:, None], train)
         return output.carry, (output.features[:, 0], output.weights[:, :, 0])
 
-    scan = nn.scan(
+    carry, (features, weights) = scan_steps(step)(decoder, carry, (x, mask))
+    return DecoderOutput(carry, features, jnp.swapaxes(weights, 1, 2))
+
+
+def scan_steps(step: Callable) -> Callable:
+    """`step(module, carry, now) -> (carry, output)` over the second axis of all that `now` holds."""
+    return nn.scan(
         step, in_axes=1, out_axes=1, variable_broadcast="params", split_rngs={"params": False, "dropout": True}
     )
-    carry, (features, weights) = scan(decoder, carry, (x, mask))
-    return DecoderOutput(carry, features, jnp.swapaxes(weights, 1, 2))
 
 
 def _more(carry: DecoderState, weights: Array, mask: Array) -> Float[Array, "batch source"]:

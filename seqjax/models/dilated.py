@@ -46,9 +46,7 @@ class LinearDilatedCNN(Causal):
         return tuple(conv.empty(batch, width) for conv, width in zip(convs, widths, strict=True))
 
     @nn.compact
-    def _extend(
-        self, carry: tuple[Taps, ...], x: Array, mask: Array | None, train: bool
-    ) -> tuple[tuple[Taps, ...], Array]:
+    def _extend(self, carry: tuple[Taps, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
         read = []
         for layer, taps in enumerate(carry):
             features = self.channels if layer < self.layers - 1 else self.features

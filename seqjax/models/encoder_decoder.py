@@ -8,19 +8,21 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from seqjax.models.backbone import Backbone
-from seqjax.models.decoders import Decoder, Memory
-from seqjax.models.language_model import never_pad_or_sos
-from seqjax.models.module import Module, check_mask, check_part, zero_padding
+from seqjax.models.decoders import Decoder, Memory, TargetMask, scan_steps
+from seqjax.models.language_model import TokenModel
+from seqjax.models.module import Module, check_mask, check_part
 from seqjax.types import SOS
+
+SourceMask = Bool[Array, "batch source"] | None
+"""Which steps of the source are real: the first ones of each row; None: all of them."""
 
 
 class EncoderDecoderOutput(NamedTuple):
     """The result of further tokens of the target.
 
     Attributes:
-        carry: the decoder's carry after them.
+        carry, weights: as in `DecoderOutput`.
         logits: of the token after each; those of PAD and SOS are -inf, for they are never written.
-        weights: of the attention to the source; no heads without attention.
     """
 
     carry: Any
@@ -28,8 +30,8 @@ class EncoderDecoderOutput(NamedTuple):
     weights: Float[Array, "batch heads target source"]
 
 
-class TokenWriter(Module):
-    """Base of encoder-decoders that write tokens: a subclass defines `encode`, and `setup` with `_setup_target`.
+class TokenWriter(TokenModel):
+    """Base of encoder-decoders that write tokens: a subclass defines `encode`, and `setup` with a `target_embedding`.
 
     The same code reads the whole target in training (teacher forcing) and one token at a time in decoding:
 
@@ -49,35 +51,26 @@ class TokenWriter(Module):
         """Read the whole source."""
         raise NotImplementedError
 
-    def begin(self, source: Any, mask: Bool[Array, "batch source"] | None, length: int) -> Any:
+    def begin(self, source: Any, mask: SourceMask, length: int) -> Any:
         """The carry before the first token, for targets of at most `length` tokens."""
         return self.decoder.start(self.encode(source, mask=mask), length)
 
     def extend(
-        self,
-        carry: Any,
-        tokens: Int[Array, "batch target"],
-        *,
-        mask: Bool[Array, "batch target"] | None = None,
-        train: bool = False,
+        self, carry: Any, tokens: Int[Array, "batch target"], *, mask: TargetMask = None, train: bool = False
     ) -> EncoderDecoderOutput:
-        """Read further tokens of the target: the carry after them, and logits of the token after each."""
-        x = zero_padding(self.drop(self.target_embedding(tokens), deterministic=not train), mask)
+        x = self._embedded(self.target_embedding, tokens, mask, train)
         output = self.decoder.extend(carry, x, mask=mask, train=train)
-        return EncoderDecoderOutput(output.carry, self._logits(output.features, train), output.weights)
-
-    def step(self, carry: Any, token: Int[Array, " batch"]) -> tuple[Any, Float[Array, "batch vocab"]]:
-        """`extend` by one token: with the parameters bound, a `StepFn` for `seqjax.decode`."""
-        carry, logits, _ = self.extend(carry, token[:, None])
-        return carry, logits[:, 0]
+        return EncoderDecoderOutput(
+            output.carry, self._logits(self.target_embedding, output.features, train), output.weights
+        )
 
     def __call__(
         self,
         source: Any,
         target: Int[Array, "batch target"],
         *,
-        source_mask: Bool[Array, "batch source"] | None = None,
-        target_mask: Bool[Array, "batch target"] | None = None,
+        source_mask: SourceMask = None,
+        target_mask: TargetMask = None,
         train: bool = False,
     ) -> Float[Array, "batch target vocab"]:
         """Logits of every token of the target, given those before it (teacher forcing)."""
@@ -88,8 +81,8 @@ class TokenWriter(Module):
         source: Any,
         target: Int[Array, "batch target"],
         *,
-        source_mask: Bool[Array, "batch source"] | None = None,
-        target_mask: Bool[Array, "batch target"] | None = None,
+        source_mask: SourceMask = None,
+        target_mask: TargetMask = None,
         train: bool = False,
     ) -> EncoderDecoderOutput:
         """`__call__` with the attention weights too."""
@@ -102,8 +95,8 @@ class TokenWriter(Module):
         target: Int[Array, "batch target"],
         teacher_forcing: float | Float[Array, ""],
         *,
-        source_mask: Bool[Array, "batch source"] | None = None,
-        target_mask: Bool[Array, "batch target"] | None = None,
+        source_mask: SourceMask = None,
+        target_mask: TargetMask = None,
         train: bool = False,
     ) -> Float[Array, "batch target vocab"]:
         """Logits where each token read is the target's with probability `teacher_forcing`, else the model's own guess.
@@ -125,29 +118,9 @@ class TokenWriter(Module):
             carry, logits, _ = model.extend(carry, token[:, None], mask=real[:, None], train=train)
             return (carry, jnp.argmax(logits[:, 0], axis=-1).astype(true.dtype)), logits[:, 0]
 
-        scan = nn.scan(
-            step, in_axes=1, out_axes=1, variable_broadcast="params", split_rngs={"params": False, "dropout": True}
-        )
         tokens = shift_right(target)
-        _, logits = scan(self, (carry, tokens[:, 0]), (tokens, forced, mask))
+        _, logits = scan_steps(step)(self, (carry, tokens[:, 0]), (tokens, forced, mask))
         return logits
-
-    def _setup_target(self, vocab: int, embedding: int, dropout: float, tied: bool) -> None:
-        """Make embedding and readout of the target's tokens."""
-        self.target_embedding = nn.Embed(vocab, embedding)
-        self.drop = nn.Dropout(dropout)
-        self.readout = None if tied else nn.Dense(vocab)
-        if tied:
-            self.narrow = nn.Dense(embedding, use_bias=False)
-            self.bias = self.param("bias", nn.initializers.zeros_init(), (vocab,))
-
-    def _logits(self, features: Array, train: bool) -> Array:
-        features = self.drop(features, deterministic=not train)
-        if self.readout is None:
-            logits = self.target_embedding.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
-        else:
-            logits = self.readout(features)
-        return never_pad_or_sos(logits)
 
 
 class EncoderDecoder(TokenWriter):
@@ -174,7 +147,8 @@ class EncoderDecoder(TokenWriter):
         super().__post_init__()
 
     def setup(self):
-        self._setup_target(self.target_vocab, self.embedding, self.dropout, self.tied)
+        self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
+        self._setup_readout(self.target_vocab, self.embedding, self.dropout, self.tied)
         if self.source_vocab is not None:
             self.source_embedding = nn.Embed(self.source_vocab, self.embedding)
 
@@ -182,7 +156,7 @@ class EncoderDecoder(TokenWriter):
         self,
         source: Int[Array, "batch source"] | Float[Array, "batch source inputs"],
         *,
-        mask: Bool[Array, "batch source"] | None = None,
+        mask: SourceMask = None,
         train: bool = False,
     ) -> Memory:
         """Read the whole source."""
@@ -215,12 +189,7 @@ class EncoderDecoderRegressor(Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "batch source inputs"],
-        length: int,
-        *,
-        mask: Bool[Array, "batch source"] | None = None,
-        train: bool = False,
+        self, x: Float[Array, "batch source inputs"], length: int, *, mask: SourceMask = None, train: bool = False
     ) -> Float[Array, "batch target targets"]:
         """Predict `length` steps."""
         carry = self.decoder.start(_memory(self.encoder, x, mask, train), length)

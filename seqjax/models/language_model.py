@@ -1,6 +1,6 @@
 """The language model: the next token of a text, given those before it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,7 +23,42 @@ class TokenWindow(NamedTuple):
     used: Int[Array, ""]
 
 
-class LanguageModel(Module):
+class TokenModel(Module):
+    """Base of models that predict tokens: a subclass calls `_setup_readout` in `setup`, and defines `extend`."""
+
+    def extend(self, carry: Any, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False) -> Any:
+        """Read further tokens: the carry after them, and logits of the token after each."""
+        raise NotImplementedError
+
+    def step(self, carry: Any, token: Int[Array, " batch"]) -> tuple[Any, Float[Array, "batch vocab"]]:
+        """`extend` by one token: with the parameters bound, a `StepFn` for `seqjax.decode`."""
+        carry, logits = self.extend(carry, token[:, None])[:2]
+        return carry, logits[:, 0]
+
+    def _setup_readout(
+        self, vocab: int, embedding: int, dropout: float, tied: bool, dtype: DTypeLike | None = None
+    ) -> None:
+        self.drop = nn.Dropout(dropout)
+        self.readout = None if tied else nn.Dense(vocab, dtype=dtype)
+        if tied:
+            self.narrow = nn.Dense(embedding, use_bias=False, dtype=dtype)
+            self.bias = self.param("bias", nn.initializers.zeros_init(), (vocab,))
+
+    def _embedded(self, table: nn.Embed, tokens: Array, mask: Array | None, train: bool) -> Array:
+        return zero_padding(self.drop(table(tokens), deterministic=not train), mask)
+
+    def _logits(self, table: nn.Embed, features: Array, train: bool) -> Array:
+        """Those of PAD and SOS, which are never predicted, are -inf."""
+        features = self.drop(features, deterministic=not train)
+        if self.readout is None:
+            logits = table.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
+        else:
+            logits = self.readout(features)
+        token = jnp.arange(logits.shape[-1])
+        return jnp.where(((token == PAD) | (token == SOS)).reshape(1, 1, -1), -jnp.inf, widened(logits))
+
+
+class LanguageModel(TokenModel):
     """Any causal backbone between an embedding and a readout: logits[t] predict tokens[t + 1] from tokens[0 … t].
 
     The same code reads whole sequences in training and one token at a time in decoding:
@@ -56,12 +91,7 @@ class LanguageModel(Module):
 
     def setup(self):
         self.embed = nn.Embed(self.vocab, self.embedding, dtype=self.dtype)
-        self.drop = nn.Dropout(self.dropout)
-        if self.tied:
-            self.narrow = nn.Dense(self.embedding, use_bias=False, dtype=self.dtype)
-            self.bias = self.param("bias", nn.initializers.zeros_init(), (self.vocab,))
-        else:
-            self.readout = nn.Dense(self.vocab, dtype=self.dtype)
+        self._setup_readout(self.vocab, self.embedding, self.dropout, self.tied, self.dtype)
 
     def begin(self, batch: int, length: int) -> Carry:
         """The backbone's empty carry, for texts of at most `length` tokens."""
@@ -70,21 +100,16 @@ class LanguageModel(Module):
     def extend(
         self, carry: Carry, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
     ) -> tuple[Carry, Float[Array, "batch time vocab"]]:
-        """Read further tokens: the carry after them, and logits of the token after each."""
-        carry, y = self.backbone.extend(carry, self._embedded(tokens, mask, train), mask=mask, train=train)
-        return carry, self._logits(y, train)
-
-    def step(self, carry: Carry, token: Int[Array, " batch"]) -> tuple[Carry, Float[Array, "batch vocab"]]:
-        """`extend` by one token: with the parameters bound, a `StepFn` for `seqjax.decode`."""
-        carry, logits = self.extend(carry, token[:, None])
-        return carry, logits[:, 0]
+        x = self._embedded(self.embed, tokens, mask, train)
+        carry, y = self.backbone.extend(carry, x, mask=mask, train=train)
+        return carry, self._logits(self.embed, y, train)
 
     def __call__(
         self, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch time vocab"]:
         """Logits of the token after each. Those of PAD and SOS are -inf: they never follow."""
-        y = self.backbone(self._embedded(tokens, mask, train), mask=mask, train=train)
-        return self._logits(y, train)
+        x = self._embedded(self.embed, tokens, mask, train)
+        return self._logits(self.embed, self.backbone(x, mask=mask, train=train), train)
 
     def window(self, batch: int, length: int) -> TokenWindow:
         """The empty carry of `reread`, which holds the last `length` tokens."""
@@ -104,20 +129,3 @@ class LanguageModel(Module):
         tokens = tokens.at[:, place].set(token.astype(tokens.dtype))
         mask = jnp.broadcast_to(jnp.arange(length)[None, :] <= place, tokens.shape)
         return TokenWindow(tokens, place + 1), self(tokens, mask=mask)[:, place]
-
-    def _embedded(self, tokens: Array, mask: Array | None, train: bool) -> Array:
-        return zero_padding(self.drop(self.embed(tokens), deterministic=not train), mask)
-
-    def _logits(self, features: Array, train: bool) -> Array:
-        features = self.drop(features, deterministic=not train)
-        if self.tied:
-            logits = self.embed.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
-        else:
-            logits = self.readout(features)
-        return never_pad_or_sos(widened(logits))
-
-
-def never_pad_or_sos(logits: Float[Array, "batch time vocab"]) -> Float[Array, "batch time vocab"]:
-    """-inf for PAD and SOS, which are never predicted."""
-    token = jnp.arange(logits.shape[-1])
-    return jnp.where(((token == PAD) | (token == SOS)).reshape(1, 1, -1), -jnp.inf, logits)

@@ -45,9 +45,7 @@ class LRU(Causal):
         return tuple(jnp.zeros((batch, order), jnp.complex64) for _ in range(self.layers))
 
     @nn.compact
-    def _extend(
-        self, carry: tuple[Array, ...], x: Array, mask: Array | None, train: bool
-    ) -> tuple[tuple[Array, ...], Array]:
+    def _extend(self, carry: tuple[Array, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
         states, x = [], nn.Dense(self.features, name="embed")(x)
         for depth, state in enumerate(carry):
             state, x = Block(self.ring, self.dropout, name=f"block_{depth}")(state, x, mask, train=train)

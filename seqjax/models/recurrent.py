@@ -178,9 +178,7 @@ class Recurrent(Causal):
         return outputs, state
 
     @nn.compact
-    def _extend(
-        self, carry: tuple[State, ...], x: Array, mask: Array | None, train: bool
-    ) -> tuple[tuple[State, ...], Array]:
+    def _extend(self, carry: tuple[State, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
         states = []
         for depth, state in enumerate(carry):
             if depth:

@@ -58,7 +58,7 @@ class TCN(Causal):
     @nn.compact
     def _extend(
         self, carry: tuple[tuple[Taps, Taps], ...], x: Array, mask: Array | None, train: bool
-    ) -> tuple[tuple[tuple[Taps, Taps], ...], Array]:
+    ) -> tuple[tuple, Array]:
         read = []
         for dilation, (first, second) in zip(self.dilations, carry, strict=True):
             block = Block(self.features, self.kernel_size, dilation, self.dropout, self.weight_norm, self.dtype)

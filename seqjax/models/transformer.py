@@ -179,12 +179,7 @@ class Transformer(Backbone):
 
     @nn.compact
     def _blocks(
-        self,
-        cache: Cache,
-        x: Array,
-        mask: Array | None,
-        train: bool,
-        cross_attentions: Sequence[CrossAttention] | None,
+        self, cache: Cache, x: Array, mask: Array | None, train: bool, cross_attentions: Sequence[CrossAttention] | None
     ) -> tuple[Cache, Array, list[Array]]:
         batch, time, _ = x.shape
         length = cache.real.shape[1]

@@ -1,57 +1,24 @@
 """Contracts of architectures: what every backbone, and every encoder-decoder, must pass."""
+# ruff: noqa: F401
 
 from tests.contracts.backbones import (
+    both_ways,
+    causal,
     extend,
     forward,
     ignores_padding,
     influence,
-    is_causal,
     learns,
     preserves_time,
     rows_are_independent,
-    sees_both_ways,
-    streams,
 )
-from tests.contracts.common import BATCH, INPUTS, compiled, filled, inputs, parameters, upto
+from tests.contracts.common import BATCH, compiled, drops_in_training_only, filled, inputs, overfits, parameters, upto
 from tests.contracts.encoder_decoders import (
     attends_to_what_is_there,
-    graded,
     ignores_padded_tokens,
     learns_pairs,
     pairs,
     pairs_are_independent,
-    result,
     writes_as_it_steps,
     writes_causally,
-    written,
 )
-
-__all__ = [
-    "BATCH",
-    "INPUTS",
-    "attends_to_what_is_there",
-    "compiled",
-    "extend",
-    "filled",
-    "forward",
-    "graded",
-    "ignores_padded_tokens",
-    "ignores_padding",
-    "influence",
-    "inputs",
-    "is_causal",
-    "learns",
-    "learns_pairs",
-    "pairs",
-    "pairs_are_independent",
-    "parameters",
-    "preserves_time",
-    "result",
-    "rows_are_independent",
-    "sees_both_ways",
-    "streams",
-    "upto",
-    "writes_as_it_steps",
-    "writes_causally",
-    "written",
-]

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from seqjax.models import EncoderDecoder
 
@@ -36,6 +37,36 @@ def inputs(key, time, width=INPUTS, rows=BATCH):
 def numpy_rng(key):
     """NumPy's random numbers and arrays where it can be: JAX would compile each small operation for each shape."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def overfits(loss, params, steps, *, rate=2e-2, to=0.05):
+    """Steps of Adam bring the loss down to this fraction of the first one."""
+    optimizer = optax.adam(rate)
+
+    @compiled
+    def train(params):
+        def step(state, _):
+            params, opt_state = state
+            value, gradient = jax.value_and_grad(loss)(params)
+            updates, opt_state = optimizer.update(gradient, opt_state)
+            return (optax.apply_updates(params, updates), opt_state), value
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), length=steps)[1]
+
+    values = train(params)
+    assert values[-1] < to * values[0], (values[0], values[-1])
+
+
+def drops_in_training_only(model, params, *inputs, **options):
+    """In training outputs depend on the key of the dropout, otherwise they do not."""
+    apply = jax.jit(functools.partial(model.apply, **options), static_argnames="train")
+    used, again, trained, otherwise = (
+        apply(params, *inputs, train=train, rngs={"dropout": jax.random.key(number)})
+        for train in (False, True)
+        for number in (1, 2)
+    )
+    np.testing.assert_array_equal(used, again)
+    assert not np.allclose(trained, otherwise, atol=0.01)
 
 
 def upto(lengths, time):

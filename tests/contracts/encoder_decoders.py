@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from seqjax import losses
 from seqjax.types import EOS, PAD, SOS, Seq2SeqBatch
-from tests.contracts.common import compiled, numpy_rng, parameters, upto
+from tests.contracts.common import compiled, numpy_rng, overfits, parameters, upto
 
 SOURCE, TARGET = 5, 6
 """Steps of the pairs that encoder-decoders are given."""
@@ -135,23 +134,11 @@ def learns_pairs(model, key):
     """Overfits four pairs."""
     rng = np.random.default_rng(2)
     source, target = (jnp.asarray(rng.integers(EOS + 1, 8, (4, 4)), jnp.int32) for _ in range(2))
-    optimizer = optax.adam(2e-2)
 
     def loss(params):
         return losses.cross_entropy(model.apply(params, source, target), target)
 
-    @compiled
-    def train(params):
-        def step(state, _):
-            params, opt_state = state
-            value, gradient = jax.value_and_grad(loss)(params)
-            updates, opt_state = optimizer.update(gradient, opt_state)
-            return (optax.apply_updates(params, updates), opt_state), value
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), length=150)[1]
-
-    values = train(compiled(model.init)(key, source, target))
-    assert values[-1] < 0.05 * values[0], (values[0], values[-1])
+    overfits(loss, compiled(model.init)(key, source, target), 150)
 
 
 def pairs(model, *, full=False) -> Seq2SeqBatch:
@@ -190,13 +177,7 @@ def _graded(model, params, batch):
 
     (value, found), gradient = jax.value_and_grad(loss, has_aux=True)(params)
     attended = getattr(found.carry, "attended", None)
-    return {
-        "logits": found.logits,
-        "weights": found.weights,
-        "attended": attended,
-        "loss": value,
-        "gradient": gradient,
-    }
+    return {"logits": found.logits, "weights": found.weights, "attended": attended, "loss": value, "gradient": gradient}
 
 
 @functools.cache

@@ -2,11 +2,9 @@ import itertools
 from functools import partial
 from typing import Any
 
-import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from seqjax import decode, losses
@@ -168,32 +166,17 @@ def test_a_tied_readout_is_the_embedding(key):
 def test_dropout_drops_in_training_only(key):
     model = LanguageModel(RNN(4), VOCAB, embedding=5, dropout=0.5)
     params, tokens = parameters(model, key), texts()
-    still = model.apply(params, tokens)
-    np.testing.assert_array_equal(still, LanguageModel(RNN(4), VOCAB, 5).apply(params, tokens))
-    first, second = (model.apply(params, tokens, train=True, rngs={"dropout": jax.random.key(n)}) for n in (1, 2))
-    assert not np.allclose(first[..., EOS:], second[..., EOS:], atol=0.01)
-    with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
-        model.apply(params, tokens, train=True)
+    contracts.drops_in_training_only(model, params, tokens)
+    still, plain = (whole.apply(params, tokens) for whole in (model, LanguageModel(RNN(4), VOCAB, 5)))
+    np.testing.assert_array_equal(still, plain)
 
 
 def test_learns_a_text_by_heart(key):
     model = LanguageModel(Recurrent(12), 8, embedding=8, tied=True)
     text = jnp.asarray([[4, 5, 4, 6, UNK, 4, 7, EOS]], jnp.int32)
-    optimizer = optax.adam(3e-2)
 
-    @contracts.compiled
-    def train(params):
-        def loss(params):
-            logits = model.apply(params, text[:, :-1])
-            return losses.cross_entropy(logits, text[:, 1:])
+    def loss(params):
+        logits = model.apply(params, text[:, :-1])
+        return losses.cross_entropy(logits, text[:, 1:])
 
-        def step(state, _):
-            params, opt_state = state
-            value, gradient = jax.value_and_grad(loss)(params)
-            updates, opt_state = optimizer.update(gradient, opt_state)
-            return (optax.apply_updates(params, updates), opt_state), value
-
-        return jax.lax.scan(step, (params, optimizer.init(params)), length=150)[1]
-
-    values = train(contracts.compiled(model.init)(key, text))
-    assert values[-1] < 0.05 * values[0], values
+    contracts.overfits(loss, contracts.compiled(model.init)(key, text), 150, rate=3e-2)

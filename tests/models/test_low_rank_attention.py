@@ -9,10 +9,7 @@ MODEL = SingleHeadTransformer(4, head_dim=2, width=6, hidden=5, depth=2)
 
 
 def test_contract(key):
-    contracts.preserves_time(MODEL, key)
-    contracts.sees_both_ways(MODEL, key)
-    contracts.rows_are_independent(MODEL, key)
-    contracts.ignores_padding(MODEL, key)
+    contracts.both_ways(MODEL, key)
 
 
 def test_no_step_knows_its_place(key):

@@ -27,19 +27,12 @@ BOTH_WAYS = [
 
 @pytest.mark.parametrize("model", STACKS)
 def test_contract(model, key):
-    contracts.preserves_time(model, key)
-    contracts.is_causal(model, key)
-    contracts.rows_are_independent(model, key)
-    contracts.ignores_padding(model, key)
-    contracts.streams(model, key)
+    contracts.causal(model, key)
 
 
 @pytest.mark.parametrize("model", BOTH_WAYS)
 def test_contract_both_ways(model, key):
-    contracts.preserves_time(model, key)
-    contracts.sees_both_ways(model, key)
-    contracts.rows_are_independent(model, key)
-    contracts.ignores_padding(model, key)
+    contracts.both_ways(model, key)
 
 
 @pytest.mark.parametrize("model", [RNN(8), LSTM(8), Bidirectional(8, GRUCell())])

@@ -24,19 +24,12 @@ BOTH_WAYS = [
 
 @pytest.mark.parametrize("model", CAUSAL)
 def test_contract(model, key):
-    contracts.preserves_time(model, key)
-    contracts.is_causal(model, key)
-    contracts.rows_are_independent(model, key)
-    contracts.ignores_padding(model, key)
-    contracts.streams(model, key)
+    contracts.causal(model, key)
 
 
 @pytest.mark.parametrize("model", BOTH_WAYS)
 def test_contract_both_ways(model, key):
-    contracts.preserves_time(model, key)
-    contracts.sees_both_ways(model, key)
-    contracts.rows_are_independent(model, key)
-    contracts.ignores_padding(model, key)
+    contracts.both_ways(model, key)
 
 
 @pytest.mark.parametrize("model", [Transformer(8, 2, 1), Transformer(8, 2, 1, causal=False, pre_norm=False)])
