@@ -2,8 +2,7 @@
 # ruff: noqa: F401
 
 from tests.contracts.backbones import (
-    both_ways,
-    causal,
+    backbone,
     extend,
     forward,
     ignores_padding,

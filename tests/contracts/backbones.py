@@ -1,4 +1,4 @@
-"""What every sequence architecture must pass; `contracts.causal(model, key)` in a test is all that is needed.
+"""What every sequence architecture must pass; `contracts.backbone(model, key)` in a test is all that is needed.
 
 Each function draws its own parameters and inputs. Sequences of one step are among them: there, code that takes a
 shortcut for a single step, or squeezes an axis, goes wrong.
@@ -18,22 +18,17 @@ CLOSE: Any = {"rtol": 1e-4, "atol": 2e-5}
 """Where the same sum is taken in another order."""
 
 
-def causal(model, key):
-    """All that holds for an architecture that can be given its input in pieces."""
-    backbone = model.backbone if isinstance(model, Regressor) else model
+def backbone(model, key):
+    """All of it, for a backbone or a `Regressor`: either it streams, or each output depends on each input."""
     preserves_time(model, key)
-    is_causal(model, key, reach=getattr(backbone, "receptive_field", None))
     rows_are_independent(model, key)
     ignores_padding(model, key)
-    streams(model, key)
-
-
-def both_ways(model, key):
-    """All that holds for an architecture whose outputs depend on later inputs."""
-    preserves_time(model, key)
-    sees_both_ways(model, key)
-    rows_are_independent(model, key)
-    ignores_padding(model, key)
+    if model.causal:
+        within = model.backbone if isinstance(model, Regressor) else model
+        is_causal(model, key, reach=getattr(within, "receptive_field", None))
+        streams(model, key)
+    else:
+        sees_both_ways(model, key)
 
 
 def preserves_time(model, key):

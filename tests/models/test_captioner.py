@@ -8,25 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import (
-    CNN,
-    AdditiveAttention,
-    BahdanauDecoder,
-    Captioner,
-    GeneralAttention,
-    GRUCell,
-    LuongDecoder,
-    RecurrentDecoder,
-    TransformerDecoder,
-)
+from seqjax import models
 from seqjax.types import EOS, PAD, SOS
 from tests import contracts
 
 DECODERS = {
-    "context": RecurrentDecoder(4, GRUCell()),
-    "luong": LuongDecoder(4, GRUCell(), attention=GeneralAttention(4)),
-    "bahdanau": BahdanauDecoder(4, GRUCell(), attention=AdditiveAttention(5)),
-    "transformer": TransformerDecoder(4, 2, layers=2),
+    "context": models.RecurrentDecoder(4, models.GRUCell()),
+    "luong": models.LuongDecoder(4, models.GRUCell(), attention=models.GeneralAttention(4)),
+    "bahdanau": models.BahdanauDecoder(4, models.GRUCell(), attention=models.AdditiveAttention(5)),
+    "transformer": models.TransformerDecoder(4, 2, layers=2),
 }
 HEADS = {"context": 0, "luong": 1, "bahdanau": 1, "transformer": 4}
 PLACES = 12
@@ -35,8 +25,8 @@ TARGET = jnp.array([[4, 7, 5, EOS], [6, EOS, PAD, PAD], [8, 8, 4, EOS]])
 
 
 def model(decoder: str, **fields) -> Any:
-    chosen = {"encoder": CNN((3,)), "features": 6, "embedding": 5} | fields
-    return Captioner(decoder=DECODERS[decoder], target_vocab=9, **chosen)
+    chosen = {"encoder": models.CNN((3,)), "features": 6, "embedding": 5} | fields
+    return models.Captioner(decoder=DECODERS[decoder], target_vocab=9, **chosen)
 
 
 def parameters(whole, images, key) -> Any:

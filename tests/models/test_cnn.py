@@ -129,18 +129,6 @@ def test_many_models_at_once_are_each_of_them(key):
         np.testing.assert_allclose(together[number], alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"channels": (4, 0)}, r"channels must be numbers >= 1, got \(4, 0\)"),
-        ({"kernel_size": 0}, "kernel_size must be >= 1, got 0"),
-    ],
-)
-def test_wrong_fields_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        CNN(**fields)
-
-
 def test_an_image_that_pooling_would_use_up_is_refused(key):
     with pytest.raises(ValueError, match="images must be at least 4 pixels high and wide, got 9 x 3"):
         jax.eval_shape(CNN().init, key, jnp.zeros((1, 9, 3, 1)))

@@ -123,13 +123,6 @@ def test_padding_may_hold_anything(chain, garbage):
         np.testing.assert_array_equal(one, other)
 
 
-def test_without_transitions_it_is_a_softmax_at_each_step(chain):
-    emissions, transitions = chain
-    none = jax.tree.map(jnp.zeros_like, transitions)
-    expected = jax.nn.logsumexp(emissions, axis=-1).sum(axis=1)
-    np.testing.assert_allclose(log_partition(emissions, none), expected, rtol=1e-5)
-
-
 def test_module_holds_the_transitions_of_its_tagger(key):
     tagger = Tagger(Recurrent(4), TAGS, 9, 4)
     model, ids = CRF(tagger), jnp.array([[4, 5, 6]])

@@ -11,7 +11,7 @@ DIAGONAL = DiagonalRNN(4, order=3)
 
 
 def test_contract_of_decaying_states(key):
-    contracts.causal(DIAGONAL, key)
+    contracts.backbone(DIAGONAL, key)
 
 
 def test_decaying_states_learn(key):

@@ -17,7 +17,7 @@ from tests import contracts
     ],
 )
 def test_contract(model, key):
-    contracts.causal(model, key)
+    contracts.backbone(model, key)
 
 
 def test_learns(key):
@@ -75,17 +75,3 @@ def test_random_weights_form_the_product_of_taps(key):
     kernel = [(taps[0][n % 2] @ taps[1][n // 2 % 2] @ taps[2][n // 4])[0, 0] for n in range(8)]
     expected = toeplitz(np.append(kernel, [0, 0]), np.zeros(10))
     np.testing.assert_allclose(impulse_responses(model, params, 10), expected, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ((0, 1), "channels must be >= 1, got 0"),
-        ((1, 0), "layers must be >= 1, got 0"),
-        ((1, 1, 1), "base must be >= 2, got 1"),
-        ((1, 1, 2, 0), "features must be >= 1, got 0"),
-    ],
-)
-def test_wrong_fields_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        LinearDilatedCNN(*fields)

@@ -56,29 +56,6 @@ def test_one_call_chunks_and_steps_are_one(model, key):
         np.testing.assert_allclose(other[..., EOS:], whole[..., EOS:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES, ids=name)
-def test_what_follows_a_token_depends_on_it_and_those_before(backbone, key):
-    """By the gradients of the tokens' vectors: exactly zero for later ones."""
-    model = LanguageModel(backbone, VOCAB, embedding=5)
-    params, tokens = parameters(model, key)["params"], texts(rows=8)
-
-    @contracts.compiled
-    @partial(jax.vmap, in_axes=(None, 0))
-    @partial(jax.jacrev, argnums=0)
-    def influence(table, row):
-        now = params | {"embed": {"embedding": table}}
-        logits = model.apply({"params": now}, row[None])
-        return logits[0, :, EOS:].sum(axis=-1)
-
-    found = np.abs(influence(params["embed"]["embedding"], tokens)).sum(axis=-1)  # rows, time, vocab
-    found = np.take_along_axis(found, np.asarray(tokens)[:, None, :], axis=2).max(axis=0)
-    later = np.arange(TIME)[None, :] > np.arange(TIME)[:, None]
-    np.testing.assert_array_equal(found[later], 0)
-    reach = getattr(backbone, "receptive_field", TIME)
-    near = ~later & (np.arange(TIME)[:, None] - np.arange(TIME)[None, :] < reach)
-    assert (found[near] > 0).all()
-
-
 def test_padding_may_hold_anything(model, key):
     params, tokens = parameters(model, key), np.asarray(texts())
     mask = contracts.upto((0, 2, TIME), TIME)

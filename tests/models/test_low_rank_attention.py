@@ -2,14 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqjax.models import LowRankAttention, Pointwise, SingleHeadTransformer
+from seqjax.models import LowRankAttention, SingleHeadTransformer
 from tests import contracts
 
 MODEL = SingleHeadTransformer(4, head_dim=2, width=6, hidden=5, depth=2)
 
 
 def test_contract(key):
-    contracts.both_ways(MODEL, key)
+    contracts.backbone(MODEL, key)
 
 
 def test_no_step_knows_its_place(key):
@@ -50,13 +50,3 @@ def test_equation(key):
     mass = np.exp(query @ keys.swapaxes(1, 2))
     expected = network("write", mass / mass.sum(axis=2, keepdims=True) @ values)
     np.testing.assert_allclose(contracts.forward(MODEL)(params, x), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_pointwise_reads_each_step_alone(key):
-    model = Pointwise(3, hidden=4)
-    x = contracts.inputs(key, 5)
-    params = contracts.parameters(model, key)
-    changed = x.at[:, 2].add(1.0)
-    moved = np.abs(np.asarray(model.apply(params, changed)) - np.asarray(model.apply(params, x))).max(axis=(0, 2))
-    assert moved[2] > 0
-    assert not moved[[0, 1, 3, 4]].any()

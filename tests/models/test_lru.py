@@ -13,7 +13,7 @@ MODEL = LRU(4, layers=2, order=3)
 
 
 def test_contract(key):
-    contracts.causal(MODEL, key)
+    contracts.backbone(MODEL, key)
 
 
 def test_learns(key):
@@ -117,16 +117,3 @@ def test_parameters_are_real(key):
     # embed; norm; nu, theta, gamma; b and c; d; mix
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == (3 * 8) + 16 + 15 + 4 * 40 + 8 + 9 * 16
     assert [state.shape for state in LRU(8, layers=2).start(3, 2, 9)] == [(3, 8)] * 2
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"ring": (0.5, 0.5)}, r"ring must be two moduli, 0 <= low < high <= 1, got \(0.5, 0.5\)"),
-        ({"ring": (-0.1, 0.5)}, "ring must be two moduli"),
-        ({"ring": (0.5, 1.1)}, "ring must be two moduli"),
-    ],
-)
-def test_wrong_fields_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        LRU(4, **fields)

@@ -64,6 +64,40 @@ def test_parts_are_instances(what):
         make(**features, **fields)
 
 
+FOUR = "heads must divide features, got 4 heads and 6 features"
+WRONG_FIELDS = [
+    (models.MultiHeadAttention, (6, 4), FOUR),
+    (models.MultiHeadAttention, (6, -1), "heads must divide features, got -1 heads and 6 features"),
+    (models.Transformer, (6, 4), FOUR),
+    (models.Transformer, (6, 0), "heads must divide features, got 0 heads and 6 features"),
+    (models.Bidirectional, (5,), "features must be even, half of them for each direction, got 5"),
+    (models.CharacterCNN, (7, 30, 50, 2), "kernel_size must be odd, so that it has a middle, got 2"),
+    (models.CNN, ((4, 0),), r"channels must be numbers >= 1, got \(4, 0\)"),
+    (models.CNN, ((4,), 0), "kernel_size must be >= 1, got 0"),
+    (models.TCN, (4, 0), "kernel_size must be >= 1, got 0"),
+    (models.TCN, (4, 3, ()), r"dilations must be one or more numbers >= 1, got \(\)"),
+    (models.TCN, (4, 3, (1, 0)), r"dilations must be one or more numbers >= 1, got \(1, 0\)"),
+    (models.LinearDilatedCNN, (0, 1), "channels must be >= 1, got 0"),
+    (models.LinearDilatedCNN, (1, 0), "layers must be >= 1, got 0"),
+    (models.LinearDilatedCNN, (1, 1, 1), "base must be >= 2, got 1"),
+    (models.LinearDilatedCNN, (1, 1, 2, 0), "features must be >= 1, got 0"),
+    (models.LRU, (4, 2, None, (0.5, 0.5)), r"ring must be two moduli, 0 <= low < high <= 1, got \(0.5, 0.5\)"),
+    (models.LRU, (4, 2, None, (-0.1, 0.5)), "ring must be two moduli"),
+    (models.LRU, (4, 2, None, (0.5, 1.1)), "ring must be two moduli"),
+]
+
+
+@pytest.mark.parametrize(("make", "fields", "message"), WRONG_FIELDS)
+def test_wrong_fields_are_refused(make, fields, message):
+    with pytest.raises(ValueError, match=message):
+        make(*fields)
+
+
+def test_rotary_positions_rotate_pairs(key):
+    with pytest.raises(ValueError, match="features / heads must be even, got 3"):
+        models.Transformer(6, 2, positions=models.Rotary()).init(key, jnp.zeros((1, 1, 2)))
+
+
 @pytest.mark.parametrize(("make", "cell"), [("RNN", "RNNCell"), ("GRU", "GRUCell"), ("LSTM", "LSTMCell")])
 def test_layers_that_people_type_first(make, cell):
     layers = getattr(models, make)(64, layers=2, dropout=0.1)

@@ -7,31 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.models import (
-    GRU,
-    LSTM,
-    RNN,
-    TCN,
-    Bidirectional,
-    GRUCell,
-    LanguageModel,
-    Learned,
-    Recurrent,
-    Rotary,
-    Transformer,
-)
+from seqjax import models
 from tests import contracts
 
 HALF = jnp.bfloat16
 MODELS: dict[str, Any] = {
-    "RNN": RNN(6),
-    "GRU": GRU(6, layers=2),
-    "LSTM": LSTM(6),
-    "both ways": Bidirectional(6, GRUCell()),
-    "TCN": TCN(6, 2, (1, 2), weight_norm=True),
-    "Transformer": Transformer(6, 3, layers=1),
-    "rotary, post-norm": Transformer(6, 3, layers=1, pre_norm=False, positions=Rotary()),
-    "learned, both ways": Transformer(6, 3, layers=1, causal=False, positions=Learned()),
+    "RNN": models.RNN(6),
+    "GRU": models.GRU(6, layers=2),
+    "LSTM": models.LSTM(6),
+    "both ways": models.Bidirectional(6, models.GRUCell()),
+    "TCN": models.TCN(6, 2, (1, 2), weight_norm=True),
+    "Transformer": models.Transformer(6, 3, layers=1),
+    "rotary, post-norm": models.Transformer(6, 3, layers=1, pre_norm=False, positions=models.Rotary()),
+    "learned, both ways": models.Transformer(6, 3, layers=1, causal=False, positions=models.Learned()),
 }
 
 
@@ -87,7 +75,7 @@ def test_double_precision(name, key):
         wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (params, x))
         found = contracts.compiled(model.apply)(*wide)
         assert found.dtype == jnp.float64
-        if isinstance(model, Recurrent):
+        if isinstance(model, models.Recurrent):
             assert jax.eval_shape(model.apply, params, x).dtype == jnp.float64
     np.testing.assert_allclose(contracts.forward(model)(params, x), found, rtol=1e-4, atol=1e-5)
 
@@ -96,9 +84,9 @@ def test_double_precision(name, key):
 def test_logits(tied, key):
     """Embedding and readout in half precision; logits in single, and PAD and SOS never follow."""
     tokens = jnp.asarray(np.random.default_rng(0).integers(3, 9, (2, 5)), jnp.int32)
-    models = [LanguageModel(Recurrent(6, dtype=dtype), 9, 4, tied=tied, dtype=dtype) for dtype in (None, HALF)]
-    params = contracts.filled(jax.eval_shape(models[0].init, key, tokens), key)
-    single, half = (np.asarray(contracts.forward(model)(params, tokens)) for model in models)
+    pair = [models.LanguageModel(models.Recurrent(6, dtype=d), 9, 4, tied=tied, dtype=d) for d in (None, HALF)]
+    params = contracts.filled(jax.eval_shape(pair[0].init, key, tokens), key)
+    single, half = (np.asarray(contracts.forward(model)(params, tokens)) for model in pair)
     np.testing.assert_array_equal(np.isneginf(half), np.isneginf(single))
     close(half[np.isfinite(half)], single[np.isfinite(single)], least=1e-4)
 

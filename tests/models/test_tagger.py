@@ -42,11 +42,6 @@ def test_letters_are_convolved_and_the_maximum_kept(key):
     np.testing.assert_allclose(np.asarray(model.apply(params, longer)), found, atol=1e-6)
 
 
-def test_a_kernel_has_a_middle():
-    with pytest.raises(ValueError, match="kernel_size must be odd, so that it has a middle, got 2"):
-        CharacterCNN(LETTERS, kernel_size=2)
-
-
 def test_window_contract(key):
     model = Window(4, reach=2)
     contracts.preserves_time(model, key)
