@@ -143,7 +143,7 @@ class DotAttention(Attention):
         return dot_product(source, query)
 
 
-class GeneralAttention(Attention):
+class GeneralAttention(DotAttention):
     """q' W k: the source is first projected to the query's width ("general" of Luong et al. 2015).
 
     Attributes:
@@ -157,9 +157,6 @@ class GeneralAttention(Attention):
 
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
         return KeysValues(self.key(source)[:, :, None], source[:, :, None], mask)
-
-    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
-        return dot_product(source, query)
 
 
 class AdditiveAttention(Attention):

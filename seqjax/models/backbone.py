@@ -3,9 +3,9 @@
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool
 
-from seqjax.models.module import Mask, Module, zero_padding
+from seqjax.models.module import Features, Inputs, Mask, Module, zero_padding
 from seqjax.types import Carry
 
 
@@ -16,9 +16,7 @@ class Backbone(Module):
     output depends on a later input.
     """
 
-    def __call__(
-        self, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
-    ) -> Float[Array, "batch time features"]:
+    def __call__(self, x: Inputs, *, mask: Mask = None, train: bool = False) -> Features:
         """The outputs, zero in the padding."""
         return self._call(zero_padding(x, mask), mask, train)
 
@@ -27,8 +25,8 @@ class Backbone(Module):
         raise NotImplementedError
 
     def encode(
-        self, x: Float[Array, "batch time inputs"], *, mask: Bool[Array, "batch time"], train: bool = False
-    ) -> tuple[Float[Array, "batch time features"], tuple[Any, ...]]:
+        self, x: Inputs, *, mask: Bool[Array, "batch time"], train: bool = False
+    ) -> tuple[Features, tuple[Any, ...]]:
         """What an encoder passes to a decoder: its outputs, and its final state, one pytree a layer.
 
         The default is for architectures without a final state: the mean of the outputs.
@@ -49,9 +47,7 @@ class Causal(Backbone):
         """An empty carry, for sequences of at most `length` steps."""
         raise NotImplementedError
 
-    def extend(
-        self, carry: Carry, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
-    ) -> tuple[Carry, Float[Array, "batch time features"]]:
+    def extend(self, carry: Carry, x: Inputs, *, mask: Mask = None, train: bool = False) -> tuple[Carry, Features]:
         """Read further steps, any number of them. Padding leaves the carry as it is; outputs there are zero."""
         return self._extend(carry, zero_padding(x, mask), mask, train)
 

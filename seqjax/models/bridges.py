@@ -59,7 +59,6 @@ class LowRankBridge(Module):
 
     @nn.compact
     def __call__(self, final: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The first state, with the structure and widths of `like`, from the encoder's `final` one."""
         summary = jnp.concatenate(jax.tree.leaves(final), axis=-1)
         code = nn.Dense(self.rank, use_bias=False, name="code")(summary)
         parts, tree = jax.tree.flatten(like)

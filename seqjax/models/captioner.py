@@ -1,5 +1,7 @@
 """Image captioning: an encoder-decoder from an image to a sentence."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -28,6 +30,8 @@ class Captioner(TokenWriter):
         embedding, dropout, tied: as in `EncoderDecoder`.
     """
 
+    _parts: ClassVar = {"decoder": (Decoder, "BahdanauDecoder(64)")}
+
     target_vocab: int
     features: int = 128
     embedding: int = 64
@@ -37,7 +41,6 @@ class Captioner(TokenWriter):
     def __post_init__(self):
         if self.encoder is not None:
             check_part("encoder", self.encoder, nn.Module, "CNN()")
-        check_part("decoder", self.decoder, Decoder, "BahdanauDecoder(64)")
         super().__post_init__()
 
     def setup(self):
@@ -45,13 +48,7 @@ class Captioner(TokenWriter):
         self._setup_readout(self.target_vocab, self.embedding, self.dropout, self.tied)
         self.place = nn.Dense(self.features)
 
-    def encode(
-        self,
-        source: Float[Array, "batch height width channels"] | Float[Array, "batch channels"],
-        *,
-        mask: None = None,
-        train: bool = False,
-    ) -> Memory:
+    def encode(self, source: Float[Array, "batch *grid"], *, mask: None = None, train: bool = False) -> Memory:
         """Read the image: the places of its grid row by row, all of them real."""
         grid = source if self.encoder is None else self.encoder(source, train=train)
         grid = grid[:, None, None] if grid.ndim == 2 else grid

@@ -9,7 +9,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Mask, Module
+from seqjax.models.module import Features, Inputs, Mask, Module
 
 
 class Taps(NamedTuple):
@@ -57,9 +57,7 @@ class CausalConv(Module):
         return Taps(jnp.zeros((batch, self.reach, inputs), self.dtype), jnp.zeros((batch,), jnp.int32))
 
     @nn.compact
-    def convolve(
-        self, taps: Taps, x: Float[Array, "batch time inputs"], *, mask: Mask = None
-    ) -> tuple[Taps, Float[Array, "batch time features"]]:
+    def convolve(self, taps: Taps, x: Inputs, *, mask: Mask = None) -> tuple[Taps, Features]:
         """Convolve further steps: `kernel_size` products for a single one, whatever the dilation."""
         x, kernel = promote_dtype(x, self._kernel(x.shape[-1]), dtype=self.dtype)
         if x.shape[1] == 1:

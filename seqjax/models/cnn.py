@@ -11,8 +11,7 @@ from seqjax.models.module import Module, check_part
 class CNN(Module):
     """Convolution, relu and 2x2 max pooling, repeated: an image as a grid of features.
 
-    Zeros around the image keep its size at the convolutions; each pooling
-    halves height and width, and an odd last row or column is dropped.
+    Convolutions, padded with zeros, keep the size; pooling halves it, and drops an odd last row or column.
 
     Attributes:
         channels: of each convolution; the last are the features of the grid. Empty: the image itself, so that a
@@ -62,12 +61,7 @@ class CNN(Module):
 
 
 class ImageClassifier(Module):
-    """One class for each image: a linear readout of the whole grid.
-
-    Attributes:
-        backbone: from images to grids.
-        classes: number of classes.
-    """
+    """One class for each image: a linear readout of the whole grid."""
 
     backbone: CNN
     classes: int
@@ -85,10 +79,6 @@ class Conv(Module):
 
     The shifted images are concatenated and multiplied once. On CPU, XLA's own convolution is 30 times slower inside a
     loop such as training, and 5 to 10 times under `vmap` over models.
-
-    Attributes:
-        features: channels out.
-        kernel_size: height and width of the kernels.
     """
 
     features: int

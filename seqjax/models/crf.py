@@ -13,6 +13,10 @@ from jaxtyping import Array, Float, Int
 
 from seqjax.models.module import Mask, Module, zero_padding
 
+Emissions = Float[Array, "batch time tags"]
+Tags = Int[Array, "batch time"]
+Scores = Float[Array, " batch"]
+
 
 class Transitions(NamedTuple):
     """Scores of the first tag, of a tag (row) followed by another (column), and of the last tag."""
@@ -25,13 +29,11 @@ class Transitions(NamedTuple):
 class Path(NamedTuple):
     """The best tags of each row, 0 in padding, and their score."""
 
-    tags: Int[Array, "batch time"]
-    score: Float[Array, " batch"]
+    tags: Tags
+    score: Scores
 
 
-def log_partition(
-    emissions: Float[Array, "batch time tags"], transitions: Transitions, mask: Mask = None
-) -> Float[Array, " batch"]:
+def log_partition(emissions: Emissions, transitions: Transitions, mask: Mask = None) -> Scores:
     """log Z, over all paths, by the forward algorithm; its gradient by `emissions` is each step's posterior."""
     emissions, mask = _clean(emissions, mask)
 
@@ -45,12 +47,7 @@ def log_partition(
     return jnp.where(mask[:, 0], jax.nn.logsumexp(forward + transitions.end[None], axis=1), 0.0)
 
 
-def score(
-    emissions: Float[Array, "batch time tags"],
-    transitions: Transitions,
-    tags: Int[Array, "batch time"],
-    mask: Mask = None,
-) -> Float[Array, " batch"]:
+def score(emissions: Emissions, transitions: Transitions, tags: Tags, mask: Mask = None) -> Scores:
     """The score of given tags; those in padding do not matter."""
     emissions, mask = _clean(emissions, mask)
     tags = jnp.where(mask, tags, 0)
@@ -61,17 +58,12 @@ def score(
     return jnp.where(mask, own, 0.0).sum(axis=1) + moves.sum(axis=1) + jnp.where(mask[:, 0], ends, 0.0)
 
 
-def log_likelihood(
-    emissions: Float[Array, "batch time tags"],
-    transitions: Transitions,
-    tags: Int[Array, "batch time"],
-    mask: Mask = None,
-) -> Float[Array, " batch"]:
+def log_likelihood(emissions: Emissions, transitions: Transitions, tags: Tags, mask: Mask = None) -> Scores:
     """The log-probability of each row's tags."""
     return score(emissions, transitions, tags, mask) - log_partition(emissions, transitions, mask)
 
 
-def viterbi(emissions: Float[Array, "batch time tags"], transitions: Transitions, mask: Mask = None) -> Path:
+def viterbi(emissions: Emissions, transitions: Transitions, mask: Mask = None) -> Path:
     """The path with the highest score (Viterbi 1967)."""
     emissions, mask = _clean(emissions, mask)
 
@@ -105,9 +97,7 @@ class CRF(Module):
     tagger: nn.Module
 
     @nn.compact
-    def __call__(
-        self, *inputs: Array, mask: Mask = None, train: bool = False
-    ) -> tuple[Float[Array, "batch time tags"], Transitions]:
+    def __call__(self, *inputs: Array, mask: Mask = None, train: bool = False) -> tuple[Emissions, Transitions]:
         """Emissions of each sentence and the transitions: the arguments of the functions of this module."""
         emissions = self.tagger(*inputs, mask=mask, train=train)
         tags, zeros = emissions.shape[-1], nn.initializers.zeros_init()

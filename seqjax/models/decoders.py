@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,9 @@ from jaxtyping import Array, Bool, Float
 
 from seqjax.models.attention import AdditiveAttention, Attention, DotAttention, MultiHeadAttention
 from seqjax.models.bridges import Bridge
-from seqjax.models.module import Module, check_mask, check_part
+from seqjax.models.module import Mask, Module, check_mask, check_part
 from seqjax.models.recurrent import Cell, GRUCell, Recurrent
 from seqjax.models.transformer import Positions, Sinusoidal, Transformer
-
-TargetMask = Bool[Array, "batch target"] | None
-"""Which steps of the target are real: the first ones of each row; None: all of them."""
 
 
 class Memory(NamedTuple):
@@ -74,7 +71,7 @@ class Decoder(Module):
         raise NotImplementedError
 
     def extend(
-        self, carry: Any, x: Float[Array, "batch target embedding"], *, mask: TargetMask = None, train: bool = False
+        self, carry: Any, x: Float[Array, "batch target embedding"], *, mask: Mask = None, train: bool = False
     ) -> DecoderOutput:
         """Read further steps of the target, any number of them."""
         check_mask(mask, x.shape[:2])
@@ -92,16 +89,13 @@ class RecurrentDecoder(Decoder):
         bridge: `Bridge()`, `CopyState()` or `LowRankBridge(rank)`: the first state from the encoder's last.
     """
 
+    _parts: ClassVar = {"cell": (Cell, "LSTMCell()"), "bridge": (nn.Module, "Bridge()")}
+
     features: int
     cell: Cell = GRUCell()
     layers: int = 1
     dropout: float = 0.0
     bridge: nn.Module = Bridge()
-
-    def __post_init__(self):
-        check_part("cell", self.cell, Cell, "LSTMCell()")
-        check_part("bridge", self.bridge, nn.Module, "Bridge()")
-        super().__post_init__()
 
     def setup(self):
         self.stack = Recurrent(self.features, self.cell, self.layers, self.dropout)
@@ -123,12 +117,13 @@ class AttentionDecoder(RecurrentDecoder):
         attention: an instance of an `Attention`, such as `AdditiveAttention(64)`.
     """
 
+    _parts: ClassVar = RecurrentDecoder._parts | {"attention": (Attention, "AdditiveAttention(64)")}
+
     attention: Attention | None = None
 
     def __post_init__(self):
         if self.attention is None:
             self.attention = self._usual_attention()
-        check_part("attention", self.attention, Attention, "AdditiveAttention(64)")
         super().__post_init__()
 
     @property
@@ -234,6 +229,8 @@ class TransformerDecoder(Decoder):
         features, heads, layers, expansion, pre_norm, positions, activation, dropout: as in `Transformer`.
     """
 
+    _parts: ClassVar = {"positions": (Positions, "Sinusoidal()")}
+
     features: int
     heads: int = 4
     layers: int = 2
@@ -242,10 +239,6 @@ class TransformerDecoder(Decoder):
     positions: Positions = Sinusoidal()
     activation: Callable[[Array], Array] = nn.gelu
     dropout: float = 0.0
-
-    def __post_init__(self):
-        check_part("positions", self.positions, Positions, "Sinusoidal()")
-        super().__post_init__()
 
     def setup(self):
         self.attend = tuple(MultiHeadAttention(self.features, self.heads) for _ in range(self.layers))

@@ -1,20 +1,21 @@
 """Encoder-decoders: one sequence is read, another is written."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from seqjax.models.backbone import Backbone
-from seqjax.models.decoders import Decoder, Memory, TargetMask, scan_steps
+from seqjax.models.decoders import Decoder, Memory, scan_steps
 from seqjax.models.language_model import TokenModel
-from seqjax.models.module import Module, check_mask, check_part
+from seqjax.models.module import Mask, Module, check_mask
 from seqjax.types import SOS
 
-SourceMask = Bool[Array, "batch source"] | None
-"""Which steps of the source are real: the first ones of each row; None: all of them."""
+Target = Int[Array, "batch target"]
+
+SIDES = {"encoder": (Backbone, "Bidirectional(64)"), "decoder": (Decoder, "BahdanauDecoder(64)")}
 
 
 class EncoderDecoderOutput(NamedTuple):
@@ -51,13 +52,11 @@ class TokenWriter(TokenModel):
         """Read the whole source."""
         raise NotImplementedError
 
-    def begin(self, source: Any, mask: SourceMask, length: int) -> Any:
+    def begin(self, source: Any, mask: Mask, length: int) -> Any:
         """The carry before the first token, for targets of at most `length` tokens."""
         return self.decoder.start(self.encode(source, mask=mask), length)
 
-    def extend(
-        self, carry: Any, tokens: Int[Array, "batch target"], *, mask: TargetMask = None, train: bool = False
-    ) -> EncoderDecoderOutput:
+    def extend(self, carry: Any, tokens: Target, *, mask: Mask = None, train: bool = False) -> EncoderDecoderOutput:
         x = self._embedded(self.target_embedding, tokens, mask, train)
         output = self.decoder.extend(carry, x, mask=mask, train=train)
         return EncoderDecoderOutput(
@@ -65,25 +64,13 @@ class TokenWriter(TokenModel):
         )
 
     def __call__(
-        self,
-        source: Any,
-        target: Int[Array, "batch target"],
-        *,
-        source_mask: SourceMask = None,
-        target_mask: TargetMask = None,
-        train: bool = False,
+        self, source: Any, target: Target, *, source_mask: Mask = None, target_mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch target vocab"]:
         """Logits of every token of the target, given those before it (teacher forcing)."""
         return self.align(source, target, source_mask=source_mask, target_mask=target_mask, train=train).logits
 
     def align(
-        self,
-        source: Any,
-        target: Int[Array, "batch target"],
-        *,
-        source_mask: SourceMask = None,
-        target_mask: TargetMask = None,
-        train: bool = False,
+        self, source: Any, target: Target, *, source_mask: Mask = None, target_mask: Mask = None, train: bool = False
     ) -> EncoderDecoderOutput:
         """`__call__` with the attention weights too."""
         carry = self.decoder.start(self.encode(source, mask=source_mask, train=train), target.shape[1])
@@ -92,11 +79,11 @@ class TokenWriter(TokenModel):
     def scheduled(
         self,
         source: Any,
-        target: Int[Array, "batch target"],
+        target: Target,
         teacher_forcing: float | Float[Array, ""],
         *,
-        source_mask: SourceMask = None,
-        target_mask: TargetMask = None,
+        source_mask: Mask = None,
+        target_mask: Mask = None,
         train: bool = False,
     ) -> Float[Array, "batch target vocab"]:
         """Logits where each token read is the target's with probability `teacher_forcing`, else the model's own guess.
@@ -136,15 +123,13 @@ class EncoderDecoder(TokenWriter):
         tied: whether the target's embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
     """
 
+    _parts: ClassVar = SIDES
+
     source_vocab: int | None
     target_vocab: int
     embedding: int = 256
     dropout: float = 0.0
     tied: bool = False
-
-    def __post_init__(self):
-        _check_sides(self.encoder, self.decoder)
-        super().__post_init__()
 
     def setup(self):
         self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
@@ -152,19 +137,13 @@ class EncoderDecoder(TokenWriter):
         if self.source_vocab is not None:
             self.source_embedding = nn.Embed(self.source_vocab, self.embedding)
 
-    def encode(
-        self,
-        source: Int[Array, "batch source"] | Float[Array, "batch source inputs"],
-        *,
-        mask: SourceMask = None,
-        train: bool = False,
-    ) -> Memory:
+    def encode(self, source: Num[Array, "batch source *inputs"], *, mask: Mask = None, train: bool = False) -> Memory:
         """Read the whole source."""
         x = source if self.source_vocab is None else self.source_embedding(source)
         return _memory(self.encoder, self.drop(x, deterministic=not train), mask, train)
 
 
-def shift_right(target: Int[Array, "batch target"]) -> Int[Array, "batch target"]:
+def shift_right(target: Target) -> Target:
     """The decoder's input while it writes the target: SOS, then all but the last token."""
     return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=SOS)
 
@@ -179,27 +158,20 @@ class EncoderDecoderRegressor(Module):
         targets: number of values predicted at each step.
     """
 
+    _parts: ClassVar = SIDES
+
     encoder: nn.Module
     decoder: Decoder
     targets: int = 1
 
-    def __post_init__(self):
-        _check_sides(self.encoder, self.decoder)
-        super().__post_init__()
-
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch source inputs"], length: int, *, mask: SourceMask = None, train: bool = False
+        self, x: Float[Array, "batch source inputs"], length: int, *, mask: Mask = None, train: bool = False
     ) -> Float[Array, "batch target targets"]:
         """Predict `length` steps."""
         carry = self.decoder.start(_memory(self.encoder, x, mask, train), length)
         output = self.decoder.extend(carry, jnp.zeros((len(x), length, 1)), train=train)
         return nn.Dense(self.targets)(output.features)
-
-
-def _check_sides(encoder: Any, decoder: Any) -> None:
-    check_part("encoder", encoder, Backbone, "Bidirectional(64)")
-    check_part("decoder", decoder, Decoder, "BahdanauDecoder(64)")
 
 
 def _memory(encoder: Any, x: Array, mask: Array | None, train: bool) -> Memory:

@@ -1,9 +1,11 @@
 """Heads over any backbone: one class for a sequence, and real values at each step."""
 
+from typing import ClassVar
+
 from flax import linen as nn
 from jaxtyping import Array, Float, Num
 
-from seqjax.models.module import Mask, Module, check_causal, check_part
+from seqjax.models.module import Inputs, Mask, Module, check_causal
 from seqjax.models.pooling import Pooling, last
 from seqjax.types import Carry
 
@@ -20,13 +22,14 @@ class Classifier(Module):
         dropout: fraction of the pooled vector dropped in training.
     """
 
+    _parts: ClassVar = {"backbone": (nn.Module, "LSTM(64)")}
+
     backbone: nn.Module
     classes: int
     pooling: Pooling = last
     dropout: float = 0.0
 
     def __post_init__(self):
-        check_part("backbone", self.backbone, nn.Module, "LSTM(64)")
         if isinstance(self.pooling, type):
             raise TypeError(
                 "pooling must be a function such as mean or an instance such as AttentionPooling(), "
@@ -50,12 +53,10 @@ class Regressor(Module):
         targets: number of values predicted at each step.
     """
 
+    _parts: ClassVar = {"backbone": (nn.Module, "LSTM(64)")}
+
     backbone: nn.Module
     targets: int = 1
-
-    def __post_init__(self):
-        check_part("backbone", self.backbone, nn.Module, "LSTM(64)")
-        super().__post_init__()
 
     @property
     def causal(self) -> bool | None:
@@ -75,13 +76,11 @@ class Regressor(Module):
         return self.backbone.start(batch, inputs, length)
 
     def extend(
-        self, carry: Carry, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
+        self, carry: Carry, x: Inputs, *, mask: Mask = None, train: bool = False
     ) -> tuple[Carry, Float[Array, "batch time targets"]]:
         """Predict for further steps."""
         carry, y = self.backbone.extend(carry, x, mask=mask, train=train)
         return carry, self.readout(y)
 
-    def __call__(
-        self, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
-    ) -> Float[Array, "batch time targets"]:
+    def __call__(self, x: Inputs, *, mask: Mask = None, train: bool = False) -> Float[Array, "batch time targets"]:
         return self.readout(self.backbone(x, mask=mask, train=train))

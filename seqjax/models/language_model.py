@@ -7,7 +7,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Mask, Module, check_causal, check_part, widened, zero_padding
+from seqjax.models.module import Mask, Module, Tokens, check_causal, check_part, widened, zero_padding
 from seqjax.types import PAD, SOS, Carry
 
 
@@ -26,7 +26,7 @@ class TokenWindow(NamedTuple):
 class TokenModel(Module):
     """Base of models that predict tokens: a subclass calls `_setup_readout` in `setup`, and defines `extend`."""
 
-    def extend(self, carry: Any, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False) -> Any:
+    def extend(self, carry: Any, tokens: Tokens, *, mask: Mask = None, train: bool = False) -> Any:
         """Read further tokens: the carry after them, and logits of the token after each."""
         raise NotImplementedError
 
@@ -98,15 +98,13 @@ class LanguageModel(TokenModel):
         return self.backbone.start(batch, self.embedding, length)
 
     def extend(
-        self, carry: Carry, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
+        self, carry: Carry, tokens: Tokens, *, mask: Mask = None, train: bool = False
     ) -> tuple[Carry, Float[Array, "batch time vocab"]]:
         x = self._embedded(self.embed, tokens, mask, train)
         carry, y = self.backbone.extend(carry, x, mask=mask, train=train)
         return carry, self._logits(self.embed, y, train)
 
-    def __call__(
-        self, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
-    ) -> Float[Array, "batch time vocab"]:
+    def __call__(self, tokens: Tokens, *, mask: Mask = None, train: bool = False) -> Float[Array, "batch time vocab"]:
         """Logits of the token after each. Those of PAD and SOS are -inf: they never follow."""
         x = self._embedded(self.embed, tokens, mask, train)
         return self._logits(self.embed, self.backbone(x, mask=mask, train=train), train)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from seqjax.models.attention import Attended, Attention, KeysValues, dot_product
 from seqjax.models.backbone import Backbone
-from seqjax.models.module import Module, zero_padding
+from seqjax.models.module import Features, Inputs, Module, zero_padding
 
 
 class LowRankAttention(Attention):
@@ -47,7 +47,7 @@ class Pointwise(Module):
     depth: int = 3
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch time inputs"]) -> Float[Array, "batch time features"]:
+    def __call__(self, x: Inputs) -> Features:
         for layer in range(self.depth - 1):
             x = nn.gelu(nn.Dense(self.hidden, name=f"layer_{layer}")(x))
         return nn.Dense(self.features, name=f"layer_{self.depth - 1}")(x)

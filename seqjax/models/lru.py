@@ -10,7 +10,9 @@ from jaxtyping import Array, Complex, Float
 
 from seqjax.models.backbone import Causal
 from seqjax.models.linear_recurrence import linear_recurrence
-from seqjax.models.module import Mask, Module, zero_padding
+from seqjax.models.module import Features, Mask, Module, zero_padding
+
+State = Complex[Array, "batch order"]
 
 
 class LRU(Causal):
@@ -39,7 +41,7 @@ class LRU(Causal):
             raise ValueError(f"ring must be two moduli, 0 <= low < high <= 1, got {self.ring}")
         super().__post_init__()
 
-    def start(self, batch: int, inputs: int, length: int) -> tuple[Complex[Array, "batch order"], ...]:
+    def start(self, batch: int, inputs: int, length: int) -> tuple[State, ...]:
         """One zero state a block; its size depends neither on `inputs` nor on `length`."""
         order = self.order or self.features
         return tuple(jnp.zeros((batch, order), jnp.complex64) for _ in range(self.layers))
@@ -60,9 +62,7 @@ class Block(Module):
     dropout: float
 
     @nn.compact
-    def __call__(
-        self, state: Complex[Array, "batch order"], x: Float[Array, "batch time features"], mask: Mask, *, train: bool
-    ) -> tuple[Complex[Array, "batch order"], Float[Array, "batch time features"]]:
+    def __call__(self, state: State, x: Features, mask: Mask, *, train: bool) -> tuple[State, Features]:
         drop = nn.Dropout(self.dropout, deterministic=not train)
         state, y = Recurrence(self.ring, name="recurrence")(state, nn.LayerNorm(name="norm")(x), mask)
         value, gate = jnp.split(nn.Dense(2 * x.shape[-1], name="mix")(drop(nn.gelu(y))), 2, axis=-1)
@@ -78,9 +78,7 @@ class Recurrence(Module):
     ring: tuple[float, float]
 
     @nn.compact
-    def __call__(
-        self, state: Complex[Array, "batch order"], x: Float[Array, "batch time features"], mask: Mask
-    ) -> tuple[Complex[Array, "batch order"], Float[Array, "batch time features"]]:
+    def __call__(self, state: State, x: Features, mask: Mask) -> tuple[State, Features]:
         order, features = state.shape[-1], x.shape[-1]
         nu = self.param("nu", _initial_modulus(*self.ring), (order,))
         theta = self.param("theta", _initial_angle, (order,))

@@ -1,22 +1,37 @@
 """The base class of all models, and the rules that they have in common: for masks, for padding and for their parts."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Part = TypeVar("Part")
 
-Mask = Bool[Array, "batch time"] | None
-"""Which steps are real: the first ones of each row; None: all of them."""
+Mask = Bool[Array, "batch _"] | None
+"""Which steps are real, `(batch, time)`: the first ones of each row; None: all of them. `check_mask` checks it."""
+
+Inputs = Float[Array, "batch time inputs"]
+Features = Float[Array, "batch time features"]
+Tokens = Int[Array, "batch time"]
+"""Token ids; those in the padding may be anything."""
 
 
 class Module(nn.Module):
-    """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be."""
+    """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be.
+
+    A subclass may list fields that must be instances in `_parts`: their class, and an example for the error.
+    """
+
+    _parts: ClassVar[dict[str, tuple[type, str]]] = {}
+
+    def __post_init__(self):
+        for name, (kind, example) in self._parts.items():
+            check_part(name, getattr(self, name), kind, example)
+        super().__post_init__()
 
     if TYPE_CHECKING:
 
@@ -27,7 +42,7 @@ class Module(nn.Module):
         def __hash__(self) -> int: ...  # Linen defines it; the checker takes dataclasses for unhashable
 
 
-def zero_padding(y: Float[Array, "batch time features"], mask: Mask) -> Array:
+def zero_padding(y: Features, mask: Mask) -> Array:
     """Zeros where a step is padding, whatever is there (NaN included).
 
     Models apply it to their inputs too: a NaN in the padding that no output shows would still reach the gradients.

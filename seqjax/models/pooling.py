@@ -7,13 +7,13 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from seqjax.models.attention import weighted_average
-from seqjax.models.module import Mask, Module, check_mask, zero_padding
+from seqjax.models.module import Features, Mask, Module, check_mask, zero_padding
 
 Pooling = Callable[[Array, Array | None], Array]
 """`(y, mask) -> (batch, features)`: a function or a module; zeros for a row without a real step."""
 
 
-def last(y: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "batch features"]:
+def last(y: Features, mask: Mask) -> Float[Array, "batch features"]:
     """The last real step."""
     if mask is None:
         return y[:, -1]
@@ -22,19 +22,19 @@ def last(y: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "ba
     return jnp.take_along_axis(y, place[:, None, None], axis=1)[:, 0]
 
 
-def ends(y: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "batch both_features"]:
+def ends(y: Features, mask: Mask) -> Float[Array, "batch both_features"]:
     """The last real step and the first, concatenated: where both directions of a `Bidirectional` end."""
     return jnp.concatenate([last(y, mask), zero_padding(y, mask)[:, 0]], axis=-1)
 
 
-def mean(y: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "batch features"]:
+def mean(y: Features, mask: Mask) -> Float[Array, "batch features"]:
     """The average over the real steps."""
     if mask is None:
         return y.mean(axis=1)
     return zero_padding(y, mask).sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1)[:, None]
 
 
-def maximum(y: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "batch features"]:
+def maximum(y: Features, mask: Mask) -> Float[Array, "batch features"]:
     """Each feature's largest value over the real steps."""
     if mask is None:
         return y.max(axis=1)
@@ -53,7 +53,7 @@ class AttentionPooling(Module):
     features: int = 32
 
     @nn.compact
-    def __call__(self, y: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "batch features"]:
+    def __call__(self, y: Features, mask: Mask) -> Float[Array, "batch features"]:
         y = zero_padding(y, mask)
         seen = jnp.ones(y.shape[:2], bool) if mask is None else mask
         score = nn.Dense(1, use_bias=False, name="score")(jnp.tanh(nn.Dense(self.features, name="hidden")(y)))

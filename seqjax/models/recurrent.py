@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from seqjax.models.backbone import Backbone, Causal
-from seqjax.models.module import Mask, Module, check_part, zero_padding
+from seqjax.models.module import Features, Inputs, Mask, Module, zero_padding
 
 State = Any
 """The state of one layer: h, or (h, c) for the LSTM; each Float[batch features]."""
@@ -111,9 +111,7 @@ class Layer(Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(
-        self, state: State, x: Float[Array, "batch time inputs"], mask: Mask
-    ) -> tuple[State, Float[Array, "batch time features"]]:
+    def __call__(self, state: State, x: Inputs, mask: Mask) -> tuple[State, Features]:
         width = self.cell.gates * self.features
         input_kernel = self.param("input_kernel", nn.initializers.lecun_normal(), (x.shape[-1], width))
         kernel = self.param("recurrent_kernel", _orthogonal_blocks(self.cell.gates), (self.features, width))
@@ -158,15 +156,13 @@ class Recurrent(Causal):
         dtype: of products, as in `Transformer`; the state has single precision.
     """
 
+    _parts: ClassVar = {"cell": (Cell, "LSTMCell()")}
+
     features: int
     cell: Cell = GRUCell()
     layers: int = 1
     dropout: float = 0.0
     dtype: DTypeLike | None = None
-
-    def __post_init__(self):
-        check_part("cell", self.cell, Cell, "LSTMCell()")
-        super().__post_init__()
 
     def start(self, batch: int, inputs: int, length: int) -> tuple[State, ...]:
         """One zero state a layer; its size depends neither on `inputs` nor on `length`."""
@@ -226,6 +222,7 @@ class Bidirectional(Backbone):
     """
 
     causal: ClassVar[bool] = False
+    _parts: ClassVar = {"cell": (Cell, "LSTMCell()")}
 
     features: int
     cell: Cell = GRUCell()
@@ -236,7 +233,6 @@ class Bidirectional(Backbone):
     def __post_init__(self):
         if self.features % 2:
             raise ValueError(f"features must be even, half of them for each direction, got {self.features}")
-        check_part("cell", self.cell, Cell, "LSTMCell()")
         super().__post_init__()
 
     def encode(self, x: Array, *, mask: Array, train: bool = False) -> tuple[Array, tuple[tuple[State, State], ...]]:
@@ -261,7 +257,7 @@ class Bidirectional(Backbone):
         return x, tuple(states)
 
 
-def reverse(x: Float[Array, "batch time features"], mask: Mask) -> Float[Array, "batch time features"]:
+def reverse(x: Features, mask: Mask) -> Features:
     """Each row's real steps in reverse order; padding stays after them."""
     if mask is None:
         return x[:, ::-1]

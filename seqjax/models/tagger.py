@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from seqjax.models.backbone import Backbone
-from seqjax.models.module import Mask, Module, check_mask, check_part, zero_padding
+from seqjax.models.module import Mask, Module, Tokens, check_mask, zero_padding
 from seqjax.types import PAD, UNK
 
 
@@ -84,6 +84,8 @@ class Tagger(Module):
         unknown: fraction of training words replaced by UNK, so that UNK is a familiar input at test time.
     """
 
+    _parts: ClassVar = {"backbone": (nn.Module, "Bidirectional(64)")}
+
     backbone: nn.Module
     tags: int
     vocab: int
@@ -92,14 +94,10 @@ class Tagger(Module):
     dropout: float = 0.0
     unknown: float = 0.0
 
-    def __post_init__(self):
-        check_part("backbone", self.backbone, nn.Module, "Bidirectional(64)")
-        super().__post_init__()
-
     @nn.compact
     def __call__(
         self,
-        ids: Int[Array, "batch time"],
+        ids: Tokens,
         spelling: Int[Array, "batch time letters"] | None = None,
         *,
         mask: Mask = None,

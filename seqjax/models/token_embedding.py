@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
-from seqjax.models.module import Mask, Module, zero_padding
+from seqjax.models.module import Features, Mask, Module, Tokens, zero_padding
 
 
 class TokenEmbedding(Module):
@@ -34,8 +34,6 @@ class TokenEmbedding(Module):
         self.table = nn.Embed(self.vocab, self.embedding)
         self.drop = nn.Dropout(self.dropout)
 
-    def __call__(
-        self, tokens: Int[Array, "batch time"], *, mask: Mask = None, train: bool = False
-    ) -> Float[Array, "batch time features"]:
+    def __call__(self, tokens: Tokens, *, mask: Mask = None, train: bool = False) -> Features:
         x = self.drop(self.table(tokens), deterministic=not train)
         return self.backbone(zero_padding(x, mask), mask=mask, train=train)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from seqjax.models.attention import dot_attention, self_attention
 from seqjax.models.backbone import Backbone
-from seqjax.models.module import Mask, Module, check_causal, check_part, widened, zero_padding
+from seqjax.models.module import Features, Inputs, Mask, Module, check_causal, widened, zero_padding
 
 CrossAttention = Callable[[Array], tuple[Array, Array]]
 """`queries -> (averages, weights)`: attention to a source that is not part of the sequence."""
@@ -21,7 +21,7 @@ CrossAttention = Callable[[Array], tuple[Array, Array]]
 class Positions(Module):
     """No position encoding, and the base of those that there are."""
 
-    def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
+    def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
         """The embedded input with its positions."""
         return x
 
@@ -35,7 +35,7 @@ class Sinusoidal(Positions):
 
     longest: float = 10_000.0
 
-    def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
+    def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
         angle = _angles(index, x.shape[-1], self.longest)
         return x + jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)[..., : x.shape[-1]].astype(x.dtype)
 
@@ -46,7 +46,7 @@ class Learned(Positions):
     length: int = 512
 
     @nn.compact
-    def embed(self, x: Float[Array, "batch time features"], index: Int[Array, "batch time"]) -> Array:
+    def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
         if x.shape[1] > self.length:
             raise ValueError(f"learned positions hold {self.length} steps, got {x.shape[1]}")
         table = self.param("table", nn.initializers.normal(0.02), (self.length, x.shape[-1]))
@@ -108,6 +108,8 @@ class Transformer(Backbone):
             statistics, sums of attention weights and the output always have single precision or more.
     """
 
+    _parts: ClassVar = {"positions": (Positions, "Sinusoidal()")}
+
     features: int
     heads: int = 4
     layers: int = 2
@@ -122,7 +124,6 @@ class Transformer(Backbone):
     def __post_init__(self):
         if self.heads < 1 or self.features % self.heads:
             raise ValueError(f"heads must divide features, got {self.heads} heads and {self.features} features")
-        check_part("positions", self.positions, Positions, "Sinusoidal()")
         super().__post_init__()
 
     def start(self, batch: int, inputs: int, length: int) -> Cache:
@@ -139,9 +140,7 @@ class Transformer(Backbone):
         empty = tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers))
         return Cache(empty, empty, jnp.zeros((batch, length), bool), jnp.zeros((), jnp.int32))
 
-    def extend(
-        self, carry: Cache, x: Float[Array, "batch time inputs"], *, mask: Mask = None, train: bool = False
-    ) -> tuple[Cache, Float[Array, "batch time features"]]:
+    def extend(self, carry: Cache, x: Inputs, *, mask: Mask = None, train: bool = False) -> tuple[Cache, Features]:
         """Read further steps, any number of them.
 
         Raises:
@@ -155,20 +154,13 @@ class Transformer(Backbone):
     def extend_attending(
         self,
         carry: Cache,
-        x: Float[Array, "batch time inputs"],
+        x: Inputs,
         cross_attentions: Sequence[CrossAttention],
         *,
         mask: Bool[Array, "batch time"],
         train: bool = False,
-    ) -> tuple[Cache, Float[Array, "batch time features"], Float[Array, "batch heads time source"]]:
-        """`extend` with a cross-attention in each block, between self-attention and the feed-forward layer.
-
-        Args:
-            cross_attentions: one for each layer.
-
-        Returns:
-            Also the weights of these, one layer's heads after the other's.
-        """
+    ) -> tuple[Cache, Features, Float[Array, "batch heads time source"]]:
+        """`extend` with a cross-attention in each block, and their weights, one layer's heads after the other's."""
         check_causal(self, "Transformer.extend_attending")
         _check_room(carry, x.shape[1])
         cache, y, weights = self._blocks(carry, zero_padding(x, mask), mask, train, cross_attentions)
@@ -234,14 +226,14 @@ class Block(Module):
     def __call__(
         self,
         old: tuple[Array, Array, Array],
-        x: Float[Array, "batch time features"],
+        x: Features,
         attend: Callable[[Array, Array, Array], Array],
         positions: Positions,
         index: Int[Array, "batch time"],
         cross_attention: CrossAttention | None,
         *,
         train: bool,
-    ) -> tuple[tuple[Array, Array], Float[Array, "batch time features"], Array | None]:
+    ) -> tuple[tuple[Array, Array], Features, Array | None]:
         (old_keys, old_values, used), features = old, x.shape[-1]
         drop = nn.Dropout(self.dropout, deterministic=not train)
 
