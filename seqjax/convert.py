@@ -366,10 +366,7 @@ def _renamed(names: dict[str, str], *, write: Callable[[str, Any], Any], read: C
 
 def _by_structure(layout: Callable[[Tree], Layout]) -> Part:
     """A part whose layout depends on what the model has: how many layers, in which directions."""
-    return Part(
-        lambda tree: _write(layout(tree), tree),
-        lambda state, like: _read(layout(like), state, like),
-    )
+    return Part(lambda tree: _write(layout(tree), tree), lambda state, like: _read(layout(like), state, like))
 
 
 def _write(layout: Layout, tree: Tree) -> State:

@@ -38,15 +38,7 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float
 
 
 def curve(
-    ax: Axes,
-    x: Numbers,
-    median: Numbers,
-    low: Numbers,
-    high: Numbers,
-    *,
-    label: str,
-    style: int,
-    markers: bool = True,
+    ax: Axes, x: Numbers, median: Numbers, low: Numbers, high: Numbers, *, label: str, style: int, markers: bool = True
 ) -> None:
     """A line through the medians, with a band over the random seeds."""
     properties = dict(STYLES[style % len(STYLES)])
@@ -56,16 +48,7 @@ def curve(
     ax.fill_between(x, low, high, color=properties["color"], alpha=0.2, linewidth=0)
 
 
-def points(
-    ax: Axes,
-    x: Numbers,
-    median: Numbers,
-    low: Numbers,
-    high: Numbers,
-    *,
-    label: str,
-    style: int,
-) -> None:
+def points(ax: Axes, x: Numbers, median: Numbers, low: Numbers, high: Numbers, *, label: str, style: int) -> None:
     """Unconnected medians, each with a bar over the range of the random seeds."""
     properties = STYLES[style % len(STYLES)]
     below, above = np.subtract(median, low), np.subtract(high, median)

@@ -116,11 +116,7 @@ def lexicon(seed: int) -> Lexicon:
     meanings = ("past", "future", "plural", "they", "object")
     return Lexicon(
         words=dict(
-            zip(
-                words + particle_words,
-                some(stems, len(words)) + some(particles, len(particle_words)),
-                strict=True,
-            )
+            zip(words + particle_words, some(stems, len(words)) + some(particles, len(particle_words)), strict=True)
         ),
         endings={meaning: (back, front) for meaning, (back, front) in zip(meanings, some(endings, 5), strict=True)},
     )

@@ -85,13 +85,7 @@ class TextGeneration:
 
     @classmethod
     def of_sentences(
-        cls,
-        train: Sequence[str],
-        validation: Sequence[str],
-        test: Sequence[str],
-        tokenizer: Tokenizer,
-        *,
-        length: int,
+        cls, train: Sequence[str], validation: Sequence[str], test: Sequence[str], tokenizer: Tokenizer, *, length: int
     ) -> "TextGeneration":
         """Sentences, each followed by EOS, which also precedes the first; characters count it as a line end."""
         language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, train)))
