@@ -43,24 +43,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "checkpoint",
-    "convert",
-    "data",
-    "decode",
-    "evaluate",
-    "explore",
-    "losses",
-    "metrics",
-    "models",
-    "plot",
-    "pretrained",
-    "runs",
-    "sweep",
-    "tasks",
-    "theory",
-    "train",
-    "types",
-]
+    "checkpoint", "convert", "data", "decode", "evaluate", "explore", "losses", "metrics", "models", "plot",
+    "pretrained", "runs", "sweep", "tasks", "theory", "train", "types",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

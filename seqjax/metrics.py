@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int
 
+from seqjax._checks import at_least
+
 
 def mse(
     predictions: Float[Array | np.ndarray, "batch time targets"],
@@ -105,8 +107,7 @@ def wilson_interval(correct: int, rows: int) -> Estimate:
     Raises:
         ValueError: rows < 1, or correct does not lie in [0, rows].
     """
-    if rows < 1:
-        raise ValueError(f"rows must be >= 1, got {rows}")
+    at_least(1, rows=rows)
     if not 0 <= correct <= rows:
         raise ValueError(f"correct must lie in [0, {rows}], got {correct}")
     fraction, z = correct / rows, 1.959964
@@ -161,8 +162,7 @@ def calibration(
         ValueError: no bins, not equally many labels and probabilities, none, or one that is neither.
     """
     labels, probability = np.asarray(labels), np.asarray(probability, np.float64)
-    if bins < 1:
-        raise ValueError(f"bins must be >= 1, got {bins}")
+    at_least(1, bins=bins)
     if labels.shape != probability.shape or not labels.size:
         raise ValueError(f"needs a probability for each label, and one, got {probability.shape} for {labels.shape}")
     if not np.isin(labels, (0, 1)).all():

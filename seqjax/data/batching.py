@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Key, UInt32
 
+from seqjax._checks import at_least
 from seqjax.types import EOS, PAD, UNK, Batches, Seq2SeqBatch
 
 
@@ -201,8 +202,7 @@ class Buckets:
     @property
     def _ends(self) -> Int32[np.ndarray, " buckets"]:
         """The first slot after each bucket: an epoch has a slot for every batch of every bucket."""
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
+        at_least(1, batch_size=self.batch_size)
         fewest = min(map(_rows, self.parts), default=0)
         if fewest < self.batch_size:
             raise ValueError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
@@ -237,8 +237,7 @@ def by_length(
     Raises:
         ValueError: count < 1, or fewer rows than batch_size.
     """
-    if count < 1:
-        raise ValueError(f"count must be >= 1, got {count}")
+    at_least(1, count=count)
     if not 1 <= batch_size <= lengths.shape[1]:
         raise ValueError(f"batch_size must lie in [1, {lengths.shape[1]}], got {batch_size}")
     edges = _edges(lengths, batch_size, count)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from seqjax._checks import at_least
 from seqjax.data.files import DataError, excerpt, filled, gunzipped, read_lines, unzipped
 from seqjax.data.tokenizers import Tokenizer
 
@@ -130,8 +131,7 @@ def split(pairs: Sequence[Pair], *, held_out: int, seed: int) -> Split:
     Raises:
         ValueError: held_out < 1, or too few pairs are in groups that are small enough.
     """
-    if held_out < 1:
-        raise ValueError(f"held_out must be >= 1, got {held_out}")
+    at_least(1, held_out=held_out)
     groups = _groups(pairs)
     size = Counter(groups)
     # The smallest pair represents its group: the smallest hash would let large groups come first.

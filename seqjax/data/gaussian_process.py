@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64, Key
 
+from seqjax._checks import at_least
+
 
 @runtime_checkable
 class Signal(Protocol):
@@ -54,8 +56,7 @@ class GaussianProcess:
     def __post_init__(self) -> None:
         if not self.length_scale > 0:
             raise ValueError(f"length_scale must be > 0, got {self.length_scale}")
-        if not self.jitter >= 0:
-            raise ValueError(f"jitter must be >= 0, got {self.jitter}")
+        at_least(0, jitter=self.jitter)
 
     def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:
         """Covariance of any `length` consecutive steps, jitter included."""

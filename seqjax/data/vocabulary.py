@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Array, Int
 
+from seqjax._checks import at_least
 from seqjax.types import EOS, PAD, SOS, UNK
 
 RESERVED = ("<pad>", "<sos>", "<eos>", "<unk>")
@@ -43,8 +44,7 @@ class Vocabulary:
             least: rarer tokens are left out.
             most: largest number of tokens, the reserved ones not counted; None: no limit.
         """
-        if least < 1:
-            raise ValueError(f"least must be >= 1, got {least}")
+        at_least(1, least=least)
         if most is not None and most < 0:
             raise ValueError(f"most must be >= 0, got {most}")
         counts = Counter(token for sentence in sentences for token in sentence)

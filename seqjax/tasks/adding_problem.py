@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import at_least
 from seqjax.types import Batch
 
 
@@ -28,8 +29,7 @@ class AddingProblem:
     length: int = 200
 
     def __post_init__(self) -> None:
-        if self.length < 2:
-            raise ValueError(f"length must be >= 2, got {self.length}")
+        at_least(2, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs are [batch, time, 2], value and marker."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import at_least
 from seqjax.types import Labelled
 
 
@@ -34,9 +35,7 @@ class CopyMemory:
     vocab = 10
 
     def __post_init__(self) -> None:
-        for name, value in (("blanks", self.blanks), ("recalled", self.recalled)):
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
+        at_least(1, blanks=self.blanks, recalled=self.recalled)
 
     @property
     def length(self) -> int:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
+from seqjax._checks import at_least
 from seqjax.data.batching import close_up
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks.creature_words import (
@@ -113,8 +114,7 @@ class Creature:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        at_least(0, seed=self.seed)
 
     @property
     def lexicon(self) -> Lexicon:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from seqjax._checks import at_least
 from seqjax.data.batching import Epochs
 from seqjax.data.images import Images, Rows, crop, flip
 from seqjax.types import Labelled
@@ -123,10 +124,8 @@ class Shapes:
     contrast: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.size < 8:
-            raise ValueError(f"size must be >= 8, got {self.size}")
-        if self.noise < 0:
-            raise ValueError(f"noise must be >= 0, got {self.noise}")
+        at_least(8, size=self.size)
+        at_least(0, noise=self.noise)
         if not 0 <= self.contrast <= 0.8:
             raise ValueError(f"contrast must lie in [0, 0.8], got {self.contrast}")
 

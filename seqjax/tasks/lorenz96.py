@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
+from seqjax._checks import at_least
 from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.types import Batch
 
@@ -123,13 +124,11 @@ class Lorenz96:
     target_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        at_least(0, burn_in=self.burn_in)
+        at_least(1, K=self.K, length=self.length, substeps=self.substeps)
+        at_least(3, J=self.J)
         rules = (
-            ("K must be >= 1", self.K >= 1, self.K),
-            ("J must be >= 3", self.J >= 3, self.J),
-            ("length must be >= 1", self.length >= 1, self.length),
             (f"washout must lie in [0, {self.length})", 0 <= self.washout < self.length, self.washout),
-            ("burn_in must be >= 0", self.burn_in >= 0, self.burn_in),
-            ("substeps must be >= 1", self.substeps >= 1, self.substeps),
             ("dtype must be float32 or float64", jnp.dtype(self.dtype) in ("float32", "float64"), self.dtype),
         )
         positive = ("amplitude", "eps", "length_scale", "sample_step", "target_scale")
@@ -267,9 +266,7 @@ class Lorenz96:
         Raises:
             RuntimeError: if rows are left that blew up in every attempt.
         """
-        for name, value in (("rows", rows), ("attempts", attempts), ("chunk", chunk)):
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
+        at_least(1, rows=rows, attempts=attempts, chunk=chunk)
         size = min(chunk, rows)
         sample = jax.jit(lambda key: self.sample(key, size))
         kept = None

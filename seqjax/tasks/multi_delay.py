@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import at_least
 from seqjax.tasks.shift import counted_from, shift
 from seqjax.types import Batch
 
@@ -30,8 +31,7 @@ class MultiDelay:
     length: int = 128
 
     def __post_init__(self) -> None:
-        if self.delay < 0:
-            raise ValueError(f"delay must be >= 0, got {self.delay}")
+        at_least(0, delay=self.delay)
         if self.length <= self.delay:
             raise ValueError(f"length must be > delay = {self.delay}, got {self.length}")
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
+from seqjax._checks import at_least
 from seqjax.data.batching import Epochs
 from seqjax.data.music import KEYS, Roll
 from seqjax.types import Batch
@@ -41,10 +42,8 @@ class Music:
         Raises:
             ValueError: length < 1, transpose < 0, or there are no pieces.
         """
-        if length < 1:
-            raise ValueError(f"length must be >= 1, got {length}")
-        if transpose < 0:
-            raise ValueError(f"transpose must be >= 0, got {transpose}")
+        at_least(1, length=length)
+        at_least(0, transpose=transpose)
         if not pieces:
             raise ValueError("needs one piece or more, got none")
         windows = [piece[start : start + length + 1] for piece in pieces for start in range(0, len(piece) - 1, length)]

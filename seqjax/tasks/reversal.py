@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+from seqjax._checks import at_least
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, UNK, Seq2SeqBatch
 
@@ -43,10 +44,8 @@ class Reversal:
     longest: int = 20
 
     def __post_init__(self) -> None:
-        if self.symbols < 2:
-            raise ValueError(f"symbols must be >= 2, got {self.symbols}")
-        if self.shortest < 1:
-            raise ValueError(f"shortest must be >= 1, got {self.shortest}")
+        at_least(2, symbols=self.symbols)
+        at_least(1, shortest=self.shortest)
         if self.longest < self.shortest:
             raise ValueError(f"longest must be >= shortest = {self.shortest}, got {self.longest}")
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from seqjax._checks import at_least
 from seqjax.data.batching import close_up
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD
@@ -117,8 +118,7 @@ class Scenes:
     noise: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.noise < 0:
-            raise ValueError(f"noise must be >= 0, got {self.noise}")
+        at_least(0, noise=self.noise)
 
     @property
     def vocabulary(self) -> Vocabulary:

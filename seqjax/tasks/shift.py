@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from seqjax._checks import at_least
 from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.theory import bounds
 from seqjax.types import Batch
@@ -18,7 +19,7 @@ def shift(x: Float[Array, "batch time"], delay: int) -> Float[Array, "batch time
     Raises:
         ValueError: delay < 0.
     """
-    _check_delay(delay)
+    at_least(0, delay=delay)
     length = x.shape[1]
     return jnp.pad(x, ((0, 0), (min(delay, length), 0)))[:, :length]
 
@@ -51,9 +52,8 @@ class Shift:
     signal: Signal = field(default=WhiteNoise())
 
     def __post_init__(self) -> None:
-        _check_delay(self.delay)
-        if self.length < 1:
-            raise ValueError(f"length must be >= 1, got {self.length}")
+        at_least(0, delay=self.delay)
+        at_least(1, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1]."""
@@ -82,8 +82,3 @@ class Shift:
         if not isinstance(self.signal, WhiteNoise):
             raise ValueError(f"signal must be WhiteNoise() for this floor to hold, got {self.signal}")
         return bounds.shift(self.delay, self.length, order)
-
-
-def _check_delay(delay: int) -> None:
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float64
 
+from seqjax._checks import at_least
 from seqjax.theory.hankel import isometric, tail, uniform
 from seqjax.theory.tensor_train import fitting
 from seqjax.theory.tensor_train import tensor_train as decompose
@@ -75,10 +76,7 @@ def shift(delay: int, length: int, order: int) -> float:
         ValueError: length < 2 delay + 1. All lags of G must lie in the window: in a shorter one an unstable W fakes
             the last lags, and the inequality is false.
     """
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
-    if order < 0:
-        raise ValueError(f"order must be >= 0, got {order}")
+    at_least(0, delay=delay, order=order)
     if length < 2 * delay + 1:
         raise ValueError(f"length must be >= 2 delay + 1 = {2 * delay + 1}, got {length}")
     return (1 - delay / length) * max(0.0, 1 - order / (delay + 1))
@@ -99,8 +97,7 @@ def memoryless(covariance: Float64[np.ndarray, "time time"], delay: int) -> floa
         covariance: of the T steps of a sequence, as `Signal.covariance(length)` gives it.
         delay: k >= 0; from k = T on every target is zero, and so is the floor.
     """
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
+    at_least(0, delay=delay)
     length = len(covariance)
     if delay >= length:
         return 0.0
@@ -124,10 +121,7 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
     Args:
         covariance: of at least max(delay + 1, window) consecutive steps.
     """
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
-    if window < 0:
-        raise ValueError(f"window must be >= 0, got {window}")
+    at_least(0, delay=delay, window=window)
     steps = max(delay + 1, window)
     if len(covariance) < steps:
         raise ValueError(f"covariance must span max(delay + 1, window) = {steps} steps, got {len(covariance)}")
@@ -152,8 +146,7 @@ def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -
     Raises:
         ValueError: rank < 0.
     """
-    if rank < 0:
-        raise ValueError(f"rank must be >= 0, got {rank}")
+    at_least(0, rank=rank)
     return tail(np.linalg.svd(kernel_matrix, compute_uv=False), rank)
 
 
@@ -180,8 +173,7 @@ def hankel(
     Raises:
         ValueError: order < 0 or weight < 0.
     """
-    if order < 0:
-        raise ValueError(f"order must be >= 0, got {order}")
+    at_least(0, order=order)
     weight = np.ones(len(kernel)) if weight is None else weight
     if not (weight >= 0).all():
         raise ValueError(f"weight must be >= 0 at every lag, got {weight.min()}")
@@ -235,10 +227,7 @@ def bessel(targets: int, features: int) -> float:
 
     Source: Dambre, Verstraeten, Schrauwen & Massar 2012.
     """
-    if targets < 0:
-        raise ValueError(f"targets must be >= 0, got {targets}")
-    if features < 0:
-        raise ValueError(f"features must be >= 0, got {features}")
+    at_least(0, targets=targets, features=features)
     return float(max(0, targets - features))
 
 
@@ -286,6 +275,5 @@ def logits(target: Float64[np.ndarray, "target source"], head_dim: int) -> float
     Raises:
         ValueError: head_dim < 0.
     """
-    if head_dim < 0:
-        raise ValueError(f"head_dim must be >= 0, got {head_dim}")
+    at_least(0, head_dim=head_dim)
     return truncation(target - target.mean(axis=1, keepdims=True), head_dim)

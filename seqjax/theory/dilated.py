@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from seqjax._checks import at_least
+
 Taps = tuple[Float[Array, "_base _inputs _channels"], ...]
 """Of all layers, the first one first; each has its own widths, whence the underscores."""
 
@@ -37,9 +39,8 @@ def random(key: Key[Array, ""], channels: Int[Array, ""] | int, widest: int, lay
     Raises:
         ValueError: widest < 1, layers < 1 or base < 2.
     """
-    for name, value, least in (("widest", widest, 1), ("layers", layers, 1), ("base", base, 2)):
-        if value < least:
-            raise ValueError(f"{name} must be >= {least}, got {value}")
+    at_least(1, widest=widest, layers=layers)
+    at_least(2, base=base)
     used = (jnp.arange(widest) < channels).astype(float)
     inside = used / jnp.sqrt(channels)
     taps = []

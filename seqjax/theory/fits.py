@@ -5,29 +5,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
+from seqjax._checks import at_least
 from seqjax.theory.linear_rnn import LinearRNN, delay_line, kung, ring, two_level
 from seqjax.theory.tensor_train import DilatedFilter, alternating, digits, tensor_train
 from seqjax.theory.varpro import varpro
 from seqjax.types import Params
 
 __all__ = [
-    "FIR",
-    "DilatedFilter",
-    "LinearEncoderDecoder",
-    "LinearRNN",
-    "PositionAttention",
-    "alternating",
-    "delay_line",
-    "digits",
-    "encoder_decoder",
-    "fir",
-    "kung",
-    "position_attention",
-    "ring",
-    "tensor_train",
-    "two_level",
-    "varpro",
-]
+    "FIR", "DilatedFilter", "LinearEncoderDecoder", "LinearRNN", "PositionAttention", "alternating", "delay_line",
+    "digits", "encoder_decoder", "fir", "kung", "position_attention", "ring", "tensor_train", "two_level", "varpro",
+]  # fmt: skip
 
 _CHUNK = 2**22
 """Numbers in one block of the design matrix: 32 MiB of float64."""
@@ -72,8 +59,7 @@ def fir(
     Raises:
         ValueError: window < 1, or a weight that is negative or 0 everywhere.
     """
-    if window < 1:
-        raise ValueError(f"window must be >= 1, got {window}")
+    at_least(1, window=window)
     rows, time, channels = inputs.shape
     weight = np.ones((rows, time)) if weight is None else np.asarray(weight, np.float64)
     if not (weight >= 0).all() or not weight.any():

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from seqjax._checks import at_least
 from seqjax.theory import targets
 from seqjax.types import Params
 
@@ -54,10 +55,8 @@ def ring(delay: int, order: int) -> LinearRNN:
     Raises:
         ValueError: order < 1 or delay < 0.
     """
-    if order < 1:
-        raise ValueError(f"order must be >= 1, got {order}")
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
+    at_least(1, order=order)
+    at_least(0, delay=delay)
     rounds, place = divmod(delay, order)
     squared = rounds / (rounds + 1)
     first, last = np.eye(order)[[0, place]]
@@ -116,8 +115,7 @@ def kung(kernel: Float64[np.ndarray, " lags"], order: int, rows: int | None = No
     Raises:
         ValueError: order < 1, fewer than 3 lags, or rows outside [2, lags - 1].
     """
-    if order < 1:
-        raise ValueError(f"order must be >= 1, got {order}")
+    at_least(1, order=order)
     if len(kernel) < 3:
         raise ValueError(f"kernel must have >= 3 lags, got {len(kernel)}")
     rows = (len(kernel) + 1) // 2 if rows is None else rows

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
+from seqjax._checks import at_least
+
 NOTHING = -1
 """Stands where a text has not begun."""
 
@@ -146,7 +148,6 @@ def _grams(tokens: Int[np.ndarray, " time"], order: int) -> Int[np.ndarray, "tim
 
 
 def _check(tokens: np.ndarray, order: int) -> None:
-    if order < 1:
-        raise ValueError(f"order must be >= 1, got {order}")
+    at_least(1, order=order)
     if not len(tokens):
         raise ValueError("tokens must be one or more, got none")

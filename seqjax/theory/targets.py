@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float64, Key
 
+from seqjax._checks import at_least
+
 
 def exponentials(bases: tuple[float, ...], length: int) -> Float64[np.ndarray, " lags"]:
     """rho(s) = sum_j bases_j^s: a linear RNN of as many states is exact."""
@@ -133,6 +135,5 @@ def low_rank(
 
 
 def _lags(length: int) -> Float64[np.ndarray, " lags"]:
-    if length < 1:
-        raise ValueError(f"length must be >= 1, got {length}")
+    at_least(1, length=length)
     return np.arange(length, dtype=np.float64)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from seqjax._checks import at_least
 from seqjax.types import Params
 
 Taps = Float64[np.ndarray, "_base _inputs _channels"]
@@ -46,8 +47,7 @@ def tensor_train(
     Raises:
         ValueError: channels < 1, base < 2, or layers that do not fit: 1 <= layers, base^layers <= lags.
     """
-    if channels < 1:
-        raise ValueError(f"channels must be >= 1, got {channels}")
+    at_least(1, channels=channels)
     layers = fitting(len(kernel), base, layers)
     rest, taps = kernel[: base**layers].reshape(1, -1), []
     for _ in range(layers - 1):
@@ -70,8 +70,7 @@ def alternating(start: DilatedFilter, kernel: Float64[np.ndarray, " lags"], swee
     Raises:
         ValueError: sweeps < 1, or a kernel shorter than the filter.
     """
-    if sweeps < 1:
-        raise ValueError(f"sweeps must be >= 1, got {sweeps}")
+    at_least(1, sweeps=sweeps)
     layers, base = len(start.taps), len(start.taps[0])
     kernel = kernel[: base ** fitting(len(kernel), base, layers)]
     taps = list(start.taps)
@@ -102,10 +101,8 @@ def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
     Raises:
         ValueError: base < 2, layers < 1, or delay outside [0, base^layers).
     """
-    if base < 2:
-        raise ValueError(f"base must be >= 2, got {base}")
-    if layers < 1:
-        raise ValueError(f"layers must be >= 1, got {layers}")
+    at_least(2, base=base)
+    at_least(1, layers=layers)
     if not 0 <= delay < base**layers:
         raise ValueError(f"delay must lie in [0, {base**layers}), got {delay}")
     one_hot = np.eye(base)[..., None, None]
@@ -114,8 +111,7 @@ def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
 
 def fitting(lags: int, base: int, layers: int | None = None) -> int:
     """The layers of a network that looks back no further than the window: the most there can be, or those given."""
-    if base < 2:
-        raise ValueError(f"base must be >= 2, got {base}")
+    at_least(2, base=base)
     most = 0
     while base ** (most + 1) <= lags:
         most += 1

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex128, Float64
 
+from seqjax._checks import at_least
 from seqjax.theory.linear_rnn import LinearRNN, kung
 
 
@@ -43,8 +44,7 @@ def varpro(kernel: Float64[np.ndarray, " lags"], order: int, restarts: int = 8) 
     Raises:
         ValueError: as `kung`, or restarts < 0.
     """
-    if restarts < 0:
-        raise ValueError(f"restarts must be >= 0, got {restarts}")
+    at_least(0, restarts=restarts)
     lags, energy = len(kernel), float(kernel @ kernel)
     found = [kung(kernel, order, rows) for rows in sorted({max(2, lags // 4), (lags + 1) // 2, 3 * lags // 4})]
     best = min(found, key=lambda rnn: _loss(kernel, rnn))
