@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from seqjax._atomic import write_text
 
@@ -74,6 +73,8 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
                 return
             raise ValueError(f"cannot save step {step}: {_path(folder, other)} exists, differs and is intact")
         complete.remove(other)
+    import orbax.checkpoint as ocp  # takes most of a second, which `--help` need not wait for
+
     # Orbax refuses arrays without elements; they are restored from their shape.
     arrays = {path: value for path, leaf in leaves.items() if (value := _value(leaf)).size}
     try:
@@ -172,6 +173,8 @@ def difference(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> list[st
 
 
 def _read(target: Path, record: dict[str, Any], like: State) -> State:
+    import orbax.checkpoint as ocp
+
     templates = _leaves(like)
     kinds = {path: _kind(leaf) for path, leaf in templates.items()}
     _refuse(f"{target} does not fit the given state", difference(record["leaves"], kinds))

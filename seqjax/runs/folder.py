@@ -25,7 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float64
 
+from seqjax import metrics
 from seqjax._atomic import naming, write_text
 from seqjax.checkpoint import difference
 from seqjax.runs.scripts import find_script, import_script
@@ -187,6 +189,13 @@ class Run:
         script = import_script(find_script(recorded, self.folder))
         sizes = self.folder / "sizes.json"
         return script.build(script.Config(**self.config), **(json.loads(sizes.read_text()) if sizes.exists() else {}))
+
+    def curve(self, column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
+        """The steps of a column of the history, and its median, smallest and largest value over seeds at each."""
+        values: dict[int, list[float]] = {}
+        for row in self.history:
+            values.setdefault(row["step"], []).append(row[column])
+        return list(values), np.array([metrics.band(seeds) for seeds in values.values()]).T
 
     def params(self, seed: int = 0) -> Any:
         """The trained parameters of one of the run's seeds, as `module.apply` takes them."""
