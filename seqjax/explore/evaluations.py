@@ -25,19 +25,13 @@ TAPS = 32
 
 
 @dataclass(frozen=True, eq=False)
-class ShiftEvaluation(Explorer):
-    """A target of `tasks.Shift`, a model's prediction, and its error beside the floor without memory.
-
-        run = runs.load(next(runs.finished("results/shift_memory", model="gru", delay=8)))
-        config = shift_memory.Config(**run.config)
-        task = tasks.Shift(config.delay, config.length)
-        explore.ShiftEvaluation(shift_memory.build(config), run.params(seed=0), task).plot()
-
-        explore.ShiftEvaluation(*pretrained.load("shift_tcn_32_128")).plot()
+class _Evaluation(Explorer):
+    """A trained model on new sequences of its task.
 
     Attributes:
-        model: [batch, time, 1] -> [batch, time, 1].
+        model: [batch, time, inputs] -> [batch, time, targets].
         params: of one seed, or the path of a safetensors file (`pretrained.write_params`).
+        task: on Lorenz96 with the `target_scale` that the model was trained with (`Lorenz96.calibrated`).
         rows: sequences over which the error is averaged.
 
     Raises:
@@ -46,12 +40,27 @@ class ShiftEvaluation(Explorer):
 
     model: Any
     params: Params | Path | str
-    task: Shift
+    task: Any
     rows: int = 256
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", resolve(self.params))
-        require_fit(self.model, self.params, (1, self.task.length, 1), jnp.float32, outputs=1)
+        width, dtype = getattr(self.task, "K", 1), getattr(self.task, "dtype", jnp.float32)
+        require_fit(self.model, self.params, (1, self.task.length, width), dtype, outputs=width)
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftEvaluation(_Evaluation):
+    """A target of `tasks.Shift`, a model's prediction, and its error beside the floor without memory.
+
+    run = runs.load(next(runs.finished("results/shift_memory", model="gru", delay=8)))
+    task = tasks.Shift(run.config["delay"], run.config["length"])
+    explore.ShiftEvaluation(run.model, run.params(seed=0), task).plot()
+
+    explore.ShiftEvaluation(*pretrained.load("shift_tcn_32_128")).plot()
+    """
+
+    task: Shift
 
     def figure(self) -> Figure:
         batch = self.task.sample(jax.random.key(self.seed), self.rows)
@@ -66,30 +75,13 @@ class ShiftEvaluation(Explorer):
 
 
 @dataclass(frozen=True, eq=False)
-class LorenzEvaluation(Explorer):
+class LorenzEvaluation(_Evaluation):
     """A target of `tasks.Lorenz96`, a model's prediction, and its error beside that of a linear filter.
 
     The filter has `TAPS` taps and is fitted by least squares to as many other trajectories.
-
-    Attributes:
-        model: the forcing, [batch, time, K] -> the slow variables, [batch, time, K].
-        params: of one seed, or the path of a safetensors file (`pretrained.write_params`).
-        task: with the `target_scale` that the model was trained with (`Lorenz96.calibrated`).
-        rows: trajectories over which the error is averaged.
-
-    Raises:
-        ValueError: the file is damaged, or the parameters, the model and the task do not fit together.
     """
 
-    model: Any
-    params: Params | Path | str
     task: Lorenz96
-    rows: int = 256
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "params", resolve(self.params))
-        task = self.task
-        require_fit(self.model, self.params, (1, task.length, task.K), task.dtype, outputs=task.K)
 
     def figure(self) -> Figure:
         task = self.task

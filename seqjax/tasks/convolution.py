@@ -54,13 +54,10 @@ class Convolution:
     Example: taps (1, 0.5), 2 4 0 -> 2 5 2.
 
     Attributes:
-        taps: weights of lag 0, 1, ...; from text with `parse_filter`, or a kernel of `theory.targets`.
-        length: steps of one sequence.
+        taps: finite weights of lag 0, 1, ..., at least one; from text with `parse_filter`, or of `theory.targets`.
+        length: steps of one sequence, at least 1.
         signal: the input.
-        normalise: divide the taps by their sum, so that a constant input comes out unchanged.
-
-    Raises:
-        ValueError: no taps, taps that are not finite, taps without a sum to normalise by, or length < 1.
+        normalise: divide the taps by their sum, which must not be 0, so that a constant input stays unchanged.
     """
 
     taps: tuple[float, ...]

@@ -21,11 +21,8 @@ class CopyMemory:
     Example: blanks 3, recalled 2, 5 8 0 0 9 9 9 -> 0 0 0 0 0 5 8.
 
     Attributes:
-        blanks: T; a sequence has T + 2 `recalled` steps.
-        recalled: number of symbols to remember.
-
-    Raises:
-        ValueError: blanks < 1 or recalled < 1.
+        blanks: T, at least 1; a sequence has T + 2 `recalled` steps.
+        recalled: number of symbols to remember, at least 1.
     """
 
     blanks: int = 500

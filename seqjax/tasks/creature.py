@@ -105,10 +105,7 @@ class Creature:
     not enter: no sentence held out is another form of one for training.
 
     Attributes:
-        seed: of the lexicon.
-
-    Raises:
-        ValueError: seed < 0.
+        seed: of the lexicon, at least 0.
     """
 
     seed: int = 0

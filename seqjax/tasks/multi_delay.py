@@ -20,11 +20,8 @@ class MultiDelay:
     Example: delay 2, 5 8 9 0 -> (5, -, -) (8, 5, -) (9, 8, 5) (0, 9, 8), of which the last two count.
 
     Attributes:
-        delay: k, the longest; there are k + 1 targets.
-        length: T, steps of one sequence.
-
-    Raises:
-        ValueError: delay < 0 or length <= delay.
+        delay: k, the longest, at least 0; there are k + 1 targets.
+        length: T, steps of one sequence, more than `delay`.
     """
 
     delay: int = 31
@@ -48,7 +45,6 @@ class MultiDelay:
     def floor(self, features: int) -> float:
         """Least squared error, averaged over delays, of any model that reads out `features` numbers linearly.
 
-        The targets are uncorrelated and of equal variance, so the R^2 of all of them together, sum_k R^2_k, is at most
-        the number of numbers read (Jaeger 2001, prop. 2): 1 - features / (delay + 1).
+        The targets are uncorrelated and of equal variance, so sum_k R^2_k <= features (Jaeger 2001, prop. 2).
         """
         return max(0.0, 1 - features / (self.delay + 1))

@@ -18,14 +18,11 @@ class Parity:
 
     Example: + - - + -  ->  (+) - + + -; the first target is the first bit, and does not count.
 
-    A product of two or more bits is uncorrelated with every sum of functions of fewer of them (it is orthogonal to all
-    monomials of lower order): no linear model is better than a constant, and one mistake makes all later steps wrong.
+    A product of bits is uncorrelated with every sum of functions of fewer of them: no linear model is better than a
+    constant, and one mistake makes all later steps wrong.
 
     Attributes:
-        length: n, bits of one sequence.
-
-    Raises:
-        ValueError: length < 2.
+        length: n, bits of one sequence, at least 2.
     """
 
     length: int = 32

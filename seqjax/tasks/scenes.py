@@ -110,9 +110,6 @@ class Scenes:
 
     Attributes:
         noise: its standard deviation, where 1 is the range from black to white.
-
-    Raises:
-        ValueError: noise < 0.
     """
 
     noise: float = 0.05

@@ -15,9 +15,6 @@ def shift(x: Float[Array, "batch time"], delay: int) -> Float[Array, "batch time
     """y_t = x_{t-delay}, and 0 for t < delay.
 
     Example: by 3 steps, 5 8 9 0 1 2 5 6 -> 0 0 0 5 8 9 0 1.
-
-    Raises:
-        ValueError: delay < 0.
     """
     at_least(0, delay=delay)
     length = x.shape[1]
@@ -38,13 +35,10 @@ class Shift:
     All errors below are squared errors averaged over the `length` steps, for a signal of unit variance.
 
     Attributes:
-        delay: k, in steps; 0 is the identity, and from `length` on every target is zero.
-        length: T, steps of one sequence.
-        signal: the input. White noise is the default because a smooth signal can be extrapolated into the past,
-            which hides whether a model remembers (`window_floor` says by how much).
-
-    Raises:
-        ValueError: delay < 0 or length < 1.
+        delay: k >= 0, in steps; from `length` on every target is zero.
+        length: T, steps of one sequence, at least 1.
+        signal: the input. A smooth one can be extrapolated into the past, which hides whether a model remembers
+            (`window_floor` says by how much).
     """
 
     delay: int = 8

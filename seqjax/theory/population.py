@@ -1,7 +1,6 @@
 """Mean squared errors in expectation over the inputs, without sampling: differentiable functions of a kernel's error.
 
-A linear model has a kernel khat, and its error is a function of e = rho - khat. Inputs are independent from step to
-step with variance 1 and mean 0 unless stated otherwise; training on these errors is the gradient flow that papers
+A linear model has a kernel khat, with error e = rho - khat. Inputs are independent over time with variance 1 and mean 0
 analyse. The functions compute in the precision of their arguments: float64 needs `jax_enable_x64`.
 """
 
@@ -22,7 +21,7 @@ def powers(
 ) -> Float[Array, "length order"]:
     """matrix^s vector for s < length.
 
-    Each product with a power of the matrix doubles the number of rows, so that there are log2(length) products.
+    Each product with a power of the matrix doubles the number of rows: log2(length) products.
     """
     rows, power = vector[None], matrix.T
     while len(rows) < length:
