@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
 from seqjax.types import EOS, PAD, Carry, StepFn
 
+Tokens = Int[Array, " batch"]
+
 RealStep = Callable[[Carry, Float[Array, "batch inputs"]], tuple[Carry, Float[Array, "batch inputs"]]]
 """`(carry, x) -> (carry, y)`: one step of a real-valued model whose output is its next input."""
 
@@ -31,7 +33,7 @@ class Decoded(NamedTuple):
     """
 
     tokens: Int[Array, "batch length"]
-    lengths: Int[Array, " batch"]
+    lengths: Tokens
     log_probability: Float[Array, " batch"]
 
 
@@ -58,7 +60,7 @@ def forbid(step: StepFn, *tokens: int) -> StepFn:
         ValueError: a token outside the vocabulary; raised when the step is called.
     """
 
-    def allowed(carry: Carry, token: Int[Array, " batch"]) -> tuple[Carry, Float[Array, "batch vocab"]]:
+    def allowed(carry: Carry, token: Tokens) -> tuple[Carry, Float[Array, "batch vocab"]]:
         carry, logits = step(carry, token)
         vocab = logits.shape[-1]
         if outside := [token for token in tokens if not 0 <= token < vocab]:
@@ -68,7 +70,7 @@ def forbid(step: StepFn, *tokens: int) -> StepFn:
     return allowed
 
 
-def greedy(step: StepFn, carry: Carry, first: Int[Array, " batch"], *, length: int) -> Decoded:
+def greedy(step: StepFn, carry: Carry, first: Tokens, *, length: int) -> Decoded:
     """The likeliest token at each step, which need not give the likeliest sentence."""
     return _decode(lambda logits, _: jnp.argmax(logits, axis=-1), step, carry, first, length)
 
@@ -77,7 +79,7 @@ def sample(
     key: Key[Array, ""],
     step: StepFn,
     carry: Carry,
-    first: Int[Array, " batch"],
+    first: Tokens,
     *,
     length: int,
     temperature: Scalar | float = 1.0,
@@ -159,13 +161,7 @@ class Candidates(NamedTuple):
 
 
 def beam(
-    step: StepFn,
-    carry: Carry,
-    first: Int[Array, " batch"],
-    *,
-    length: int,
-    width: int,
-    length_penalty: Scalar | float = 0.0,
+    step: StepFn, carry: Carry, first: Tokens, *, length: int, width: int, length_penalty: Scalar | float = 0.0
 ) -> Beams:
     """Beam search: keep the `width` likeliest unfinished sentences of each row at every step.
 
@@ -206,11 +202,7 @@ def beam(
 
 
 def score(
-    step: StepFn,
-    carry: Carry,
-    first: Int[Array, " batch"],
-    target: Int[Array, "batch target"],
-    mask: Bool[Array, "batch target"],
+    step: StepFn, carry: Carry, first: Tokens, target: Int[Array, "batch target"], mask: Bool[Array, "batch target"]
 ) -> Float[Array, " batch"]:
     """log p(target), summed over the tokens where `mask` is True.
 
@@ -247,7 +239,7 @@ def rollout(
     return jnp.swapaxes(outputs, 0, 1)
 
 
-def _start(carry: Carry, first: Int[Array, " batch"], length: int, width: int) -> BeamState:
+def _start(carry: Carry, first: Tokens, length: int, width: int) -> BeamState:
     """One empty sentence a row: the other beams have probability 0."""
     carry = jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else jnp.repeat(leaf, width, axis=0), carry)
     token = jnp.repeat(first.astype(jnp.int32)[:, None], width, axis=1)
@@ -322,14 +314,12 @@ def _best(ended: Beams, live: Beams) -> Beams:
 class _DecodeState(NamedTuple):
     index: Int[Array, ""]
     carry: Carry
-    token: Int[Array, " batch"]
+    token: Tokens
     alive: Bool[Array, " batch"]
     decoded: Decoded
 
 
-def _decode(
-    choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry, first: Int[Array, " batch"], length: int
-) -> Decoded:
+def _decode(choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry, first: Tokens, length: int) -> Decoded:
     """One sentence a row, its tokens by `choose(logits, index)`."""
     _require(length, "length must be >= 1", lambda n: n >= 1)
     batch = first.shape[0]
@@ -366,7 +356,7 @@ def _likeliest(
     return best - peak - jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True)), token
 
 
-def _at(values: Array, index: Int[Array, " batch"]) -> Array:
+def _at(values: Array, index: Tokens) -> Array:
     """Of each row, the value at its own index."""
     return jnp.take_along_axis(values, index[:, None], axis=1)[:, 0]
 

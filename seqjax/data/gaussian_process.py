@@ -18,11 +18,9 @@ class Signal(Protocol):
 
     def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:
         """Covariance of any `length` consecutive steps."""
-        ...
 
     def sample(self, key: Key[Array, ""], batch_size: int, length: int) -> Float[Array, "batch time"]:
         """Draw independent sequences of `length` steps."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ CIFAR_SIZE = 32
 """Pixels of a side."""
 
 
+Pixels = Float[Array, "batch height width channels"]
+
+
 class Images(NamedTuple):
     """Images with a class each.
 
@@ -169,9 +172,7 @@ def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.nd
     return Rows(np.sort(order[held_out:]), np.sort(order[test:held_out]), np.sort(order[:test]))
 
 
-def crop(
-    key: Key[Array, ""], images: Float[Array, "batch height width channels"], padding: int
-) -> Float[Array, "batch height width channels"]:
+def crop(key: Key[Array, ""], images: Pixels, padding: int) -> Pixels:
     """Move each image by up to `padding` random pixels along both axes; the gap is filled by reflection."""
     batch, height, width, channels = images.shape
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
@@ -183,9 +184,7 @@ def crop(
     return jax.vmap(cut)(padded, corners)
 
 
-def flip(
-    key: Key[Array, ""], images: Float[Array, "batch height width channels"]
-) -> Float[Array, "batch height width channels"]:
+def flip(key: Key[Array, ""], images: Pixels) -> Pixels:
     """Exchange left and right in a random half of the images."""
     flipped = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
     return jnp.where(flipped, images[:, :, ::-1], images)

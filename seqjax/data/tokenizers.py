@@ -20,11 +20,9 @@ class Tokenizer(Protocol):
 
     def split(self, sentence: str) -> list[str]:
         """The tokens of a sentence."""
-        ...
 
     def join(self, tokens: Sequence[str]) -> str:
         """The inverse of `split`, up to what the tokenizer normalises."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Mean squared errors in expectation over the inputs, without sampling: differentiable functions of a kernel's error.
 
 A linear model has a kernel khat, with error e = rho - khat. Inputs are independent over time with variance 1 and mean 0
-analyse. The functions compute in the precision of their arguments: float64 needs `jax_enable_x64`.
+unless stated otherwise. The functions compute in the precision of their arguments: float64 needs `jax_enable_x64`.
 """
 
 import jax
