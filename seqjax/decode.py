@@ -41,8 +41,8 @@ class Beams(NamedTuple):
     """The best sentences of each row: those that ended, best score first, then those truncated, best first.
 
     Attributes:
-        lengths: tokens of each sentence, including EOS; 0 where there is no sentence, because fewer than `width` are
-            possible: `log_probability` and `score` are -inf there.
+        lengths: tokens of each sentence, including EOS; 0 where fewer than `width` sentences are possible:
+            `log_probability` and `score` are -inf there.
         log_probability: of the sentence under the model, as far as it was decoded.
         score: log-probability divided by the length penalty, the order of the sentences.
     """
@@ -89,15 +89,15 @@ def sample(
 ) -> Decoded:
     """Draw each token at random, at step i with the key `fold_in(key, i)`.
 
-    The temperature is applied first, then the truncations in the order of the arguments, each to what the previous
-    one left. Traced numbers are not checked.
+    The temperature is applied first, then the truncations in the order of the arguments. Traced numbers are not
+    checked.
 
     Args:
         temperature: divides the logits; 0 is `greedy`.
         top_k: draw from the k likeliest tokens (Fan et al. 2018, arXiv:1805.04833).
-        top_p: draw from the fewest tokens that together have this probability, likeliest first (Holtzman et al. 2019,
+        top_p: draw from the fewest likeliest tokens that together have this probability (Holtzman et al. 2019,
             arXiv:1904.09751).
-        min_p: draw from tokens whose probability is at least this fraction of the likeliest (Nguyen et al. 2024,
+        min_p: draw from tokens at least this fraction as probable as the likeliest (Nguyen et al. 2024,
             arXiv:2407.01082).
 
     Returns:
@@ -167,12 +167,11 @@ def beam(
 
     score = log p(y) / ((5 + |y|) / 6) ** length_penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14, without coverage),
     where |y| counts EOS. A sentence that ends among the `width` likeliest candidates of its step is set aside, and the
-    search continues at full width until no live sentence can beat the worst of `width` finished ones. Width 1
-    without length penalty is therefore `greedy`. Where fewer ended within `length`, the best truncated ones follow.
+    search continues at full width until no live sentence can beat the worst of `width` finished ones; the best
+    truncated ones fill up. Width 1 without length penalty is thus `greedy`.
 
     Args:
-        length_penalty: 0 scores by log-probability, which favours short sentences; 0.6 to 1 are usual. Not checked if
-            traced.
+        length_penalty: 0 scores by log-probability, which favours short sentences; 0.6 to 1 are usual.
 
     Raises:
         ValueError: length or width below 1, a negative length penalty.
@@ -204,10 +203,7 @@ def beam(
 def score(
     step: StepFn, carry: Carry, first: Tokens, target: Int[Array, "batch target"], mask: Bool[Array, "batch target"]
 ) -> Float[Array, " batch"]:
-    """log p(target), summed over the tokens where `mask` is True.
-
-    Over all sentences, each with its EOS, p sums to 1.
-    """
+    """log p(target), summed over the tokens where `mask` is True. Over all sentences that end in EOS, p sums to 1."""
 
     def read(state: tuple[Carry, Array, Array], now: tuple[Array, Array]) -> tuple[tuple[Carry, Array, Array], None]:
         carry, token, total = state
@@ -224,11 +220,7 @@ def score(
 def rollout(
     step: RealStep, carry: Carry, first: Float[Array, "batch inputs"], *, length: int
 ) -> Float[Array, "batch length inputs"]:
-    """Feed each output back as the next input, x(t+1) = y(t), from x(0) = `first`; the outputs y.
-
-    Raises:
-        ValueError: length below 1.
-    """
+    """Feed each output back as the next input, x(t+1) = y(t), from x(0) = `first`; the `length` >= 1 outputs y."""
     _require(length, "length must be >= 1", lambda n: n >= 1)
 
     def feed_back(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:

@@ -76,8 +76,7 @@ def plateau_time(
     losses: Float[np.ndarray, "runs times"],
     level: float,
 ) -> Float64[np.ndarray, " runs"]:
-    """When training leaves a plateau: for each run the first time at which its loss is below `level`; inf if it never
-    is.
+    """For each run, the first time at which its loss is below `level`, when it leaves a plateau; inf if it never is.
 
     Choose a level a few percent below the plateau, as the next one may be close.
 
@@ -99,11 +98,7 @@ class Estimate(NamedTuple):
 
 
 def wilson_interval(correct: int, rows: int) -> Estimate:
-    """Fraction correct, with the 95 % Wilson (1927, eq. 10) interval.
-
-    Raises:
-        ValueError: rows < 1, or correct does not lie in [0, rows].
-    """
+    """Fraction of rows >= 1 that are correct, with the 95 % Wilson (1927, eq. 10) interval."""
     at_least(1, rows=rows)
     if not 0 <= correct <= rows:
         raise ValueError(f"correct must lie in [0, {rows}], got {correct}")

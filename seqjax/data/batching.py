@@ -18,11 +18,7 @@ Step = Int[Array, ""] | int
 
 
 def epoch_rows(key: Key[Array, ""], step: Step, rows: int, batch_size: int) -> Int[Array, " batch"]:
-    """The rows of batch `step`: every epoch is a fresh permutation of all rows; an incomplete batch is left out.
-
-    Raises:
-        ValueError: batch_size does not lie in [1, rows].
-    """
+    """The rows of batch `step`, 1 to `rows` of them; every epoch is a fresh permutation without incomplete batches."""
     if not 1 <= batch_size <= rows:
         raise ValueError(f"batch_size must lie in [1, {rows}], got {batch_size}")
     batches = rows // batch_size
@@ -36,10 +32,7 @@ def pad(
     """Pad rows on the right to one length; returns ids and mask.
 
     Args:
-        length: of the result; None: that of the longest row.
-
-    Raises:
-        ValueError: a row is longer than `length`.
+        length: of the result, at least that of the longest row, which is the default.
     """
     lengths = np.array([len(row) for row in rows], np.int64)
     longest = int(lengths.max(initial=0))
@@ -162,11 +155,7 @@ class Buckets:
         source_vocab: int,
         target_vocab: int,
     ) -> "Buckets":
-        """Pairs in at most `count` buckets, as `by_length` splits them.
-
-        Raises:
-            ValueError: count < 1, fewer pairs than batch_size, or what `pairs` refuses.
-        """
+        """Pairs in at most `count` buckets, as `pairs` makes and `by_length` splits them."""
         whole = pairs(sources, targets, source_vocab=source_vocab, target_vocab=target_vocab)
         lengths = np.stack([np.asarray(whole.source_mask).sum(axis=1), np.asarray(whole.target_mask).sum(axis=1)])
 
@@ -222,10 +211,8 @@ def by_length(
     """Which rows go into each of at most `count` buckets of the longer side, split for the fewest padded tokens.
 
     Args:
-        batch_size: every bucket has at least as many rows.
-
-    Raises:
-        ValueError: count < 1, or fewer rows than batch_size.
+        batch_size: least rows of a bucket, from 1 to all rows.
+        count: at least 1.
     """
     at_least(1, count=count)
     if not 1 <= batch_size <= lengths.shape[1]:

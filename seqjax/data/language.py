@@ -27,11 +27,7 @@ class Language:
         return self.vocabulary.encode(self.tokenizer.split(sentence))
 
     def encode(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask of sentences, each followed by EOS.
-
-        Raises:
-            ValueError: a sentence has more than `length` tokens, EOS included.
-        """
+        """Ids and mask of sentences, each followed by EOS, of at most `length` tokens in all."""
         return pad([[*self.ids(sentence), EOS] for sentence in sentences], length)
 
     def text(self, ids: Sequence[int] | np.ndarray) -> str:

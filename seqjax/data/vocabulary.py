@@ -64,11 +64,7 @@ class Vocabulary:
         return [self._ids.get(token, UNK) for token in tokens]
 
     def decode(self, ids: Iterable[int] | Int[Array | np.ndarray, " time"]) -> list[str]:
-        """The symbols up to the first EOS, without PAD and SOS.
-
-        Raises:
-            ValueError: an id does not lie in [0, len(self)).
-        """
+        """The symbols of ids in [0, len(self)) up to the first EOS, without PAD and SOS."""
         tokens = []
         for number in map(int, ids):
             if not 0 <= number < len(self):

@@ -101,14 +101,11 @@ class TextGeneration:
         return Labelled(windows[:, :-1], windows[:, 1:])
 
     def windows(self, stretch: Stretch, *, stride: int) -> Windows:
-        """A whole stretch, in windows that begin `stride` tokens apart; each evaluates the tokens that are new in it.
+        """A whole stretch in windows `stride` <= length tokens apart; each evaluates the tokens that are new in it.
 
         With stride = length windows are adjacent, as in training and in nanoGPT's evaluation. With a smaller stride all
         tokens after the first window have more than length - stride tokens of context. The last window is moved back
         to have full length.
-
-        Raises:
-            ValueError: stride does not lie in [1, length].
         """
         if not 1 <= stride <= self.length:
             raise ValueError(f"stride must lie in [1, {self.length}], got {stride}")

@@ -120,7 +120,7 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
 
 
 def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -> float:
-    """Floor of every linear encoder-decoder whose context vector has `rank` numbers.
+    """Floor of every linear encoder-decoder whose context vector has `rank` >= 0 numbers.
 
     Inequality: E >= sum_{n > rank} sigma_n^2, for y_t = sum_s rho(t, s) x_s with unit white noise x, sigma the singular
     values of rho, and E the squared error summed over all t.
@@ -128,9 +128,6 @@ def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -
     Idea: the whole map is a matrix of that rank; white noise makes its error the Frobenius distance to rho (Eckart &
     Young 1936). Reached by weights from the singular vectors, if encoder and decoder have as many states as the
     sequence has steps. Reversal has T singular values of 1: rank N leaves T - N.
-
-    Raises:
-        ValueError: rank < 0.
     """
     at_least(0, rank=rank)
     return tail(np.linalg.svd(kernel_matrix, compute_uv=False), rank)
@@ -139,7 +136,7 @@ def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -
 def hankel(
     kernel: Float64[np.ndarray, " lags"], order: int, weight: Float64[np.ndarray, " lags"] | None = None
 ) -> float:
-    """Floor of every linear RNN with `order` states on y_t = sum_s kernel[s] x_{t-s} of unit white noise.
+    """Floor of every linear RNN with `order` >= 0 states on y_t = sum_s kernel[s] x_{t-s} of unit white noise.
 
     Inequality: sum_n w_n e_n^2 >= sum_{k > order} sigma_k(G)^2, where G is the Hankel matrix of the kernel, weighted so
     that no lag counts more than w_n; the larger of two weightings (`theory.hankel`). With w = 1 this is the error at
@@ -153,9 +150,6 @@ def hankel(
 
     Args:
         weight: w_n >= 0 of each lag; 1 - n/T for the error averaged over T steps (`population.averaged`). None: 1.
-
-    Raises:
-        ValueError: order < 0 or weight < 0.
     """
     at_least(0, order=order)
     weight = np.ones(len(kernel)) if weight is None else weight
@@ -248,9 +242,6 @@ def logits(target: Float64[np.ndarray, "target source"], head_dim: int) -> float
 
     It bounds logits, not the attention weights after the softmax, which reach one-hot targets at rank 2
     (`fits.position_attention`).
-
-    Raises:
-        ValueError: head_dim < 0.
     """
     at_least(0, head_dim=head_dim)
     return truncation(target - target.mean(axis=1, keepdims=True), head_dim)

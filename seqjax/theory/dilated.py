@@ -28,16 +28,13 @@ def response(taps: Taps) -> Float[Array, " lags"]:
 
 
 def random(key: Key[Array, ""], channels: Int[Array, ""] | int, widest: int, layers: int, base: int = 2) -> Taps:
-    """Normal taps of variance 1/(base inputs), so that white noise keeps its variance from layer to layer.
+    """Normal taps of variance 1/(base inputs), base >= 2, so that white noise keeps its variance from layer to layer.
 
     Channels from `channels` on are zero in both layers that share them. There all derivatives vanish, and training
     leaves them at zero: networks of several widths fit into one compiled program.
 
     Args:
         channels: may be traced, as long as it is at most `widest`.
-
-    Raises:
-        ValueError: widest < 1, layers < 1 or base < 2.
     """
     at_least(1, widest=widest, layers=layers)
     at_least(2, base=base)

@@ -44,7 +44,7 @@ def fir(
     window: int,
     weight: Float[Array | np.ndarray, "rows time"] | None = None,
 ) -> FIR:
-    """The best linear filter over the last `window` inputs plus a constant: weighted least squares in float64.
+    """The best linear filter over the last `window` >= 1 inputs plus a constant: weighted least squares in float64.
 
     Blocks of rows of the design matrix are reduced to the triangle of a QR factorisation, so memory does not grow with
     the rows, and the triangle is solved by a singular value decomposition that drops directions below round-off. Normal
@@ -52,9 +52,6 @@ def fir(
 
     Args:
         weight: of each step, >= 0. The targets of steps with weight 0 are ignored; their inputs count for later steps.
-
-    Raises:
-        ValueError: window < 1, or a weight that is negative or 0 everywhere.
     """
     at_least(1, window=window)
     rows, time, channels = inputs.shape
@@ -125,12 +122,9 @@ class LinearEncoderDecoder(NamedTuple):
 def encoder_decoder(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -> LinearEncoderDecoder:
     """The linear encoder-decoder that reaches the floor of `bounds.truncation`.
 
-    Its code is the `rank` leading right singular vectors of rho(t, s), s counting input steps backwards from the last
-    one. The encoder is a delay line that holds the whole source; the decoder is a ring that holds the whole target and
-    outputs it step by step.
-
-    Raises:
-        ValueError: rank outside [1, min(target, source)].
+    Its code is the `rank` (1 to the smaller side) leading right singular vectors of rho(t, s), s counting input steps
+    backwards from the last one. The encoder is a delay line that holds the whole source; the decoder is a ring that
+    holds the whole target and outputs it step by step.
     """
     target, source = kernel_matrix.shape
     if not 1 <= rank <= min(target, source):
@@ -174,15 +168,12 @@ class PositionAttention(NamedTuple):
 
 
 def position_attention(delay: int, length: int, sharpness: float) -> PositionAttention:
-    """The shift by `delay` around a circle of `length` steps, as an attention whose logits have rank 2.
+    """The shift by `delay` < `length` around a circle of `length` steps, as an attention whose logits have rank 2.
 
     logits_ts = sharpness cos(2 pi (t - s - delay) / T), largest at s = t - delay: one-hot in the limit. Around the peak
     they fall by only sharpness (2 pi/T)^2 / 2: an error of 1e-2 on white noise takes sharpness ~ T^2/(2 pi^2) ln 20.
 
     For t >= delay this is y_t = x_{t-delay}; earlier steps attend around the circle to the end of the sequence.
-
-    Raises:
-        ValueError: delay outside [0, length).
     """
     if not 0 <= delay < length:
         raise ValueError(f"delay must lie in [0, {length}), got {delay}")

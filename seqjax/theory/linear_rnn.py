@@ -38,15 +38,12 @@ def delay_line(order: int) -> LinearRNN:
 
 
 def ring(delay: int, order: int) -> LinearRNN:
-    """A delay line of too few states for the shift by `delay`, closed to a ring: every value is output several times.
+    """A delay line of too few states for the shift by `delay`, closed to a ring: values are output several times.
 
     With J = floor(delay / order), the last state feeds sqrt(J/(J+1)) of itself back to the first; a value comes by
     every `order` steps, the J-th time at lag `delay`. Over an infinite past E = 1 - J^J / (J+1)^(J+1), the optimum over
     all feedback strengths, and for one state over all linear RNNs; over a window E is less. From delay + 1 states on it
     is the exact delay line. Its eigenvalues lie evenly on a circle: a start from which training finds shifts.
-
-    Raises:
-        ValueError: order < 1 or delay < 0.
     """
     at_least(1, order=order)
     at_least(0, delay=delay)
@@ -62,12 +59,9 @@ def ring(delay: int, order: int) -> LinearRNN:
 def two_level(eps: float, hx: float, hy: float, sample_step: float) -> LinearRNN:
     """Lorenz96 at K = 1 with equal fast variables, from forcing to y, as a linear RNN of two states (`tasks.Lorenz96`).
 
-    dy/dt = -y + F + hx z, eps dz/dt = -z + hy y, with the forcing held over a sample step d: W = exp(A d),
-    U = A^-1 (W - I) (1, 0)', y = first state. The continuous kernel is (exp(A t))_00: e^-t cos t at eps = 1, hx = -1,
-    hy = 1.
-
-    Raises:
-        ValueError: eps <= 0, or hx hy = 1, where A has no inverse.
+    dy/dt = -y + F + hx z, eps dz/dt = -z + hy y, eps > 0, hx hy != 1, with the forcing held over a sample step d: W =
+    exp(A d), U = A^-1 (W - I) (1, 0)', y = first state. The continuous kernel is (exp(A t))_00: e^-t cos t at eps = 1,
+    hx = -1, hy = 1.
     """
     if not eps > 0:
         raise ValueError(f"eps must be > 0, got {eps}")
@@ -90,8 +84,7 @@ def _exponential(A: Float64[np.ndarray, "order order"]) -> Float64[np.ndarray, "
 
 
 def kung(kernel: Float64[np.ndarray, " lags"], order: int, rows: int | None = None) -> LinearRNN:
-    """A linear RNN from the leading singular vectors of the kernel's Hankel matrix (Kung 1978; ESPRIT, Roy & Kailath
-    1989).
+    """A linear RNN from the leading singular vectors of the Hankel matrix (Kung 1978; Roy & Kailath 1989, ESPRIT).
 
     H_ij = rho(i + j) = (c' W^i) (W^j U) of an RNN of m states has rank m, and its columns are spanned by c' W^i, where
     a step down is a product with W. For any kernel, W and c follow from the m leading left singular vectors by least
@@ -101,10 +94,7 @@ def kung(kernel: Float64[np.ndarray, " lags"], order: int, rows: int | None = No
 
 
     Args:
-        rows: of H; None: half of the window.
-
-    Raises:
-        ValueError: order < 1, fewer than 3 lags, or rows outside [2, lags - 1].
+        rows: of H, from 2 to all but one of the >= 3 lags; None: half of the window.
     """
     at_least(1, order=order)
     if len(kernel) < 3:

@@ -16,7 +16,7 @@ NOTHING = -1
 
 
 def plug_in_entropy(tokens: Int[np.ndarray, " time"], order: int) -> float:
-    """Floor of every model that predicts these tokens from the `order` - 1 before each, in nats a token.
+    """Floor of every model that predicts these tokens from the `order` - 1 >= 0 before each, in nats a token.
 
     Inequality: the mean of -log p(token | context) is at least that of -log count(context token) / count(context), with
     the counts of this text, for any fixed p: the counts give the maximum-likelihood model of this order (Gibbs'
@@ -24,9 +24,6 @@ def plug_in_entropy(tokens: Int[np.ndarray, " time"], order: int) -> float:
 
     It does not bound models with longer context. As an estimate of the entropy of the language it is too low: where
     each context is seen once, it is 0.
-
-    Raises:
-        ValueError: order < 1, or no tokens.
     """
     _check(tokens, order)
     grams = _grams(tokens, order)

@@ -43,11 +43,7 @@ def power_law(exponent: float, length: int, scale: float = 0.1) -> Float64[np.nd
 
 
 def shift(delay: int, length: int) -> Float64[np.ndarray, " lags"]:
-    """rho(s) = [s = delay].
-
-    Raises:
-        ValueError: delay outside [0, length).
-    """
+    """rho(s) = [s = delay], for a delay in [0, length)."""
     if not 0 <= delay < length:
         raise ValueError(f"delay must lie in [0, {length}), got {delay}")
     return (_lags(length) == delay).astype(np.float64)

@@ -62,13 +62,10 @@ def tensor_train(
 
 
 def alternating(start: DilatedFilter, kernel: Float64[np.ndarray, " lags"], sweeps: int = 20) -> DilatedFilter:
-    """Alternating least squares over one layer at a time: never further from the kernel than the start.
+    """Alternating least squares over one layer at a time, `sweeps` >= 1: never further from the kernel than the start.
 
     With the layers on either side made orthonormal, the best taps of a layer are the kernel projected on both (ALS;
     Holtz, Rohwedder & Schneider 2012). Stops when a sweep reduces the loss by less than a relative 1e-12.
-
-    Raises:
-        ValueError: sweeps < 1, or a kernel shorter than the filter.
     """
     at_least(1, sweeps=sweeps)
     layers, base = len(start.taps), len(start.taps[0])
@@ -93,13 +90,10 @@ def alternating(start: DilatedFilter, kernel: Float64[np.ndarray, " lags"], swee
 
 
 def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
-    """The shift by `delay` through one channel, exactly: layer k has a single tap, the k-th digit of the delay.
+    """The shift by `delay` < base^layers through one channel: layer k has a single tap, the k-th digit of the delay.
 
     The delays of the layers add up to the delay (the example of arXiv:2107.09355): layers x base weights, where a
     linear RNN needs delay + 1 states.
-
-    Raises:
-        ValueError: base < 2, layers < 1, or delay outside [0, base^layers).
     """
     at_least(2, base=base)
     at_least(1, layers=layers)

@@ -39,9 +39,6 @@ def varpro(kernel: Float64[np.ndarray, " lags"], order: int, restarts: int = 8) 
 
     An upper bound on what this order can reach, never worse than `kung`. Poles may lie outside the unit circle: only
     the window counts.
-
-    Raises:
-        ValueError: as `kung`, or restarts < 0.
     """
     at_least(0, restarts=restarts)
     lags, energy = len(kernel), float(kernel @ kernel)
