@@ -1,7 +1,9 @@
 """Checks of arguments."""
 
+import numpy as np
 
-def at_least(least: int, **values: float) -> None:
+
+def at_least(least: int, /, **values: float | int | np.number) -> None:
     """Refuse numbers below `least`, and NaN; each is given under the name that the error shows.
 
     Raises:

@@ -5,8 +5,7 @@
     folder/newest              the step saved last, to tell a lost MANIFEST from a save that was never finished
 
 A step is complete once it has a MANIFEST, which is written last and removed first. Orbax restores flipped bits and
-casts dtypes without an error, so files are compared with the manifest before they are read, and leaves afterwards. One
-process writes; arrays that are sharded over its devices are gathered on the host.
+casts dtypes without an error, so files are verified before they are read, and leaves afterwards. One process writes.
 """
 
 import hashlib
@@ -45,8 +44,8 @@ class Restored(NamedTuple):
 def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> None:
     """Write `state` as `step`, then delete all but the newest `KEEP` steps.
 
-    Leftovers of interrupted saves are removed first, and so are damaged steps at or after `step`, since training has
-    resumed before them. Saving a step again with the same state and configuration does nothing.
+    Leftovers of interrupted saves, and damaged steps from `step` on, are removed first. Saving a step again with the
+    same state and configuration does nothing.
 
     Raises:
         ValueError: an intact checkpoint of this step with other content, or of a later step, exists; or a leaf is not

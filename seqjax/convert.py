@@ -110,8 +110,8 @@ def from_torch(state: Mapping[str, Any], layout: Layout, like: Params) -> Params
 def to_torch(params: Params, layout: Layout) -> State:
     """The arrays of the PyTorch module that is the same function, by its names.
 
-    A bias that PyTorch has twice comes back as one that is all of it and one that is zero. A convolution of Bai's TCN
-    has two names there and gets one: `module.load_state_dict(…, strict=False)`.
+    Where PyTorch has two biases, the second is zero. A convolution of Bai's TCN has two names there and gets one:
+    `module.load_state_dict(…, strict=False)`.
     """
     return _write(layout, params["params"])
 
@@ -167,7 +167,7 @@ def norm(prefix: str = "") -> Part:
 def recurrent(prefix: str = "") -> Part:
     """`nn.RNN`, `nn.GRU` or `nn.LSTM`: a `Recurrent`, or with `bidirectional=True` a `Bidirectional`.
 
-    Its two biases are added; only those of the GRU's candidate n stay separate, as its reset gate is between them.
+    Its two biases are added, except those of the GRU's candidate n, which has its reset gate between them.
     """
 
     def layout(tree: Tree) -> Layout:

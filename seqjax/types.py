@@ -82,6 +82,7 @@ class Batches(Protocol):
 
     def batch(self, key: Key[Array, ""], step: Int[Array, ""]) -> Any:
         """The batch of a step; the same bits for the same key and step."""
+        ...
 
 
 @runtime_checkable
@@ -90,10 +91,12 @@ class Bucketed(Protocol):
 
     def choose(self, key: Key[Array, ""], step: Int[Array, ""], /) -> Int[Array, ""]:
         """Which of the samples makes the batch of a step."""
+        ...
 
     @property
     def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""]], Any], ...]:
         """For each shape, `(key, step) -> batch`."""
+        ...
 
 
 LossFn = Callable[[Params, Any, Key[Array, ""]], Scalar | tuple[Scalar, Metrics]]

@@ -36,8 +36,7 @@ class Split(NamedTuple):
 def tatoeba(path: Path, *, source_column: int = 1, skip_bad: bool = False) -> Corpus:
     """Sentence pairs of tatoeba.org as manythings.org/anki gives them: English<TAB>other language, a line each.
 
-    A third column (attribution) may follow. Reads the text itself or the zip with it inside, whose `_about.txt` is
-    passed over.
+    A third column (attribution) may follow. Reads the text, or the zip with it inside.
 
     Args:
         source_column: 1 to translate from English, 2 into English.
@@ -93,7 +92,7 @@ def multi30k(folder: Path, split: str, source: str, target: str, *, skip_bad: bo
 def normalise(pairs: Iterable[Pair], source: Tokenizer, target: Tokenizer) -> Corpus:
     """The pairs as the tokenizers see them, `join(split(sentence))`; those of which nothing is left are skipped.
 
-    To be done before `dedup` and `split`: "Go!" and "Go." may be one sentence for a model.
+    Use it before `dedup` and `split`: "Go!" and "Go." may be one sentence for a model.
     """
     rows: list[Pair | None] = [
         Pair(source.join(source.split(pair.source)), target.join(target.split(pair.target))) for pair in pairs
@@ -123,10 +122,9 @@ def without(pairs: Sequence[Pair], sources: Collection[str]) -> list[Pair]:
 def split(pairs: Sequence[Pair], *, held_out: int, seed: int) -> Split:
     """Set pairs aside for validation and test, such that neither side of any occurs in another part.
 
-    Pairs that share a sentence hang together, directly or through others, and stay together. Such groups are taken in
-    an order that depends on the seed and on the sentences alone, neither on the order of the pairs nor on the machine,
-    until each part has `held_out` pairs or a few more. Groups of more than `held_out` / 10 pairs stay in train, as one
-    of them would be much of a part: held-out sentences have somewhat fewer translations than the others.
+    Pairs that share a sentence, directly or through others, stay together. Such groups are taken in an order that
+    depends on the seed and the sentences alone, until each part has `held_out` pairs or a few more. Groups of more than
+    `held_out` / 10 pairs stay in train: held-out sentences have somewhat fewer translations than the others.
 
     Raises:
         ValueError: held_out < 1, or too few pairs are in groups that are small enough.

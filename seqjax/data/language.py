@@ -39,11 +39,7 @@ class Language:
         return self.vocabulary.unknown(self.tokenizer.split(sentence))
 
     def warning(self, sentence: str) -> str | None:
-        """A message about the unknown words of a sentence; None if there are none.
-
-        Raises:
-            ValueError: the sentence holds no word.
-        """
+        """A message about the unknown words of a sentence that holds a word at least; None if there are none."""
         if not (ids := self.ids(sentence)):
             raise ValueError(f"the sentence must hold a word, got {sentence!r}")
         unknown = self.unknown(sentence)

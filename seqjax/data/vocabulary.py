@@ -37,20 +37,17 @@ class Vocabulary:
             raise ValueError(f"symbols must be unique, got more than one {twice[0]!r}")
 
     @classmethod
-    def count(cls, sentences: Iterable[Sequence[str]], *, least: int = 1, most: int | None = None) -> "Vocabulary":
+    def count(cls, sentences: Iterable[Sequence[str]], *, least: int = 1) -> "Vocabulary":
         """The vocabulary of these sentences, the most frequent tokens first, ties in alphabetical order.
 
         Args:
             least: rarer tokens are left out.
-            most: largest number of tokens, the reserved ones not counted; None: no limit.
         """
         at_least(1, least=least)
-        if most is not None and most < 0:
-            raise ValueError(f"most must be >= 0, got {most}")
         counts = Counter(token for sentence in sentences for token in sentence)
         kept = [token for token, count in counts.items() if count >= least and token not in RESERVED]
         kept.sort(key=lambda token: (-counts[token], token))
-        return cls((*RESERVED, *kept[:most]))
+        return cls((*RESERVED, *kept))
 
     def __len__(self) -> int:
         return len(self.symbols)

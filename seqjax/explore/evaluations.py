@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from seqjax import metrics, plot
 from seqjax.explore.explorer import Explorer, legend_above, line, title
-from seqjax.explore.trained import count, predict, require_fit, resolve
+from seqjax.explore.trained import predict, require_fit, resolve
+from seqjax.runs.training import parameter_count
 from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.shift import Shift
 from seqjax.theory import fits
@@ -70,7 +70,7 @@ class ShiftEvaluation(_Evaluation):
         left.set(xlabel="time (steps)", ylabel="standard deviations of x")
         right.set(xlabel="time (steps)", ylabel="squared error (input variance 1)")
         task = f"Shift by {self.task.delay} of {self.task.length} steps"
-        title(figure, f"{task}; {count(self.params):,} parameters, {self.rows} sequences")
+        title(figure, f"{task}; {parameter_count(self.params):,} parameters, {self.rows} sequences")
         return figure
 
 
@@ -99,13 +99,11 @@ class LorenzEvaluation(_Evaluation):
         right.set(xlabel="time (units of the slow equation)", ylabel="squared error (units of the targets)")
         r2 = metrics.r2(predictions, batch.targets, batch.weight)
         settings = f"Lorenz96, K = {task.K}, J = {task.J}, amplitude {task.amplitude:g}"
-        title(figure, f"{settings}; {count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
+        title(figure, f"{settings}; {parameter_count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
         return figure
 
 
-@partial(jax.jit, static_argnums=(0, 2))
-def _sample(task: Lorenz96, key: Key[Array, ""], rows: int) -> Batch:
-    return task.sample(key, rows)
+_sample = jax.jit(Lorenz96.sample, static_argnums=(0, 2))
 
 
 def _beside(

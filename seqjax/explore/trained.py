@@ -27,11 +27,6 @@ def resolve(params: Params | Path | str) -> Params:
     return pretrained.read_params(params) if isinstance(params, Path | str) else params
 
 
-def count(params: Params) -> int:
-    """The number of parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLike, *, outputs: int) -> None:
     """Check that parameters fit a model and its output a task, by shapes and dtypes; nothing is computed.
 

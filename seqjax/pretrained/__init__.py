@@ -60,8 +60,10 @@ def task_of(name: str) -> tasks.Shift | tasks.Lorenz96:
     """The task that a model was trained on."""
     kind, _, *sizes = _parts(name)
     if kind == "shift":
-        return tasks.Shift(*map(int, sizes), GaussianProcess())
-    return tasks.Lorenz96(*map(int, sizes), target_scale=TARGET_SCALE)
+        delay, length = map(int, sizes)
+        return tasks.Shift(delay, length, GaussianProcess())
+    K, J, length = map(int, sizes)
+    return tasks.Lorenz96(K, J, length, target_scale=TARGET_SCALE)
 
 
 def _parts(name: str) -> list[str]:

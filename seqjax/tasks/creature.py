@@ -76,19 +76,17 @@ class Creature:
     Example, for seed 0: "rasumu pype pulo repi su tiky tymine ke" -> "a big man that follows this king will dance
     quietly", word by word: dance-future quietly man big that follow king-object this.
 
-    A sentence is [not] verb [adverb] [object] subject, then perhaps a second clause: "that" verb [object], which
-    belongs to the subject and in English is in the middle of the sentence, or "and" / "but" verb [object]
-    subject. In a phrase the noun comes first, then the adjectives, English's last one first, then the determiner;
-    "a" and "some" have no word. Words have endings: a noun those of the plural and then of an object, a verb those of
-    tense (the present has none) and then of a plural subject. As in Finnish, the vowel of an ending follows the stem:
-    a, o, u after a, o, u, but e, i, y after e, i, y. The words and endings are drawn by `seed`, the grammar is not.
+    A sentence is [not] verb [adverb] [object] subject, then perhaps a second clause: "that" verb [object], about the
+    subject, or "and" / "but" verb [object] subject. In a phrase the noun comes first, then the adjectives in reverse
+    order, then the determiner; "a" and "some" have no word. Nouns have endings for the plural, then for an object,
+    verbs for the tense (none in the present), then for a plural subject. As in Finnish, the vowel of an ending follows
+    the stem: a, o, u after a, o, u, but e, i, y after e, i, y. Words and endings are drawn by `seed`; the grammar is
+    fixed.
 
-    Tokens are syllables on the creature's side, so that what an ending means has to be learned, and words on the
-    English side; EOS (2) ends both, PAD (0) fills them up to `SOURCE_LENGTH` and `TARGET_LENGTH`. There are more than
-    10^19 sentences. One is held out exactly if the numbers of its words (places in `NOUNS`, `VERBS`, `ADJECTIVES` and
-    `ADVERBS`) have a sum divisible by 40, the number of nouns; that is one in 40. "bird" and "sleep" are 0 and "big"
-    is 1, so "the bird slept" is held out and "the big bird slept" is not. Number, tense, determiners and negation do
-    not enter: no sentence held out is another form of one for training.
+    Tokens are syllables on the creature's side and words on the English side; EOS (2) ends both, PAD (0) fills them up
+    to `SOURCE_LENGTH` and `TARGET_LENGTH`. Of more than 10^19 sentences, those are held out whose words' numbers
+    (places in `NOUNS`, `VERBS`, `ADJECTIVES` and `ADVERBS`) have a sum divisible by 40: "the bird slept" (0 + 0) is
+    held out, "the big bird slept" (1 + 0 + 0) is not. No sentence held out is another form of one for training.
 
     Attributes:
         seed: of the lexicon, at least 0.

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqjax.data.files import DataError, data_folder
-from seqjax.data.shapeworld import MOST_BYTES, png, read_shapeworld
+from seqjax.data.files import DataError, data_folder, decoded_image
+from seqjax.data.shapeworld import MOST_BYTES, read_shapeworld
 
 GIVEN = ["there is a red square .", "a shape is red .", "a square is blue .", "there is a circle .", "a cross is red ."]
 
@@ -135,7 +135,7 @@ def test_another_tar_and_no_tar(tmp_path):
 
 
 def test_a_picture_alone():
-    np.testing.assert_array_equal(png(packed(picture(200))), picture(200))
+    np.testing.assert_array_equal(decoded_image(packed(picture(200)), "PNG", 100), picture(200))
     with pytest.raises(ValueError, match="expected 100 x 100 pixels in mode RGB, found 64 x 48 in mode RGB"):
         png(packed(picture(1, 48, 64)))
 
