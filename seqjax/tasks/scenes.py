@@ -206,11 +206,8 @@ def named(caption: str, scene: Scene) -> list[int]:
         raise ValueError(f"caption must be one of the grammar, got {caption!r}")
     found = []
     for phrase in said.objects:
-        fitting = [
-            n
-            for n, real in enumerate(scene.real)
-            if real and phrase == (scene.size[n], scene.colour[n], scene.shape[n])
-        ]
+        there = [n for n, real in enumerate(scene.real) if real]
+        fitting = [n for n in there if phrase == (scene.size[n], scene.colour[n], scene.shape[n])]
         found.append(fitting[0] if len(fitting) == 1 else -1)
     words = len(caption.split(" "))
     return [found[0] if n < 4 else found[-1] if n >= words - 4 else -1 for n in range(words)]

@@ -51,8 +51,7 @@ def averaged(error: Float[Array, " lags"]) -> Float[Array, ""]:
 def coloured(error: Float[Array, " lags"], covariance: Float[Array, "lags lags"]) -> Float[Array, ""]:
     """Error at the last step for stationary inputs of this covariance: e' R e.
 
-    At least the smallest eigenvalue of R times |e|^2: nearly 0 for smooth inputs, so that floors for white noise do
-    not apply to them.
+    Floors for white noise do not apply: smooth inputs have eigenvalues of R that are nearly 0.
     """
     return error @ (covariance @ error)
 
@@ -78,7 +77,7 @@ def infinite(
 def covariance(W: Float[Array, "order order"], U: Float[Array, " order"]) -> Float[Array, "order order"]:
     """Of the state after an infinite past: P = W P W' + U U' = sum_s W^s U U' W^s', a discrete Lyapunov equation.
 
-    Summed by doubling the number of terms 40 times; infinite or NaN where W has an eigenvalue outside the unit circle.
+    Summed by doubling the number of terms 40 times; not finite where W has an eigenvalue outside the unit circle.
     """
 
     def double(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
