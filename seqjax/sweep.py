@@ -34,9 +34,8 @@ def sweep(
 
     Args:
         initialise: parameters from a key.
-        optimizer: from one run's settings (a learning rate, say), which are traced.
-        sample: `(key, setting) -> batch` for the settings of one run (a kernel, say), with a new key at each step, or a
-            data set's batches, which no setting changes.
+        optimizer: from one run's settings, such as a learning rate, which are traced.
+        sample: `(key, setting) -> batch` for one run, with a new key at each step, or a data set's batches.
         keys: one for each run's parameters, data and dropout; equal keys give equal data.
         settings: a pytree of arrays with the leading axis `runs`.
         steps: updates per call of the returned function.
@@ -131,8 +130,7 @@ def keep_best(
     Args:
         state: of `sweep`, before the first step.
         advance: of `sweep`.
-        validate: one run's parameters to a loss on examples held out of training, which becomes the metric
-            `validation`, and other metrics; compiled with the training.
+        validate: one run's parameters to a validation loss, which becomes the metric `validation`, and other metrics.
 
     Returns:
         The same with a `Best` around the optimiser's state; `chosen` gives its parameters.

@@ -71,8 +71,8 @@ def multi30k(folder: Path, split: str, source: str, target: str, *, skip_bad: bo
         skip_bad: count lines that are no UTF-8 instead of raising.
 
     Raises:
-        DataError: nothing to read, a damaged gzip, files of different length, or malformed lines.
-        FileNotFoundError: a file is not in the folder.
+        DataError: no text, a damaged gzip, files of different length, or malformed lines.
+        FileNotFoundError: a file is missing.
     """
     faults: list[str] = []
     names, contents = zip(*(gunzipped(folder / f"{split}.{language}") for language in (source, target)), strict=True)

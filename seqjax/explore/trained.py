@@ -35,8 +35,7 @@ def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLi
         outputs: the width of the output.
 
     Raises:
-        ValueError: leaves are missing, unexpected or of another shape or dtype (the error lists all of them); or the
-            output has another width.
+        ValueError: missing, unexpected or different leaves, with all of them, or another width of the output.
     """
     inputs = jax.ShapeDtypeStruct(tuple(shape), dtype)
     expected, found = (

@@ -53,11 +53,9 @@ def shift(delay: int, length: int, order: int) -> float:
 
     Inequality: E >= (1 - k/T) (1 - m/(k+1)), never below 0, with k = delay, T = length, m = order, and E averaged over
     the T steps of a sequence that starts from a zero state. A delay line reaches 0 at m = k+1.
-
     Idea: the error kernel e = rho - khat costs E = sum_s (1 - s/T) e_s^2. Spread over the (k+1) x (k+1) Hankel
     matrix G_ij = e_{i+j}/sqrt(k+1) that cost is at least (1 - k/T) |G|^2, and the Hankel matrix of any m states, of
     any W, stable or not, has rank m, while that of the shift has k+1 singular values of one size (Eckart-Young).
-
     Source: Eckart & Young 1936; for an infinite past, the memory capacities of Jaeger 2001 (arXiv:2305.01457).
 
     Raises:
@@ -75,10 +73,8 @@ def memoryless(covariance: Float64[np.ndarray, "time time"], delay: int) -> floa
 
     Inequality: E >= q v - (q r v)^2 / v, averaged over the T steps, with the variance v, q = 1 - k/T the fraction of
     steps with a target, and r = corr(x_t, x_{t-k}). Reached by the line of slope q r.
-
     Idea: a step drawn at random has, given x_t, the target 0 with probability 1 - q, and otherwise a Gaussian of
     mean r x_t; that conditional mean, q r x_t, is the best of all functions, linear or not.
-
     Valid for a zero-mean stationary Gaussian signal and any window length.
 
     Args:
@@ -99,9 +95,7 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
 
     Inequality: E_t >= Var(x_{t-k} | x_t, ..., x_{t-w+1}), the Schur complement of the covariance, at any single step
     t >= max(k, w-1). For the average over a sequence that starts with zeros, multiply by 1 - k/T.
-
     Idea: the conditional mean is the best estimator of all, linear or not, and for a Gaussian it is linear.
-
     Valid for a zero-mean stationary Gaussian signal; 0 once window > delay. For a smooth signal the floor is set by the
     jitter of its covariance; for a jitter far below 1e-10 it is round-off.
 
@@ -124,7 +118,6 @@ def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -
 
     Inequality: E >= sum_{n > rank} sigma_n^2, for y_t = sum_s rho(t, s) x_s with unit white noise x, sigma the singular
     values of rho, and E the squared error summed over all t.
-
     Idea: the whole map is a matrix of that rank; white noise makes its error the Frobenius distance to rho (Eckart &
     Young 1936). Reached by weights from the singular vectors, if encoder and decoder have as many states as the
     sequence has steps. Reversal has T singular values of 1: rank N leaves T - N.
@@ -141,10 +134,8 @@ def hankel(
     Inequality: sum_n w_n e_n^2 >= sum_{k > order} sigma_k(G)^2, where G is the Hankel matrix of the kernel, weighted so
     that no lag counts more than w_n; the larger of two weightings (`theory.hankel`). With w = 1 this is the error at
     the last step of a sequence of as many steps as the kernel has lags, from a zero state.
-
     Idea: the Hankel matrix of a linear RNN has rank `order`, and no matrix of that rank is nearer to G (Eckart & Young
     1936). Shift by k: 1 - order/(k+1), if the window has 2k + 1 steps.
-
     Valid for any W, stable or not, and white noise: coloured inputs can make every kernel easy. Round-off is
     subtracted; it limits the floor to about 1e-28 of the kernel's energy.
 
@@ -168,10 +159,8 @@ def tensor_train(
     Inequality: max_k sum_{j > M} sigma_j(unfolding k)^2 + tail <= E <= sum_k sum_{j > M} sigma_j(unfolding k)^2 + tail,
     M = channels, where unfolding k is the kernel as a matrix of the lag's higher digits by its k lowest, and tail the
     energy of lags from base^layers on. The second number is the error of `fits.tensor_train`.
-
     Idea: the layers after k depend on the earlier digits of the lag through M channels only, so every unfolding of the
     filter has rank M (Eckart & Young 1936); summing over the cuts bounds the error above (Oseledets 2011, thm 2.2).
-
     Valid for all channels mixed, no bias, shortcut or nonlinearity. Round-off is taken off the first number only.
 
     Args:
@@ -193,10 +182,8 @@ def bessel(targets: int, features: int) -> float:
     """Floor of the total error over `targets` uncorrelated targets of unit variance, all read off the same features.
 
     Inequality: sum_j E_j >= targets - features, never below 0: the R_j^2 add up to no more than the number of features.
-
     Idea: the squared lengths of the projections of orthonormal vectors on a space add up to at most its dimension
     (Bessel). A constant is free, as the targets have mean zero.
-
     Valid for every model with a linear readout, if the targets are uncorrelated and stationary, as all delays 0..k of
     white noise are (Dambre, Verstraeten, Schrauwen & Massar 2012). One delay alone is not bounded in this way.
     """
@@ -208,9 +195,7 @@ def causal(response: Float64[np.ndarray, "target source"], variance: float = 1.0
     """Floor of every causal model on y_t = sum_s response[t, s] x_s, where s are times like t.
 
     Inequality: E >= variance/T sum_t sum_{s > t} response[t, s]^2, averaged over the T steps.
-
     Idea: inputs after t are independent of all inputs of the model, and their mean is the best prediction.
-
     Valid for independent inputs of this variance, of any distribution and any mean.
     """
     return float(variance * (np.triu(response, 1) ** 2).sum() / len(response))
@@ -221,9 +206,7 @@ def homogeneous(response: Float64[np.ndarray, "time time"], variance: float = 1.
 
     Inequality: E >= `causal` + variance/T sum_{s <= t} (response[t, s] - mean of its diagonal)^2, averaged over the T
     steps.
-
     Idea: such a model weighs x_s by khat(t - s), constant along a diagonal, for which its mean is best.
-
     Valid for independent inputs of this variance, and any number of states; reached with T of them.
     """
     length = len(response)
@@ -236,7 +219,6 @@ def logits(target: Float64[np.ndarray, "target source"], head_dim: int) -> float
     """Floor of the summed squared distance between the positional logits of one attention head and target logits.
 
     Inequality: min over constants r_t of |Q K' + r 1' - L|^2 >= sum_{k > head_dim} sigma_k(L - row means)^2.
-
     Idea: logits have rank head_dim, and softmax does not depend on what is added to a whole row; subtracting row means
     keeps the rank (Eckart & Young 1936). Reached by the truncated singular value decomposition.
 

@@ -18,7 +18,7 @@ from seqjax.theory import targets
 def isometric(kernel: Float64[np.ndarray, " lags"], order: int, weight: Float64[np.ndarray, " lags"]) -> float:
     """With a_n = b_n = C(2n, n)/4^n, each over half of the window: tight for kernels that decay smoothly.
 
-    a * a = 1, as the generating function of a is (1 - z)^-1/2; with all i + j < T in G, |G|^2 would be |rho|^2.
+    a * a = 1, as the generating function of a is (1 - z)^-1/2.
     """
     rows = (len(kernel) + 1) // 2
     a, b = central_binomials(rows), central_binomials(len(kernel) - rows + 1)

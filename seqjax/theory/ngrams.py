@@ -21,7 +21,6 @@ def plug_in_entropy(tokens: Int[np.ndarray, " time"], order: int) -> float:
     Inequality: the mean of -log p(token | context) is at least that of -log count(context token) / count(context), with
     the counts of this text, for any fixed p: the counts give the maximum-likelihood model of this order (Gibbs'
     inequality). At the beginning contexts are shorter, and differ from all others.
-
     It does not bound models with longer context. As an estimate of the entropy of the language it is too low: where
     each context is seen once, it is 0.
     """
