@@ -42,7 +42,9 @@ def mean_and_error(
     return values.mean(axis=-1), values.std(axis=-1) / values.shape[-1] ** 0.5
 
 
-def _refuse(wrong: np.ndarray, message: str, value: np.ndarray, spread: np.ndarray, bound: np.ndarray) -> None:
+def _refuse(
+    wrong: np.ndarray | np.bool, message: str, value: np.ndarray, spread: np.ndarray, bound: np.ndarray
+) -> None:
     if wrong.any():
         value, spread, bound = value[wrong][0], spread[wrong][0], bound[wrong][0]
         raise ArithmeticError(message.format(f"{value} +- {spread}" if spread else f"{value}", bound))
