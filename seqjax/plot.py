@@ -41,7 +41,7 @@ def curve(
     ax: Axes, x: Numbers, median: Numbers, low: Numbers, high: Numbers, *, label: str, style: int, markers: bool = True
 ) -> None:
     """A line through the medians, with a band over the random seeds."""
-    properties = STYLES[style % len(STYLES)] | ({} if markers else {"marker": ""})
+    properties: dict[str, Any] = STYLES[style % len(STYLES)] | ({} if markers else {"marker": ""})
     ax.plot(x, median, label=label, markersize=4.5, linewidth=1.4, **properties)
     ax.fill_between(x, low, high, color=properties["color"], alpha=0.2, linewidth=0)
 
