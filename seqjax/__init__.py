@@ -15,6 +15,8 @@ The package is organised in chapters, and a chapter imports only from those befo
 
 `import seqjax` loads none of them; a chapter is loaded by `from seqjax import models`, or when `seqjax.models` is
 first used.
+
+Arguments outside of the ranges that docstrings give are refused by a ValueError with the rule and the value.
 """
 
 from importlib import import_module
@@ -43,24 +45,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "checkpoint",
-    "convert",
-    "data",
-    "decode",
-    "evaluate",
-    "explore",
-    "losses",
-    "metrics",
-    "models",
-    "plot",
-    "pretrained",
-    "runs",
-    "sweep",
-    "tasks",
-    "theory",
-    "train",
-    "types",
-]
+    "checkpoint", "convert", "data", "decode", "evaluate", "explore", "losses", "metrics", "models", "plot",
+    "pretrained", "runs", "sweep", "tasks", "theory", "train", "types",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

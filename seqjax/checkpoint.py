@@ -5,8 +5,7 @@
     folder/newest              the step saved last, to tell a lost MANIFEST from a save that was never finished
 
 A step is complete once it has a MANIFEST, which is written last and removed first. Orbax restores flipped bits and
-casts dtypes without an error, so files are compared with the manifest before they are read, and leaves afterwards. One
-process writes; arrays that are sharded over its devices are gathered on the host.
+casts dtypes without an error, so files are verified before they are read, and leaves afterwards. One process writes.
 """
 
 import hashlib
@@ -22,7 +21,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from seqjax._atomic import write_text
 
@@ -46,8 +44,8 @@ class Restored(NamedTuple):
 def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> None:
     """Write `state` as `step`, then delete all but the newest `KEEP` steps.
 
-    Leftovers of interrupted saves are removed first, and so are damaged steps at or after `step`, since training has
-    resumed before them. Saving a step again with the same state and configuration does nothing.
+    Leftovers of interrupted saves, and damaged steps from `step` on, are removed first. Saving a step again with the
+    same state and configuration does nothing.
 
     Raises:
         ValueError: an intact checkpoint of this step with other content, or of a later step, exists; or a leaf is not
@@ -74,6 +72,8 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
                 return
             raise ValueError(f"cannot save step {step}: {_path(folder, other)} exists, differs and is intact")
         complete.remove(other)
+    import orbax.checkpoint as ocp  # takes most of a second, which `--help` need not wait for
+
     # Orbax refuses arrays without elements; they are restored from their shape.
     arrays = {path: value for path, leaf in leaves.items() if (value := _value(leaf)).size}
     try:
@@ -172,6 +172,8 @@ def difference(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> list[st
 
 
 def _read(target: Path, record: dict[str, Any], like: State) -> State:
+    import orbax.checkpoint as ocp
+
     templates = _leaves(like)
     kinds = {path: _kind(leaf) for path, leaf in templates.items()}
     _refuse(f"{target} does not fit the given state", difference(record["leaves"], kinds))

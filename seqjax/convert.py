@@ -48,6 +48,8 @@ class Part(NamedTuple):
     read: Callable[[State, Tree], Tree]
 
 
+Views = dict[str, Callable[[Any], Any]]
+
 Layout = Any
 """A `Part`, or a dict of layouts with the keys of the parameters."""
 
@@ -108,8 +110,8 @@ def from_torch(state: Mapping[str, Any], layout: Layout, like: Params) -> Params
 def to_torch(params: Params, layout: Layout) -> State:
     """The arrays of the PyTorch module that is the same function, by its names.
 
-    A bias that PyTorch has twice comes back as one that is all of it and one that is zero. A convolution of Bai's TCN
-    has two names there and gets one: `module.load_state_dict(…, strict=False)`.
+    Where PyTorch has two biases, the second is zero. A convolution of Bai's TCN has two names there and gets one:
+    `module.load_state_dict(…, strict=False)`.
     """
     return _write(layout, params["params"])
 
@@ -153,23 +155,19 @@ def embedding(prefix: str = "") -> Part:
 
 def conv(prefix: str = "") -> Part:
     """`nn.Conv2d` with an odd kernel and `padding=kernel_size // 2`: a convolution of `CNN`."""
-    return _renamed(
-        {"kernel": _join(prefix, "weight"), "bias": _join(prefix, "bias")},
-        write=lambda name, x: x.transpose(3, 2, 0, 1) if name == "kernel" else x,
-        read=lambda name, x: x.transpose(2, 3, 1, 0) if name == "kernel" else x,
-    )
+    names = {"kernel": _join(prefix, "weight"), "bias": _join(prefix, "bias")}
+    return _renamed(names, {"kernel": lambda x: x.transpose(3, 2, 0, 1)}, {"kernel": lambda x: x.transpose(2, 3, 1, 0)})
 
 
 def norm(prefix: str = "") -> Part:
     """`nn.LayerNorm`."""
-    same = {"write": lambda _, x: x, "read": lambda _, x: x}
-    return _renamed({"scale": _join(prefix, "weight"), "bias": _join(prefix, "bias")}, **same)
+    return _renamed({"scale": _join(prefix, "weight"), "bias": _join(prefix, "bias")})
 
 
 def recurrent(prefix: str = "") -> Part:
     """`nn.RNN`, `nn.GRU` or `nn.LSTM`: a `Recurrent`, or with `bidirectional=True` a `Bidirectional`.
 
-    Its two biases are added; only those of the GRU's candidate n stay separate, as its reset gate is between them.
+    Its two biases are added, except those of the GRU's candidate n, which has its reset gate between them.
     """
 
     def layout(tree: Tree) -> Layout:
@@ -316,26 +314,15 @@ def _causal_conv(prefix: str) -> Part:
         weight = {"kernel": "weight_v", "gain": "weight_g"} if "gain" in tree else {"kernel": "weight"}
         return {name: _join(prefix, there) for name, there in (weight | {"bias": "bias"}).items()}
 
-    def write(name: str, x: Any) -> Any:
-        if name == "gain":
-            return x.reshape(-1, 1, 1)
-        return x[::-1].transpose(2, 1, 0) if name == "kernel" else x
-
-    def read(name: str, x: Any) -> Any:
-        if name == "gain":
-            return x.reshape(-1)
-        return x.transpose(2, 1, 0)[::-1] if name == "kernel" else x
-
-    return _by_structure(lambda tree: _renamed(names(tree), write=write, read=read))
+    write = {"kernel": lambda x: x[::-1].transpose(2, 1, 0), "gain": lambda x: x.reshape(-1, 1, 1)}
+    read = {"kernel": lambda x: x.transpose(2, 1, 0)[::-1], "gain": lambda x: x.reshape(-1)}
+    return _by_structure(lambda tree: _renamed(names(tree), write, read))
 
 
 def _pointwise(prefix: str) -> Part:
     """`nn.Conv1d` with one tap: a Dense layer."""
-    return _renamed(
-        {"kernel": _join(prefix, "weight"), "bias": _join(prefix, "bias")},
-        write=lambda name, x: x.T[:, :, None] if name == "kernel" else x,
-        read=lambda name, x: x[:, :, 0].T if name == "kernel" else x,
-    )
+    names = {"kernel": _join(prefix, "weight"), "bias": _join(prefix, "bias")}
+    return _renamed(names, {"kernel": lambda x: x.T[:, :, None]}, {"kernel": lambda x: x[:, :, 0].T})
 
 
 def _affine(weight: str, bias: str) -> Part:
@@ -356,20 +343,21 @@ def _affine(weight: str, bias: str) -> Part:
     return Part(write, read)
 
 
-def _renamed(names: dict[str, str], *, write: Callable[[str, Any], Any], read: Callable[[str, Any], Any]) -> Part:
-    """Arrays that have one counterpart each, seen along other axes."""
+def _renamed(names: dict[str, str], write: Views | None = None, read: Views | None = None) -> Part:
+    """Arrays that have one counterpart each, those named in `write` and `read` with other axes."""
+
+    def seen(views: Views | None, name: str, x: Any) -> Any:
+        return views[name](x) if views and name in views else x
+
     return Part(
-        lambda tree: {there: write(name, tree[name]) for name, there in names.items()},
-        lambda state, like: {name: read(name, jnp.asarray(state[there])) for name, there in names.items()},
+        lambda tree: {there: seen(write, name, tree[name]) for name, there in names.items()},
+        lambda state, like: {name: seen(read, name, jnp.asarray(state[there])) for name, there in names.items()},
     )
 
 
 def _by_structure(layout: Callable[[Tree], Layout]) -> Part:
     """A part whose layout depends on what the model has: how many layers, in which directions."""
-    return Part(
-        lambda tree: _write(layout(tree), tree),
-        lambda state, like: _read(layout(like), state, like),
-    )
+    return Part(lambda tree: _write(layout(tree), tree), lambda state, like: _read(layout(like), state, like))
 
 
 def _write(layout: Layout, tree: Tree) -> State:

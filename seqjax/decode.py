@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
 from seqjax.types import EOS, PAD, Carry, StepFn
 
+Tokens = Int[Array, " batch"]
+
 RealStep = Callable[[Carry, Float[Array, "batch inputs"]], tuple[Carry, Float[Array, "batch inputs"]]]
 """`(carry, x) -> (carry, y)`: one step of a real-valued model whose output is its next input."""
 
@@ -31,7 +33,7 @@ class Decoded(NamedTuple):
     """
 
     tokens: Int[Array, "batch length"]
-    lengths: Int[Array, " batch"]
+    lengths: Tokens
     log_probability: Float[Array, " batch"]
 
 
@@ -39,8 +41,8 @@ class Beams(NamedTuple):
     """The best sentences of each row: those that ended, best score first, then those truncated, best first.
 
     Attributes:
-        lengths: tokens of each sentence, including EOS; 0 where there is no sentence, because fewer than `width` are
-            possible: `log_probability` and `score` are -inf there.
+        lengths: tokens of each sentence, including EOS; 0 where fewer than `width` sentences are possible:
+            `log_probability` and `score` are -inf there.
         log_probability: of the sentence under the model, as far as it was decoded.
         score: log-probability divided by the length penalty, the order of the sentences.
     """
@@ -58,7 +60,7 @@ def forbid(step: StepFn, *tokens: int) -> StepFn:
         ValueError: a token outside the vocabulary; raised when the step is called.
     """
 
-    def allowed(carry: Carry, token: Int[Array, " batch"]) -> tuple[Carry, Float[Array, "batch vocab"]]:
+    def allowed(carry: Carry, token: Tokens) -> tuple[Carry, Float[Array, "batch vocab"]]:
         carry, logits = step(carry, token)
         vocab = logits.shape[-1]
         if outside := [token for token in tokens if not 0 <= token < vocab]:
@@ -68,7 +70,7 @@ def forbid(step: StepFn, *tokens: int) -> StepFn:
     return allowed
 
 
-def greedy(step: StepFn, carry: Carry, first: Int[Array, " batch"], *, length: int) -> Decoded:
+def greedy(step: StepFn, carry: Carry, first: Tokens, *, length: int) -> Decoded:
     """The likeliest token at each step, which need not give the likeliest sentence."""
     return _decode(lambda logits, _: jnp.argmax(logits, axis=-1), step, carry, first, length)
 
@@ -77,7 +79,7 @@ def sample(
     key: Key[Array, ""],
     step: StepFn,
     carry: Carry,
-    first: Int[Array, " batch"],
+    first: Tokens,
     *,
     length: int,
     temperature: Scalar | float = 1.0,
@@ -87,15 +89,15 @@ def sample(
 ) -> Decoded:
     """Draw each token at random, at step i with the key `fold_in(key, i)`.
 
-    The temperature is applied first, then the truncations in the order of the arguments, each to what the previous
-    one left. Traced numbers are not checked.
+    The temperature is applied first, then the truncations in the order of the arguments. Traced numbers are not
+    checked.
 
     Args:
         temperature: divides the logits; 0 is `greedy`.
         top_k: draw from the k likeliest tokens (Fan et al. 2018, arXiv:1805.04833).
-        top_p: draw from the fewest tokens that together have this probability, likeliest first (Holtzman et al. 2019,
+        top_p: draw from the fewest likeliest tokens that together have this probability (Holtzman et al. 2019,
             arXiv:1904.09751).
-        min_p: draw from tokens whose probability is at least this fraction of the likeliest (Nguyen et al. 2024,
+        min_p: draw from tokens at least this fraction as probable as the likeliest (Nguyen et al. 2024,
             arXiv:2407.01082).
 
     Returns:
@@ -159,24 +161,17 @@ class Candidates(NamedTuple):
 
 
 def beam(
-    step: StepFn,
-    carry: Carry,
-    first: Int[Array, " batch"],
-    *,
-    length: int,
-    width: int,
-    length_penalty: Scalar | float = 0.0,
+    step: StepFn, carry: Carry, first: Tokens, *, length: int, width: int, length_penalty: Scalar | float = 0.0
 ) -> Beams:
     """Beam search: keep the `width` likeliest unfinished sentences of each row at every step.
 
     score = log p(y) / ((5 + |y|) / 6) ** length_penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14, without coverage),
     where |y| counts EOS. A sentence that ends among the `width` likeliest candidates of its step is set aside, and the
-    search continues at full width until no live sentence can beat the worst of `width` finished ones. Width 1
-    without length penalty is therefore `greedy`. Where fewer ended within `length`, the best truncated ones follow.
+    search continues at full width until no live sentence can beat the worst of `width` finished ones; the best
+    truncated ones fill up. Width 1 without length penalty is thus `greedy`.
 
     Args:
-        length_penalty: 0 scores by log-probability, which favours short sentences; 0.6 to 1 are usual. Not checked if
-            traced.
+        length_penalty: 0 scores by log-probability, which favours short sentences; 0.6 to 1 are usual.
 
     Raises:
         ValueError: length or width below 1, a negative length penalty.
@@ -206,16 +201,9 @@ def beam(
 
 
 def score(
-    step: StepFn,
-    carry: Carry,
-    first: Int[Array, " batch"],
-    target: Int[Array, "batch target"],
-    mask: Bool[Array, "batch target"],
+    step: StepFn, carry: Carry, first: Tokens, target: Int[Array, "batch target"], mask: Bool[Array, "batch target"]
 ) -> Float[Array, " batch"]:
-    """log p(target), summed over the tokens where `mask` is True.
-
-    Over all sentences, each with its EOS, p sums to 1.
-    """
+    """log p(target), summed over the tokens where `mask` is True. Over all sentences that end in EOS, p sums to 1."""
 
     def read(state: tuple[Carry, Array, Array], now: tuple[Array, Array]) -> tuple[tuple[Carry, Array, Array], None]:
         carry, token, total = state
@@ -232,11 +220,7 @@ def score(
 def rollout(
     step: RealStep, carry: Carry, first: Float[Array, "batch inputs"], *, length: int
 ) -> Float[Array, "batch length inputs"]:
-    """Feed each output back as the next input, x(t+1) = y(t), from x(0) = `first`; the outputs y.
-
-    Raises:
-        ValueError: length below 1.
-    """
+    """Feed each output back as the next input, x(t+1) = y(t), from x(0) = `first`; the `length` >= 1 outputs y."""
     _require(length, "length must be >= 1", lambda n: n >= 1)
 
     def feed_back(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
@@ -247,7 +231,7 @@ def rollout(
     return jnp.swapaxes(outputs, 0, 1)
 
 
-def _start(carry: Carry, first: Int[Array, " batch"], length: int, width: int) -> BeamState:
+def _start(carry: Carry, first: Tokens, length: int, width: int) -> BeamState:
     """One empty sentence a row: the other beams have probability 0."""
     carry = jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else jnp.repeat(leaf, width, axis=0), carry)
     token = jnp.repeat(first.astype(jnp.int32)[:, None], width, axis=1)
@@ -322,14 +306,12 @@ def _best(ended: Beams, live: Beams) -> Beams:
 class _DecodeState(NamedTuple):
     index: Int[Array, ""]
     carry: Carry
-    token: Int[Array, " batch"]
+    token: Tokens
     alive: Bool[Array, " batch"]
     decoded: Decoded
 
 
-def _decode(
-    choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry, first: Int[Array, " batch"], length: int
-) -> Decoded:
+def _decode(choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry, first: Tokens, length: int) -> Decoded:
     """One sentence a row, its tokens by `choose(logits, index)`."""
     _require(length, "length must be >= 1", lambda n: n >= 1)
     batch = first.shape[0]
@@ -366,7 +348,7 @@ def _likeliest(
     return best - peak - jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True)), token
 
 
-def _at(values: Array, index: Int[Array, " batch"]) -> Array:
+def _at(values: Array, index: Tokens) -> Array:
     """Of each row, the value at its own index."""
     return jnp.take_along_axis(values, index[:, None], axis=1)[:, 0]
 

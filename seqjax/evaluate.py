@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Int, PyTree, Shaped
 
 from seqjax import decode
 from seqjax.types import SOS, Params, Seq2SeqBatch
@@ -37,16 +37,16 @@ def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int =
 def predict(
     apply: Callable[..., Any],
     params: Params,
-    inputs: Float[Array | np.ndarray, "rows time inputs"],
+    inputs: PyTree,
     *,
     batch_size: int = 256,
-) -> Float[np.ndarray, "runs rows time targets"]:
+) -> Shaped[np.ndarray, "runs rows ..."]:
     """The predictions of each run of a sweep for every row.
 
     Args:
         apply: `(params, inputs) -> predictions` of one run.
         params: of all runs, with the leading axis `runs`.
-        batch_size: rows at a time.
+        inputs: arrays with the leading axis `rows`, read `batch_size` rows at a time.
     """
     every = jax.jit(jax.vmap(apply, in_axes=(0, None), out_axes=1))
     return np.moveaxis(in_chunks(partial(every, params), inputs, batch_size=batch_size), 1, 0)
@@ -69,5 +69,4 @@ def greedy(
         first = jnp.full(len(chunk.source), SOS, jnp.int32)
         return decode.greedy(partial(model.apply, params, method="step"), carry, first, length=length).tokens
 
-    every = jax.jit(jax.vmap(decode_chunk, in_axes=(0, None), out_axes=1))
-    return np.moveaxis(in_chunks(partial(every, params), batch, batch_size=batch_size), 1, 0)
+    return predict(decode_chunk, params, batch, batch_size=batch_size)

@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
+Values = Float[Array, "batch time targets"]
+Mask = Bool[Array, "batch time"] | None
 
-def squared_error(
-    predictions: Float[Array, "batch time targets"],
-    targets: Float[Array, "batch time targets"],
-    weight: Float[Array, "batch time"] | None = None,
-) -> Scalar:
+
+def squared_error(predictions: Values, targets: Values, weight: Float[Array, "batch time"] | None = None) -> Scalar:
     """Squared error, averaged over targets and, by weight (>= 0), over all steps of the batch.
 
     Steps of weight 0 may hold anything, NaN too: they change neither the value nor its gradient with respect to
@@ -24,7 +23,7 @@ def squared_error(
 def cross_entropy(
     logits: Float[Array, "batch time vocab"],
     targets: Int[Array, "batch time"],
-    mask: Bool[Array, "batch time"] | None = None,
+    mask: Mask = None,
     *,
     smoothing: float = 0.0,
 ) -> Scalar:
@@ -50,15 +49,11 @@ def cross_entropy(
     return jnp.sum(jnp.where(mask, cost, 0)) / jnp.where(count > 0, count, 1)
 
 
-def binary_cross_entropy(
-    logits: Float[Array, "batch time targets"],
-    targets: Float[Array, "batch time targets"],
-    mask: Bool[Array, "batch time"] | None = None,
-) -> Scalar:
+def binary_cross_entropy(logits: Values, targets: Values, mask: Mask = None) -> Scalar:
     """-log of the probability of targets 0 or 1 in nats, summed over them, averaged over all real steps of the batch.
 
-    Each target is a coin of its own, 1 with probability sigmoid(logit): the cost of a step is that of all its coins.
-    Padding may hold anything; the loss is 0 if no step is real.
+    Targets are independent, each 1 with probability sigmoid(logit). Padding may hold anything; the loss is 0 if no step
+    is real.
     """
     mask = jnp.ones(targets.shape[:2], bool) if mask is None else mask
     # Before anything is computed from them, as above.

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int
 
+from seqjax._checks import at_least
 
-def mse(
-    predictions: Float[Array | np.ndarray, "batch time targets"],
-    targets: Float[Array | np.ndarray, "batch time targets"],
-    weight: Float[Array | np.ndarray, "batch time"] | None = None,
-) -> float:
+Values = Float[Array | np.ndarray, "batch time targets"]
+Weight = Float[Array | np.ndarray, "batch time"] | None
+Labels = Int[Array | np.ndarray, "*rows"]
+
+
+def mse(predictions: Values, targets: Values, weight: Weight = None) -> float:
     """Squared error, averaged over targets and, by weight, over steps. Steps of weight 0 may hold anything.
 
     Raises:
@@ -25,15 +27,11 @@ def mse(
     return float(np.average(np.mean((predictions - targets) ** 2, axis=1), weights=weight))
 
 
-def r2(
-    predictions: Float[Array | np.ndarray, "batch time targets"],
-    targets: Float[Array | np.ndarray, "batch time targets"],
-    weight: Float[Array | np.ndarray, "batch time"] | None = None,
-) -> float:
+def r2(predictions: Values, targets: Values, weight: Weight = None) -> float:
     """Fraction of the targets' variance explained: 1 - (squared error) / (squared distance from the targets' mean).
 
-    Both sums run over all steps, by weight, and all targets; each target has its own mean. 1 is perfect, 0 is no
-    better than that constant, negative is worse.
+    Both sums run over all steps, by weight, and all targets; each target has its own mean. 1 is perfect, 0 is as good
+    as that constant.
 
     Raises:
         ValueError: shapes that differ, a weight that is negative or 0 everywhere, or targets that do not vary.
@@ -78,9 +76,9 @@ def plateau_time(
     losses: Float[np.ndarray, "runs times"],
     level: float,
 ) -> Float64[np.ndarray, " runs"]:
-    """When training leaves a plateau: for each run the first of the times at which its loss is below `level`.
+    """For each run, the first time at which its loss is below `level`, when it leaves a plateau; inf if it never is.
 
-    Infinite where it never is. Choose a level a few percent below the plateau, as the next one may be close.
+    Choose a level a few percent below the plateau, as the next one may be close.
 
     Raises:
         ValueError: times that do not increase.
@@ -100,13 +98,8 @@ class Estimate(NamedTuple):
 
 
 def wilson_interval(correct: int, rows: int) -> Estimate:
-    """Fraction correct, with the 95 % Wilson (1927, eq. 10) interval.
-
-    Raises:
-        ValueError: rows < 1, or correct does not lie in [0, rows].
-    """
-    if rows < 1:
-        raise ValueError(f"rows must be >= 1, got {rows}")
+    """Fraction of rows >= 1 that are correct, with the 95 % Wilson (1927, eq. 10) interval."""
+    at_least(1, rows=rows)
     if not 0 <= correct <= rows:
         raise ValueError(f"correct must lie in [0, {rows}], got {correct}")
     fraction, z = correct / rows, 1.959964
@@ -131,10 +124,9 @@ class Calibration(NamedTuple):
     """A reliability diagram; bins without rows are left out.
 
     Attributes:
-        predicted: mean probability of the positive class in each bin, in increasing order.
-        observed: fraction of its rows that are positive.
-        low, high: the `wilson_interval` of that fraction.
-        rows: how many are in the bin.
+        predicted: mean probability of the positive class in each bin, increasing.
+        observed: fraction of the bin's rows that are positive, with its `wilson_interval` low, high.
+        rows: number in each bin.
         error: expected calibration error, |predicted - observed| averaged over all rows.
     """
 
@@ -154,15 +146,14 @@ def calibration(
     Guo et al. 2017, arXiv:1706.04599, eq. 3, for the positive class instead of the likelier one.
 
     Args:
-        labels: 1 of the positive class, 0 of the other.
-        bins: of the scale from 0 to 1; a bin has its lower end, and the last one both.
+        labels: 1 for the positive class, 0 for the other.
+        bins: on [0, 1]; a bin includes its lower end, the last one both.
 
     Raises:
         ValueError: no bins, not equally many labels and probabilities, none, or one that is neither.
     """
     labels, probability = np.asarray(labels), np.asarray(probability, np.float64)
-    if bins < 1:
-        raise ValueError(f"bins must be >= 1, got {bins}")
+    at_least(1, bins=bins)
     if labels.shape != probability.shape or not labels.size:
         raise ValueError(f"needs a probability for each label, and one, got {probability.shape} for {labels.shape}")
     if not np.isin(labels, (0, 1)).all():
@@ -180,15 +171,12 @@ def calibration(
 
 
 def confusion(
-    labels: Int[Array | np.ndarray, "*rows"],
-    guesses: Int[Array | np.ndarray, "*rows"],
-    classes: int,
-    weight: Bool[Array | np.ndarray, "*rows"] | Int[Array | np.ndarray, "*rows"] | None = None,
+    labels: Labels, guesses: Labels, classes: int, weight: Bool[Array | np.ndarray, "*rows"] | Labels | None = None
 ) -> Int[np.ndarray, "classes classes"]:
     """Confusion matrix: how often each class, a row, was predicted as each class, a column.
 
     Args:
-        weight: how often each row counts, say a mask. Where it is 0, labels and guesses may be anything. None: once.
+        weight: how often each row counts, such as a mask; rows of weight 0 may hold anything. None: once.
 
     Raises:
         ValueError: shapes that differ, a negative weight, or a label or guess outside [0, classes).
@@ -229,9 +217,7 @@ class Translation(NamedTuple):
 def translation(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, resamples: int = 1000
 ) -> Translation:
-    """BLEU, chrF and exact matches of sentences, each with one or more references.
-
-    Intervals by resampling the sentences (Koehn 2004).
+    """BLEU, chrF and exact matches of sentences with one or more references each; intervals by resampling (Koehn 2004).
 
     Raises:
         ValueError: no sentences, not equally many hypotheses as lists of references, or a list that is empty.

@@ -38,34 +38,15 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float
 
 
 def curve(
-    ax: Axes,
-    x: Numbers,
-    median: Numbers,
-    low: Numbers,
-    high: Numbers,
-    *,
-    label: str,
-    style: int,
-    markers: bool = True,
+    ax: Axes, x: Numbers, median: Numbers, low: Numbers, high: Numbers, *, label: str, style: int, markers: bool = True
 ) -> None:
     """A line through the medians, with a band over the random seeds."""
-    properties = dict(STYLES[style % len(STYLES)])
-    if not markers:
-        properties["marker"] = ""
+    properties: dict[str, Any] = STYLES[style % len(STYLES)] | ({} if markers else {"marker": ""})
     ax.plot(x, median, label=label, markersize=4.5, linewidth=1.4, **properties)
     ax.fill_between(x, low, high, color=properties["color"], alpha=0.2, linewidth=0)
 
 
-def points(
-    ax: Axes,
-    x: Numbers,
-    median: Numbers,
-    low: Numbers,
-    high: Numbers,
-    *,
-    label: str,
-    style: int,
-) -> None:
+def points(ax: Axes, x: Numbers, median: Numbers, low: Numbers, high: Numbers, *, label: str, style: int) -> None:
     """Unconnected medians, each with a bar over the range of the random seeds."""
     properties = STYLES[style % len(STYLES)]
     below, above = np.subtract(median, low), np.subtract(high, median)
@@ -119,8 +100,7 @@ def heat_map(
 def attention_overlay(ax: Axes, picture: np.ndarray, weights: np.ndarray, words: Sequence[str]) -> None:
     """A picture, followed by a copy for each word in which brightness shows the attention weights.
 
-    Each copy is scaled to its largest weight. Pixels beyond the last whole cell of the grid, at the right and at the
-    bottom, belong to that cell.
+    Each copy is scaled to its largest weight. Pixels beyond the last whole cell of the grid belong to that cell.
 
     Args:
         picture: height x width x channels, in [0, 1].

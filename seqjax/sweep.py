@@ -34,16 +34,14 @@ def sweep(
 
     Args:
         initialise: parameters from a key.
-        optimizer: from one run's settings (a learning rate, say), which are traced.
-        sample: `(key, setting) -> batch` for the settings of one run (a kernel, say), with a new key at each step, or a
-            data set's batches, which no setting changes.
+        optimizer: from one run's settings, such as a learning rate, which are traced.
+        sample: `(key, setting) -> batch` for one run, with a new key at each step, or a data set's batches.
         keys: one for each run's parameters, data and dropout; equal keys give equal data.
         settings: a pytree of arrays with the leading axis `runs`.
         steps: updates per call of the returned function.
-        vectorise: whether runs are one batched computation: many times faster for small models. Otherwise they run one
-            after the other, which suits models that fill the machine; bucketed batches are then chosen between, where
-            `vmap` would compute them all.
-        chunk: runs that a device batches at a time, to bound memory; the others wait. None: all.
+        vectorise: whether runs are one batched computation, many times faster for small models; otherwise they run one
+            after the other, which suits large models, and buckets, all of which `vmap` would compute.
+        chunk: runs that a device batches at a time, to bound memory. None: all.
 
     Returns:
         The state and the function. Several devices train equal shards of the runs: as many devices as divide them.
@@ -126,15 +124,13 @@ class Best(NamedTuple):
 def keep_best(
     state: TrainState, advance: Advance, validate: Callable[[Params], tuple[Scalar, Metrics]]
 ) -> tuple[TrainState, Advance]:
-    """Keep the parameters with the smallest validation loss, checked after each call of `advance`.
-
-    They are part of the state, so that a resumed run has them too. Early stopping, except that training goes on.
+    """Keep the parameters with the smallest validation loss, checked after each call of `advance`, as part of the
+    state.
 
     Args:
         state: of `sweep`, before the first step.
         advance: of `sweep`.
-        validate: one run's parameters to a loss on examples held out of training, which becomes the metric
-            `validation`, and other metrics; compiled with the training.
+        validate: one run's parameters to a validation loss, which becomes the metric `validation`, and other metrics.
 
     Returns:
         The same with a `Best` around the optimiser's state; `chosen` gives its parameters.

@@ -17,18 +17,18 @@ SampleFn = Callable[[Key[Array, ""]], Any]
 """`key -> batch`: a task that makes its own data. `scan` gives each step its own key, the same whenever it is done."""
 
 Advance = Callable[["TrainState"], tuple["TrainState", Metrics]]
-"""A function that trains for some steps. Those made here are pytrees, so that the arrays of a data set are arguments
-of the compiled call and not constants of its program."""
+"""A function that trains for some steps. Those made here are pytrees, so that the arrays of a data set are arguments of
+the compiled call and not constants of its program."""
 
 
 class TrainState(NamedTuple):
     """All that a run needs to resume: batch *i* is a function of (key, i), so data has no state.
 
-    `sweep.sweep` gives every leaf a leading axis `runs`. With an optimiser of your own,
-    `TrainState(params, optimizer.init(params), jnp.int32(0), key)` is a valid state too.
+    In a sweep every leaf has a leading axis `runs`. With an optimiser of your own, `TrainState(params,
+    optimizer.init(params), jnp.int32(0), key)` is a valid state too.
 
     Attributes:
-        skipped: updates in a row, up to now, that were skipped because they were not finite.
+        skipped: number of consecutive updates, up to now, that were skipped because they were not finite.
     """
 
     params: Params
@@ -84,8 +84,8 @@ def scan(
         scan(loss, optimizer, data.Epochs(rows, batch_size=64), steps=100)
 
     Args:
-        batches: a function of a key, which is new at each step, or an object that also needs the step's number, such as
-            `data.Epochs` and `data.Buckets`.
+        batches: a function of a key, new at each step, or an object with `batch(key, step)`, such as `data.Epochs`, or
+            a `data.Buckets`.
 
     Returns:
         `state -> (state, metrics)`, with metrics averaged over the steps, except for `skipped`, which is the largest.
@@ -134,9 +134,9 @@ def with_batches(
 def run(advance: Advance, state: TrainState, steps: int) -> Iterator[tuple[TrainState, Metrics]]:
     """Call `advance` until `steps` updates are done, and yield every state in between.
 
-    Evaluating, early stopping (keep the `state.params` that do best) and saving are the caller's plain Python; a state
-    that was restored continues from its own step. `advance` is compiled here, once. Donates `state.opt_state`: that of
-    a state must not be used after the next one is asked for. Its parameters may be.
+    Evaluating, early stopping (keep the best `state.params`) and saving are the caller's plain Python; a restored state
+    continues from its own step. `advance` is compiled once. Donates `state.opt_state`, which must not be used after the
+    next state is requested; parameters may be.
 
     Raises:
         ValueError: `advance` overshoots: its steps per call do not divide the steps left.
@@ -169,9 +169,9 @@ def descend(
     """Train on a loss that is a formula, as those of `theory.population`, inside a jit or a vmap.
 
     Args:
-        loss: of parameters, and of a key for what is random at a step, if anything is.
-        times: increasing numbers of steps, usually on a geometric grid: plateaus are seen in log time.
-        watch: what is recorded of the parameters at these times; `loss` with the step's key if not given.
+        loss: of parameters, and of a key for randomness.
+        times: increasing numbers of steps, usually on a geometric grid, as plateaus are seen in log time.
+        watch: what is recorded of the parameters at these times; None: `loss` with the step's key.
 
     Returns:
         The parameters after the last step, and what was recorded after `times` steps.

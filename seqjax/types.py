@@ -1,4 +1,4 @@
-"""The axis legend, the batch every task gives, and the protocols the chapters meet through.
+"""The axis legend, the batches of tasks and data sets, and the function types of training and decoding.
 
 Axes, written in full in every annotation:
 
@@ -73,45 +73,6 @@ class Seq2SeqBatch(NamedTuple):
     target_mask: Bool[Array, "batch target"]
 
 
-class Task(Protocol):
-    """A frozen dataclass of hyper-parameters that makes its own data."""
-
-    def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
-        """Draw fresh examples; pure, jittable, the same bits for the same key."""
-        ...
-
-
-class Backbone(Protocol):
-    """A sequence architecture: `(batch, time, inputs) -> (batch, time, features)`."""
-
-    def __call__(
-        self,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> Float[Array, "batch time features"]: ...
-
-
-class CausalBackbone(Backbone, Protocol):
-    """A backbone that can also be fed a piece at a time; `__call__` is `extend` from `start`."""
-
-    def start(self, batch: int, inputs: int, length: int) -> Carry:
-        """Empty memory for sequences of at most `length` steps."""
-        ...
-
-    def extend(
-        self,
-        carry: Carry,
-        x: Float[Array, "batch time inputs"],
-        *,
-        mask: Bool[Array, "batch time"] | None = None,
-        train: bool = False,
-    ) -> tuple[Carry, Float[Array, "batch time features"]]:
-        """Read any number of further steps: a prompt, a chunk, one."""
-        ...
-
-
 @runtime_checkable
 class Batches(Protocol):
     """Training batches that depend on the step, such as those of `data.Epochs`.
@@ -139,9 +100,7 @@ class Bucketed(Protocol):
 
 
 LossFn = Callable[[Params, Any, Key[Array, ""]], Scalar | tuple[Scalar, Metrics]]
-"""`(params, batch, key) -> scalar`, or `(scalar, metrics)`: where a task meets a model; a closure of the experiment.
-
-The batch is a pytree of arrays, as the task makes it."""
+"""`(params, batch, key) -> scalar`, or `(scalar, metrics)`: where a task meets a model; the batch is any pytree."""
 
 StepFn = Callable[[Carry, Int[Array, " batch"]], tuple[Carry, Float[Array, "batch vocab"]]]
 """`(carry, token) -> (carry, logits of the next token)`: all that decoding knows of a model.

@@ -18,13 +18,14 @@ EVERYTHING = "types data losses metrics theory tasks models train sweep evaluate
 MAY_IMPORT = {
     "types": "",
     "_atomic": "",
+    "_checks": "",
     # floor 1
-    "data": "types data",
+    "data": "types _checks data",
     "losses": "types",
-    "metrics": "types",
-    "theory": "types theory",
+    "metrics": "types _checks",
+    "theory": "types _checks theory",
     # floor 2: tasks and models do not know each other
-    "tasks": "types data theory tasks",
+    "tasks": "types _checks data theory tasks",
     "models": "types models",
     # floor 3: neither tasks nor models
     "train": LEARNING,

@@ -293,13 +293,9 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax: Axes = axes[0, 0]
     for record in plays:
-        history = runs.load(record.folder).history
-        steps = sorted({row["step"] for row in history})
-        bands = [metrics.band([row["validation_bits"] for row in history if row["step"] == step]) for step in steps]
+        steps, bands = runs.load(record.folder).curve("validation_bits")
         read = [step * record.config.batch_size * record.config.length / 1e6 for step in steps]
-        plot.curve(
-            ax, read, *zip(*bands, strict=True), label=LABEL[record.config.model], style=style[record.config.model]
-        )
+        plot.curve(ax, read, *bands, label=LABEL[record.config.model], style=style[record.config.model])
     ax.set(xlabel="training characters (millions)", ylabel="bits per character, validation", title="Tiny Shakespeare")
     plot.legend(ax)
 

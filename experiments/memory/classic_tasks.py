@@ -35,7 +35,7 @@ from jax import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import losses, metrics, models, plot, runs, tasks
+from seqjax import losses, models, plot, runs, tasks
 from seqjax.theory import bounds
 
 Task = Literal["adding", "copy", "multi_delay", "parity", "xor"]
@@ -255,10 +255,8 @@ def draw(records: list[runs.Record]) -> Figure:
     for ax, task in zip(axes[0], ("adding", "copy"), strict=True):
         for style, model in enumerate(get_args(Model)):
             for record in (r for r in records if r.config.task == task and r.config.model == model):
-                history = runs.load(record.folder).history
-                steps = sorted({row["step"] for row in history})
-                bands = [metrics.band([row["loss"] for row in history if row["step"] == step]) for step in steps]
-                plot.curve(ax, steps, *zip(*bands, strict=True), label=LABEL[model], style=style)
+                steps, bands = runs.load(record.folder).curve("loss")
+                plot.curve(ax, steps, *bands, label=LABEL[model], style=style)
                 ends, trivial = [steps[0], steps[-1]], record.result["trivial"]
                 title = f"{LABEL[task]}, T = {record.config.time}"
                 ax.set(yscale="log", title=title, xlabel="training steps", ylabel=f"training loss ({UNIT[task]})")

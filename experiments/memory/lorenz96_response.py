@@ -239,10 +239,7 @@ def learning_curves(ax: Axes, records: list[runs.Record], networks: list[Model])
     steps: list[int] = []
     for record in records:
         if record.config.model in networks:
-            history = runs.load(record.folder).history
-            steps = sorted({row["step"] for row in history})
-            errors = [[row["loss"] for row in history if row["step"] == step] for step in steps]
-            bands = np.array([metrics.band(error) for error in errors]).T
+            steps, bands = runs.load(record.folder).curve("loss")
             plot.curve(ax, steps, *bands, label="", style=networks.index(record.config.model) + 2, markers=False)
     for record in records:
         if record.config.model == "fir_32" and steps:

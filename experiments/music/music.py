@@ -297,11 +297,9 @@ def draw(records: list[runs.Record]) -> Figure:
 def _learning(ax: Axes, records: list[runs.Record]) -> None:
     """NLL of the held-out training pieces by step."""
     for record in records:
-        history = runs.load(record.folder).history
-        steps = sorted({row["step"] for row in history})
-        bands = [metrics.band([row["validation"] for row in history if row["step"] == step]) for step in steps]
+        steps, bands = runs.load(record.folder).curve("validation")
         style = get_args(Model).index(record.config.model)
-        plot.curve(ax, steps, *zip(*bands, strict=True), label=LABEL[record.config.model], style=style, markers=False)
+        plot.curve(ax, steps, *bands, label=LABEL[record.config.model], style=style, markers=False)
     ax.set(title="during training", xlabel="steps", ylabel="NLL of held-out training pieces", ylim=(8, 14))
     plot.legend(ax)
 

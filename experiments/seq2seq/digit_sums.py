@@ -28,7 +28,7 @@ import numpy as np
 from _seq2seq import draw_percentages, exact_matches, train
 from matplotlib.figure import Figure
 
-from seqjax import losses, metrics, models, plot, runs, tasks
+from seqjax import losses, models, plot, runs, tasks
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -119,11 +119,9 @@ def draw(records: list[runs.Record]) -> Figure:
     for digits, (ax, by_carries) in zip(every, axes, strict=True):
         for style, model in enumerate(get_args(Model)):
             for record in (r for r in records if (r.config.model, r.config.digits) == (model, digits)):
-                history = runs.load(record.folder).history
-                steps = sorted({row["step"] for row in history})
-                bands = [metrics.band([100 * row["accuracy"] for row in history if row["step"] == n]) for n in steps]
+                steps, bands = runs.load(record.folder).curve("accuracy")
                 name = f"{LABEL[model]} ({record.result['parameters']:,})"
-                plot.curve(ax, steps, *zip(*bands, strict=True), label=name, style=style, markers=False)
+                plot.curve(ax, steps, *(100 * bands), label=name, style=style, markers=False)
                 name = f"{LABEL[model]}: {100 * record.result['exact']:.2f} % of all"
                 draw_percentages(by_carries, range(digits + 1), record.arrays["by_carries"], label=name, style=style)
         if digits == 3:

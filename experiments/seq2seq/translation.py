@@ -353,12 +353,11 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax = axes[0, 2]
     for number, record in enumerate(record for record in records if record.config.pairs == FEW):
-        history = runs.load(record.folder).history
-        epochs = [row["step"] / history[-1]["step"] * record.config.epochs for row in history]
-        losses = [row["validation_loss"] for row in history]
+        steps, losses = runs.load(record.folder).curve("validation_loss")
+        epochs = np.array(steps) / steps[-1] * record.config.epochs
         name = f"dropout {record.config.dropout:g}, smoothing {record.config.smoothing:g}"
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
-        plot.curve(ax, epochs, losses, losses, losses, label=f"{name}\n{bleu}", style=number + 3, markers=False)
+        plot.curve(ax, epochs, *losses, label=f"{name}\n{bleu}", style=number + 3, markers=False)
     ax.set(xlabel="epochs", ylabel="validation loss (nats a token)", title=f"{FEW:,} pairs, attention: over-fitting")
     plot.legend(ax)
 

@@ -37,7 +37,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, metrics, models, plot, runs, sweep, train
+from seqjax import evaluate, models, plot, runs, sweep, train
 from seqjax.theory import bounds, coding, fits, targets
 
 Model = Literal["constructed", "linear", "gru", "attention"]
@@ -331,11 +331,8 @@ def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
     ax.set_title("linear RNNs while training (n^-1 to 8, N = 4)")
     for style, (start, label) in enumerate(START.items()):
         for record in [record for record in _line(records, "linear", "n^-1 to 8", start) if record.config.code == 4]:
-            history = runs.load(record.folder).history
-            steps = sorted({row["step"] for row in history})
-            losses = [[row["loss"] for row in history if row["step"] == step] for step in steps]
-            bands = zip(*[metrics.band(np.array(row) / record.result["floor"] - 1) for row in losses], strict=True)
-            plot.curve(ax, steps, *bands, label=label, style=style, markers=False)
+            steps, bands = runs.load(record.folder).curve("loss")
+            plot.curve(ax, steps, *(bands / record.result["floor"] - 1), label=label, style=style, markers=False)
     plot.legend(ax)
 
 

@@ -191,10 +191,7 @@ def draw(records: list[runs.Record]) -> Figure:
 def learning_curves(ax: Axes, records: list[runs.Record], names: list[pretrained.Name]) -> None:
     """The training error, each point an average over the steps since the one before; bands are the seeds' range."""
     for record in records:
-        history = runs.load(record.folder).history
-        steps = sorted({row["step"] for row in history})
-        errors = [[row["loss"] for row in history if row["step"] == step] for step in steps]
-        bands = np.array([metrics.band(error) for error in errors]).T
+        steps, bands = runs.load(record.folder).curve("loss")
         plot.curve(ax, steps, *bands, label="", style=names.index(record.config.model), markers=False)
     ax.set(yscale="log", xlabel="training step", ylabel=ERROR)
 

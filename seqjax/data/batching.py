@@ -11,15 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Key, UInt32
 
+from seqjax._checks import at_least
 from seqjax.types import EOS, PAD, UNK, Batches, Seq2SeqBatch
 
+Step = Int[Array, ""] | int
 
-def epoch_rows(key: Key[Array, ""], step: Int[Array, ""] | int, rows: int, batch_size: int) -> Int[Array, " batch"]:
-    """The rows of batch `step`: every epoch is a fresh permutation of all rows; an incomplete batch is left out.
 
-    Raises:
-        ValueError: batch_size does not lie in [1, rows].
-    """
+def epoch_rows(key: Key[Array, ""], step: Step, rows: int, batch_size: int) -> Int[Array, " batch"]:
+    """The rows of batch `step`, 1 to `rows` of them; every epoch is a fresh permutation without incomplete batches."""
     if not 1 <= batch_size <= rows:
         raise ValueError(f"batch_size must lie in [1, {rows}], got {batch_size}")
     batches = rows // batch_size
@@ -33,10 +32,7 @@ def pad(
     """Pad rows on the right to one length; returns ids and mask.
 
     Args:
-        length: of the result; None: that of the longest row.
-
-    Raises:
-        ValueError: a row is longer than `length`.
+        length: of the result, at least that of the longest row, which is the default.
     """
     lengths = np.array([len(row) for row in rows], np.int64)
     longest = int(lengths.max(initial=0))
@@ -70,7 +66,7 @@ def pairs(
         source_length: steps of the result, EOS included; None: as the longest source needs.
 
     Raises:
-        ValueError: the numbers of sources and targets differ, an id is not in [UNK, vocab), or a sequence is too long.
+        ValueError: unequal numbers of sources and targets, an id outside [UNK, vocab), or a sequence that is too long.
     """
     if len(sources) != len(targets):
         raise ValueError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
@@ -94,24 +90,22 @@ class Epochs:
 
     Attributes:
         rows: a pytree of arrays with the leading axis `rows`.
+        batch_size: in [1, rows]; a ValueError on use otherwise.
         augment: `(key, batch) -> batch`, a random change with a new key at every step. None: no change.
-
-    Raises:
-        ValueError: on use: batch_size does not lie in [1, rows].
     """
 
     rows: Any
     batch_size: int = field(metadata={"static": True})
     augment: Callable[[Key[Array, ""], Any], Any] | None = field(default=None, metadata={"static": True})
 
-    def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+    def batch(self, key: Key[Array, ""], step: Step) -> Any:
         """The rows of batch `step`."""
         if self.augment is None:
             return self._rows_of(key, step)
         rows_key, augment_key = jax.random.split(key)
         return self.augment(jax.random.fold_in(augment_key, step), self._rows_of(rows_key, step))
 
-    def _rows_of(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+    def _rows_of(self, key: Key[Array, ""], step: Step) -> Any:
         chosen = epoch_rows(key, step, _rows(self.rows), self.batch_size)
         return jax.tree.map(lambda array: jnp.asarray(array)[chosen], self.rows)
 
@@ -127,7 +121,7 @@ class Mixture:
 
     parts: tuple[Batches, ...]
 
-    def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+    def batch(self, key: Key[Array, ""], step: Step) -> Any:
         """The rows of batch `step`, one part after the other."""
         batches = [part.batch(key, jnp.asarray(step)) for part in self.parts]
         return jax.tree.map(lambda *fields: jnp.concatenate(fields), *batches)
@@ -138,16 +132,13 @@ class Mixture:
 class Buckets:
     """Sequences of many lengths in few static shapes, so that padding is short and compilations are few.
 
-    Each epoch takes the batches of all buckets in a fresh order, and the rows of each bucket in a fresh order; every
-    row comes once, except those that do not fill a batch of their bucket. Batch
-    `step` is `samples[choose(key, step)](key, step)`: a pure function of key and step, also inside jit, where
-    `jax.lax.switch` chooses the sample.
+    Each epoch takes the batches of all buckets, and the rows of each bucket, in a fresh order; rows that do not fill a
+    batch of their bucket are left out. Batch `step` is `samples[choose(key, step)](key, step)`, a pure function of key
+    and step, also inside jit.
 
     Attributes:
-        parts: the rows of each bucket: pairs, or any other pytree of arrays with the leading axis `rows`.
-
-    Raises:
-        ValueError: on use: batch_size < 1, or a bucket with fewer rows.
+        parts: the rows of each bucket, a pytree of arrays with the leading axis `rows`.
+        batch_size: at least 1 and at most the rows of each bucket; a ValueError on use otherwise.
     """
 
     parts: tuple[Any, ...]
@@ -164,25 +155,16 @@ class Buckets:
         source_vocab: int,
         target_vocab: int,
     ) -> "Buckets":
-        """Pairs in at most `count` buckets, as `by_length` splits them.
-
-        Raises:
-            ValueError: count < 1, fewer pairs than batch_size, or what `pairs` refuses.
-        """
+        """Pairs in at most `count` buckets, as `pairs` makes and `by_length` splits them."""
         whole = pairs(sources, targets, source_vocab=source_vocab, target_vocab=target_vocab)
         lengths = np.stack([np.asarray(whole.source_mask).sum(axis=1), np.asarray(whole.target_mask).sum(axis=1)])
-        parts = []
-        for rows in by_length(lengths, batch_size=batch_size, count=count):
+
+        def part(rows: Int[np.ndarray, " bucket"]) -> Seq2SeqBatch:
             source, target = lengths[:, rows].max(axis=1)
-            parts.append(
-                Seq2SeqBatch(
-                    whole.source[rows, :source],
-                    whole.target[rows, :target],
-                    whole.source_mask[rows, :source],
-                    whole.target_mask[rows, :target],
-                )
-            )
-        return cls(tuple(parts), batch_size)
+            sides = [field[rows] for field in whole]
+            return Seq2SeqBatch(*(field[:, :length] for field, length in zip(sides, (source, target) * 2, strict=True)))
+
+        return cls(tuple(map(part, by_length(lengths, batch_size=batch_size, count=count))), batch_size)
 
     @property
     def per_epoch(self) -> int:
@@ -190,30 +172,29 @@ class Buckets:
         return int(self._ends[-1])
 
     @property
-    def samples(self) -> tuple[Callable[[Key[Array, ""], Int[Array, ""] | int], Any], ...]:
+    def samples(self) -> tuple[Callable[[Key[Array, ""], Step], Any], ...]:
         """For each bucket, `(key, step) -> batch`, valid for the steps for which `choose` returns that bucket."""
         return tuple(partial(self._sample, number) for number in range(len(self.parts)))
 
-    def choose(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Int[Array, ""]:
+    def choose(self, key: Key[Array, ""], step: Step) -> Int[Array, ""]:
         """Which bucket batch `step` comes from."""
         return jnp.searchsorted(self._ends, self._slot(key, step)[1], side="right").astype(jnp.int32)
 
     @property
     def _ends(self) -> Int32[np.ndarray, " buckets"]:
         """The first slot after each bucket: an epoch has a slot for every batch of every bucket."""
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
+        at_least(1, batch_size=self.batch_size)
         fewest = min(map(_rows, self.parts), default=0)
         if fewest < self.batch_size:
             raise ValueError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
         return np.cumsum([_rows(part) // self.batch_size for part in self.parts]).astype(np.int32)
 
-    def _slot(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> tuple[Key[Array, ""], Int[Array, ""]]:
+    def _slot(self, key: Key[Array, ""], step: Step) -> tuple[Key[Array, ""], Int[Array, ""]]:
         epoch_key = jax.random.fold_in(key, step // self.per_epoch)
         slot_key, rows_key = jax.random.split(epoch_key)
         return rows_key, _shuffled(slot_key, jnp.asarray(step % self.per_epoch)[None], self.per_epoch)[0]
 
-    def _sample(self, bucket: int, key: Key[Array, ""], step: Int[Array, ""] | int) -> Any:
+    def _sample(self, bucket: int, key: Key[Array, ""], step: Step) -> Any:
         part = self.parts[bucket]
         batches = _rows(part) // self.batch_size
         rows_key, slot = self._slot(key, step)
@@ -227,18 +208,13 @@ class Buckets:
 def by_length(
     lengths: Int[np.ndarray, "sides rows"], *, batch_size: int, count: int
 ) -> list[Int[np.ndarray, " bucket"]]:
-    """Which rows go into each of at most `count` buckets, split where that leaves the fewest padded tokens.
-
-    By the longer side where a row has two.
+    """Which rows go into each of at most `count` buckets of the longer side, split for the fewest padded tokens.
 
     Args:
-        batch_size: every bucket has at least as many rows.
-
-    Raises:
-        ValueError: count < 1, or fewer rows than batch_size.
+        batch_size: least rows of a bucket, from 1 to all rows.
+        count: at least 1.
     """
-    if count < 1:
-        raise ValueError(f"count must be >= 1, got {count}")
+    at_least(1, count=count)
     if not 1 <= batch_size <= lengths.shape[1]:
         raise ValueError(f"batch_size must lie in [1, {lengths.shape[1]}], got {batch_size}")
     edges = _edges(lengths, batch_size, count)
@@ -259,10 +235,9 @@ def _check_ids(name: str, rows: Sequence[Sequence[int]], vocab: int) -> None:
 
 
 def _edges(lengths: Int[np.ndarray, "sides rows"], batch_size: int, count: int) -> Int[np.ndarray, " buckets"]:
-    """The longest pair of each bucket, such that all rows together hold as few steps as `count` buckets allow.
+    """The longest pair of each bucket, such that all buckets together hold the fewest steps.
 
-    By dynamic programming over the distinct lengths: the best k buckets that end with a length extend the best k - 1
-    that end before it.
+    By dynamic programming over the distinct lengths: the best k buckets up to a length extend the best k - 1 before it.
     """
     longer = lengths.max(axis=0)
     distinct, group = np.unique(longer, return_inverse=True)
@@ -298,10 +273,10 @@ ROUNDS = 12
 def _shuffled(key: Key[Array, ""], places: Int[Array, " batch"], rows: int) -> Int[Array, " batch"]:
     """The entries at these places of a random permutation of `rows`, without computing the rest of it.
 
-    A sort of a hundred thousand rows at every step would cost more than the step. A generalised Feistel cipher: a
-    place is a point of a rectangle a little larger than `rows`; each round shifts one coordinate by a hash of the
-    other, which is invertible, so no two places coincide; points outside are enciphered again until inside
-    (Black & Rogaway 2002, "Ciphers with arbitrary finite domains", section 5).
+    Sorting all rows at every step would be slow. A generalised Feistel cipher: a place is a point of a rectangle a
+    little larger than `rows`; each round shifts one coordinate by a hash of the other, which is invertible, so no two
+    places coincide; points outside are enciphered again until inside (Black & Rogaway 2002, "Ciphers with arbitrary
+    finite domains", section 5).
     """
     height = math.isqrt(rows - 1) + 1
     width = -(-rows // height)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from seqjax._checks import at_least
 from seqjax.data.files import DataError, excerpt, filled, gunzipped, read_lines, unzipped
 from seqjax.data.tokenizers import Tokenizer
 
@@ -35,8 +36,7 @@ class Split(NamedTuple):
 def tatoeba(path: Path, *, source_column: int = 1, skip_bad: bool = False) -> Corpus:
     """Sentence pairs of tatoeba.org as manythings.org/anki gives them: English<TAB>other language, a line each.
 
-    A third column (attribution) may follow. Reads the text itself or the zip with it inside, whose `_about.txt` is
-    passed over.
+    A third column (attribution) may follow. Reads the text, or the zip with it inside.
 
     Args:
         source_column: 1 to translate from English, 2 into English.
@@ -71,8 +71,8 @@ def multi30k(folder: Path, split: str, source: str, target: str, *, skip_bad: bo
         skip_bad: count lines that are no UTF-8 instead of raising.
 
     Raises:
-        DataError: nothing to read, a damaged gzip, files of different length, or malformed lines.
-        FileNotFoundError: a file is not in the folder.
+        DataError: no text, a damaged gzip, files of different length, or malformed lines.
+        FileNotFoundError: a file is missing.
     """
     faults: list[str] = []
     names, contents = zip(*(gunzipped(folder / f"{split}.{language}") for language in (source, target)), strict=True)
@@ -92,7 +92,7 @@ def multi30k(folder: Path, split: str, source: str, target: str, *, skip_bad: bo
 def normalise(pairs: Iterable[Pair], source: Tokenizer, target: Tokenizer) -> Corpus:
     """The pairs as the tokenizers see them, `join(split(sentence))`; those of which nothing is left are skipped.
 
-    To be done before `dedup` and `split`: "Go!" and "Go." may be one sentence for a model.
+    Use it before `dedup` and `split`: "Go!" and "Go." may be one sentence for a model.
     """
     rows: list[Pair | None] = [
         Pair(source.join(source.split(pair.source)), target.join(target.split(pair.target))) for pair in pairs
@@ -122,16 +122,14 @@ def without(pairs: Sequence[Pair], sources: Collection[str]) -> list[Pair]:
 def split(pairs: Sequence[Pair], *, held_out: int, seed: int) -> Split:
     """Set pairs aside for validation and test, such that neither side of any occurs in another part.
 
-    Pairs that share a sentence hang together, directly or through others, and stay together. Such groups are taken in
-    an order that depends on the seed and on the sentences alone, neither on the order of the pairs nor on the machine,
-    until each part has `held_out` pairs or a few more. Groups of more than `held_out` / 10 pairs stay in train, as one
-    of them would be much of a part: held-out sentences have somewhat fewer translations than the others.
+    Pairs that share a sentence, directly or through others, stay together. Such groups are taken in an order that
+    depends on the seed and the sentences alone, until each part has `held_out` pairs or a few more. Groups of more than
+    `held_out` / 10 pairs stay in train: held-out sentences have somewhat fewer translations than the others.
 
     Raises:
         ValueError: held_out < 1, or too few pairs are in groups that are small enough.
     """
-    if held_out < 1:
-        raise ValueError(f"held_out must be >= 1, got {held_out}")
+    at_least(1, held_out=held_out)
     groups = _groups(pairs)
     size = Counter(groups)
     # The smallest pair represents its group: the smallest hash would let large groups come first.

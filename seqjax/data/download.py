@@ -10,16 +10,14 @@ import lzma
 import os
 import shutil
 import stat
-import struct
 import tarfile
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
-from seqjax.data.files import DataError
+from seqjax.data.files import DAMAGE, DataError
 
 CHUNK = 1 << 20
 TIMEOUT = 30
@@ -139,18 +137,8 @@ def unpack(archive: Path, folder: Path, *, most_bytes: int) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-# What the standard library raises over bytes that it cannot read; and over a name that is file and folder at once.
-_DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    RuntimeError,
-)
+_DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError)
+# Raised for a name that is a file and a folder at once.
 _CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError)
 
 _HEADER = 512

@@ -74,11 +74,12 @@ def excerpt(line: str) -> str:
 
 
 def unzipped(path: Path) -> tuple[str, bytes]:
-    """The one text in a zip, and how to call it."""
+    """The name and the content of the one text in a zip."""
     content = path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".txt") and not _hidden(name)]
+            texts = [name for name in archive.namelist() if name.endswith(".txt")]
+            names = [name for name in texts if not name.rsplit("/", 1)[-1].startswith(("_", "."))]
             if len(names) != 1:
                 found = ", ".join(names) or "none"
                 raise DataError([f"{path}: expected one text besides _about.txt, found {found}"])
@@ -90,7 +91,7 @@ def unzipped(path: Path) -> tuple[str, bytes]:
 
 
 def gunzipped(path: Path) -> tuple[str, bytes]:
-    """The content of a file or of its gzip, and its name."""
+    """The name and the content of a file or of its gzip."""
     packed = path.with_name(f"{path.name}.gz")
     if packed.is_file():
         try:
@@ -123,10 +124,6 @@ def decoded_image(
         raise ValueError(f"expected a whole {form}, found {error or type(error).__name__}") from None
     found = f"{image.size[0]} x {image.size[1]} in mode {image.mode}"
     raise ValueError(f"expected {side} x {side} pixels in mode RGB, found {found}")
-
-
-def _hidden(name: str) -> bool:
-    return name.rsplit("/", 1)[-1].startswith(("_", "."))
 
 
 # What zipfile and gzip raise over bytes that they cannot read.

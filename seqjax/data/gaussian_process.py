@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64, Key
 
+from seqjax._checks import at_least
+
 
 @runtime_checkable
 class Signal(Protocol):
@@ -40,8 +42,8 @@ class WhiteNoise:
 class GaussianProcess:
     """Smooth input of unit variance: covariance exp(-(t - s)^2 / (2 length_scale^2)) + jitter [t = s].
 
-    Its past can be extrapolated from its present, which hides whether a model remembers, and how well depends on the
-    jitter: report both numbers with every result.
+    Its past can be extrapolated from its present, which hides whether a model remembers; how well depends on the
+    jitter.
 
     Attributes:
         length_scale: in steps, > 0.
@@ -54,8 +56,7 @@ class GaussianProcess:
     def __post_init__(self) -> None:
         if not self.length_scale > 0:
             raise ValueError(f"length_scale must be > 0, got {self.length_scale}")
-        if not self.jitter >= 0:
-            raise ValueError(f"jitter must be >= 0, got {self.jitter}")
+        at_least(0, jitter=self.jitter)
 
     def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:
         """Covariance of any `length` consecutive steps, jitter included."""
@@ -72,11 +73,10 @@ class GaussianProcess:
     def twins(
         self, key: Key[Array, ""], batch_size: int, past: int, length: int
     ) -> tuple[Float64[np.ndarray, "batch time"], Float64[np.ndarray, "batch time"]]:
-        """Pairs of sequences that share their last `length` steps, and whose `past` steps before are independent.
+        """Pairs of sequences that share their last `length` steps, and whose `past` steps are independent given those.
 
-        Given the shared window, that is: a second sample is corrected by what the difference between the windows says
-        about the past (Matheron's rule), which is exact. On the host in float64, since a smooth window determines
-        much of its past through directions of a variance far below float32's round-off.
+        A second sample is corrected by the conditional mean of the difference between the windows (Matheron's rule). In
+        float64 on the host, since a smooth window determines its past through directions of very small variance.
         """
         noise = np.asarray(jax.random.normal(key, (2, batch_size, past + length)), np.float64)
         first, second = noise @ _root(self, past + length)
@@ -98,8 +98,8 @@ def _hindcast(process: GaussianProcess, past: int, length: int) -> Float64[np.nd
 def _root(process: GaussianProcess, length: int) -> Float64[np.ndarray, "source time"]:
     """A matrix R with R'R = covariance.
 
-    Factored on the host in float64: the smallest eigenvalues are round-off in float32, and by `eigh`, not Cholesky,
-    because without jitter some of them come out slightly negative; those are zero.
+    In float64 on the host, as the smallest eigenvalues are round-off in float32, and by `eigh`, not Cholesky, because
+    without jitter some are slightly negative.
     """
     values, vectors = np.linalg.eigh(process.covariance(length))
     return np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T

@@ -25,6 +25,9 @@ CIFAR_SIZE = 32
 """Pixels of a side."""
 
 
+Pixels = Float[Array, "batch height width channels"]
+
+
 class Images(NamedTuple):
     """Images with a class each.
 
@@ -70,8 +73,7 @@ def mnist(folder: Path, classes: tuple[str, ...] = DIGITS) -> Images:
 def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
     """An array of unsigned bytes in the IDX format, from a file or its gzip, and the file's name.
 
-    Two zeros, 8 for "unsigned byte", the number of axes; the length of each axis, four bytes, the most significant
-    first; the bytes, the last axis running fastest.
+    Two zeros, 8 for "unsigned byte", the number of axes; each axis length as four bytes, big-endian; the bytes.
 
     Raises:
         DataError: it is anything else, or an axis has length 0.
@@ -96,9 +98,9 @@ def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
 
 
 def cifar(path: Path) -> Images:
-    """A tar.gz of JPEGs of 32x32 pixels in colour, `train/<class>/<number>.jpg`.
+    """A tar.gz of JPEGs of 32x32 pixels in colour, `train/<class>/<number>.jpg`, read without unpacking to disk.
 
-    Classes and rows are in the order of their names, whatever their order in the tar. It is never unpacked to disk.
+    Classes and rows are in the order of their names.
 
     Raises:
         DataError: a damaged tar, or a member that is no such image; names the member.
@@ -140,17 +142,14 @@ def _label_and_name(member: str) -> tuple[str, str]:
 
 
 MOST_BYTES = 1 << 16
-"""Of one JPEG: those of CIFAR have less than 2,000, and a tar from elsewhere may hold anything."""
+"""Of one JPEG: those of CIFAR have less than 2,000, but an archive may hold anything."""
 
 
 def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.ndarray, " rows"] | None = None) -> Rows:
-    """Set rows aside for validation and test; which ones depends on the numbers given alone, not on the machine.
+    """Set rows aside for validation and test, one or more each; which ones depends on the arguments alone.
 
     Args:
         labels: if given, each class has the same fraction in each part, to within a row or two.
-
-    Raises:
-        ValueError: a part would be empty.
     """
     if min(validation, test) < 1 or validation + test >= rows:
         raise ValueError(
@@ -159,7 +158,7 @@ def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.nd
     hashed = [hashlib.sha256(f"{seed} {row}".encode()).digest() for row in range(rows)]
     order = np.array(sorted(range(rows), key=hashed.__getitem__))
     if labels is not None:
-        # Row k of n in its class goes to (k + 1/2) / n of the way, so that every stretch has all classes.
+        # Row k of n in its class goes to (k + 1/2) / n of the order, so that every stretch has all classes.
         way = np.empty(rows)
         for label in np.unique(labels):
             of_class = np.flatnonzero(labels[order] == label)
@@ -169,9 +168,7 @@ def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.nd
     return Rows(np.sort(order[held_out:]), np.sort(order[test:held_out]), np.sort(order[:test]))
 
 
-def crop(
-    key: Key[Array, ""], images: Float[Array, "batch height width channels"], padding: int
-) -> Float[Array, "batch height width channels"]:
+def crop(key: Key[Array, ""], images: Pixels, padding: int) -> Pixels:
     """Move each image by up to `padding` random pixels along both axes; the gap is filled by reflection."""
     batch, height, width, channels = images.shape
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
@@ -183,9 +180,7 @@ def crop(
     return jax.vmap(cut)(padded, corners)
 
 
-def flip(
-    key: Key[Array, ""], images: Float[Array, "batch height width channels"]
-) -> Float[Array, "batch height width channels"]:
+def flip(key: Key[Array, ""], images: Pixels) -> Pixels:
     """Exchange left and right in a random half of the images."""
     flipped = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
     return jnp.where(flipped, images[:, :, ::-1], images)

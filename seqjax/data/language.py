@@ -27,11 +27,7 @@ class Language:
         return self.vocabulary.encode(self.tokenizer.split(sentence))
 
     def encode(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask of sentences, each followed by EOS.
-
-        Raises:
-            ValueError: a sentence has more than `length` tokens, EOS included.
-        """
+        """Ids and mask of sentences, each followed by EOS, of at most `length` tokens in all."""
         return pad([[*self.ids(sentence), EOS] for sentence in sentences], length)
 
     def text(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -43,11 +39,7 @@ class Language:
         return self.vocabulary.unknown(self.tokenizer.split(sentence))
 
     def warning(self, sentence: str) -> str | None:
-        """A message about the unknown words of a sentence; None if there are none.
-
-        Raises:
-            ValueError: the sentence holds no word.
-        """
+        """A message about the unknown words of a sentence that holds a word at least; None if there are none."""
         if not (ids := self.ids(sentence)):
             raise ValueError(f"the sentence must hold a word, got {sentence!r}")
         unknown = self.unknown(sentence)

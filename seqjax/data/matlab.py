@@ -27,8 +27,7 @@ Element = tuple[int, memoryview]
 """Type and content."""
 
 
-# SciPy's `loadmat` uses types from the file as indices without checking them: one changed byte can kill the
-# interpreter. What would have to be checked before it is this whole module, except for `frombuffer`.
+# SciPy's `loadmat` uses types from the file as indices without checking them: one changed byte can crash Python.
 def read_cells(path: Path, names: Collection[str]) -> dict[str, list[np.ndarray]]:
     """Read the cell arrays of these names, each as a list of its matrices in the dtype in which they are stored.
 

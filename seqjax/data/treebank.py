@@ -15,7 +15,7 @@ UPOS = (
 COLUMNS = 10
 
 NO_WORD = re.compile(r"[0-9]+[-.][0-9]+")
-"""The ids of what spans several words (4-5) and of what was left unsaid (8.1)."""
+"""The ids of multi-word tokens (4-5) and empty nodes (8.1)."""
 
 
 class Sentence(NamedTuple):
@@ -35,8 +35,7 @@ class Treebank(NamedTuple):
 def conllu(path: Path, *, skip_bad: bool = False) -> Treebank:
     """The sentences of a file in CoNLL-U (universaldependencies.org/format.html): a word a line, ten columns.
 
-    Rows that are no words of their own, with a range or a decimal number for an id, are passed over, and so are
-    comments. An empty line ends a sentence.
+    Comments and rows with a range or a decimal number for an id are ignored. An empty line ends a sentence.
 
     Args:
         skip_bad: leave sentences with a fault out and count them, instead of raising.

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Array, Int
 
+from seqjax._checks import at_least
 from seqjax.types import EOS, PAD, SOS, UNK
 
 RESERVED = ("<pad>", "<sos>", "<eos>", "<unk>")
@@ -36,21 +37,17 @@ class Vocabulary:
             raise ValueError(f"symbols must be unique, got more than one {twice[0]!r}")
 
     @classmethod
-    def count(cls, sentences: Iterable[Sequence[str]], *, least: int = 1, most: int | None = None) -> "Vocabulary":
+    def count(cls, sentences: Iterable[Sequence[str]], *, least: int = 1) -> "Vocabulary":
         """The vocabulary of these sentences, the most frequent tokens first, ties in alphabetical order.
 
         Args:
             least: rarer tokens are left out.
-            most: largest number of tokens, the reserved ones not counted; None: no limit.
         """
-        if least < 1:
-            raise ValueError(f"least must be >= 1, got {least}")
-        if most is not None and most < 0:
-            raise ValueError(f"most must be >= 0, got {most}")
+        at_least(1, least=least)
         counts = Counter(token for sentence in sentences for token in sentence)
         kept = [token for token, count in counts.items() if count >= least and token not in RESERVED]
         kept.sort(key=lambda token: (-counts[token], token))
-        return cls((*RESERVED, *kept[:most]))
+        return cls((*RESERVED, *kept))
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -64,11 +61,7 @@ class Vocabulary:
         return [self._ids.get(token, UNK) for token in tokens]
 
     def decode(self, ids: Iterable[int] | Int[Array | np.ndarray, " time"]) -> list[str]:
-        """The symbols up to the first EOS, without PAD and SOS.
-
-        Raises:
-            ValueError: an id does not lie in [0, len(self)).
-        """
+        """The symbols of ids in [0, len(self)) up to the first EOS, without PAD and SOS."""
         tokens = []
         for number in map(int, ids):
             if not 0 <= number < len(self):

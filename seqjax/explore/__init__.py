@@ -13,13 +13,6 @@ from seqjax.explore.generator import Continuation, TextGenerator, Writer
 from seqjax.explore.plotters import ConvoPlotter, LorenzPlotter, ShiftPlotter
 
 __all__ = [
-    "Continuation",
-    "ConvoPlotter",
-    "Explorer",
-    "LorenzEvaluation",
-    "LorenzPlotter",
-    "ShiftEvaluation",
-    "ShiftPlotter",
-    "TextGenerator",
-    "Writer",
-]
+    "Continuation", "ConvoPlotter", "Explorer", "LorenzEvaluation", "LorenzPlotter", "ShiftEvaluation", "ShiftPlotter",
+    "TextGenerator", "Writer",
+]  # fmt: skip

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from seqjax import metrics, plot
 from seqjax.explore.explorer import Explorer, legend_above, line, title
-from seqjax.explore.trained import count, predict, require_fit, resolve
+from seqjax.explore.trained import predict, require_fit, resolve
+from seqjax.runs.training import parameter_count
 from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.shift import Shift
 from seqjax.theory import fits
@@ -25,19 +25,13 @@ TAPS = 32
 
 
 @dataclass(frozen=True, eq=False)
-class ShiftEvaluation(Explorer):
-    """A target of `tasks.Shift`, a model's prediction, and its error beside the floor without memory.
-
-        run = runs.load(next(runs.finished("results/shift_memory", model="gru", delay=8)))
-        config = shift_memory.Config(**run.config)
-        task = tasks.Shift(config.delay, config.length)
-        explore.ShiftEvaluation(shift_memory.build(config), run.params(seed=0), task).plot()
-
-        explore.ShiftEvaluation(*pretrained.load("shift_tcn_32_128")).plot()
+class _Evaluation(Explorer):
+    """A trained model on new sequences of its task.
 
     Attributes:
-        model: [batch, time, 1] -> [batch, time, 1].
+        model: [batch, time, inputs] -> [batch, time, targets].
         params: of one seed, or the path of a safetensors file (`pretrained.write_params`).
+        task: on Lorenz96 with the `target_scale` that the model was trained with (`Lorenz96.calibrated`).
         rows: sequences over which the error is averaged.
 
     Raises:
@@ -46,12 +40,27 @@ class ShiftEvaluation(Explorer):
 
     model: Any
     params: Params | Path | str
-    task: Shift
+    task: Any
     rows: int = 256
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", resolve(self.params))
-        require_fit(self.model, self.params, (1, self.task.length, 1), jnp.float32, outputs=1)
+        width, dtype = getattr(self.task, "K", 1), getattr(self.task, "dtype", jnp.float32)
+        require_fit(self.model, self.params, (1, self.task.length, width), dtype, outputs=width)
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftEvaluation(_Evaluation):
+    """A target of `tasks.Shift`, a model's prediction, and its error beside the floor without memory.
+
+    run = runs.load(next(runs.finished("results/shift_memory", model="gru", delay=8)))
+    task = tasks.Shift(run.config["delay"], run.config["length"])
+    explore.ShiftEvaluation(run.model, run.params(seed=0), task).plot()
+
+    explore.ShiftEvaluation(*pretrained.load("shift_tcn_32_128")).plot()
+    """
+
+    task: Shift
 
     def figure(self) -> Figure:
         batch = self.task.sample(jax.random.key(self.seed), self.rows)
@@ -61,35 +70,18 @@ class ShiftEvaluation(Explorer):
         left.set(xlabel="time (steps)", ylabel="standard deviations of x")
         right.set(xlabel="time (steps)", ylabel="squared error (input variance 1)")
         task = f"Shift by {self.task.delay} of {self.task.length} steps"
-        title(figure, f"{task}; {count(self.params):,} parameters, {self.rows} sequences")
+        title(figure, f"{task}; {parameter_count(self.params):,} parameters, {self.rows} sequences")
         return figure
 
 
 @dataclass(frozen=True, eq=False)
-class LorenzEvaluation(Explorer):
+class LorenzEvaluation(_Evaluation):
     """A target of `tasks.Lorenz96`, a model's prediction, and its error beside that of a linear filter.
 
     The filter has `TAPS` taps and is fitted by least squares to as many other trajectories.
-
-    Attributes:
-        model: the forcing, [batch, time, K] -> the slow variables, [batch, time, K].
-        params: of one seed, or the path of a safetensors file (`pretrained.write_params`).
-        task: with the `target_scale` that the model was trained with (`Lorenz96.calibrated`).
-        rows: trajectories over which the error is averaged.
-
-    Raises:
-        ValueError: the file is damaged, or the parameters, the model and the task do not fit together.
     """
 
-    model: Any
-    params: Params | Path | str
     task: Lorenz96
-    rows: int = 256
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "params", resolve(self.params))
-        task = self.task
-        require_fit(self.model, self.params, (1, task.length, task.K), task.dtype, outputs=task.K)
 
     def figure(self) -> Figure:
         task = self.task
@@ -107,13 +99,11 @@ class LorenzEvaluation(Explorer):
         right.set(xlabel="time (units of the slow equation)", ylabel="squared error (units of the targets)")
         r2 = metrics.r2(predictions, batch.targets, batch.weight)
         settings = f"Lorenz96, K = {task.K}, J = {task.J}, amplitude {task.amplitude:g}"
-        title(figure, f"{settings}; {count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
+        title(figure, f"{settings}; {parameter_count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
         return figure
 
 
-@partial(jax.jit, static_argnums=(0, 2))
-def _sample(task: Lorenz96, key: Key[Array, ""], rows: int) -> Batch:
-    return task.sample(key, rows)
+_sample = jax.jit(Lorenz96.sample, static_argnums=(0, 2))
 
 
 def _beside(

@@ -41,13 +41,9 @@ class Writer:
 
     Attributes:
         model: a `models.LanguageModel`.
-        params: of one seed.
-        language: the tokenizer and vocabulary of the model.
+        params: of one seed; they, the model and the vocabulary must fit together.
         window: the number of last tokens that the model reads, as in training.
         prefix: tokens before every prompt: (EOS,) for a model of sentences, none for running text.
-
-    Raises:
-        ValueError: the parameters do not fit the model, or the vocabulary has another size than its output.
     """
 
     model: Any
@@ -65,11 +61,9 @@ class Writer:
         """The prompt and at most `length` more tokens, fewer where the sentence ends.
 
         Args:
-            search: how tokens are chosen: a function of `seqjax.decode`, compiled once for each model and length.
-            options: arguments of `search` that change without compiling anew: a key, a temperature.
-
-        Raises:
-            ValueError: the prompt holds no token and there is no prefix; or as `search` raises.
+            prompt: at least one token, unless there is a prefix.
+            search: a function of `seqjax.decode`, compiled once for each model and length.
+            options: further arguments of `search`, such as a key and a temperature, which are traced.
         """
         prompted = self.language.ids(prompt)
         read = [*self.prefix, *prompted]
@@ -94,15 +88,11 @@ class TextGenerator(Explorer):
         explore.TextGenerator({"characters": characters, "words": words}, prompt="To be").plot()
 
     Attributes:
-        writers: the models, by the unit of their tokens: characters, words.
+        writers: one or more models, by the unit of their tokens: characters, words.
         unit: the name of the model to use; None: the first.
         prompt: the text to continue.
-        temperature: 0 takes the likeliest token, 1 draws from the model's own probabilities; above 1, text is more
-            random.
+        temperature: 0 takes the likeliest token, 1 draws from the model's own probabilities.
         length: the most tokens to generate; a model of sentences stops at the end of the sentence.
-
-    Raises:
-        ValueError: `writers` is empty, or has none of this name.
     """
 
     writers: Mapping[str, Writer]

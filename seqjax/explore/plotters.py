@@ -2,19 +2,18 @@
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from seqjax import plot
 from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
 from seqjax.explore.explorer import Explorer, legend_above, line, load_ipywidgets, title
 from seqjax.tasks.convolution import BUMP, Convolution, parse_filter
-from seqjax.tasks.lorenz96 import Lorenz96, Trajectories
+from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.shift import Shift
 
 
@@ -117,7 +116,7 @@ class LorenzPlotter(Explorer):
 
     def figure(self) -> Figure:
         task = Lorenz96(self.K, self.J, self.length, self.amplitude)
-        forcing, slow, fast, ok = (np.asarray(rows[0]) for rows in _solve(task, jax.random.key(self.seed)))
+        forcing, slow, fast, ok = (np.asarray(rows[0]) for rows in _solve(task, jax.random.key(self.seed), 1))
         if not ok:
             raise ValueError(f"amplitude must be small enough for the solver, got {self.amplitude}: it blew up")
         time = task.sample_step * np.arange(1, self.length + 1)
@@ -166,9 +165,7 @@ def _sequence(task: Shift | Convolution, seed: int) -> tuple[Float[np.ndarray, "
     return np.asarray(batch.inputs)[0, :, 0], np.asarray(batch.targets)[0, :, 0]
 
 
-@partial(jax.jit, static_argnums=0)
-def _solve(task: Lorenz96, key: Key[Array, ""]) -> Trajectories:
-    return task.solve(key, 1)
+_solve = jax.jit(Lorenz96.solve, static_argnums=(0, 2))
 
 
 def _signals(chosen: GaussianProcess | WhiteNoise) -> Any:

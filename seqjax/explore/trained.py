@@ -27,11 +27,6 @@ def resolve(params: Params | Path | str) -> Params:
     return pretrained.read_params(params) if isinstance(params, Path | str) else params
 
 
-def count(params: Params) -> int:
-    """The number of parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLike, *, outputs: int) -> None:
     """Check that parameters fit a model and its output a task, by shapes and dtypes; nothing is computed.
 
@@ -40,8 +35,7 @@ def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLi
         outputs: the width of the output.
 
     Raises:
-        ValueError: leaves are missing, unexpected or of another shape or dtype (the error lists all of them); or the
-            output has another width.
+        ValueError: missing, unexpected or different leaves, with all of them, or another width of the output.
     """
     inputs = jax.ShapeDtypeStruct(tuple(shape), dtype)
     expected, found = (

@@ -47,29 +47,30 @@ def load(name: str) -> tuple[models.Regressor, Params, tasks.Shift | tasks.Loren
 
 def build(name: str) -> models.Regressor:
     """The model without parameters; its architecture does not depend on the task."""
-    match name:
-        case "shift_rnn_8_32" | "lorenz_rnn_1_10_128":
-            backbone = models.LSTM(64)
-        case "shift_tcn_32_128" | "lorenz_tcn_1_10_128":
-            backbone = models.TCN(24, kernel_size=3, dilations=(1, 2, 4, 8, 16))  # a receptive field of 125 steps
-        case "shift_transformer_32_128" | "lorenz_transformer_1_10_128":
-            backbone = models.Transformer(32, heads=4, layers=2)
+    match _parts(name)[1]:
+        case "rnn":
+            return models.Regressor(models.LSTM(64))
+        case "tcn":  # a receptive field of 125 steps
+            return models.Regressor(models.TCN(24, kernel_size=3, dilations=(1, 2, 4, 8, 16)))
         case _:
-            raise ValueError(f"name must be one of {', '.join(get_args(Name))}, got {name!r}")
-    return models.Regressor(backbone)
+            return models.Regressor(models.Transformer(32, heads=4, layers=2))
 
 
 def task_of(name: str) -> tasks.Shift | tasks.Lorenz96:
     """The task that a model was trained on."""
-    match name:
-        case "shift_rnn_8_32":
-            return tasks.Shift(8, 32, GaussianProcess())
-        case "shift_tcn_32_128" | "shift_transformer_32_128":
-            return tasks.Shift(32, 128, GaussianProcess())
-        case "lorenz_rnn_1_10_128" | "lorenz_tcn_1_10_128" | "lorenz_transformer_1_10_128":
-            return tasks.Lorenz96(K=1, J=10, length=128, target_scale=TARGET_SCALE)
-        case _:
-            raise ValueError(f"name must be one of {', '.join(get_args(Name))}, got {name!r}")
+    kind, _, *sizes = _parts(name)
+    if kind == "shift":
+        delay, length = map(int, sizes)
+        return tasks.Shift(delay, length, GaussianProcess())
+    K, J, length = map(int, sizes)
+    return tasks.Lorenz96(K, J, length, target_scale=TARGET_SCALE)
+
+
+def _parts(name: str) -> list[str]:
+    names = get_args(Name)
+    if name not in names:
+        raise ValueError(f"name must be one of {', '.join(names)}, got {name!r}")
+    return name.split("_")
 
 
 def write_params(path: Path | str, params: Params) -> None:

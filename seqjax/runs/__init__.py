@@ -9,18 +9,6 @@ from seqjax.runs.scripts import find_experiments, read_header
 from seqjax.runs.training import by_record, fit, parameter_count, scores, train_group
 
 __all__ = [
-    "Record",
-    "Run",
-    "Scale",
-    "by_record",
-    "find_experiments",
-    "finished",
-    "fit",
-    "load",
-    "main",
-    "parameter_count",
-    "read_header",
-    "scores",
-    "traced",
-    "train_group",
-]
+    "Record", "Run", "Scale", "by_record", "find_experiments", "finished", "fit", "load", "main", "parameter_count",
+    "read_header", "scores", "traced", "train_group",
+]  # fmt: skip

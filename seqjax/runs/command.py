@@ -7,10 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import tyro
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from tyro.constructors import PrimitiveConstructorSpec
@@ -20,6 +19,9 @@ from seqjax.runs.folder import Record, Row, provenance_summary, run_name, write_
 from seqjax.runs.progress import Report
 from seqjax.runs.scripts import experiments_folder, read_header, typed_path
 from seqjax.runs.training import Session
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Scale = Literal["smoke", "laptop", "gpu"]
 
@@ -40,7 +42,7 @@ def main(
     config_type: type,
     configs: Callable[[Scale], list],
     measure: Callable[[list[Record]], None],
-    draw: Callable[[list[Record]], Figure],
+    draw: "Callable[[list[Record]], Figure]",
     **uses: Callable[..., None],
 ) -> None:
     """Run an experiment from the command line.

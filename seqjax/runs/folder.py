@@ -25,7 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float64
 
+from seqjax import metrics
 from seqjax._atomic import naming, write_text
 from seqjax.checkpoint import difference
 from seqjax.runs.scripts import find_script, import_script
@@ -48,7 +50,7 @@ def run_name(config: Any, defaults: Any) -> str:
 
 
 class Clock(NamedTuple):
-    """Seconds spent before, when counting began, and how many runs share the time since."""
+    """Seconds of earlier attempts, the start of this one, and the number of runs that share its time."""
 
     before: float
     since: float
@@ -97,16 +99,16 @@ class Record:
         return json.loads((self.folder / "provenance.json").read_text())
 
     def start_clock(self, runs: int) -> None:
-        """From now on one part in `runs` of the time is this run's cost, on top of what earlier tries took."""
+        """Count 1/`runs` of the time from now on as this run's cost, on top of that of earlier attempts."""
         spent = self.work / "seconds.json"
         self._clock = Clock(json.loads(spent.read_text()) if spent.exists() else 0.0, time.monotonic(), runs)
 
     def seconds(self) -> float:
-        """What the run has cost so far, all tries together."""
+        """The cost of the run so far, over all attempts."""
         return self._clock.before + (time.monotonic() - self._clock.since) / self._clock.runs
 
     def begin(self, *, resume: bool) -> None:
-        """Make the working folder; what an earlier, unfinished run left is kept only to be resumed.
+        """Make the working folder, and without `resume` delete what an earlier attempt left.
 
         Raises:
             ValueError: it holds another configuration; names every field that differs.
@@ -146,8 +148,8 @@ class Record:
         """Write the numbers and put the folder in its place.
 
         Args:
-            result: `parameters`, the metric under its own name, `low`, `high`, `floor`, …: a row of the figure's table.
-            arrays: what the figure draws beyond that.
+        result: a row of the figure's table: `parameters`, the metric under its own name, `low`, `high`, `floor`, …
+        arrays: what else the figure draws.
         """
         with naming(self.work / "arrays.npz"):
             np.savez_compressed(self.work / "arrays.npz", allow_pickle=False, **arrays)
@@ -164,8 +166,7 @@ class Run:
 
     Attributes:
         config: the configuration, field by field.
-        result: its row of the figure's table.
-        arrays: what the figure draws beyond that.
+        result, arrays: what `Record.finish` was given.
         history: one row for each seed and each report of its training.
     """
 
@@ -187,6 +188,13 @@ class Run:
         script = import_script(find_script(recorded, self.folder))
         sizes = self.folder / "sizes.json"
         return script.build(script.Config(**self.config), **(json.loads(sizes.read_text()) if sizes.exists() else {}))
+
+    def curve(self, column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
+        """The steps of a column of the history, and its median, smallest and largest value over seeds at each."""
+        values: dict[int, list[float]] = {}
+        for row in self.history:
+            values.setdefault(row["step"], []).append(row[column])
+        return list(values), np.array([metrics.band(seeds) for seeds in values.values()]).T
 
     def params(self, seed: int = 0) -> Any:
         """The trained parameters of one of the run's seeds, as `module.apply` takes them."""
@@ -232,7 +240,7 @@ def read_history(path: Path) -> list[Row]:
 
 
 def provenance(seconds: float) -> Row:
-    """What it took and what it ran on: enough to say why two runs differ."""
+    """Cost, versions and machine: enough to explain why two runs differ."""
     device = jax.devices()[0]
     packages = ("seqjax", "jax", "jaxlib", "flax", "optax", "numpy", "diffrax", "orbax-checkpoint")
     return {
@@ -247,7 +255,7 @@ def provenance(seconds: float) -> Row:
 
 
 def provenance_summary(records: Sequence[Record]) -> Row:
-    """What a whole figure cost and was made with; what differed between its runs is listed once for each."""
+    """The cost, versions and commits of a whole figure; what differs between its runs is a list."""
 
     def united(name: str) -> Any:
         found = list(dict.fromkeys(json.dumps(record.provenance[name]) for record in records))
@@ -259,16 +267,11 @@ def provenance_summary(records: Sequence[Record]) -> Row:
 
 
 def commit() -> str:
-    """The commit this source tree stands at, "-dirty" behind it if it was changed, or "unknown" outside git."""
+    """The commit of this source tree, with "-dirty" if it was changed, or "unknown" outside git."""
     root = Path(__file__).parents[2]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        described = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return described.stdout.strip()

@@ -1,4 +1,4 @@
-"""What a script owes its user: one process a folder, signals that save, exit codes that say whose fault it was."""
+"""The process of a script: one process per folder, signals that save, exit codes for each kind of error."""
 
 import ctypes
 import os

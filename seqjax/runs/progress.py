@@ -73,7 +73,7 @@ class Report:
         self.finished += runs
         if self.bars:
             self.bars.update(self.overall, completed=self.finished)
-        elif time.monotonic() - self.printed > self.every:  # runs that need no steps, or have few, report nothing else
+        elif time.monotonic() - self.printed > self.every:  # runs with few steps report nothing else
             self._line(f"{runs} more finished")
 
     def _line(self, text: str) -> None:

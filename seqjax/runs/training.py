@@ -59,13 +59,13 @@ def train_group(
         records: their configurations have `learning_rate` and `steps`, and differ in traced fields alone.
         initialise, loss, vectorise, chunk: as in `sweep.sweep`.
         sample: `key -> batch`, or a data set's batches; with `settings`, `(key, setting) -> batch`.
-        keys: one a seed, the same for every record.
+        keys: one for each seed, the same for every record.
         rates: the learning rate of each `config.model`, where `config.learning_rate` is 0.
         settings: what else differs between records: a pytree of arrays with the leading axis `records`.
         optimizer: from a learning rate and the number of steps.
         steps: updates; None: `config.steps`.
         steps_per_call: updates between two rows of the history; None: a twentieth of `steps`.
-        validate: as in `sweep.keep_best`, whose parameters `sweep.chosen` gives; None: those after the last step.
+        validate: as in `sweep.keep_best`; `sweep.chosen` gives its parameters.
 
     Returns:
         The last state, with the leading axis `runs`: the seeds of the first record, then those of the second, …;
@@ -143,10 +143,9 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         session.report.update(done, "loss " + " ".join(f"{loss:.2g}" for loss in values["loss"][:3]))
         for run, skipped in enumerate(values["skipped"]):
             if skipped >= SKIPPED_AT_MOST:
-                seeds = len(values["skipped"]) // len(records)
-                seed = run % seeds
-                which = _common_name([records[run // seeds]])
-                raise Diverged(f"{which}, seed {seed}: {skipped:.0f} updates in a row not finite at step {done}")
+                number, seed = divmod(run, len(values["skipped"]) // len(records))
+                which = f"{_common_name([records[number]])}, seed {seed}"
+                raise Diverged(f"{which}: {skipped:.0f} updates in a row not finite at step {done}")
         if session.signals or done == steps or time.monotonic() - saved > SAVE_EVERY:
             _save(records, state, done)
             saved = time.monotonic()
@@ -162,10 +161,8 @@ def _restored(records: Sequence[Record], state: TrainState) -> TrainState:
 
     def restore(index: int, step: int | None = None) -> checkpoint.Restored:
         # Warns of what is damaged, and is an error if all is: never silently a random initialisation.
-        record = records[index]
-        return checkpoint.restore(
-            record.work / "checkpoint", parts[index], dataclasses.asdict(record.config), step=step
-        )
+        folder, config = records[index].work / "checkpoint", dataclasses.asdict(records[index].config)
+        return checkpoint.restore(folder, parts[index], config, step=step)
 
     newest: list[checkpoint.Restored] = []
     for index in range(len(records)):
@@ -179,10 +176,8 @@ def _restored(records: Sequence[Record], state: TrainState) -> TrainState:
         _forget_after(record.work / "checkpoint", step)
     if not step:
         if newest:
-            begun = f"{len(newest)} of {len(records)} runs had begun"
-            print(
-                f"starting {_common_name(records)} again at step 0: {begun}, and they train together", file=sys.stderr
-            )
+            begun = f"{len(newest)} of {len(records)} runs had begun, and they train together"
+            print(f"starting {_common_name(records)} again at step 0: {begun}", file=sys.stderr)
         return state
     for record in records:
         record.history = [row for row in read_history(record.work / "history.csv") if row["step"] <= step]

@@ -22,26 +22,7 @@ from seqjax.tasks.text_generation import TextGeneration
 from seqjax.tasks.translation import Translation
 
 __all__ = [
-    "AddingProblem",
-    "Agreement",
-    "Captioning",
-    "Convolution",
-    "CopyMemory",
-    "Creature",
-    "DelayedXor",
-    "DigitSums",
-    "ImageClassification",
-    "Lorenz96",
-    "MultiDelay",
-    "Music",
-    "Parity",
-    "Reversal",
-    "Scenes",
-    "Sentiment",
-    "Shapes",
-    "Shift",
-    "Speller",
-    "Tagging",
-    "TextGeneration",
-    "Translation",
-]
+    "AddingProblem", "Agreement", "Captioning", "Convolution", "CopyMemory", "Creature", "DelayedXor", "DigitSums",
+    "ImageClassification", "Lorenz96", "MultiDelay", "Music", "Parity", "Reversal", "Scenes", "Sentiment", "Shapes",
+    "Shift", "Speller", "Tagging", "TextGeneration", "Translation",
+]  # fmt: skip

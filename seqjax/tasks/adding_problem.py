@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import at_least
 from seqjax.types import Batch
 
 
@@ -13,23 +14,18 @@ from seqjax.types import Batch
 class AddingProblem:
     """Add two marked numbers: u_i uniform on [0, 1], a second channel marks two steps, one target at the end.
 
-    The adding problem of Hochreiter & Schmidhuber 1997; markers anywhere, as in Bai, Kolter & Koltun 2018,
-    arXiv:1803.01271, sec. 5.1.
+    Hochreiter & Schmidhuber 1997; markers anywhere, as in Bai, Kolter & Koltun 2018, arXiv:1803.01271, sec. 5.1.
 
     Example: length 4, values .3 .9 .5 .2, markers 0 1 0 1 -> 1.1 at the last step, the only one that counts.
 
     Attributes:
-        length: T, steps of one sequence.
-
-    Raises:
-        ValueError: length < 2.
+        length: T, steps of one sequence, at least 2.
     """
 
     length: int = 200
 
     def __post_init__(self) -> None:
-        if self.length < 2:
-            raise ValueError(f"length must be >= 2, got {self.length}")
+        at_least(2, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs are [batch, time, 2], value and marker."""

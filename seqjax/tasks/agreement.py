@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
+from seqjax._checks import at_least
 from seqjax.types import UNK, Labelled
 
 NOUN, SINGULAR_VERB, PLURAL_VERB, FILLER = range(UNK + 1, UNK + 5)
-"""Ids: a noun that looks alike in both numbers, as "sheep", a verb that shows its number, and the first filler."""
+"""Ids: a noun that is alike in both numbers, as "sheep", a verb that shows its number, and the first filler."""
 
 TAGS = ("noun, singular", "noun, plural", "verb, singular", "verb, plural", "other")
 
@@ -25,19 +26,15 @@ class Agreement:
         ids     4 7 9 6 4 8 8 5     noun, two fillers, plural verb; noun, two fillers, singular verb
         labels  1 4 4 3 0 4 4 2     the first noun is plural, as its verb, and the second singular
 
-    The first clause is singular or plural as a coin falls, and each further one has the number of the clause before
-    it with probability `repeat`. Fillers are drawn evenly, and mean nothing.
-
-    So all that precedes a noun and tells of its number is the clause before: see `ceiling`.
+    The first clause is singular or plural at random; each further one repeats the number of the clause before it with
+    probability `repeat`. Fillers are uniform and carry no meaning: before a noun, only the clause before tells of its
+    number (see `ceiling`).
 
     Attributes:
         distance: words from a noun to its verb, at least 1.
         clauses: of each sequence, at least 1.
         repeat: in [0, 1].
         fillers: how many different ones there are, at least 1.
-
-    Raises:
-        ValueError: a number out of these bounds.
     """
 
     distance: int = 8
@@ -46,9 +43,7 @@ class Agreement:
     fillers: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("distance", "clauses", "fillers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        at_least(1, distance=self.distance, clauses=self.clauses, fillers=self.fillers)
         if not 0 <= self.repeat <= 1:
             raise ValueError(f"repeat must lie in [0, 1], got {self.repeat}")
 
@@ -64,15 +59,14 @@ class Agreement:
 
     @property
     def nouns(self) -> Bool[np.ndarray, " time"]:
-        """Which steps are nouns, the only ones that take more than a look at the word."""
+        """Which steps are nouns, the only ones whose tag needs context."""
         return np.arange(self.length) % (self.distance + 1) == 0
 
     @property
     def ceiling(self) -> float:
         """Fraction of nouns that the best causal tagger gets right.
 
-        Of the first noun half, as nothing tells; of each later one max(repeat, 1 - repeat), as it has heard the verb
-        before, which is all that the past knows: (1/2 + (clauses - 1) max(repeat, 1 - repeat)) / clauses.
+        Half of the first nouns, and max(repeat, 1 - repeat) of the later ones, after the verb before:
         """
         return (0.5 + (self.clauses - 1) * max(self.repeat, 1 - self.repeat)) / self.clauses
 

@@ -1,4 +1,4 @@
-"""Captioning: say something true of a picture of coloured shapes, from a collection held in memory."""
+"""Captioning: true statements about images of coloured shapes, from a collection held in memory."""
 
 import itertools
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class Captioning:
         task = Captioning.of(images, [["there is a red square .", "a square is red ."], …])
         task.batches(32).batch(key, step).target        # (32, 16): words, EOS, PAD
 
-    A row is one caption with its image. In training it is changed at random in ways that keep it true: the picture is
-    turned upside down, left and right are exchanged, and red, green and blue trade places, which makes 24 pictures
-    of one; the words for sides and colours change with it. Gray stays, and so do all shapes.
+    A row is one caption with its image. In training it is changed at random in ways that keep the caption true: the
+    image is flipped up and down, left and right, and its channels are permuted, 24 variants in all; the words for sides
+    and colours change with it. Gray stays, and so do all shapes.
 
     Attributes:
         images: from 0 to 255.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from seqjax._checks import at_least
 from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.types import Batch
 
@@ -53,13 +54,10 @@ class Convolution:
     Example: taps (1, 0.5), 2 4 0 -> 2 5 2.
 
     Attributes:
-        taps: weights of lag 0, 1, ...; from text with `parse_filter`, or a kernel of `theory.targets`.
-        length: steps of one sequence.
+        taps: finite weights of lag 0, 1, ..., at least one; from text with `parse_filter`, or of `theory.targets`.
+        length: steps of one sequence, at least 1.
         signal: the input.
-        normalise: divide the taps by their sum, so that a constant input comes out unchanged.
-
-    Raises:
-        ValueError: no taps, taps that are not finite, taps without a sum to normalise by, or length < 1.
+        normalise: divide the taps by their sum, which must not be 0, so that a constant input stays unchanged.
     """
 
     taps: tuple[float, ...]
@@ -72,8 +70,7 @@ class Convolution:
             raise ValueError(f"taps must be finite numbers, at least one, got {self.taps}")
         if self.normalise and math.fsum(self.taps) == 0:
             raise ValueError(f"taps must have a sum other than 0 to be normalised, got {self.taps}")
-        if self.length < 1:
-            raise ValueError(f"length must be >= 1, got {self.length}")
+        at_least(1, length=self.length)
 
     @property
     def kernel(self) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import at_least
 from seqjax.types import Labelled
 
 
@@ -20,11 +21,8 @@ class CopyMemory:
     Example: blanks 3, recalled 2, 5 8 0 0 9 9 9 -> 0 0 0 0 0 5 8.
 
     Attributes:
-        blanks: T; a sequence has T + 2 `recalled` steps.
-        recalled: number of symbols to remember.
-
-    Raises:
-        ValueError: blanks < 1 or recalled < 1.
+        blanks: T, at least 1; a sequence has T + 2 `recalled` steps.
+        recalled: number of symbols to remember, at least 1.
     """
 
     blanks: int = 500
@@ -34,9 +32,7 @@ class CopyMemory:
     vocab = 10
 
     def __post_init__(self) -> None:
-        for name, value in (("blanks", self.blanks), ("recalled", self.recalled)):
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
+        at_least(1, blanks=self.blanks, recalled=self.recalled)
 
     @property
     def length(self) -> int:

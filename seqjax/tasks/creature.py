@@ -8,25 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
+from seqjax._checks import at_least
 from seqjax.data.batching import close_up
 from seqjax.data.vocabulary import Vocabulary
-from seqjax.tasks.creature_words import (
-    ADJECTIVES,
-    ADVERBS,
-    CREATURE,
-    DETERMINERS,
-    ENGLISH,
-    INTRANSITIVE,
-    LINKS,
-    NOUNS,
-    THAT,
-    VERBS,
-    Lexicon,
-    Tables,
-    creature_tables,
-    english_tables,
-    lexicon,
-)
+from seqjax.tasks import creature_words as words
 from seqjax.types import EOS, PAD, Seq2SeqBatch
 
 SOURCE_LENGTH, TARGET_LENGTH = 37, 19
@@ -65,19 +50,21 @@ class _Sentence(NamedTuple):
     second: _Clause
 
 
-NOMINAL = _Phrase(determiner=len(DETERMINERS), outer=1, inner=1, noun=len(NOUNS), plural=2)
+NOMINAL = _Phrase(determiner=len(words.DETERMINERS), outer=1, inner=1, noun=len(words.NOUNS), plural=2)
 CHOICES = _Sentence(
     negated=4,
-    adverb=2 * len(ADVERBS[1:]),
+    adverb=2 * len(words.ADVERBS[1:]),
     adjectives=3,
-    link=2 * len(LINKS[1:]),
+    link=2 * len(words.LINKS[1:]),
     first=_Clause(
-        verb=len(VERBS),
+        verb=len(words.VERBS),
         tense=3,
-        subject=NOMINAL._replace(outer=len(ADJECTIVES[1:]), inner=len(ADJECTIVES[2:]), noun=len(NOUNS) - 1),
-        object=NOMINAL._replace(inner=2 * len(ADJECTIVES[1:])),
+        subject=NOMINAL._replace(
+            outer=len(words.ADJECTIVES[1:]), inner=len(words.ADJECTIVES[2:]), noun=len(words.NOUNS) - 1
+        ),
+        object=NOMINAL._replace(inner=2 * len(words.ADJECTIVES[1:])),
     ),
-    second=_Clause(verb=len(VERBS), tense=3, subject=NOMINAL, object=NOMINAL),
+    second=_Clause(verb=len(words.VERBS), tense=3, subject=NOMINAL, object=NOMINAL),
 )
 """How many values are drawn of each choice, all equally likely; `_sentences` says what they mean."""
 
@@ -89,47 +76,41 @@ class Creature:
     Example, for seed 0: "rasumu pype pulo repi su tiky tymine ke" -> "a big man that follows this king will dance
     quietly", word by word: dance-future quietly man big that follow king-object this.
 
-    A sentence is [not] verb [adverb] [object] subject, then perhaps a second clause: "that" verb [object], which
-    belongs to the subject and in English is in the middle of the sentence, or "and" / "but" verb [object]
-    subject. In a phrase the noun comes first, then the adjectives, English's last one first, then the determiner;
-    "a" and "some" have no word. Words have endings: a noun those of the plural and then of an object, a verb those of
-    tense (the present has none) and then of a plural subject. As in Finnish, the vowel of an ending follows the stem:
-    a, o, u after a, o, u, but e, i, y after e, i, y. The words and endings are drawn by `seed`, the grammar is not.
+    A sentence is [not] verb [adverb] [object] subject, then perhaps a second clause: "that" verb [object], about the
+    subject, or "and" / "but" verb [object] subject. In a phrase the noun comes first, then the adjectives in reverse
+    order, then the determiner; "a" and "some" have no word. Nouns have endings for the plural, then for an object,
+    verbs for the tense (none in the present), then for a plural subject. As in Finnish, the vowel of an ending follows
+    the stem: a, o, u after a, o, u, but e, i, y after e, i, y. Words and endings are drawn by `seed`; the grammar is
+    fixed.
 
-    Tokens are syllables on the creature's side, so that what an ending means has to be learned, and words on the
-    English side; EOS (2) ends both, PAD (0) fills them up to `SOURCE_LENGTH` and `TARGET_LENGTH`. There are more than
-    10^19 sentences. One is held out exactly if the numbers of its words (places in `NOUNS`, `VERBS`, `ADJECTIVES` and
-    `ADVERBS`) have a sum divisible by 40, the number of nouns; that is one in 40. "bird" and "sleep" are 0 and "big"
-    is 1, so "the bird slept" is held out and "the big bird slept" is not. Number, tense, determiners and negation do
-    not enter: no sentence held out is another form of one for training.
+    Tokens are syllables on the creature's side and words on the English side; EOS (2) ends both, PAD (0) fills them up
+    to `SOURCE_LENGTH` and `TARGET_LENGTH`. Of more than 10^19 sentences, those are held out whose words' numbers
+    (places in `NOUNS`, `VERBS`, `ADJECTIVES` and `ADVERBS`) have a sum divisible by 40: "the bird slept" (0 + 0) is
+    held out, "the big bird slept" (1 + 0 + 0) is not. No sentence held out is another form of one for training.
 
     Attributes:
-        seed: of the lexicon.
-
-    Raises:
-        ValueError: seed < 0.
+        seed: of the lexicon, at least 0.
     """
 
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}")
+        at_least(0, seed=self.seed)
 
     @property
-    def lexicon(self) -> Lexicon:
+    def lexicon(self) -> words.Lexicon:
         """All words and endings of the creature."""
-        return lexicon(self.seed)
+        return words.lexicon(self.seed)
 
     @property
     def source_vocabulary(self) -> Vocabulary:
         """The creature's syllables from id 4 on, those that begin a word with "▁" before them."""
-        return CREATURE
+        return words.CREATURE
 
     @property
     def target_vocabulary(self) -> Vocabulary:
         """The English words from id 4 on."""
-        return ENGLISH
+        return words.ENGLISH
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Seq2SeqBatch:
         """Draw sentences for training."""
@@ -143,17 +124,17 @@ class Creature:
 
     def read_source(self, ids: Int[np.ndarray | Array, " source"]) -> str:
         """One row of the creature's side as text, up to EOS."""
-        return "".join(CREATURE.decode(np.asarray(ids).tolist())).replace("▁", " ").strip()
+        return "".join(words.CREATURE.decode(np.asarray(ids).tolist())).replace("▁", " ").strip()
 
     def read_target(self, ids: Int[np.ndarray | Array, " target"]) -> str:
         """One row of the English side as text, up to EOS."""
-        return " ".join(ENGLISH.decode(np.asarray(ids).tolist()))
+        return " ".join(words.ENGLISH.decode(np.asarray(ids).tolist()))
 
     def _batch(self, drawn: _Sentence, remainder: Int[Array, " batch"]) -> Seq2SeqBatch:
         """The sentences of what was drawn, whose words leave this remainder."""
         sentences = _sentences(drawn, remainder)
-        source = _creature(Tables(**jax.tree.map(jnp.asarray, creature_tables(self.seed))), sentences)
-        target = _english(Tables(**jax.tree.map(jnp.asarray, english_tables())), sentences)
+        source = _creature(words.Tables(**jax.tree.map(jnp.asarray, words.creature_tables(self.seed))), sentences)
+        target = _english(words.Tables(**jax.tree.map(jnp.asarray, words.english_tables())), sentences)
         return Seq2SeqBatch(source, target, source != PAD, target != PAD)
 
 
@@ -169,22 +150,22 @@ def _sentences(drawn: _Sentence, remainder: Int[Array, " batch"]) -> _Sentence:
         return jnp.maximum(value - words + 1, 0)  # of 2 words values: none for half, then each for one
 
     negated = jnp.where(drawn.negated == 0, 1, 0)
-    adverb = optional(drawn.adverb, len(ADVERBS[1:]))
-    link = optional(drawn.link, len(LINKS[1:]))
+    adverb = optional(drawn.adverb, len(words.ADVERBS[1:]))
+    link = optional(drawn.link, len(words.LINKS[1:]))
     first, second = drawn.first, drawn.second
-    inner = (first.subject.outer + 1 + first.subject.inner) % len(ADJECTIVES[1:])  # any but the outer one
+    inner = (first.subject.outer + 1 + first.subject.inner) % len(words.ADJECTIVES[1:])  # any but the outer one
     subject = first.subject._replace(
         outer=jnp.where(drawn.adjectives > 0, first.subject.outer + 1, 0),
         inner=jnp.where(drawn.adjectives > 1, inner + 1, 0),
     )
-    object_ = first.object._replace(inner=optional(first.object.inner, len(ADJECTIVES[1:])))
+    object_ = first.object._replace(inner=optional(first.object.inner, len(words.ADJECTIVES[1:])))
     others = adverb + first.verb + subject.outer + subject.inner
-    others += jnp.where(first.verb < INTRANSITIVE, 0, object_.noun + object_.inner)
-    others += jnp.where(link > 0, second.verb, 0) + jnp.where(link > THAT, second.subject.noun, 0)
-    others += jnp.where((link > 0) & (second.verb >= INTRANSITIVE), second.object.noun, 0)
-    subject = subject._replace(noun=(remainder - others) % len(NOUNS))
+    others += jnp.where(first.verb < words.INTRANSITIVE, 0, object_.noun + object_.inner)
+    others += jnp.where(link > 0, second.verb, 0) + jnp.where(link > words.THAT, second.subject.noun, 0)
+    others += jnp.where((link > 0) & (second.verb >= words.INTRANSITIVE), second.object.noun, 0)
+    subject = subject._replace(noun=(remainder - others) % len(words.NOUNS))
     # The verb of "that" agrees with the subject that it shares.
-    plural = jnp.where(link > THAT, second.subject.plural, subject.plural)
+    plural = jnp.where(link > words.THAT, second.subject.plural, subject.plural)
     return drawn._replace(
         negated=negated,
         adverb=adverb,
@@ -194,43 +175,43 @@ def _sentences(drawn: _Sentence, remainder: Int[Array, " batch"]) -> _Sentence:
     )
 
 
-def _creature(words: Tables, sentence: _Sentence) -> Int[Array, "batch source"]:
+def _creature(tables: words.Tables, sentence: _Sentence) -> Int[Array, "batch source"]:
     def phrase(of: _Phrase, case: int) -> Int[Array, "batch form"]:
-        adjectives = words.adjective[of.inner], words.adjective[of.outer]
-        return _join(words.noun[of.noun, of.plural, case], *adjectives, words.determiner[of.determiner, of.plural])
+        adjectives = tables.adjective[of.inner], tables.adjective[of.outer]
+        return _join(tables.noun[of.noun, of.plural, case], *adjectives, tables.determiner[of.determiner, of.plural])
 
     def clause(of: _Clause, negated: Array, adverb: Array, has_subject: Array) -> Int[Array, "batch form"]:
         return _join(
-            words.verb[of.verb, of.tense, of.subject.plural, negated],
-            words.adverb[adverb],
-            _where(of.verb >= INTRANSITIVE, phrase(of.object, 1)),
+            tables.verb[of.verb, of.tense, of.subject.plural, negated],
+            tables.adverb[adverb],
+            _where(of.verb >= words.INTRANSITIVE, phrase(of.object, 1)),
             _where(has_subject, phrase(of.subject, 0)),
         )
 
     always, none = jnp.ones_like(sentence.link, bool), jnp.zeros_like(sentence.link)
     first = clause(sentence.first, sentence.negated, sentence.adverb, always)
-    second = _join(words.link[sentence.link], clause(sentence.second, none, none, sentence.link > THAT))
+    second = _join(tables.link[sentence.link], clause(sentence.second, none, none, sentence.link > words.THAT))
     return _close(SOURCE_LENGTH, first, _where(sentence.link > 0, second))
 
 
-def _english(words: Tables, sentence: _Sentence) -> Int[Array, "batch target"]:
+def _english(tables: words.Tables, sentence: _Sentence) -> Int[Array, "batch target"]:
     def phrase(of: _Phrase, case: int) -> Int[Array, "batch form"]:
-        adjectives = words.adjective[of.outer], words.adjective[of.inner]
-        return _join(words.determiner[of.determiner, of.plural], *adjectives, words.noun[of.noun, of.plural, case])
+        adjectives = tables.adjective[of.outer], tables.adjective[of.inner]
+        return _join(tables.determiner[of.determiner, of.plural], *adjectives, tables.noun[of.noun, of.plural, case])
 
     def predicate(of: _Clause, negated: Array) -> Int[Array, "batch form"]:
-        verb = words.verb[of.verb, of.tense, of.subject.plural, negated]
-        return _join(verb, _where(of.verb >= INTRANSITIVE, phrase(of.object, 1)))
+        verb = tables.verb[of.verb, of.tense, of.subject.plural, negated]
+        return _join(verb, _where(of.verb >= words.INTRANSITIVE, phrase(of.object, 1)))
 
-    first, second, link = sentence.first, sentence.second, words.link[sentence.link]
+    first, second, link = sentence.first, sentence.second, tables.link[sentence.link]
     second_predicate = predicate(second, jnp.zeros_like(sentence.link))
     return _close(
         TARGET_LENGTH,
         phrase(first.subject, 0),
-        _where(sentence.link == THAT, _join(link, second_predicate)),
+        _where(sentence.link == words.THAT, _join(link, second_predicate)),
         predicate(first, sentence.negated),
-        words.adverb[sentence.adverb],
-        _where(sentence.link > THAT, _join(link, phrase(second.subject, 0), second_predicate)),
+        tables.adverb[sentence.adverb],
+        _where(sentence.link > words.THAT, _join(link, phrase(second.subject, 0), second_predicate)),
     )
 
 

@@ -75,8 +75,7 @@ class Lexicon(NamedTuple):
 
     Attributes:
         words: nouns, verbs, adjectives, adverbs and particles, each as its syllables.
-        endings: "past", "future", "plural", "they" (a verb's plural) and "object", each after back vowels and after
-            front vowels.
+        endings: "past", "future", "plural", "they" (a verb's plural) and "object", after back and front vowels.
     """
 
     words: dict[str, tuple[str, ...]]
@@ -98,13 +97,12 @@ class Tables(NamedTuple):
 def lexicon(seed: int) -> Lexicon:
     """The creature's words, drawn by a seed: distinct stems of two syllables, particles of one, and endings.
 
-    A stem has vowels of one kind only, back or front. All stems are of one length, and endings that can stand in the
-    same place differ, so a word can be divided in one way only.
+    A stem has back or front vowels only. Stems have one length and endings differ, so every word has one reading.
     """
     bits = np.random.PCG64(seed)
 
     def some(of: list[tuple[str, ...]], count: int) -> list[tuple[str, ...]]:
-        # By raw bits, since what NumPy's distributions make of them may change.
+        # By raw bits, as NumPy's distributions may change.
         return [of[place] for place in np.argsort(bits.random_raw(len(of)), kind="stable")[:count]]
 
     kinds = [[consonant + vowel for consonant in CONSONANTS for vowel in vowels] for vowels in (BACK, FRONT)]
@@ -116,11 +114,7 @@ def lexicon(seed: int) -> Lexicon:
     meanings = ("past", "future", "plural", "they", "object")
     return Lexicon(
         words=dict(
-            zip(
-                words + particle_words,
-                some(stems, len(words)) + some(particles, len(particle_words)),
-                strict=True,
-            )
+            zip(words + particle_words, some(stems, len(words)) + some(particles, len(particle_words)), strict=True)
         ),
         endings={meaning: (back, front) for meaning, (back, front) in zip(meanings, some(endings, 5), strict=True)},
     )

@@ -19,11 +19,8 @@ class DelayedXor:
     Example: delays 1 and 2, + - - + -  ->  (-) (-) - + -; targets before step 2 do not count.
 
     Attributes:
-        first, second: the two delays, in steps.
-        length: T, steps of one sequence.
-
-    Raises:
-        ValueError: the delays are equal, one of them is negative, or length is not greater than both.
+        first, second: the delays in steps, >= 0 and different.
+        length: T, steps of one sequence, more than both.
     """
 
     first: int = 2

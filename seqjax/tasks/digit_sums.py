@@ -27,17 +27,12 @@ class DigitSums:
     Example: 123+45 -> 168. EOS (2) ends both sides, so that the ids are 5 6 7 14 8 9 2 and 5 10 12 2, with PAD (0) up
     to 2 `digits` + 2 and `digits` + 2 tokens.
 
-    Every pair below 10^digits is as likely as any other (flax's `examples/seq2seq` has an easier task: one number is
-    below 100, and the smaller comes first). A pair is held out exactly
-    if its difference leaves 5 or 6 when divided by 11: 12+7 is (5), 7+12 is (-5 = 6 - 11), 123+45 is not (78 = 7 * 11
-    + 1). So both orders of a pair are on the same side, and yet every sum occurs in training: two numbers that differ
-    by 0 or 1 have it.
+    Every pair below 10^digits is equally likely (not in flax's `examples/seq2seq`, whose task is easier). A pair is
+    held out exactly if its difference leaves 5 or 6 when divided by 11: 12+7 is (5), 7+12 is (-5 = 6 - 11), 123+45 is
+    not (78 = 7 * 11 + 1). Both orders of a pair are on the same side, and every sum occurs in training.
 
     Attributes:
         digits: most digits of a number, from 1 to 9 (the sums have to fit 32 bits).
-
-    Raises:
-        ValueError: digits does not lie in [1, 9].
     """
 
     digits: int = 3

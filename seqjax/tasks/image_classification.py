@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from seqjax._checks import at_least
 from seqjax.data.batching import Epochs
 from seqjax.data.images import Images, Rows, crop, flip
 from seqjax.types import Labelled
@@ -104,18 +105,14 @@ SHAPES = ("disc", "ring", "square", "frame", "diamond", "triangle", "plus", "cro
 class Shapes:
     """Name the shape that was drawn: ten of them, at any place, in any size and colour, under noise.
 
-    Pixels lie around [0, 1], and noise may take them out of it. The colours of shape and ground are drawn from the
-    cube, at least `contrast` apart. There is no outside data: every batch is a fresh one.
+    Without noise, pixels lie in [0, 1]. The colours of shape and ground are drawn from the cube. Every batch is fresh.
 
     Example: label 2 is a filled square; label 3 the same, hollow.
 
     Attributes:
-        size: pixels of a side.
-        noise: standard deviation of what is added to each pixel.
-        contrast: least distance of the two colours.
-
-    Raises:
-        ValueError: size < 8, noise < 0, or contrast not in [0, 0.8].
+        size: pixels of a side, at least 8.
+        noise: standard deviation of the noise on each pixel.
+        contrast: least distance of the two colours, in [0, 0.8].
     """
 
     size: int = 32
@@ -123,10 +120,8 @@ class Shapes:
     contrast: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.size < 8:
-            raise ValueError(f"size must be >= 8, got {self.size}")
-        if self.noise < 0:
-            raise ValueError(f"noise must be >= 0, got {self.noise}")
+        at_least(8, size=self.size)
+        at_least(0, noise=self.noise)
         if not 0 <= self.contrast <= 0.8:
             raise ValueError(f"contrast must lie in [0, 0.8], got {self.contrast}")
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
+from seqjax._checks import at_least
 from seqjax.data.gaussian_process import GaussianProcess
 from seqjax.types import Batch
 
@@ -72,17 +73,16 @@ class Lorenz96:
         dy_k/dt      = y_{k-1} (y_{k+1} - y_{k-2}) - y_k + F_k + hx mean_j z_jk
         eps dz_jk/dt = z_{j+1} (z_{j-1} - z_{j+2}) - z_jk + hy y_k
 
-    Every F_k is an independent smooth Gaussian process, held constant over each sample: `inputs[t]` acts during
-    [t, t + 1] sample steps and `targets[t]` is y at the end, so the input at t reaches the output at t. A row begins
-    at random and is integrated through `burn_in` under the same process before its first sample. What a model still
-    cannot know there is the past forcing, whence the washout. At K = 1 the map is linear once the z_j agree.
+    Every F_k is an independent smooth Gaussian process, held constant over each sample: `inputs[t]` acts during [t, t +
+    1] sample steps and `targets[t]` is y at the end. A row starts from a random state and is integrated through
+    `burn_in` before its first sample; the washout hides the effect of the forcing before. At K = 1 the map is linear
+    once the z_j agree.
 
         task = Lorenz96(K=4, amplitude=4.0).calibrated(jax.random.key(0))
         batch = task.sample(jax.random.key(1), 32)      # inputs, targets: (32, 128, 4); weight 0 for t < 32
         data = task.draw(jax.random.key(2), 4096)       # the same, many rows, every one finite
 
-    Steps are fixed, and divide the sample step, so none straddles a jump of the forcing and no row's steps depend on
-    the rows beside it. The tests compare with DOP853.
+    Fixed steps divide the sample step, so none straddles a jump of the forcing and rows do not influence each other.
 
     Attributes:
         K: slow variables, and so inputs and targets.
@@ -93,7 +93,7 @@ class Lorenz96:
         eps: time scale of z relative to y, > 0.
         hx: coupling of y to z.
         hy: coupling of z to y.
-        ring: who neighbours whom among the z, `per_slow_ring` or `canonical_ring`.
+        ring: the neighbours among the z, `per_slow_ring` or `canonical_ring`.
         washout: first samples of a row, which have weight 0.
         burn_in: time units from the random initial state to the first sample.
         length_scale: of the forcing's covariance exp(-(t - s)^2 / (2 length_scale^2)), in time units.
@@ -123,13 +123,11 @@ class Lorenz96:
     target_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        at_least(0, burn_in=self.burn_in)
+        at_least(1, K=self.K, length=self.length, substeps=self.substeps)
+        at_least(3, J=self.J)
         rules = (
-            ("K must be >= 1", self.K >= 1, self.K),
-            ("J must be >= 3", self.J >= 3, self.J),
-            ("length must be >= 1", self.length >= 1, self.length),
             (f"washout must lie in [0, {self.length})", 0 <= self.washout < self.length, self.washout),
-            ("burn_in must be >= 0", self.burn_in >= 0, self.burn_in),
-            ("substeps must be >= 1", self.substeps >= 1, self.substeps),
             ("dtype must be float32 or float64", jnp.dtype(self.dtype) in ("float32", "float64"), self.dtype),
         )
         positive = ("amplitude", "eps", "length_scale", "sample_step", "target_scale")
@@ -145,8 +143,8 @@ class Lorenz96:
         forcing: Float[Array, "slow batch"],
     ) -> tuple[Float[Array, "slow batch"], Float[Array, "fast slow batch"]]:
         """dy/dt and dz/dt; batch last, so that neighbours are contiguous rows (vectorised on any machine)."""
-        # By rows and slices, joined only at the end, which for XLA is one kernel each: rolls, or a ring whose ends are
-        # joined on first, are further passes over memory at each evaluation, up to half of the time.
+        # By rows and slices that are joined only at the end: one kernel each for XLA, where rolls need further passes
+        # over memory.
         K, mean = self.K, jnp.mean(fast, axis=0)
         slow_rate = [
             slow[k - 1] * (slow[(k + 1) % K] - slow[(k - 2) % K]) - slow[k] + forcing[k] + self.hx * mean[k]
@@ -176,9 +174,8 @@ class Lorenz96:
 
         from seqjax.tasks.runge_kutta import Unrolled
 
-        # Time is counted in solver steps: small integers, exact in float32, so a sample is `substeps` steps and
-        # ends where the forcing jumps. One call per sample keeps the next sample's forcing from the last stage, and
-        # is as fast as one call for the whole row.
+        # Time is counted in solver steps: small integers, exact in float32, so a sample ends where the forcing jumps.
+        # One call per sample keeps the next sample's forcing from the last stage.
         step = self.sample_step / self.substeps
         solver = Unrolled(diffrax.Tsit5()) if self.solver is None else self.solver
         zero, one, end = (jnp.asarray(time, slow.dtype) for time in (0, 1, self.substeps))
@@ -206,8 +203,7 @@ class Lorenz96:
 
         start = (slow.T, jnp.transpose(fast, (2, 1, 0)))
         final, (slow_path, fast_path, solved) = jax.lax.scan(advance, start, jnp.transpose(forcing, (1, 2, 0)))
-        # A fixed step runs to infinity and reports success. What is infinite or NaN never becomes finite again, so
-        # the final state tells of the whole row, and paths that nobody reads need not be stored.
+        # Fixed steps run to infinity and report success. The final state suffices, as what is not finite stays so.
         finite = jnp.isfinite(final[0]).all(axis=0) & jnp.isfinite(final[1]).all(axis=(0, 1))
         return Trajectories(
             forcing=forcing,
@@ -259,17 +255,15 @@ class Lorenz96:
         )
 
     def draw(self, key: Key[Array, ""], rows: int, *, attempts: int = 3, chunk: int = 256) -> Drawn:
-        """Make a data set on the host, `chunk` rows at a time, drawing rows that blew up again.
+        """Make a data set on the host, `chunk` rows at a time, and draw rows that blew up again.
 
-        Piece i of attempt a has the key fold_in(fold_in(key, a), i), so any row can be made again. Redrawing biases
-        the data towards forcings the solver survives: a count far above zero asks for more substeps.
+        Piece i of attempt a has the key fold_in(fold_in(key, a), i). Redrawing biases the data towards forcings that
+        the solver survives: a count far above zero asks for more substeps.
 
         Raises:
             RuntimeError: if rows are left that blew up in every attempt.
         """
-        for name, value in (("rows", rows), ("attempts", attempts), ("chunk", chunk)):
-            if value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}")
+        at_least(1, rows=rows, attempts=attempts, chunk=chunk)
         size = min(chunk, rows)
         sample = jax.jit(lambda key: self.sample(key, size))
         kept = None
@@ -298,13 +292,9 @@ class Lorenz96:
     def irreducible(self, key: Key[Array, ""], rows: int = 1024, *, chunk: int = 256) -> Irreducible:
         """Squared error, after the washout and in units of the targets, of the best of all models of the forcing.
 
-        What came before its first sample no model can know. Two solutions under the same forcing from there on, whose
-        pasts are drawn independently from what may have come before, and their initial states too, differ by just
-        that: half their mean squared distance is the variance of y given the whole window, hence a floor, and a
-        causal model, which sees only a part of it, lies higher still. Rows that blew up are left out.
-
-        Raises:
-            ValueError: rows or chunk < 2.
+        Two solutions under the same forcing, whose pasts before the first sample are drawn independently given that
+        forcing, differ by what no model can know: half their mean squared distance is the variance of y given the whole
+        window, hence a floor. Rows that blew up are left out; rows and chunk must be >= 2.
         """
         if min(rows, chunk) < 2:
             raise ValueError(f"rows and chunk must be >= 2, got {rows} and {chunk}")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import at_least
 from seqjax.tasks.shift import counted_from, shift
 from seqjax.types import Batch
 
@@ -19,19 +20,15 @@ class MultiDelay:
     Example: delay 2, 5 8 9 0 -> (5, -, -) (8, 5, -) (9, 8, 5) (0, 9, 8), of which the last two count.
 
     Attributes:
-        delay: k, the longest; there are k + 1 targets.
-        length: T, steps of one sequence.
-
-    Raises:
-        ValueError: delay < 0 or length <= delay.
+        delay: k, the longest, at least 0; there are k + 1 targets.
+        length: T, steps of one sequence, more than `delay`.
     """
 
     delay: int = 31
     length: int = 128
 
     def __post_init__(self) -> None:
-        if self.delay < 0:
-            raise ValueError(f"delay must be >= 0, got {self.delay}")
+        at_least(0, delay=self.delay)
         if self.length <= self.delay:
             raise ValueError(f"length must be > delay = {self.delay}, got {self.length}")
 
@@ -48,7 +45,6 @@ class MultiDelay:
     def floor(self, features: int) -> float:
         """Least squared error, averaged over delays, of any model that reads out `features` numbers linearly.
 
-        The targets are uncorrelated and of equal variance, so the R^2 of all of them together, sum_k R^2_k, is at most
-        the number of numbers read (Jaeger 2001, prop. 2): 1 - features / (delay + 1).
+        The targets are uncorrelated and of equal variance, so sum_k R^2_k <= features (Jaeger 2001, prop. 2).
         """
         return max(0.0, 1 - features / (self.delay + 1))

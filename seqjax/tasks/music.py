@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
+from seqjax._checks import at_least
 from seqjax.data.batching import Epochs
 from seqjax.data.music import KEYS, Roll
 from seqjax.types import Batch
@@ -18,8 +19,8 @@ from seqjax.types import Batch
 class Music:
     """Predict each next step of pieces of music: 88 keys, each of which sounds or does not.
 
-    Example: three keys for 88 and the steps 100 110 001 -> read 100 110, to be predicted 110 001. The first step of a
-    piece is read only, as in Bai, Kolter & Koltun 2018, arXiv:1803.01271.
+    Example, three keys: the steps 100 110 001 -> inputs 100 110, targets 110 001. The first step of a piece is not
+    predicted, as in Bai, Kolter & Koltun 2018, arXiv:1803.01271.
 
     Attributes:
         rolls: windows of the pieces, padded with zeros.
@@ -33,18 +34,13 @@ class Music:
 
     @classmethod
     def of(cls, pieces: Sequence[Roll], *, length: int, transpose: int = 0) -> "Music":
-        """Windows side by side that predict `length` steps each, the last of a piece fewer.
-
-        A window reads the last step that the one before it predicts, so that every step but a piece's first is
-        predicted once.
+        """Adjacent windows that predict `length` steps each, the last of a piece fewer: each step but the first once.
 
         Raises:
             ValueError: length < 1, transpose < 0, or there are no pieces.
         """
-        if length < 1:
-            raise ValueError(f"length must be >= 1, got {length}")
-        if transpose < 0:
-            raise ValueError(f"transpose must be >= 0, got {transpose}")
+        at_least(1, length=length)
+        at_least(0, transpose=transpose)
         if not pieces:
             raise ValueError("needs one piece or more, got none")
         windows = [piece[start : start + length + 1] for piece in pieces for start in range(0, len(piece) - 1, length)]
@@ -65,7 +61,7 @@ class Music:
         return _predicted(jnp.asarray(self.rolls), jnp.asarray(self.lengths))
 
     def _range(self) -> tuple[Int[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
-        """The lowest and the highest key of each window; a silent one has all of them, so that it stays where it is."""
+        """The lowest and the highest key of each window; all keys for a silent one, so that it is not moved."""
         heard = np.asarray(self.rolls.any(axis=1))
         return heard.argmax(axis=1), KEYS - 1 - heard[:, ::-1].argmax(axis=1)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import at_least
 from seqjax.tasks.shift import counted_from
 from seqjax.types import Batch
 
@@ -17,21 +18,17 @@ class Parity:
 
     Example: + - - + -  ->  (+) - + + -; the first target is the first bit, and does not count.
 
-    A product of two or more bits is uncorrelated with every sum of functions of fewer of them (it is orthogonal to all
-    monomials of lower order): no linear model is better than a constant, and one mistake makes all later steps wrong.
+    A product of bits is uncorrelated with every sum of functions of fewer of them: no linear model is better than a
+    constant, and one mistake makes all later steps wrong.
 
     Attributes:
-        length: n, bits of one sequence.
-
-    Raises:
-        ValueError: length < 2.
+        length: n, bits of one sequence, at least 2.
     """
 
     length: int = 32
 
     def __post_init__(self) -> None:
-        if self.length < 2:
-            raise ValueError(f"length must be >= 2, got {self.length}")
+        at_least(2, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1], +1 or -1."""

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+from seqjax._checks import at_least
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, UNK, Seq2SeqBatch
 
 HELD_OUT_FROM = 4
-"""The length from which on some sequences are held out. Of the shorter ones there are so few (25 of length 1) that
-a model can only know them by heart: all of them are for training, and are to be reported separately."""
+"""The length from which on some sequences are held out. There are so few shorter ones (25 of length 1) that a model can
+only memorise them: all are for training, and should be reported separately."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +22,17 @@ class Reversal:
     Example: 3 1 4 17 -> 17 4 1 3. Symbol s has the id s + 3, and EOS (2) ends both sides, so that source and target
     are 6 4 7 20 2 and 20 7 4 6 2, with PAD (0) up to `longest` + 1 tokens.
 
-    Lengths are uniform, and so are the sequences of each length. A sequence of at least `HELD_OUT_FROM` symbols is
-    held out exactly if its sum is divisible by the number of symbols: 3 1 4 17 is (25 = 1 * 25), 3 1 4 18 is for
-    training. That is one in `symbols` at every length, since any beginning has one last symbol that makes it so, and
-    drawing means choosing that last symbol. The sum does not see the order, so no sequence held out is a permutation
-    of one for training, its own reversal included.
+    Lengths are uniform, and so are the sequences of each length. A sequence of at least `HELD_OUT_FROM` symbols is held
+    out exactly if its sum is divisible by the number of symbols: 3 1 4 17 is (25 = 1 * 25), 3 1 4 18 is for training.
+    That is one in `symbols` at every length. The sum does not see the order, so no sequence held out is a permutation
+    of one for training.
 
     For accuracy by length, beyond what was trained too: `dataclasses.replace(task, shortest=n, longest=n)`.
 
     Attributes:
-        symbols: how many different ones there are, at least 2.
+        symbols: number of different ones, at least 2.
         shortest: fewest symbols of a sequence, at least 1.
-        longest: most symbols of a sequence.
-
-    Raises:
-        ValueError: symbols < 2, shortest < 1 or longest < shortest.
+        longest: most symbols, at least `shortest`.
     """
 
     symbols: int = 25
@@ -43,10 +40,8 @@ class Reversal:
     longest: int = 20
 
     def __post_init__(self) -> None:
-        if self.symbols < 2:
-            raise ValueError(f"symbols must be >= 2, got {self.symbols}")
-        if self.shortest < 1:
-            raise ValueError(f"shortest must be >= 1, got {self.shortest}")
+        at_least(2, symbols=self.symbols)
+        at_least(1, shortest=self.shortest)
         if self.longest < self.shortest:
             raise ValueError(f"longest must be >= shortest = {self.shortest}, got {self.longest}")
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from seqjax._checks import at_least
 from seqjax.data.batching import close_up
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD
@@ -31,15 +32,11 @@ PLACES, CELL = 4, 8
 """The image is a board of 4 x 4 places, each 8 x 8 pixels."""
 
 MODULUS = 7
-"""Scenes whose objects' numbers have a sum that this divides are held out: one in seven."""
+"""Scenes whose objects' numbers have a sum divisible by this are held out."""
 
 
 class Scene(NamedTuple):
-    """What is shown: numbers, places in the lists above. An object that is not there (`real`) may hold anything.
-
-    Attributes:
-        row, column: of the board, from the top and from the left.
-    """
+    """Objects as places in the lists above, rows from the top and columns from the left; arbitrary where not `real`."""
 
     size: Int[Array | np.ndarray, "batch objects"]
     colour: Int[Array | np.ndarray, "batch objects"]
@@ -96,29 +93,23 @@ class Scenes:
     """Pictures of 32 x 32 pixels with one object (in one of four) or two, and a true caption of each.
 
     Example: a small red circle at the top left, a big blue square at the bottom right -> "a small red circle left of
-    a big blue square", or just as well "… above …", or "a big blue square right of …", or "… below …"; which of them
-    is the target is drawn anew each time, so no caption is the only one. An object alone is named: "a big blue
-    square". A judge therefore compares what a caption means with the scene, not with a string (`judge`).
+    a big blue square", or "… above …", or "a big blue square right of …", or "… below …", drawn at random. A single
+    object is named: "a big blue square". `judge` compares the meaning of a caption with the scene.
 
-    An object has one of 2 sizes, 6 colours and 4 shapes; it lies somewhere within one of 4 x 4 places, no two in
-    the same. White noise lies over the picture. The number of an object is 24 size + 4 colour + shape; a scene is held
-    out exactly if the sum of its objects' numbers is divisible by 7, so no object or pair of objects that is tested
-    was ever shown in training, at whatever places.
+    An object has one of 2 sizes, 6 colours and 4 shapes and its own of 4 x 4 places; white noise is added. With the
+    number 24 size + 4 colour + shape of each object, a scene is held out exactly if the sum is divisible by 7: no
+    object or pair of objects that is tested occurs in training, at any place.
 
     Tokens are words, ids from 4 on; EOS (2) ends a caption, PAD (0) fills it up to `LENGTH`.
 
     Attributes:
         noise: its standard deviation, where 1 is the range from black to white.
-
-    Raises:
-        ValueError: noise < 0.
     """
 
     noise: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.noise < 0:
-            raise ValueError(f"noise must be >= 0, got {self.noise}")
+        at_least(0, noise=self.noise)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -215,11 +206,8 @@ def named(caption: str, scene: Scene) -> list[int]:
         raise ValueError(f"caption must be one of the grammar, got {caption!r}")
     found = []
     for phrase in said.objects:
-        fitting = [
-            n
-            for n, real in enumerate(scene.real)
-            if real and phrase == (scene.size[n], scene.colour[n], scene.shape[n])
-        ]
+        there = [n for n, real in enumerate(scene.real) if real]
+        fitting = [n for n in there if phrase == (scene.size[n], scene.colour[n], scene.shape[n])]
         found.append(fitting[0] if len(fitting) == 1 else -1)
     words = len(caption.split(" "))
     return [found[0] if n < 4 else found[-1] if n >= words - 4 else -1 for n in range(words)]

@@ -46,7 +46,7 @@ class Sentiment:
         seed: int,
         least: int = 1,
     ) -> "Sentiment":
-        """Take a validation part out of some rows; what they share with `test`, or have twice, is left out.
+        """Hold rows out for validation; rows that `test` has too, and repeated ones, are left out.
 
         Args:
             held_out: rows for validation.
@@ -74,21 +74,14 @@ class Sentiment:
         """Batches of training rows, all of one shape; every row once in an epoch.
 
         Args:
-            word_dropout: fraction of training words replaced by UNK, so that UNK is a familiar input at test time.
-
-        Raises:
-            ValueError: word_dropout does not lie in [0, 1).
+            word_dropout: fraction of training words replaced by UNK, in [0, 1), so that UNK is familiar at test time.
         """
         return Epochs(self.encode(self.train), batch_size, WordDropout(word_dropout))
 
 
 @dataclass(frozen=True)
 class WordDropout:
-    """Replace a random fraction of the words of a batch by UNK (Bowman et al. 2016, arXiv:1511.06349).
-
-    Attributes:
-        rate: of the words, in [0, 1).
-    """
+    """Replace a random fraction of the words of a batch by UNK (Bowman et al. 2016, arXiv:1511.06349)."""
 
     rate: float
 

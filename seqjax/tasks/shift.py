@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from seqjax._checks import at_least
 from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.theory import bounds
 from seqjax.types import Batch
@@ -14,11 +15,8 @@ def shift(x: Float[Array, "batch time"], delay: int) -> Float[Array, "batch time
     """y_t = x_{t-delay}, and 0 for t < delay.
 
     Example: by 3 steps, 5 8 9 0 1 2 5 6 -> 0 0 0 5 8 9 0 1.
-
-    Raises:
-        ValueError: delay < 0.
     """
-    _check_delay(delay)
+    at_least(0, delay=delay)
     length = x.shape[1]
     return jnp.pad(x, ((0, 0), (min(delay, length), 0)))[:, :length]
 
@@ -37,13 +35,10 @@ class Shift:
     All errors below are squared errors averaged over the `length` steps, for a signal of unit variance.
 
     Attributes:
-        delay: k, in steps; 0 is the identity, and from `length` on every target is zero.
-        length: T, steps of one sequence.
-        signal: the input. White noise is the default because a smooth signal can be extrapolated into the past,
-            which hides whether a model remembers (`window_floor` says by how much).
-
-    Raises:
-        ValueError: delay < 0 or length < 1.
+        delay: k >= 0, in steps; from `length` on every target is zero.
+        length: T, steps of one sequence, at least 1.
+        signal: the input. A smooth one can be extrapolated into the past, which hides whether a model remembers
+            (`window_floor` says by how much).
     """
 
     delay: int = 8
@@ -51,9 +46,8 @@ class Shift:
     signal: Signal = field(default=WhiteNoise())
 
     def __post_init__(self) -> None:
-        _check_delay(self.delay)
-        if self.length < 1:
-            raise ValueError(f"length must be >= 1, got {self.length}")
+        at_least(0, delay=self.delay)
+        at_least(1, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1]."""
@@ -82,8 +76,3 @@ class Shift:
         if not isinstance(self.signal, WhiteNoise):
             raise ValueError(f"signal must be WhiteNoise() for this floor to hold, got {self.signal}")
         return bounds.shift(self.delay, self.length, order)
-
-
-def _check_delay(delay: int) -> None:
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")

@@ -16,7 +16,7 @@ from seqjax.data.vocabulary import Vocabulary
 from seqjax.types import PAD, Labelled
 
 LETTERS = 12
-"""Letters by which a word is known. Of a longer one, six in a thousand, the middle is left out."""
+"""Letters of a word's spelling. The middle of longer words, six in a thousand, is left out."""
 
 
 class Spelled(NamedTuple):
@@ -36,11 +36,7 @@ class Speller:
     def read(
         self, sentences: Sequence[Sequence[str]], length: int | None = None
     ) -> tuple[Spelled, Bool[np.ndarray, "batch time"]]:
-        """Some sentences as a batch, and which of its steps are real.
-
-        Raises:
-            ValueError: a sentence has more than `length` words.
-        """
+        """Some sentences as a batch, and which of its steps are real."""
         ids, mask = pad([self.words.encode(sentence) for sentence in sentences], length)
         spelling = np.full((*ids.shape, LETTERS), PAD, np.int32)
         spelling[mask] = self._spelled([word for sentence in sentences for word in sentence])
@@ -100,11 +96,7 @@ class Tagging:
         return Labelled(jax.tree.map(jnp.asarray, inputs), jnp.asarray(labels), jnp.asarray(mask))
 
     def buckets(self, sentences: Sequence[Sentence], batch_size: int, count: int) -> Buckets:
-        """Some sentences in at most `count` shapes.
-
-        Raises:
-            ValueError: count < 1, or fewer sentences than batch_size.
-        """
+        """Some sentences in at most `count` shapes."""
         lengths = np.array([[len(sentence.words) for sentence in sentences]])
         groups = by_length(lengths, batch_size=batch_size, count=count)
         return Buckets(tuple(self.encode([sentences[row] for row in rows]) for rows in groups), batch_size)

@@ -1,4 +1,4 @@
-"""Text generation: running text as token ids, in windows to learn from, and whole to be judged by."""
+"""Text generation: running text as token ids, in windows for training and for evaluation."""
 
 import math
 from collections.abc import Sequence
@@ -21,23 +21,23 @@ class Stretch(NamedTuple):
     """A stretch of running text.
 
     Attributes:
-        ids: of its tokens. The first is there to be read only: what stood before the stretch.
-        characters: how many the others spell, line ends included, so that units can be compared by bits a character.
+        ids: of its tokens; the first one, from before the stretch, is only read.
+        characters: of the other tokens, line ends included, so that units can be compared by bits per character.
     """
 
     ids: Int32[np.ndarray, " tokens"]
     characters: int
 
     def bits(self, nats: float) -> float:
-        """Bits a character, of nats a token."""
+        """Bits per character, from nats per token."""
         return nats / math.log(2) * (len(self.ids) - 1) / self.characters
 
 
 class Windows(NamedTuple):
-    """A whole text as windows, each of whose steps is to say the next token.
+    """A whole text as windows, with the next token of each step as its label.
 
     Attributes:
-        counted: which steps are judged; together, those of every token of the text once.
+        counted: which steps are evaluated: every token of the text once.
     """
 
     inputs: Int32[np.ndarray, "rows time"]
@@ -85,13 +85,7 @@ class TextGeneration:
 
     @classmethod
     def of_sentences(
-        cls,
-        train: Sequence[str],
-        validation: Sequence[str],
-        test: Sequence[str],
-        tokenizer: Tokenizer,
-        *,
-        length: int,
+        cls, train: Sequence[str], validation: Sequence[str], test: Sequence[str], tokenizer: Tokenizer, *, length: int
     ) -> "TextGeneration":
         """Sentences, each followed by EOS, which also precedes the first; characters count it as a line end."""
         language = Language(tokenizer, Vocabulary.count(map(tokenizer.split, train)))
@@ -107,14 +101,11 @@ class TextGeneration:
         return Labelled(windows[:, :-1], windows[:, 1:])
 
     def windows(self, stretch: Stretch, *, stride: int) -> Windows:
-        """A whole stretch, in windows that begin `stride` tokens apart; each judges the tokens that are new in it.
+        """A whole stretch in windows `stride` <= length tokens apart; each evaluates the tokens that are new in it.
 
-        With stride = length windows are adjacent, and the t-th token of each is said from t tokens, 1 to length,
-        as in training and in nanoGPT's evaluation. With a smaller stride each but those of the first window is said
-        from more than length - stride tokens. The last window reaches back, so that it is as long as the others.
-
-        Raises:
-            ValueError: stride does not lie in [1, length].
+        With stride = length windows are adjacent, as in training and in nanoGPT's evaluation. With a smaller stride all
+        tokens after the first window have more than length - stride tokens of context. The last window is moved back
+        to have full length.
         """
         if not 1 <= stride <= self.length:
             raise ValueError(f"stride must lie in [1, {self.length}], got {stride}")

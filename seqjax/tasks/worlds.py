@@ -58,8 +58,8 @@ class Statement(NamedTuple):
 def parse(caption: str) -> Statement | None:
     """What a caption says: that something is there, is something, or is somewhere; None for any other caption.
 
-    Four patterns of ShapeWorld's grammar, to the last word: "there is a red square .", "a shape is a red square .",
-    "a square is red .", "a red square is to the left of a shape .".
+    Four patterns of ShapeWorld's grammar: "there is a red square .", "a shape is a red square .", "a square is red .",
+    "a red square is to the left of a shape .".
     """
     for pattern in _PATTERNS:
         if found := pattern.fullmatch(caption):
@@ -90,9 +90,9 @@ def holds(said: Statement, world: Sequence[Seen]) -> bool:
 def recognise(image: UInt8[np.ndarray, "height width channels"]) -> list[Seen]:
     """The objects of a world.
 
-    Every object has a colour of its own to the last bit, so its pixels are known; soft edges against black are added
-    by how dark they are. What it is, is the shape whose template is nearest, once moved and scaled to one area. Where
-    objects lie over each other the lower one is judged by what is left of it, and may be mistaken.
+    Every object has a colour of its own to the last bit; soft edges against black are added by their darkness. Its
+    shape is that of the nearest template, after moving and scaling. An object partly covered by another may be
+    mistaken.
     """
     pixels = image.astype(np.int64)
     code = pixels @ (1 << 16, 1 << 8, 1)
@@ -117,10 +117,7 @@ def draw(key: int, worlds: int) -> tuple[UInt8[np.ndarray, "rows height width ch
     """
     random = np.random.default_rng(key)
     images = np.zeros((worlds, SIDE, SIDE, 3), np.uint8)
-    contents = []
-    for image in images:
-        contents.append(_draw_one(random, image))
-    return images, contents
+    return images, [_draw_one(random, image) for image in images]
 
 
 def say(random: np.random.Generator, world: Sequence[Seen]) -> str:

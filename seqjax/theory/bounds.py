@@ -3,16 +3,15 @@
 import numpy as np
 from jaxtyping import Float, Float64
 
+from seqjax._checks import at_least
 from seqjax.theory.hankel import isometric, tail, uniform
 from seqjax.theory.tensor_train import fitting
 from seqjax.theory.tensor_train import tensor_train as decompose
 
+Values = float | Float[np.ndarray, "*runs"]
 
-def require_above(
-    floor: float | Float[np.ndarray, "*runs"],
-    loss: float | Float[np.ndarray, "*runs"],
-    standard_error: float | Float[np.ndarray, "*runs"] = 0.0,
-) -> None:
+
+def require_above(floor: Values, loss: Values, standard_error: Values = 0.0) -> None:
     """Check a trained loss against a rigorous floor: below it there is an error in the code, or in the proof.
 
     Args:
@@ -23,28 +22,17 @@ def require_above(
         ArithmeticError: a loss is below its floor, or NaN.
     """
     floor, loss, spread = np.broadcast_arrays(floor, loss, standard_error)
-    below = ~(loss >= floor * (1 - 1e-9) - 4 * spread)
-    if below.any():
-        raise ArithmeticError(
-            f"loss {_interval(loss[below][0], spread[below][0])} is below the floor {floor[below][0]}"
-        )
+    _refuse(~(loss >= floor * (1 - 1e-9) - 4 * spread), "loss {} is below the floor {}", loss, spread, floor)
 
 
-def require_below(
-    ceiling: float | Float[np.ndarray, "*runs"],
-    score: float | Float[np.ndarray, "*runs"],
-    standard_error: float | Float[np.ndarray, "*runs"] = 0.0,
-) -> None:
+def require_below(ceiling: Values, score: Values, standard_error: Values = 0.0) -> None:
     """Check a trained model's score against a rigorous ceiling, as `require_above`.
 
     Raises:
         ArithmeticError: a score is above its ceiling, or NaN.
     """
     ceiling, score, spread = np.broadcast_arrays(ceiling, score, standard_error)
-    above = ~(score <= ceiling * (1 + 1e-9) + 4 * spread)
-    if above.any():
-        found = _interval(score[above][0], spread[above][0])
-        raise ArithmeticError(f"score {found} is above the ceiling {ceiling[above][0]}")
+    _refuse(~(score <= ceiling * (1 + 1e-9) + 4 * spread), "score {} is above the ceiling {}", score, spread, ceiling)
 
 
 def mean_and_error(
@@ -54,31 +42,29 @@ def mean_and_error(
     return values.mean(axis=-1), values.std(axis=-1) / values.shape[-1] ** 0.5
 
 
-def _interval(value: float, spread: float) -> str:
-    return f"{value} +- {spread}" if spread else f"{value}"
+def _refuse(
+    wrong: np.ndarray | np.bool, message: str, value: np.ndarray, spread: np.ndarray, bound: np.ndarray
+) -> None:
+    if wrong.any():
+        value, spread, bound = value[wrong][0], spread[wrong][0], bound[wrong][0]
+        raise ArithmeticError(message.format(f"{value} +- {spread}" if spread else f"{value}", bound))
 
 
 def shift(delay: int, length: int, order: int) -> float:
     """Floor of every linear RNN with `order` states on the shift y_t = x_{t-delay} of unit white noise.
 
-    Inequality: E >= (1 - k/T) (1 - m/(k+1)), never below 0, with k = delay, T = length, m = order, and E the error
-    averaged over the T steps of a sequence that starts from a zero state. A delay line reaches 0 at m = k+1.
-
+    Inequality: E >= (1 - k/T) (1 - m/(k+1)), never below 0, with k = delay, T = length, m = order, and E averaged over
+    the T steps of a sequence that starts from a zero state. A delay line reaches 0 at m = k+1.
     Idea: the error kernel e = rho - khat costs E = sum_s (1 - s/T) e_s^2. Spread over the (k+1) x (k+1) Hankel
     matrix G_ij = e_{i+j}/sqrt(k+1) that cost is at least (1 - k/T) |G|^2, and the Hankel matrix of any m states, of
     any W, stable or not, has rank m, while that of the shift has k+1 singular values of one size (Eckart-Young).
-
-    Source: Eckart & Young 1936 on a weighted Hankel matrix; for an infinite past the same number follows from the
-    memory capacities of a linear state (Jaeger 2001; arXiv:2305.01457).
+    Source: Eckart & Young 1936; for an infinite past, the memory capacities of Jaeger 2001 (arXiv:2305.01457).
 
     Raises:
         ValueError: length < 2 delay + 1. All lags of G must lie in the window: in a shorter one an unstable W fakes
             the last lags, and the inequality is false.
     """
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
-    if order < 0:
-        raise ValueError(f"order must be >= 0, got {order}")
+    at_least(0, delay=delay, order=order)
     if length < 2 * delay + 1:
         raise ValueError(f"length must be >= 2 delay + 1 = {2 * delay + 1}, got {length}")
     return (1 - delay / length) * max(0.0, 1 - order / (delay + 1))
@@ -87,20 +73,17 @@ def shift(delay: int, length: int, order: int) -> float:
 def memoryless(covariance: Float64[np.ndarray, "time time"], delay: int) -> float:
     """Floor of every model whose output at t is one fixed function of x_t alone, on y_t = x_{t-delay}.
 
-    Inequality: E >= q v - (q r v)^2 / v, with v the variance, q = 1 - k/T the fraction of steps with a target that
-    is not zero and r = corr(x_t, x_{t-k}); E is averaged over the T steps. Reached by the line of slope q r.
-
+    Inequality: E >= q v - (q r v)^2 / v, averaged over the T steps, with the variance v, q = 1 - k/T the fraction of
+    steps with a target, and r = corr(x_t, x_{t-k}). Reached by the line of slope q r.
     Idea: a step drawn at random has, given x_t, the target 0 with probability 1 - q, and otherwise a Gaussian of
     mean r x_t; that conditional mean, q r x_t, is the best of all functions, linear or not.
-
     Valid for a zero-mean stationary Gaussian signal and any window length.
 
     Args:
         covariance: of the T steps of a sequence, as `Signal.covariance(length)` gives it.
         delay: k >= 0; from k = T on every target is zero, and so is the floor.
     """
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
+    at_least(0, delay=delay)
     length = len(covariance)
     if delay >= length:
         return 0.0
@@ -112,22 +95,16 @@ def memoryless(covariance: Float64[np.ndarray, "time time"], delay: int) -> floa
 def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int) -> float:
     """Floor at one step of every model of the last `window` inputs, for the target x_{t-delay}.
 
-    Inequality: E_t >= Var(x_{t-k} | x_t, ..., x_{t-w+1}), the Schur complement of the covariance. This is the error
-    of a single step t >= max(k, w-1), not an average over a sequence that starts with zeros: for that multiply by
-    1 - k/T, the fraction of steps with a target (the early ones have fewer inputs, never more).
-
+    Inequality: E_t >= Var(x_{t-k} | x_t, ..., x_{t-w+1}), the Schur complement of the covariance, at any single step
+    t >= max(k, w-1). For the average over a sequence that starts with zeros, multiply by 1 - k/T.
     Idea: the conditional mean is the best estimator of all, linear or not, and for a Gaussian it is linear.
-
-    Valid for a zero-mean stationary Gaussian signal; zero once window > delay. For a smooth
-    signal the number is set by the jitter of the covariance; far below a jitter of 1e-10 it is round-off.
+    Valid for a zero-mean stationary Gaussian signal; 0 once window > delay. For a smooth signal the floor is set by the
+    jitter of its covariance; for a jitter far below 1e-10 it is round-off.
 
     Args:
         covariance: of at least max(delay + 1, window) consecutive steps.
     """
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
-    if window < 0:
-        raise ValueError(f"window must be >= 0, got {window}")
+    at_least(0, delay=delay, window=window)
     steps = max(delay + 1, window)
     if len(covariance) < steps:
         raise ValueError(f"covariance must span max(delay + 1, window) = {steps} steps, got {len(covariance)}")
@@ -139,49 +116,35 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
 
 
 def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -> float:
-    """Floor of every linear encoder-decoder whose context vector has `rank` numbers.
+    """Floor of every linear encoder-decoder whose context vector has `rank` >= 0 numbers.
 
     Inequality: E >= sum_{n > rank} sigma_n^2, for y_t = sum_s rho(t, s) x_s with unit white noise x, sigma the singular
     values of rho, and E the squared error summed over all t.
-
-    Idea: the output of the decoder is linear in the context vector, and that is linear in the input, so the whole map
-    is a matrix of that rank; white noise makes its error the Frobenius distance to rho (Eckart & Young 1936). Weights
-    that reach it follow from the singular vectors, if encoder and decoder have as many states as the sequence has
-    steps. Reversal has T singular values of 1: rank N leaves T - N.
-
-    Raises:
-        ValueError: rank < 0.
+    Idea: the whole map is a matrix of that rank; white noise makes its error the Frobenius distance to rho (Eckart &
+    Young 1936). Reached by weights from the singular vectors, if encoder and decoder have as many states as the
+    sequence has steps. Reversal has T singular values of 1: rank N leaves T - N.
     """
-    if rank < 0:
-        raise ValueError(f"rank must be >= 0, got {rank}")
+    at_least(0, rank=rank)
     return tail(np.linalg.svd(kernel_matrix, compute_uv=False), rank)
 
 
 def hankel(
     kernel: Float64[np.ndarray, " lags"], order: int, weight: Float64[np.ndarray, " lags"] | None = None
 ) -> float:
-    """Floor of every linear RNN with `order` states on y_t = sum_s kernel[s] x_{t-s} of unit white noise.
+    """Floor of every linear RNN with `order` >= 0 states on y_t = sum_s kernel[s] x_{t-s} of unit white noise.
 
-    Inequality: sum_n w_n e_n^2 >= sum_{k > order} sigma_k(G)^2, where G is the Hankel matrix of the kernel, its rows
-    and columns weighted so that no lag counts more than w_n in it; the larger of two kinds of weights (`theory.hankel`
-    has both). With w = 1 this is the error of the last step of a sequence of as many steps as the kernel has lags,
-    from a zero state. Lags after the window do not count.
-
+    Inequality: sum_n w_n e_n^2 >= sum_{k > order} sigma_k(G)^2, where G is the Hankel matrix of the kernel, weighted so
+    that no lag counts more than w_n; the larger of two weightings (`theory.hankel`). With w = 1 this is the error at
+    the last step of a sequence of as many steps as the kernel has lags, from a zero state.
     Idea: the Hankel matrix of a linear RNN has rank `order`, and no matrix of that rank is nearer to G (Eckart & Young
     1936). Shift by k: 1 - order/(k+1), if the window has 2k + 1 steps.
-
     Valid for any W, stable or not, and white noise: coloured inputs can make every kernel easy. Round-off is
-    subtracted, so that it is never above the floor; relative to the kernel's energy it ends at about 1e-28.
+    subtracted; it limits the floor to about 1e-28 of the kernel's energy.
 
     Args:
-        weight: w_n >= 0 of each lag. The error averaged over a sequence of T steps has w_n = 1 - n/T
-            (`population.averaged`). None: 1 everywhere.
-
-    Raises:
-        ValueError: order < 0 or weight < 0.
+        weight: w_n >= 0 of each lag; 1 - n/T for the error averaged over T steps (`population.averaged`). None: 1.
     """
-    if order < 0:
-        raise ValueError(f"order must be >= 0, got {order}")
+    at_least(0, order=order)
     weight = np.ones(len(kernel)) if weight is None else weight
     if not (weight >= 0).all():
         raise ValueError(f"weight must be >= 0 at every lag, got {weight.min()}")
@@ -193,17 +156,13 @@ def hankel(
 def tensor_train(
     kernel: Float64[np.ndarray, " lags"], channels: int, base: int = 2, layers: int | None = None
 ) -> tuple[float, float]:
-    """Floor of every `LinearDilatedCNN` of so many channels for unit white noise, and the error of one that is near it.
+    """Floor of every `LinearDilatedCNN` of this many channels for white noise, and the error of one close to it.
 
     Inequality: max_k sum_{j > M} sigma_j(unfolding k)^2 + tail <= E <= sum_k sum_{j > M} sigma_j(unfolding k)^2 + tail,
-    M = channels, where unfolding k is the kernel as a matrix of the lag's higher digits by its k lowest, and tail
-    the energy of lags from base^layers on, which no tap reaches. The second number is the error of the weights
-    of `fits.tensor_train`, usually far below the sum.
-
-    Idea: cut the network after layer k. The later layers depend on the earlier digits of the lag through M
-    channels only, so that every unfolding of the filter has rank M (Eckart & Young 1936); cutting at one place after
-    the other adds up the errors (TT-SVD, Oseledets 2011, thm 2.2).
-
+    M = channels, where unfolding k is the kernel as a matrix of the lag's higher digits by its k lowest, and tail the
+    energy of lags from base^layers on. The second number is the error of `fits.tensor_train`.
+    Idea: the layers after k depend on the earlier digits of the lag through M channels only, so every unfolding of the
+    filter has rank M (Eckart & Young 1936); summing over the cuts bounds the error above (Oseledets 2011, thm 2.2).
     Valid for all channels mixed, no bias, shortcut or nonlinearity. Round-off is taken off the first number only.
 
     Args:
@@ -225,20 +184,12 @@ def bessel(targets: int, features: int) -> float:
     """Floor of the total error over `targets` uncorrelated targets of unit variance, all read off the same features.
 
     Inequality: sum_j E_j >= targets - features, never below 0: the R_j^2 add up to no more than the number of features.
-
-    Idea: at each step the predictions lie in the space that the features span, and the squared lengths of the
-    projections of orthonormal vectors on a space add up to at most its dimension (Bessel). A constant is free, as the
-    targets have mean zero.
-
-    Valid for every model with a linear readout, however nonlinear the features, if the targets are uncorrelated and
-    stationary; all delays 0..k of white noise are. One delay alone is not bounded so: a number can hold many digits.
-
-    Source: Dambre, Verstraeten, Schrauwen & Massar 2012.
+    Idea: the squared lengths of the projections of orthonormal vectors on a space add up to at most its dimension
+    (Bessel). A constant is free, as the targets have mean zero.
+    Valid for every model with a linear readout, if the targets are uncorrelated and stationary, as all delays 0..k of
+    white noise are (Dambre, Verstraeten, Schrauwen & Massar 2012). One delay alone is not bounded in this way.
     """
-    if targets < 0:
-        raise ValueError(f"targets must be >= 0, got {targets}")
-    if features < 0:
-        raise ValueError(f"features must be >= 0, got {features}")
+    at_least(0, targets=targets, features=features)
     return float(max(0, targets - features))
 
 
@@ -246,9 +197,7 @@ def causal(response: Float64[np.ndarray, "target source"], variance: float = 1.0
     """Floor of every causal model on y_t = sum_s response[t, s] x_s, where s are times like t.
 
     Inequality: E >= variance/T sum_t sum_{s > t} response[t, s]^2, averaged over the T steps.
-
     Idea: inputs after t are independent of all inputs of the model, and their mean is the best prediction.
-
     Valid for independent inputs of this variance, of any distribution and any mean.
     """
     return float(variance * (np.triu(response, 1) ** 2).sum() / len(response))
@@ -259,10 +208,7 @@ def homogeneous(response: Float64[np.ndarray, "time time"], variance: float = 1.
 
     Inequality: E >= `causal` + variance/T sum_{s <= t} (response[t, s] - mean of its diagonal)^2, averaged over the T
     steps.
-
-    Idea: such a model weighs x_s by khat(t - s), the same all along a diagonal, for which the mean is best. A mean of
-    the inputs and an offset, free at each step, can only add to this.
-
+    Idea: such a model weighs x_s by khat(t - s), constant along a diagonal, for which its mean is best.
     Valid for independent inputs of this variance, and any number of states; reached with T of them.
     """
     length = len(response)
@@ -272,20 +218,14 @@ def homogeneous(response: Float64[np.ndarray, "time time"], variance: float = 1.
 
 
 def logits(target: Float64[np.ndarray, "target source"], head_dim: int) -> float:
-    """Floor of the squared distance, summed, between the logits of one attention head by position and those wanted.
+    """Floor of the summed squared distance between the positional logits of one attention head and target logits.
 
     Inequality: min over constants r_t of |Q K' + r 1' - L|^2 >= sum_{k > head_dim} sigma_k(L - row means)^2.
-
-    Idea: logits are products of queries and keys of head_dim numbers, and softmax does not depend on what is
-    added to a whole row; subtracting the row means on both sides is a projection, which keeps the rank (Eckart & Young
-    1936). Reached by the truncated singular value decomposition.
+    Idea: logits have rank head_dim, and softmax does not depend on what is added to a whole row; subtracting row means
+    keeps the rank (Eckart & Young 1936). Reached by the truncated singular value decomposition.
 
     It bounds logits, not the attention weights after the softmax, which reach one-hot targets at rank 2
     (`fits.position_attention`).
-
-    Raises:
-        ValueError: head_dim < 0.
     """
-    if head_dim < 0:
-        raise ValueError(f"head_dim must be >= 0, got {head_dim}")
+    at_least(0, head_dim=head_dim)
     return truncation(target - target.mean(axis=1, keepdims=True), head_dim)

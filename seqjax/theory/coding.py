@@ -11,11 +11,9 @@ from seqjax.types import Params
 def response(params: Params, target: int, source: int) -> Float[Array, "target source"]:
     """rho(t, s) = c' V^(t+1) P Q W^s U for t < target and s < source, of the weights of a Flax module.
 
-    The parameters are those of `models.EncoderDecoderRegressor` with linear recurrent sides and a `LowRankBridge`, as
-    `fits.LinearEncoderDecoder.params` gives them. For unit white noise x the squared error of y_t = sum_s rho(t, s)
-    x_{-s}, summed over t, is the squared Frobenius distance to the target, of which `bounds.truncation` is the floor.
-
-    Biases are left out: they are zero at first, and for white noise zero is best.
+    The parameters are those of `fits.LinearEncoderDecoder.params`; biases are left out, as zero is best for white
+    noise. For unit white noise x the squared error of y_t = sum_s rho(t, s) x_{-s}, summed over t, is the squared
+    Frobenius distance to the target, with the floor `bounds.truncation`.
     """
     parts: Any = params["params"]
     encoder, decoder = parts["encoder"]["layer_0"], parts["decoder"]["stack"]["layer_0"]

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from seqjax._checks import at_least
+
 Taps = tuple[Float[Array, "_base _inputs _channels"], ...]
 """Of all layers, the first one first; each has its own widths, whence the underscores."""
 
@@ -13,8 +15,8 @@ Taps = tuple[Float[Array, "_base _inputs _channels"], ...]
 def response(taps: Taps) -> Float[Array, " lags"]:
     """The kernel of `models.LinearDilatedCNN` with these taps, base^layers lags of one input to one output.
 
-    Lag n = sum_k i_k base^k weighs taps[0][i_0] taps[1][i_1] .... Products are formed from both ends and meet in the
-    middle, where a matrix of sqrt(lags) rows is left for the last and largest of them.
+    Lag n = sum_k i_k base^k weighs taps[0][i_0] taps[1][i_1] .... Products from both ends meet in the middle, at a
+    matrix of sqrt(lags) rows.
     """
     half = (len(taps) + 1) // 2
     low, high = jnp.ones((1, 1)), jnp.ones((1, 1))
@@ -26,20 +28,13 @@ def response(taps: Taps) -> Float[Array, " lags"]:
 
 
 def random(key: Key[Array, ""], channels: Int[Array, ""] | int, widest: int, layers: int, base: int = 2) -> Taps:
-    """Normal taps of variance 1/(base inputs), so that white noise keeps its variance from layer to layer.
+    """Normal taps of variance 1/(base inputs), base >= 2, so that white noise keeps its variance from layer to layer.
 
-    Channels from `channels` on are zero in both layers that share them. There all derivatives vanish, and training
-    leaves them at zero: networks of several widths fit into one compiled program.
-
-    Args:
-        channels: may be traced, as long as it is at most `widest`.
-
-    Raises:
-        ValueError: widest < 1, layers < 1 or base < 2.
+    Channels from `channels` (at most `widest`; may be traced) on are zero in both layers that share them. Their
+    gradients vanish, so training leaves them at zero: networks of several widths fit into one compiled program.
     """
-    for name, value, least in (("widest", widest, 1), ("layers", layers, 1), ("base", base, 2)):
-        if value < least:
-            raise ValueError(f"{name} must be >= {least}, got {value}")
+    at_least(1, widest=widest, layers=layers)
+    at_least(2, base=base)
     used = (jnp.arange(widest) < channels).astype(float)
     inside = used / jnp.sqrt(channels)
     taps = []

@@ -1,12 +1,12 @@
-"""Floors of linear RNNs: the part of a weighted Hankel matrix that no matrix of low rank can hold.
+"""Floors of linear RNNs from the singular values of a weighted Hankel matrix.
 
 Let a, b >= 0 with (a * b)_n <= w_n at every lag n, * the convolution, and G_ij = sqrt(a_i b_j) rho(i+j). A linear RNN
-of m states, of any W, stable or not, real or complex, has khat(i+j) = (c' W^i) (W^j U): a Hankel matrix of rank m,
-which it keeps when it is weighted alike. For the error e = rho - khat then
+of m states, with any W, has khat(i+j) = (c' W^i) (W^j U), a Hankel matrix of rank m, also when weighted. For the error
+e = rho - khat then
 
     sum_n w_n e_n^2 >= sum_ij a_i b_j e_{i+j}^2 = |G - Ghat|^2 >= sum_{k>m} sigma_k(G)^2        (Eckart & Young 1936).
 
-All lags must lie in the window: i + j < T. Zeros behind the window would be another, harder target.
+All lags must lie in the window, i + j < T: zeros after it would be another, harder target.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ from seqjax.theory import targets
 
 
 def isometric(kernel: Float64[np.ndarray, " lags"], order: int, weight: Float64[np.ndarray, " lags"]) -> float:
-    """With a_n = b_n = C(2n, n)/4^n, over half of the window each: tight for what fades smoothly.
+    """With a_n = b_n = C(2n, n)/4^n, each over half of the window: tight for kernels that decay smoothly.
 
-    a * a = 1, as the generating function of a is (1 - z)^-1/2; with all i + j < T in G, |G|^2 would be |rho|^2.
+    a * a = 1, as the generating function of a is (1 - z)^-1/2.
     """
     rows = (len(kernel) + 1) // 2
     a, b = central_binomials(rows), central_binomials(len(kernel) - rows + 1)
@@ -28,8 +28,8 @@ def isometric(kernel: Float64[np.ndarray, " lags"], order: int, weight: Float64[
 def uniform(kernel: Float64[np.ndarray, " lags"], order: int, weight: Float64[np.ndarray, " lags"]) -> float:
     """The best of a = 1/p on p entries, b = 1 on q: tight for delays, where p = k + 1 is best for a shift by k.
 
-    q ends with the window, or is p, which a weight that falls with the lag prefers. p runs over a grid, and then over
-    the neighbourhood of the best: each is a floor, so that none need be left out.
+    q reaches the end of the window, or is p, better for a weight that falls with the lag. Every p gives a valid floor;
+    they are searched on a grid that is refined around the best.
     """
     lags = len(kernel)
     found: dict[int, float] = {}
@@ -55,7 +55,7 @@ def central_binomials(length: int) -> Float64[np.ndarray, " lags"]:
 
 
 def tail(values: Float64[np.ndarray, " values"], rank: int) -> float:
-    """sum_{k > rank} sigma_k^2 of falling singular values, less what round-off may have added to each: rigorous."""
+    """sum_{k > rank} sigma_k^2 of decreasing singular values, reduced by the largest possible round-off: rigorous."""
     roundoff = len(values) * np.finfo(np.float64).eps * values[:1].sum()
     return float((np.maximum(0, values[rank:] - roundoff) ** 2).sum())
 

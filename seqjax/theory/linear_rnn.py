@@ -1,10 +1,11 @@
-"""Linear RNNs whose weights are known: exact ones, and those that the singular vectors of a kernel suggest."""
+"""Linear RNNs with known weights: exact ones, and realisations of a kernel from its Hankel matrix."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
+from seqjax._checks import at_least
 from seqjax.theory import targets
 from seqjax.types import Params
 
@@ -32,32 +33,20 @@ class LinearRNN(NamedTuple):
 
 
 def delay_line(order: int) -> LinearRNN:
-    """The linear RNN of `order` states that is the shift by order - 1 exactly: c' W^s U = 1 at s = order - 1, else 0.
-
-    Each state hands its value to the next. It reaches the floor 0 of `bounds.shift` with the fewest states.
-
-    Raises:
-        ValueError: order < 1.
-    """
+    """The shift by order - 1 with `order` >= 1 states, the fewest possible: each passes its value to the next."""
     return ring(order - 1, order)
 
 
 def ring(delay: int, order: int) -> LinearRNN:
-    """A delay line of too few states for the shift by `delay`, closed to a ring: it says everything several times.
+    """A delay line of too few states for the shift by `delay`, closed to a ring: values are output several times.
 
-    With J = floor(delay / order), the last state feeds back sqrt(J/(J+1)) of itself to the first. A value then comes by
-    every `order` steps, ever weaker, the J-th time at lag `delay`. Over an infinite past
-    E = 1 - J^J / (J+1)^(J+1), the optimum over all strengths of a ring; over a window it is less. One state: no linear
-    RNN of one does better over an infinite past, with E ~ 1 - 1/(e delay). From delay + 1 states on it is
-    the delay line, exact. Its eigenvalues lie evenly on a circle: a start from which training finds shifts.
-
-    Raises:
-        ValueError: order < 1 or delay < 0.
+    With J = floor(delay / order), the last state feeds sqrt(J/(J+1)) of itself back to the first; a value comes by
+    every `order` steps, the J-th time at lag `delay`. Over an infinite past E = 1 - J^J / (J+1)^(J+1), the optimum over
+    all feedback strengths, and for one state over all linear RNNs; over a window E is less. From delay + 1 states on it
+    is the exact delay line. Its eigenvalues lie evenly on a circle: a start from which training finds shifts.
     """
-    if order < 1:
-        raise ValueError(f"order must be >= 1, got {order}")
-    if delay < 0:
-        raise ValueError(f"delay must be >= 0, got {delay}")
+    at_least(1, order=order)
+    at_least(0, delay=delay)
     rounds, place = divmod(delay, order)
     squared = rounds / (rounds + 1)
     first, last = np.eye(order)[[0, place]]
@@ -68,14 +57,11 @@ def ring(delay: int, order: int) -> LinearRNN:
 
 
 def two_level(eps: float, hx: float, hy: float, sample_step: float) -> LinearRNN:
-    """Lorenz96 at K = 1 whose fast variables agree, as a linear RNN of two states (`tasks.Lorenz96`, forcing to y).
+    """Lorenz96 at K = 1 with equal fast variables, from forcing to y, as a linear RNN of two states (`tasks.Lorenz96`).
 
-    Then no quadratic term is left: dy/dt = -y + F + hx z, eps dz/dt = -z + hy y. With the forcing held over a
-    sample step d that is solved exactly by W = exp(A d), U = A^-1 (W - I) (1, 0)', y = first state. The kernel of the
-    continuous system is (exp(A t))_00: e^-t cos t at eps = 1, hx = -1, hy = 1.
-
-    Raises:
-        ValueError: eps <= 0, or hx hy = 1, where A has no inverse.
+    dy/dt = -y + F + hx z, eps dz/dt = -z + hy y, eps > 0, hx hy != 1, with the forcing held over a sample step d: W =
+    exp(A d), U = A^-1 (W - I) (1, 0)', y = first state. The continuous kernel is (exp(A t))_00: e^-t cos t at eps = 1,
+    hx = -1, hy = 1.
     """
     if not eps > 0:
         raise ValueError(f"eps must be > 0, got {eps}")
@@ -87,7 +73,7 @@ def two_level(eps: float, hx: float, hy: float, sample_step: float) -> LinearRNN
 
 
 def _exponential(A: Float64[np.ndarray, "order order"]) -> Float64[np.ndarray, "order order"]:
-    """exp(A): the Taylor series of a small fraction of A, squared back."""
+    """exp(A) by the Taylor series of a small fraction of A, squared repeatedly."""
     squarings = max(0, int(np.ceil(np.log2(max(np.abs(A).sum(axis=1).max(), 1e-300)))) + 3)
     small, term = A / 2**squarings, np.eye(len(A))
     total = term
@@ -98,26 +84,19 @@ def _exponential(A: Float64[np.ndarray, "order order"]) -> Float64[np.ndarray, "
 
 
 def kung(kernel: Float64[np.ndarray, " lags"], order: int, rows: int | None = None) -> LinearRNN:
-    """The linear RNN that the leading singular vectors of the kernel's Hankel matrix form: exact, where rank allows.
+    """A linear RNN from the leading singular vectors of the Hankel matrix (Kung 1978; Roy & Kailath 1989, ESPRIT).
 
-    H_ij = rho(i + j) = (c' W^i) (W^j U) of an RNN of m states has rank m, and its columns are spanned by c' W^i, in
-    which a step down is a product with W. Of any kernel the same is read off the m leading left singular vectors, W and
-    c by least squares from one row to the next, and then U by least squares over all lags. States are
-    scaled by the square roots of the singular values (balanced), so that float32 can hold the weights.
+    H_ij = rho(i + j) = (c' W^i) (W^j U) of an RNN of m states has rank m, and its columns are spanned by c' W^i, where
+    a step down is a product with W. For any kernel, W and c follow from the m leading left singular vectors by least
+    squares, then U by least squares over all lags. States are balanced (scaled by the square roots of the singular
+    values), so that float32 can hold the weights. Exact where the rank allows, good for kernels that decay smoothly,
+    poor for delays. States without a singular value above round-off, and those beyond half of the window, stay zero.
 
-    Good where singular values fall fast, as for what fades, and poor for delays. States that have no singular value
-    above round-off, and those beyond half of the window, are left at zero.
-
-    Source: Kung 1978; Roy & Kailath 1989 (ESPRIT).
 
     Args:
-        rows: of H; None: half of the window.
-
-    Raises:
-        ValueError: order < 1, fewer than 3 lags, or rows outside [2, lags - 1].
+        rows: of H, from 2 to all but one of the >= 3 lags; None: half of the window.
     """
-    if order < 1:
-        raise ValueError(f"order must be >= 1, got {order}")
+    at_least(1, order=order)
     if len(kernel) < 3:
         raise ValueError(f"kernel must have >= 3 lags, got {len(kernel)}")
     rows = (len(kernel) + 1) // 2 if rows is None else rows

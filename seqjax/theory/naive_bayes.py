@@ -10,8 +10,7 @@ from dataclasses import dataclass
 class NaiveBayes:
     """Log-odds that a sentence is positive, if its n-grams were independent given the class.
 
-    A sum over the distinct n-grams of a sentence (the binarised multinomial model of Wang & Manning 2012, P12-2018,
-    sec. 2.1).
+    A sum over the distinct n-grams of a sentence (Wang & Manning 2012, P12-2018, sec. 2.1, binarised).
 
     Attributes:
         longest: words of the longest n-grams.

@@ -1,6 +1,6 @@
-"""What the last few tokens of a text say about the next one: floors of that order, and the model to be beaten.
+"""n-gram models: the lowest cross-entropy of their order, and interpolated Kneser-Ney smoothing.
 
-An n-gram model predicts each token from the n - 1 before it: n = 1 is the unigram model, which looks at none.
+An n-gram model predicts each token from the n - 1 before it: n = 1 is the unigram model.
 """
 
 from dataclasses import dataclass
@@ -9,24 +9,20 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
+from seqjax._checks import at_least
+
 NOTHING = -1
-"""Stands where a text has not begun."""
+"""The token before a text begins."""
 
 
 def plug_in_entropy(tokens: Int[np.ndarray, " time"], order: int) -> float:
-    """Floor of every model that predicts these tokens from the `order` - 1 before each, in nats a token.
+    """Floor of every model that predicts these tokens from the `order` - 1 >= 0 before each, in nats a token.
 
-    Inequality: the mean of -log p(token | context) is at least that of -log count(context token) / count(context),
-    with the counts of this very text, for any p whatsoever that is a fixed function of the context.
-
-    Idea: the counts' own frequencies are the maximum-likelihood model of this order (Gibbs' inequality), and no model
-    fitted elsewhere can beat it here. At the beginning contexts are shorter, and differ from all others.
-
-    It says nothing of models that look further back. As an estimate of the language's entropy it is too low, the more
-    so the fewer tokens there are for a context: in the limit each context is seen once, and the floor is 0.
-
-    Raises:
-        ValueError: order < 1, or no tokens.
+    Inequality: the mean of -log p(token | context) is at least that of -log count(context token) / count(context), with
+    the counts of this text, for any fixed p: the counts give the maximum-likelihood model of this order (Gibbs'
+    inequality). At the beginning contexts are shorter, and differ from all others.
+    It does not bound models with longer context. As an estimate of the entropy of the language it is too low: where
+    each context is seen once, it is 0.
     """
     _check(tokens, order)
     grams = _grams(tokens, order)
@@ -43,7 +39,7 @@ class Level(NamedTuple):
         keys: of each k-gram, in order: number of its first k - 1 tokens in the level above, times vocab, plus the last.
         kept: count of each k-gram after discounting.
         total: count of all that follow each (k-1)-gram.
-        spread: what discounting took from them, to be shared out by the model of the next lower order.
+        spread: the discounts of those, redistributed by the next lower order.
     """
 
     keys: Int64[np.ndarray, " grams"]
@@ -54,12 +50,12 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class KneserNey:
-    """The n-gram model to be beaten: interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999).
+    """Interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999).
 
     p_k(w | h) = max(c(h w) - D_k, 0) / c(h .) + D_k N(h .) / c(h .) p_{k-1}(w | h without its first token), where c
     counts occurrences at the highest order and different predecessors below it, and N(h .) counts what followed h; p_0
-    is uniform. Each order has one discount, D = n_1 / (n_1 + 2 n_2) from how many k-grams were counted once and twice.
-    The text is one stream: contexts reach over the ends of sentences.
+    is uniform. Each order has one discount, D = n_1 / (n_1 + 2 n_2), from the numbers of k-grams counted once and
+    twice. Contexts reach over the ends of sentences.
 
     Attributes:
         vocab: tokens lie below it; all of them can follow.
@@ -97,7 +93,7 @@ class KneserNey:
         return cls(vocab, tuple(levels))
 
     def probability(self, grams: Int[np.ndarray, "rows order"]) -> Float64[np.ndarray, " rows"]:
-        """p of the last token of each row, given those before it; NOTHING stands where there are none."""
+        """p of the last token of each row, given those before it, which may be NOTHING."""
         p = np.full(len(grams), 1 / self.vocab)
         for k, level in enumerate(self.levels[: grams.shape[1]], start=1):
             context, known = self._find(grams[:, grams.shape[1] - k : -1])
@@ -125,7 +121,7 @@ class KneserNey:
 
 def _level(keys: np.ndarray, count: np.ndarray, vocab: int, contexts: int) -> Level:
     once, twice = (count == 1).sum(), (count == 2).sum()
-    # Of a small alphabet every token is common: nothing to estimate from, and yet something must be left for the rest.
+    # In a small alphabet no token may be rare: then there is no estimate, but the lower orders still need a part.
     discount = np.clip(once / max(once + 2 * twice, 1), 0.1, 0.9)
     context = keys // vocab
     total = np.bincount(context, weights=count, minlength=contexts)
@@ -134,19 +130,18 @@ def _level(keys: np.ndarray, count: np.ndarray, vocab: int, contexts: int) -> Le
 
 
 def _search(keys: Int64[np.ndarray, " grams"], wanted: Int64[np.ndarray, " rows"]) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the sorted keys each one stands, and whether it is there at all."""
+    """The place of each one in the sorted keys, and whether it is there."""
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return place, keys[place] == wanted
 
 
 def _grams(tokens: Int[np.ndarray, " time"], order: int) -> Int[np.ndarray, "time order"]:
-    """Each token behind the `order` - 1 before it."""
+    """Each token after the `order` - 1 before it."""
     padded = np.concatenate([np.full(order - 1, NOTHING), tokens])
     return np.lib.stride_tricks.sliding_window_view(padded, order)
 
 
 def _check(tokens: np.ndarray, order: int) -> None:
-    if order < 1:
-        raise ValueError(f"order must be >= 1, got {order}")
+    at_least(1, order=order)
     if not len(tokens):
         raise ValueError("tokens must be one or more, got none")

@@ -1,4 +1,4 @@
-"""How a small perturbation of the weights changes a linear memory, by the parameterisation of its decay rates.
+"""The effect of small weight perturbations on a linear memory, by the parameterisation of its decay rates.
 
 In closed form, without training: a kernel is fitted by decaying exponentials, and the weights that parameterise their
 rates are perturbed (Wang, Li & Li 2023, arXiv:2305.19190; Wang & Li 2023, arXiv:2311.14495).
@@ -36,8 +36,8 @@ class Decays(NamedTuple):
 def decays(kernel: Float64[np.ndarray, " lags"], rates: Float64[np.ndarray, " units"]) -> Decays:
     """The amplitudes >= 0 that fit a kernel best by least squares, for given rates.
 
-    With rates as close as a wide fit needs, amplitudes of any sign would reach 1e10 and cancel, so that every
-    parameterisation would fail at the smallest perturbation.
+    With amplitudes of any sign, close rates would need amplitudes of 1e10 that cancel, and any perturbation would break
+    the fit.
     """
     return Decays(rates, _nonnegative(_powers(rates, len(kernel)), kernel))
 
@@ -95,10 +95,10 @@ def perturbed_errors(
     directions: Sequence[Float64[np.ndarray, " units"]],
     sizes: Float64[np.ndarray, " sizes"],
 ) -> Float64[np.ndarray, "directions sizes"]:
-    """E(size) = |khat - rho|^2/|rho|^2 once the weights have moved by size times a direction; its maximum so far.
+    """E(size) = |khat - rho|^2/|rho|^2 after moving the weights by size times a direction; its maximum so far.
 
-    Of the directions whose largest entry is 1, all +1 and all -1 are the worst to within a factor 2, as long as
-    rates stay below 1: amplitudes are >= 0, so that the kernel is monotone in every rate.
+    Among directions with largest entry 1, all +1 and all -1 are the worst up to a factor 2, as long as rates stay below
+    1: the kernel is monotone in every rate, as amplitudes are >= 0.
     """
     weights = parameterisation.weight(fit.rates)
     errors = np.empty((len(directions), len(sizes)))
@@ -115,8 +115,8 @@ def _nonnegative(
 ) -> Float64[np.ndarray, " unknowns"]:
     """The x >= 0 that minimises |design x - target|, by active sets (Lawson & Hanson 1974, chapter 23).
 
-    Unknowns become free one by one, that of the largest gradient first; a step that would make a free one
-    negative stops at 0 and fixes it again.
+    Unknowns become free one by one, that with the largest gradient first; where a step would make a free one negative,
+    it stops at 0 and is fixed again.
 
     Raises:
         ArithmeticError: it has not converged after 10 steps per unknown: the columns are too nearly dependent.

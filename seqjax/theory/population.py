@@ -1,8 +1,7 @@
 """Mean squared errors in expectation over the inputs, without sampling: differentiable functions of a kernel's error.
 
-A linear model has a kernel khat, and its error is a function of e = rho - khat. Inputs are independent from step to
-step with variance 1 and mean 0 unless stated otherwise; training on these errors is the gradient flow that papers
-analyse. The functions compute in the precision of their arguments: float64 needs `jax_enable_x64`.
+A linear model has a kernel khat, with error e = rho - khat. Inputs are independent over time with variance 1 and mean 0
+unless stated otherwise. The functions compute in the precision of their arguments: float64 needs `jax_enable_x64`.
 """
 
 import jax
@@ -22,7 +21,7 @@ def powers(
 ) -> Float[Array, "length order"]:
     """matrix^s vector for s < length.
 
-    Each product with a power of the matrix doubles the number of rows, so that there are log2(length) products.
+    Each product with a power of the matrix doubles the number of rows: log2(length) products.
     """
     rows, power = vector[None], matrix.T
     while len(rows) < length:
@@ -52,8 +51,7 @@ def averaged(error: Float[Array, " lags"]) -> Float[Array, ""]:
 def coloured(error: Float[Array, " lags"], covariance: Float[Array, "lags lags"]) -> Float[Array, ""]:
     """Error at the last step for stationary inputs of this covariance: e' R e.
 
-    At least the smallest eigenvalue of R times |e|^2: nearly 0 for smooth inputs, so that floors for white noise do
-    not apply to them.
+    Floors for white noise do not apply: smooth inputs have eigenvalues of R that are nearly 0.
     """
     return error @ (covariance @ error)
 
@@ -79,7 +77,7 @@ def infinite(
 def covariance(W: Float[Array, "order order"], U: Float[Array, " order"]) -> Float[Array, "order order"]:
     """Of the state after an infinite past: P = W P W' + U U' = sum_s W^s U U' W^s', a discrete Lyapunov equation.
 
-    Summed by doubling the number of terms 40 times; infinite or NaN where W has an eigenvalue outside the unit circle.
+    Summed by doubling the number of terms 40 times; not finite where W has an eigenvalue outside the unit circle.
     """
 
     def double(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float64, Key
 
+from seqjax._checks import at_least
+
 
 def exponentials(bases: tuple[float, ...], length: int) -> Float64[np.ndarray, " lags"]:
     """rho(s) = sum_j bases_j^s: a linear RNN of as many states is exact."""
@@ -19,7 +21,7 @@ def random_cosines(
 ) -> Float64[np.ndarray, " lags"]:
     """rho(s) = sum_j weights_j radii_j^s cos(angles_j s + phases_j): a linear RNN of two states a pole is exact.
 
-    Radii are uniform in `moduli`, angles and phases uniform, weights normal.
+    Radii (in `moduli`), angles and phases are uniform, weights normal.
     """
     modulus_key, angle_key, phase_key, weight_key = jax.random.split(key, 4)
     low, high = moduli
@@ -41,11 +43,7 @@ def power_law(exponent: float, length: int, scale: float = 0.1) -> Float64[np.nd
 
 
 def shift(delay: int, length: int) -> Float64[np.ndarray, " lags"]:
-    """rho(s) = [s = delay].
-
-    Raises:
-        ValueError: delay outside [0, length).
-    """
+    """rho(s) = [s = delay], for a delay in [0, length)."""
     if not 0 <= delay < length:
         raise ValueError(f"delay must lie in [0, {length}), got {delay}")
     return (_lags(length) == delay).astype(np.float64)
@@ -69,10 +67,8 @@ def airy(centre: float, length: int) -> Float64[np.ndarray, " lags"]:
 def _airy(x: Float64[np.ndarray, " points"]) -> Float64[np.ndarray, " points"]:
     """Ai(x), to 1e-12 of its largest value for x > -10.
 
-    Ai(x) = 1/pi int_0^oo cos(t^3/3 + x t) dt, with the path of integration moved up by c: then
-    Ai(x) = exp(c^3/3 - c x)/pi int_0^oo exp(-c t^2) cos(t^3/3 + (x - c^2) t) dt for every c > 0 (for large x
-    sqrt(x), through the saddle point). The integrand is even and entire, so that the trapezoidal rule converges
-    exponentially.
+    Ai(x) = exp(c^3/3 - c x)/pi int_0^oo exp(-c t^2) cos(t^3/3 + (x - c^2) t) dt for every c > 0: for large x, sqrt(x)
+    is the saddle point. The integrand is even and entire, so that the trapezoidal rule converges exponentially.
     """
     height = np.sqrt(np.maximum(x, 0.25))[:, None]
     t = np.linspace(0, 1, 801)[None, :] * 6.5 / np.sqrt(height)
@@ -133,6 +129,5 @@ def low_rank(
 
 
 def _lags(length: int) -> Float64[np.ndarray, " lags"]:
-    if length < 1:
-        raise ValueError(f"length must be >= 1, got {length}")
+    at_least(1, length=length)
     return np.arange(length, dtype=np.float64)

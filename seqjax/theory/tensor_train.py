@@ -1,8 +1,8 @@
-"""Filters of dilated linear networks, which are tensor trains: the nearest one to a kernel, and its floor.
+"""Filters of dilated linear networks as tensor trains: the best approximation of a kernel, and its floor.
 
-Write a lag by its digits, n = sum_k i_k base^k. A network whose layer k has dilation base^k and taps w_k[i] then weighs
-lag n by the matrix product w_0[i_0] w_1[i_1] ... : the kernel, as a base x ... x base tensor, is a tensor train whose
-ranks are at most the numbers of channels, and every such tensor is one (Oseledets 2011).
+With the digits of a lag, n = sum_k i_k base^k, a network whose layer k has dilation base^k and taps w_k[i] weighs lag n
+by the matrix product w_0[i_0] w_1[i_1] ...: the kernel, as a base x ... x base tensor, is a tensor train whose ranks
+are at most the numbers of channels, and every such tensor is one (Oseledets 2011).
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from seqjax._checks import at_least
 from seqjax.types import Params
 
 Taps = Float64[np.ndarray, "_base _inputs _channels"]
-"""Of one layer; its widths are its own, whence the underscores."""
+"""Of one layer. Widths differ between layers, so their axes have underscores."""
 
 
 class DilatedFilter(NamedTuple):
@@ -34,20 +35,19 @@ class DilatedFilter(NamedTuple):
 def tensor_train(
     kernel: Float64[np.ndarray, " lags"], channels: int, base: int = 2, layers: int | None = None
 ) -> DilatedFilter:
-    """Weights of a dilated linear network near to a kernel, by one singular value decomposition a layer (TT-SVD).
+    """Weights of a dilated linear network close to a kernel, by one singular value decomposition per layer (TT-SVD).
 
-    Layer after layer, the digits seen so far are split from those to come and the `channels` leading singular vectors
-    kept. With t_k = sum_{j > channels} sigma_j(unfolding k)^2 the squared error is at most sum_k t_k, and no weights
-    get below max_k t_k (Oseledets 2011, thm 2.2): it is zero where all ranks are at most `channels`.
+    Layer after layer, the digits so far are split from the later ones and the `channels` leading singular vectors kept.
+    With t_k = sum_{j > channels} sigma_j(unfolding k)^2 the squared error is at most sum_k t_k, and at least max_k t_k
+    for any weights (Oseledets 2011, thm 2.2).
 
     Args:
-        layers: None: as many as fit in the window. Lags from base^layers on are out of reach.
+        layers: None: as many as fit in the window. Lags from base^layers on cannot be reached.
 
     Raises:
         ValueError: channels < 1, base < 2, or layers that do not fit: 1 <= layers, base^layers <= lags.
     """
-    if channels < 1:
-        raise ValueError(f"channels must be >= 1, got {channels}")
+    at_least(1, channels=channels)
     layers = fitting(len(kernel), base, layers)
     rest, taps = kernel[: base**layers].reshape(1, -1), []
     for _ in range(layers - 1):
@@ -62,16 +62,12 @@ def tensor_train(
 
 
 def alternating(start: DilatedFilter, kernel: Float64[np.ndarray, " lags"], sweeps: int = 20) -> DilatedFilter:
-    """Least squares over one layer at a time, to and fro: never further from the kernel than the start.
+    """Alternating least squares over one layer at a time, `sweeps` >= 1: never further from the kernel than the start.
 
     With the layers on either side made orthonormal, the best taps of a layer are the kernel projected on both (ALS;
-    Holtz, Rohwedder & Schneider 2012). Ends early where a sweep gains less than 1e-12 of the loss.
-
-    Raises:
-        ValueError: sweeps < 1, or a kernel shorter than the filter.
+    Holtz, Rohwedder & Schneider 2012). Stops when a sweep reduces the loss by less than a relative 1e-12.
     """
-    if sweeps < 1:
-        raise ValueError(f"sweeps must be >= 1, got {sweeps}")
+    at_least(1, sweeps=sweeps)
     layers, base = len(start.taps), len(start.taps[0])
     kernel = kernel[: base ** fitting(len(kernel), base, layers)]
     taps = list(start.taps)
@@ -94,18 +90,13 @@ def alternating(start: DilatedFilter, kernel: Float64[np.ndarray, " lags"], swee
 
 
 def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
-    """The shift by `delay` through one channel, exactly: layer k has a single tap, the k-th digit of the delay.
+    """The shift by `delay` < base^layers through one channel: layer k has a single tap, the k-th digit of the delay.
 
-    Delays add up along the layers, and sum_k i_k base^k is the delay written in that base (the worked example
-    of arXiv:2107.09355): layers x base weights, where a linear RNN needs delay + 1 states.
-
-    Raises:
-        ValueError: base < 2, layers < 1, or delay outside [0, base^layers).
+    The delays of the layers add up to the delay (the example of arXiv:2107.09355): layers x base weights, where a
+    linear RNN needs delay + 1 states.
     """
-    if base < 2:
-        raise ValueError(f"base must be >= 2, got {base}")
-    if layers < 1:
-        raise ValueError(f"layers must be >= 1, got {layers}")
+    at_least(2, base=base)
+    at_least(1, layers=layers)
     if not 0 <= delay < base**layers:
         raise ValueError(f"delay must lie in [0, {base**layers}), got {delay}")
     one_hot = np.eye(base)[..., None, None]
@@ -113,9 +104,8 @@ def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
 
 
 def fitting(lags: int, base: int, layers: int | None = None) -> int:
-    """The layers of a network that looks back no further than the window: the most there can be, or those given."""
-    if base < 2:
-        raise ValueError(f"base must be >= 2, got {base}")
+    """The number of layers: the given one, or the most that reach no further than the window."""
+    at_least(2, base=base)
     most = 0
     while base ** (most + 1) <= lags:
         most += 1
@@ -126,7 +116,7 @@ def fitting(lags: int, base: int, layers: int | None = None) -> int:
 
 
 def _product(taps: Sequence[Taps]) -> Float64[np.ndarray, "lags channels"]:
-    """The filter of these layers; digits of later layers count higher."""
+    """The filter of these layers; later layers have the higher digits."""
     product = np.ones((1, 1))
     for part in taps:
         product = np.einsum("na,iab->inb", product, part).reshape(-1, part.shape[2])
@@ -143,7 +133,7 @@ def _nearest(taps: Sequence[Taps], layer: int, kernel: Float64[np.ndarray, " lag
 
 
 def _lean(taps: list[Taps], layer: int, neighbour: int) -> None:
-    """Make a layer orthonormal, as seen from this neighbour, which takes over what is left."""
+    """Make a layer orthonormal towards a neighbour, which is multiplied by the triangular factor."""
     base, inputs, channels = taps[layer].shape
     if neighbour > layer:
         even, rest = np.linalg.qr(taps[layer].reshape(-1, channels))
@@ -156,7 +146,7 @@ def _lean(taps: list[Taps], layer: int, neighbour: int) -> None:
 
 
 def _widened(taps: Sequence[Taps], channels: int) -> tuple[Taps, ...]:
-    """With zeros in the channels between layers that the ranks leave unused."""
+    """Padded with zeros in the channels between layers that the ranks do not use."""
     widened, last = [], len(taps) - 1
     for layer, part in enumerate(taps):
         inputs = channels - part.shape[1] if layer > 0 else 0

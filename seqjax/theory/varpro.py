@@ -1,21 +1,22 @@
-"""Sums of exponentials nearest to a kernel: variable projection, where only the poles are searched for."""
+"""The best fit of a kernel by a sum of exponentials: variable projection, a search over the poles only."""
 
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Complex128, Float64
 
+from seqjax._checks import at_least
 from seqjax.theory.linear_rnn import LinearRNN, kung
 
 
 class _Fit(NamedTuple):
-    """Poles in pairs, the roots of z^2 - a z + b, an odd one alone, with all that follows from them.
+    """A fit by poles in pairs, the roots of z^2 - a z + b, and a single one if their number is odd.
 
     Attributes:
-        poles: a of every pair (and the odd pole), then b of every pair.
-        kernel: the nearest one that these poles can form.
+        poles: a of every pair (and the single pole), then b of every pair.
+        kernel: the best one with these poles.
         error: target minus kernel.
-        slope: of the error with respect to `poles`, up to sign and to what is orthogonal to the error.
+        slope: of the error by `poles`, up to sign and to what is orthogonal to the error.
     """
 
     poles: Float64[np.ndarray, " order"]
@@ -29,22 +30,17 @@ class _Fit(NamedTuple):
 
 
 def varpro(kernel: Float64[np.ndarray, " lags"], order: int, restarts: int = 8) -> LinearRNN:
-    """The best linear RNN found by least squares: last-step loss sum_s (rho(s) - c' W^s U)^2 over the window.
+    """The best linear RNN found by least squares, sum_s (rho(s) - c' W^s U)^2 over the window.
 
-    For given poles the readout is a linear least-squares problem, so that only poles are searched for, by
-    Levenberg's and Marquardt's steps on the projected error (Golub & Pereyra 1973, with Kaufman's 1975 slope, which
-    leaves the gradient exact). Real pairs can meet and turn complex, as a pair enters by its sum and product. It starts
-    from `kung` at three shapes of the Hankel matrix, from an even circle and from `restarts` random draws, the same
-    ones every time, and keeps the best.
+    For given poles the readout is linear least squares, so only poles are searched, by Levenberg-Marquardt steps on the
+    projected error (Golub & Pereyra 1973, with the slope of Kaufman 1975). A pair enters by its sum and product, so
+    that real pairs can become complex. Starts: `kung` at three shapes of the Hankel matrix, poles on a circle, and
+    `restarts` random draws with a fixed seed.
 
-    An upper bound on what this order can reach, not a proof of the optimum; never worse than `kung`. Only the
-    window counts: poles may lie outside the unit circle, and what comes after the window is anyone's guess.
-
-    Raises:
-        ValueError: as `kung`, or restarts < 0.
+    An upper bound on what this order can reach, never worse than `kung`. Poles may lie outside the unit circle: only
+    the window counts.
     """
-    if restarts < 0:
-        raise ValueError(f"restarts must be >= 0, got {restarts}")
+    at_least(0, restarts=restarts)
     lags, energy = len(kernel), float(kernel @ kernel)
     found = [kung(kernel, order, rows) for rows in sorted({max(2, lags // 4), (lags + 1) // 2, 3 * lags // 4})]
     best = min(found, key=lambda rnn: _loss(kernel, rnn))
@@ -74,7 +70,7 @@ def _random_poles(rng: np.random.Generator, order: int) -> Complex128[np.ndarray
 
 
 def _paired(poles: Complex128[np.ndarray, " order"]) -> Float64[np.ndarray, " order"]:
-    """a and b of conjugate pairs, and of real poles two by two."""
+    """a and b of conjugate pairs, and of real poles in twos."""
     real = np.sort(np.real(poles[np.abs(np.imag(poles)) <= 1e-12]))[::-1]
     upper = poles[np.imag(poles) > 1e-12]
     pairs = len(real) // 2
@@ -84,7 +80,7 @@ def _paired(poles: Complex128[np.ndarray, " order"]) -> Float64[np.ndarray, " or
 
 
 def _refine(kernel: Float64[np.ndarray, " lags"], poles: Float64[np.ndarray, " order"], iterations: int) -> _Fit | None:
-    """Downhill from these poles; None where their powers overflow."""
+    """Levenberg-Marquardt from these poles; None where their powers overflow."""
     fit, damping = _project(kernel, poles), 1e-3
     if fit is None:
         return None

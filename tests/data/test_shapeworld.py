@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqjax.data.files import DataError, data_folder
-from seqjax.data.shapeworld import MOST_BYTES, png, read_shapeworld
+from seqjax.data.files import DataError, data_folder, decoded_image
+from seqjax.data.shapeworld import MOST_BYTES, read_shapeworld
 
 GIVEN = ["there is a red square .", "a shape is red .", "a square is blue .", "there is a circle .", "a cross is red ."]
 
@@ -135,15 +135,15 @@ def test_another_tar_and_no_tar(tmp_path):
 
 
 def test_a_picture_alone():
-    np.testing.assert_array_equal(png(packed(picture(200))), picture(200))
+    np.testing.assert_array_equal(decoded_image(packed(picture(200)), "PNG", 100), picture(200))
     with pytest.raises(ValueError, match="expected 100 x 100 pixels in mode RGB, found 64 x 48 in mode RGB"):
-        png(packed(picture(1, 48, 64)))
+        decoded_image(packed(picture(1, 48, 64)), "PNG", 100)
 
 
 def test_without_pillow_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL", None)
     with pytest.raises(ImportError, match=r"pip install 'seqjax\[data\]'"):
-        png(b"")
+        decoded_image(b"", "PNG", 100)
 
 
 @pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder with ShapeWorld in it")

@@ -49,13 +49,13 @@ def test_text_cannot_forge_a_reserved_id(sentences):
         assert vocabulary.unknown(sentence) == list(dict.fromkeys(token for token in sentence if token in RESERVED))
 
 
-@given(st.lists(st.lists(st.sampled_from("abcdefg"), max_size=6), max_size=8), st.integers(1, 3), st.integers(0, 5))
-def test_tokens_come_by_frequency_then_alphabet(sentences, least, most):
+@given(st.lists(st.lists(st.sampled_from("abcdefg"), max_size=6), max_size=8), st.integers(1, 3))
+def test_tokens_come_by_frequency_then_alphabet(sentences, least):
     counts = Counter("".join(map("".join, sentences)))
     ordered = sorted((-count, token) for token, count in counts.items() if count >= least)
-    expected = [token for _, token in ordered][:most]
-    assert Vocabulary.count(sentences, least=least, most=most).symbols == (*RESERVED, *expected)
-    assert Vocabulary.count(reversed(sentences), least=least).symbols[4:] == tuple(token for _, token in ordered)
+    expected = (*RESERVED, *(token for _, token in ordered))
+    assert Vocabulary.count(sentences, least=least).symbols == expected
+    assert Vocabulary.count(reversed(sentences), least=least).symbols == expected
 
 
 def test_decoding_stops_at_eos_and_passes_over_what_is_not_text():
@@ -96,8 +96,6 @@ def test_what_is_no_vocabulary_is_refused(text, message):
 def test_counts_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="least must be >= 1, got 0"):
         Vocabulary.count([], least=0)
-    with pytest.raises(ValueError, match="most must be >= 0, got -1"):
-        Vocabulary.count([], most=-1)
 
 
 # Tokenizers

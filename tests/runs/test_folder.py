@@ -118,7 +118,10 @@ def test_history_comes_back_as_it_was(record):
 
 
 def test_a_finished_run_is_renamed_into_place_and_read_back(record):
-    record.history = [{"step": 1, "seed": 0, "loss": 0.5}]
+    losses = ((10, (0.5, 0.1, 0.9)), (20, (0.3, 0.4, 0.2)))
+    record.history = [
+        {"step": step, "seed": seed, "loss": loss} for step, row in losses for seed, loss in enumerate(row)
+    ]
     record.write_history()
     folder.save_parameters(record.work / "parameters.npz", {"params": {"kernel": np.arange(6.0).reshape(2, 3)}})
     assert not record.complete
@@ -128,6 +131,8 @@ def test_a_finished_run_is_renamed_into_place_and_read_back(record):
     run = runs.load(record.folder)
     assert Config(**run.config) == Config()
     assert run.result == record.result == ROW
+    steps, bands = run.curve("loss")
+    assert (steps, bands.tolist()) == ([10, 20], [[0.5, 0.3], [0.1, 0.2], [0.9, 0.4]])
     assert run.history == record.history
     np.testing.assert_array_equal(run.arrays["outputs"], np.ones(3))
     np.testing.assert_array_equal(run.params(1)["params"]["kernel"], [3.0, 4.0, 5.0])

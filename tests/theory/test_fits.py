@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqjax.data import GaussianProcess
-from seqjax.models import RNN, MultiHeadAttention, Regressor
+from seqjax.models import RNN, Regressor
 from seqjax.theory import bounds, fits, targets
 
 
@@ -146,26 +146,6 @@ def test_position_attention_is_the_shift():
     )
     logits = head.positions() @ head.query.T @ head.key @ head.positions().T
     assert bounds.logits(logits, 2) == pytest.approx(0, abs=1e-12)
-
-
-def test_position_attention_loads_and_shifts():
-    """From what stands at each place and where: the values are averaged by position alone."""
-    head, rng = fits.position_attention(3, 12, 40.0), np.random.default_rng(0)
-    with jax.enable_x64(True):
-        model, x = MultiHeadAttention(2, heads=1), rng.normal(size=(2, 12, 1))
-        places = jnp.asarray(np.tile(head.positions(), (2, 1, 1)))
-        source, mask = jnp.concatenate([places, jnp.asarray(x)], axis=-1), jnp.ones((2, 12), bool)
-
-        def look(model):
-            return model.look(model.prepare(source, mask), places)[0]
-
-        shapes = jax.eval_shape(lambda key: model.init(key, method=look), jax.random.key(0))
-        params = jax.tree.map(jnp.asarray, head.params())
-        assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
-        y = np.asarray(model.apply(params, method=look))
-    np.testing.assert_allclose(y[..., 0], x[..., 0] @ head.weights().T, atol=1e-12)
-    np.testing.assert_allclose(y[:, 3:, 0], x[:, :-3, 0], atol=0.05)
-    np.testing.assert_array_equal(y[..., 1], 0)
 
 
 @pytest.mark.parametrize(
