@@ -285,13 +285,7 @@ TUTORIALS = {
     ),
     "reversal": (pair(models.GRUCell(), 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
     "attention": (*translator((7853, 5893), 256, 1024, 512), [TOKENS, TOKENS], 20_518_405, 3 * 2 * 512),
-    "LSTM": (
-        models.Regressor(models.LSTM(256, 2)),
-        readout(convert.recurrent("rnn")),
-        [NUMBERS],
-        791_809,
-        2 * 4 * 256,
-    ),
+    "LSTM": (models.Regressor(models.LSTM(256, 2)), readout(convert.recurrent("rnn")), [NUMBERS], 791_809, 2 * 4 * 256),
     "TCN, Lorenz": (
         models.Regressor(models.TCN(30, 4, powers(7), weight_norm=True)),
         readout(convert.tcn("tcn")),

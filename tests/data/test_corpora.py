@@ -10,16 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.corpora import (
-    Pair,
-    dedup,
-    multi30k,
-    normalise,
-    references,
-    split,
-    tatoeba,
-    without,
-)
+from seqjax.data.corpora import Pair, dedup, multi30k, normalise, references, split, tatoeba, without
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.tokenizers import Words
 from tests.files import BOM, failure, same_lines, written
@@ -40,12 +31,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        *same_lines(TEXT),
-        TEXT.replace(b"Ve.", b"Ve.\tCC-BY 2.0 #1"),
-        TEXT.replace(b"\tVe.", b" \t  Ve."),
-    ],
+    "content", [*same_lines(TEXT), TEXT.replace(b"Ve.", b"Ve.\tCC-BY 2.0 #1"), TEXT.replace(b"\tVe.", b" \t  Ve.")]
 )
 def test_pairs_are_read_from_a_text_and_from_a_zip(content, tmp_path):
     assert tatoeba(written(tmp_path, "spa.txt", content)) == (ENGLISH, 0)
@@ -82,9 +68,7 @@ def test_the_byte_offset_counts_the_mark_in_front(tmp_path):
 
 def test_a_fault_in_a_zip_names_the_file_within(tmp_path):
     path = written(tmp_path, "spa-eng.zip", zipped({"spa-eng/spa.txt": TEXT + b"x\n"}))
-    assert failure(tatoeba, path) == [
-        f"{path}/spa-eng/spa.txt:4: expected sentence<TAB>translation, found 'x'",
-    ]
+    assert failure(tatoeba, path) == [f"{path}/spa-eng/spa.txt:4: expected sentence<TAB>translation, found 'x'"]
 
 
 def test_twenty_faults_are_enough(tmp_path):

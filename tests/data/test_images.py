@@ -244,11 +244,7 @@ def test_the_split_is_the_same_on_every_machine():
     assert split(20, validation=3, test=4, seed=7).validation.tolist() == sorted(first[4:7])
 
 
-@given(
-    counts=st.lists(st.integers(8, 40), min_size=2, max_size=5),
-    share=st.floats(0.1, 0.4),
-    seed=st.integers(0, 5),
-)
+@given(counts=st.lists(st.integers(8, 40), min_size=2, max_size=5), share=st.floats(0.1, 0.4), seed=st.integers(0, 5))
 @settings(max_examples=50, deadline=None)
 def test_each_class_has_its_share_of_each_part(counts, share, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))

@@ -14,13 +14,7 @@ ROWS = [Example("it 's a charming film .", 1), Example("déjà vu", 0), Example(
 TEXT = "it 's a charming film .\t1\ndéjà vu\t0\nno\t0\n".encode()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        *same_lines(TEXT),
-        TEXT.replace(b"no\t0", b"  no \t 0 "),
-    ],
-)
+@pytest.mark.parametrize("content", [*same_lines(TEXT), TEXT.replace(b"no\t0", b"  no \t 0 ")])
 def test_sentences_and_their_labels(content, tmp_path):
     assert read_sst2(written(tmp_path, "train.tsv", content)) == (ROWS, 0)
 

@@ -32,10 +32,7 @@ TEXT = "\n".join(
         "",
     ]
 )
-SENTENCES = [
-    Sentence(("Do", "n't", "go"), ("AUX", "PART", "VERB")),
-    Sentence(("ice cream", "#"), ("NOUN", "SYM")),
-]
+SENTENCES = [Sentence(("Do", "n't", "go"), ("AUX", "PART", "VERB")), Sentence(("ice cream", "#"), ("NOUN", "SYM"))]
 
 
 def written(folder: Path, content: bytes | str) -> Path:

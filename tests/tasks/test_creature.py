@@ -239,10 +239,7 @@ def test_there_are_as_many_sentences_as_promised():
 
 def test_both_sides_end_with_eos_and_fit(parts):
     for batch in parts:
-        for ids, mask, longest in (
-            (batch.source, batch.source_mask, 37),
-            (batch.target, batch.target_mask, 19),
-        ):
+        for ids, mask, longest in ((batch.source, batch.source_mask, 37), (batch.target, batch.target_mask, 19)):
             assert ids.shape == (ROWS, longest)
             ends = np.argmax(np.asarray(ids) == EOS, axis=1)
             time = np.arange(longest)[None]

@@ -140,10 +140,7 @@ def test_convergence_order(x64):
         tasks = [replace(task, solver=solver, substeps=count) for count in substeps]
         return np.array([np.abs(each.integrate(forcing, y, z).slow - exact).max() for each in tasks])
 
-    for solver, order, expected in (
-        (diffrax.Euler(), 1, [8.8e-3, 4.4e-3]),
-        (Unrolled(RK4()), 4, [7.6e-9, 4.7e-10]),
-    ):
+    for solver, order, expected in ((diffrax.Euler(), 1, [8.8e-3, 4.4e-3]), (Unrolled(RK4()), 4, [7.6e-9, 4.7e-10])):
         found = errors(solver, (10, 20))
         np.testing.assert_allclose(np.log2(found[:-1] / found[1:]), order, atol=0.1)
         assert np.all(np.abs(np.log(found / expected)) < np.log(3)), found

@@ -59,10 +59,7 @@ def test_delay_zero_copies_and_delay_of_the_length_silences(key):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [
-        ({"delay": -1}, "delay must be >= 0, got -1"),
-        ({"length": 0}, "length must be >= 1, got 0"),
-    ],
+    [({"delay": -1}, "delay must be >= 0, got -1"), ({"length": 0}, "length must be >= 1, got 0")],
 )
 def test_wrong_fields_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):

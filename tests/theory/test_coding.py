@@ -24,8 +24,7 @@ def identity(x):
 def network(encoder: int, decoder: int):
     linear = models.RNNCell(identity)
     return models.EncoderDecoderRegressor(
-        models.Recurrent(encoder, linear),
-        models.RecurrentDecoder(decoder, linear, bridge=models.LowRankBridge(CODE)),
+        models.Recurrent(encoder, linear), models.RecurrentDecoder(decoder, linear, bridge=models.LowRankBridge(CODE))
     )
 
 

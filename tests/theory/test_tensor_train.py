@@ -158,10 +158,7 @@ def test_a_lag_is_weighed_by_the_product_of_its_digits():
     [
         (lambda x: bounds.tensor_train(x, 0), "channels must be >= 1, got 0"),
         (lambda x: bounds.tensor_train(x, 1, 1), "base must be >= 2, got 1"),
-        (
-            lambda x: fits.tensor_train(x, 1, 2, 4),
-            r"layers must lie in \[1, 3\], so that base\^layers <= 9 .*, got 4",
-        ),
+        (lambda x: fits.tensor_train(x, 1, 2, 4), r"layers must lie in \[1, 3\], so that base\^layers <= 9 .*, got 4"),
         (lambda x: fits.tensor_train(x, 1, 10), r"layers must lie in \[1, 0\], .*, got 0"),
         (lambda x: fits.alternating(fits.tensor_train(x, 1), x, 0), "sweeps must be >= 1, got 0"),
         (lambda x: fits.alternating(fits.tensor_train(x, 1), x[:7]), r"layers must lie in \[1, 2\], .*, got 3"),
