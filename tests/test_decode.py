@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 
 from seqjax import decode
 from seqjax.types import EOS, PAD, SOS
+from tests.refusals import refuses
 
 VOCAB, STATES, SYMBOLS = 6, 97, (3, 4, 5)
 TABLE = 1.5 * np.random.default_rng(0).normal(size=(STATES, VOCAB)).astype(np.float32)
@@ -436,36 +437,26 @@ def test_rollout_feeds_outputs_back(key):
     assert found.shape == (3, 6, 2)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 0}, "length must be >= 1, got 0"),
-        ({"temperature": -1.0}, "temperature must be finite and >= 0, got -1.0"),
-        ({"temperature": float("inf")}, "temperature must be finite and >= 0, got inf"),
-        ({"top_k": 0}, "top_k must be >= 1, got 0"),
-        ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], got 0.0"),
-        ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
-        ({"min_p": -0.1}, r"min_p must lie in \[0, 1\), got -0.1"),
-        ({"min_p": 1.0}, r"min_p must lie in \[0, 1\), got 1.0"),
-    ],
+test_bad_arguments_of_sampling = refuses(
+    lambda options: decode.sample(key, step, start(), first(), **{"length": 3, **options}),
+    ({"length": 0}, "length must be >= 1, got 0"),
+    ({"temperature": -1.0}, "temperature must be finite and >= 0, got -1.0"),
+    ({"temperature": float("inf")}, "temperature must be finite and >= 0, got inf"),
+    ({"top_k": 0}, "top_k must be >= 1, got 0"),
+    ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], got 0.0"),
+    ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
+    ({"min_p": -0.1}, r"min_p must lie in \[0, 1\), got -0.1"),
+    ({"min_p": 1.0}, r"min_p must lie in \[0, 1\), got 1.0"),
 )
-def test_bad_arguments_of_sampling(options, message, key):
-    with pytest.raises(ValueError, match=message):
-        decode.sample(key, step, start(), first(), **{"length": 3, **options})
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 0}, "length must be >= 1, got 0"),
-        ({"width": 0}, "width must be >= 1, got 0"),
-        ({"length_penalty": -0.5}, "length_penalty must be finite and >= 0, got -0.5"),
-        ({"length_penalty": float("nan")}, "length_penalty must be finite and >= 0, got nan"),
-    ],
+test_bad_arguments_of_the_search = refuses(
+    lambda options: decode.beam(step, start(), first(), **{"length": 3, "width": 2, **options}),
+    ({"length": 0}, "length must be >= 1, got 0"),
+    ({"width": 0}, "width must be >= 1, got 0"),
+    ({"length_penalty": -0.5}, "length_penalty must be finite and >= 0, got -0.5"),
+    ({"length_penalty": float("nan")}, "length_penalty must be finite and >= 0, got nan"),
 )
-def test_bad_arguments_of_the_search(options, message):
-    with pytest.raises(ValueError, match=message):
-        decode.beam(step, start(), first(), **{"length": 3, "width": 2, **options})
 
 
 def test_bad_lengths_elsewhere():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seqjax.tasks import Agreement
 from seqjax.tasks.agreement import FILLER, NOUN, PLURAL_VERB, SINGULAR_VERB, TAGS
+from tests.refusals import refuses
 
 
 def test_the_worked_example():
@@ -107,16 +108,11 @@ def test_samples_are_drawn_as_it_says(key):
     assert replace(task, distance=1).sample(key, 2).inputs.shape == (2, 8)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"distance": 0}, "distance must be >= 1, got 0"),
-        ({"clauses": 0}, "clauses must be >= 1, got 0"),
-        ({"fillers": 0}, "fillers must be >= 1, got 0"),
-        ({"repeat": 1.5}, r"repeat must lie in \[0, 1\], got 1.5"),
-        ({"repeat": float("nan")}, r"repeat must lie in \[0, 1\], got nan"),
-    ],
+test_numbers_out_of_bounds_are_refused = refuses(
+    Agreement,
+    ({"distance": 0}, "distance must be >= 1, got 0"),
+    ({"clauses": 0}, "clauses must be >= 1, got 0"),
+    ({"fillers": 0}, "fillers must be >= 1, got 0"),
+    ({"repeat": 1.5}, r"repeat must lie in \[0, 1\], got 1.5"),
+    ({"repeat": float("nan")}, r"repeat must lie in \[0, 1\], got nan"),
 )
-def test_numbers_out_of_bounds_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        Agreement(**wrong)

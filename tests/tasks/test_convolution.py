@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from seqjax.data import GaussianProcess
 from seqjax.tasks import Convolution, Shift
 from seqjax.tasks.convolution import BUMP, convolve, parse_filter
+from tests.refusals import refuses
 
 
 def test_parse_the_published_filter():
@@ -107,15 +108,10 @@ def test_zero_loss_is_the_power_of_the_targets(key):
     assert power.mean() == pytest.approx(task.zero_loss(), abs=4 * power.std() / np.sqrt(len(power)))
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"taps": ()}, r"taps must be finite numbers, at least one, got \(\)"),
-        ({"taps": (1.0, math.inf)}, r"taps must be finite numbers, at least one, got \(1.0, inf\)"),
-        ({"taps": (1.0, -1.0), "normalise": True}, "taps must have a sum other than 0"),
-        ({"taps": (1.0,), "length": 0}, "length must be >= 1, got 0"),
-    ],
+test_wrong_fields_are_refused = refuses(
+    Convolution,
+    ({"taps": ()}, r"taps must be finite numbers, at least one, got \(\)"),
+    ({"taps": (1.0, math.inf)}, r"taps must be finite numbers, at least one, got \(1.0, inf\)"),
+    ({"taps": (1.0, -1.0), "normalise": True}, "taps must have a sum other than 0"),
+    ({"taps": (1.0,), "length": 0}, "length must be >= 1, got 0"),
 )
-def test_wrong_fields_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        Convolution(**fields)

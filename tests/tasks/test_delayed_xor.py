@@ -1,8 +1,11 @@
+import operator
+
 import numpy as np
 import pytest
 
 from seqjax.tasks import DelayedXor
 from tests.draws import all_signs, draw
+from tests.refusals import refuses
 
 
 def test_xor_is_the_product_of_the_two_delayed_bits():
@@ -26,14 +29,9 @@ def test_xor_is_orthogonal_to_every_linear_functional(first, second):
     assert (residual**2).mean() == pytest.approx(DelayedXor(first, second, 6).linear_loss())
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: DelayedXor(2, 2), "delays must be >= 0 and differ, got 2 and 2"),
-        (lambda: DelayedXor(-1, 2), "delays must be >= 0 and differ, got -1 and 2"),
-        (lambda: DelayedXor(2, 8, 8), "length must be > 8, got 8"),
-    ],
+test_wrong_fields_are_refused = refuses(
+    operator.call,
+    (lambda: DelayedXor(2, 2), "delays must be >= 0 and differ, got 2 and 2"),
+    (lambda: DelayedXor(-1, 2), "delays must be >= 0 and differ, got -1 and 2"),
+    (lambda: DelayedXor(2, 8, 8), "length must be > 8, got 8"),
 )
-def test_wrong_fields_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()

@@ -9,6 +9,7 @@ from seqjax.data import GaussianProcess, WhiteNoise
 from seqjax.tasks import Shift
 from seqjax.tasks.shift import shift
 from seqjax.theory import bounds
+from tests.refusals import refuses
 
 # Few lengths, so that few shapes are compiled.
 sequences = st.sampled_from([1, 5]).flatmap(
@@ -57,13 +58,9 @@ def test_delay_zero_copies_and_delay_of_the_length_silences(key):
     np.testing.assert_array_equal(silence.targets, 0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [({"delay": -1}, "delay must be >= 0, got -1"), ({"length": 0}, "length must be >= 1, got 0")],
+test_wrong_fields_are_refused = refuses(
+    Shift, ({"delay": -1}, "delay must be >= 0, got -1"), ({"length": 0}, "length must be >= 1, got 0")
 )
-def test_wrong_fields_are_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
-        Shift(**fields)
 
 
 def test_negative_delay_is_refused():

@@ -7,6 +7,7 @@ import pytest
 
 from seqjax import models
 from seqjax.theory import dilated, fits, targets
+from tests.refusals import refuses
 
 
 @pytest.mark.parametrize(("layers", "base", "channels"), [(1, 3, 2), (3, 3, 2), (4, 2, 3)])
@@ -61,14 +62,9 @@ def test_white_noise_keeps_its_variance(key, channels, base):
     assert abs(norms.mean() - 1) < 4 * norms.std() / len(norms) ** 0.5
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((1, 0, 3, 2), "widest must be >= 1, got 0"),
-        ((1, 1, 0, 2), "layers must be >= 1, got 0"),
-        ((1, 1, 3, 1), "base must be >= 2, got 1"),
-    ],
+test_wrong_arguments_are_refused = refuses(
+    lambda arguments: dilated.random(jax.random.key(0), *arguments),
+    ((1, 0, 3, 2), "widest must be >= 1, got 0"),
+    ((1, 1, 0, 2), "layers must be >= 1, got 0"),
+    ((1, 1, 3, 1), "base must be >= 2, got 1"),
 )
-def test_wrong_arguments_are_refused(key, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        dilated.random(key, *arguments)
