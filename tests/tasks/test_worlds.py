@@ -1,16 +1,15 @@
 """The judge of ShapeWorld's captions: against enumeration, known worlds, and the file that says what is true."""
 
 import itertools
-import os
 import re
 
 import numpy as np
 import pytest
 
-from seqjax.data.files import data_folder
 from seqjax.data.shapeworld import read_shapeworld
 from seqjax.tasks import worlds
 from seqjax.tasks.worlds import COLOURS, RELATIONS, SHAPES, Seen
+from tests.files import needs_data, public
 
 
 def seen(name: str, y: float = 50, x: float = 50) -> Seen:
@@ -135,10 +134,10 @@ def test_what_is_said_is_true_and_of_every_kind():
     assert kinds == {None, 0, 1, 2, 3, "a", "an", "there"}
 
 
-@pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder with ShapeWorld in it")
+@needs_data
 def test_the_judge_agrees_with_shapeworld():
     """On every third image: exactly where nothing overlaps, nearly always elsewhere."""
-    read = read_shapeworld(data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(public("captions", "shapeworld", "shapeworld.tar.gz"))
     agrees: dict[str, list[bool]] = {"there": [], "somewhere": [], read.kinds[0]: []}
     for row in range(0, len(read.images), 3):
         said = [
