@@ -1,6 +1,7 @@
 """Against brute force: a model so small that all its sentences are enumerated in NumPy."""
 
 import itertools
+import operator
 import re
 
 import jax
@@ -144,10 +145,8 @@ def test_full_width_beam_is_the_enumerated_order(penalty):
         np.testing.assert_array_equal(found.lengths[row, :every], [len(s) for s in tokens])
         np.testing.assert_allclose(found.log_probability[row, :every], log_p, rtol=1e-5)
         np.testing.assert_allclose(found.score[row, :every], scores, rtol=1e-5)
-        assert (found.tokens[row, every:] == PAD).all()
-        assert (found.lengths[row, every:] == 0).all()
-        assert (found.log_probability[row, every:] == -np.inf).all()
-        assert (found.score[row, every:] == -np.inf).all()
+        for part, nothing in zip(found, (PAD, 0, -np.inf, -np.inf), strict=True):
+            assert (part[row, every:] == nothing).all()
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -220,10 +219,10 @@ def test_any_number_of_tokens_is_forbidden(tokens):
     np.testing.assert_array_equal(logits, expected)
 
 
-@pytest.mark.parametrize("token", [-1, VOCAB])
-def test_a_token_outside_the_vocabulary_cannot_be_forbidden(token):
-    with pytest.raises(ValueError, match=rf"tokens must lie in \[0, {VOCAB}\), got {token}"):
-        decode.forbid(fixed, SYMBOLS[0], token)(None, first())
+test_a_token_outside_the_vocabulary_cannot_be_forbidden = refuses(
+    lambda token: decode.forbid(fixed, SYMBOLS[0], token)(None, first()),
+    *((token, rf"tokens must lie in \[0, {VOCAB}\), got {token}") for token in (-1, VOCAB)),
+)
 
 
 def test_rows_are_answered_as_if_alone():
@@ -355,14 +354,7 @@ def test_truncations_keep_the_right_tokens(top_k, key):
         options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         return decode.sample(key, constant, (), first(rows), length=1, **options)
 
-    for numbers in [
-        (1.0, 1.0, 0.0),
-        (1.0, 0.8, 0.0),
-        (1.0, 1e-6, 0.0),
-        (1.0, 1.0, 0.6),
-        (2.0, 0.5, 0.7),
-        (0.5, 0.9, 0),
-    ]:
+    for numbers in [(1, 1, 0), (1, 0.8, 0), (1, 1e-6, 0), (1, 1, 0.6), (2, 0.5, 0.7), (0.5, 0.9, 0)]:
         found = draw(*map(jnp.float32, numbers))
         expected = truncated(p, numbers[0], top_k, *numbers[1:])
         assert set(found.tokens[:, 0].tolist()) == {token for (token,) in expected}
@@ -396,9 +388,8 @@ def test_a_cache_follows_its_beam_after_a_prompt(key):
         for token in prompt[:-1]:
             carry, _ = attend(carry, token)
         found = decode.beam(attend, carry, prompt[-1], length=5, width=3)
-        again = [
-            decode.score(attend, carry, prompt[-1], found.tokens[:, i], found.tokens[:, i] != PAD) for i in range(3)
-        ]
+        beams = (found.tokens[:, i] for i in range(3))
+        again = [decode.score(attend, carry, prompt[-1], tokens, tokens != PAD) for tokens in beams]
         return found, jnp.stack(again, axis=1)
 
     found, again = run(jax.random.randint(key, (3, ROWS), 3, VOCAB))
@@ -459,8 +450,11 @@ test_bad_arguments_of_the_search = refuses(
 )
 
 
-def test_bad_lengths_elsewhere():
-    with pytest.raises(ValueError, match="length must be >= 1, got 0"):
-        decode.greedy(step, start(), first(), length=0)
-    with pytest.raises(ValueError, match="length must be >= 1, got -1"):
-        decode.rollout(lambda carry, x: (carry, x), (), jnp.ones((1, 1)), length=-1)
+test_bad_lengths_elsewhere = refuses(
+    operator.call,
+    (lambda: decode.greedy(step, start(), first(), length=0), "length must be >= 1, got 0"),
+    (
+        lambda: decode.rollout(lambda carry, x: (carry, x), (), jnp.ones((1, 1)), length=-1),
+        "length must be >= 1, got -1",
+    ),
+)

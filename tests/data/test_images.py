@@ -18,6 +18,7 @@ from PIL import Image
 from seqjax.data.files import DataError
 from seqjax.data.images import CLOTHES, DIGITS, cifar, crop, flip, mnist, read_idx, split
 from tests.files import failure, needs_data, public, special, tarred, written
+from tests.refusals import refuses
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
 LABELS = np.array([9, 0, 4], np.uint8)
@@ -249,10 +250,10 @@ def test_which_rows_of_a_class_is_by_chance():
     assert np.bincount(labels[chosen.test]).tolist() == [500, 500]
 
 
-@pytest.mark.parametrize(("validation", "test"), [(0, 5), (5, 0), (5, 5), (-1, 2)])
-def test_a_part_that_would_be_empty_is_refused(validation, test):
-    with pytest.raises(ValueError, match=f"leave some of 10 rows to train, got {validation} and {test}"):
-        split(10, validation=validation, test=test, seed=0)
+test_a_part_that_would_be_empty_is_refused = refuses(
+    lambda validation, test: split(10, validation=validation, test=test, seed=0),
+    *((*ab, "leave some of 10 rows to train, got {} and {}".format(*ab)) for ab in [(0, 5), (5, 0), (5, 5), (-1, 2)]),
+)
 
 
 # Random changes
@@ -271,11 +272,8 @@ def test_a_crop_is_a_window_of_the_mirrored_image(key):
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     seen = Counter()
     for image, whole in zip(found, padded, strict=True):
-        places = [
-            (row, column)
-            for row, column in np.ndindex(5, 5)
-            if np.array_equal(image, whole[row : row + 5, column : column + 6])
-        ]
+        windows = {place: whole[place[0] : place[0] + 5, place[1] : place[1] + 6] for place in np.ndindex(5, 5)}
+        places = [place for place, window in windows.items() if np.array_equal(image, window)]
         assert len(places) == 1
         seen.update(places)
     assert len(seen) == 25, "every place comes"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import unicodedata
 from collections import Counter
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,11 +90,11 @@ test_what_is_no_vocabulary_is_refused = refuses(
 )
 
 
-def test_counts_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="least must be >= 1, got 0"):
-        Vocabulary.count([], least=0)
-    with pytest.raises(ValueError, match="most must be >= 0, got -1"):
-        Vocabulary.count([], most=-1)
+test_counts_that_cannot_be_are_refused = refuses(
+    partial(Vocabulary.count, []),
+    ({"least": 0}, "least must be >= 1, got 0"),
+    ({"most": -1}, "most must be >= 0, got -1"),
+)
 
 
 # Tokenizers
@@ -117,10 +118,9 @@ def test_words_as_in_the_tutorial(words, sentence, tokens):
     assert words.join(words.split(sentence)) == tokens
 
 
-@pytest.mark.parametrize("punctuation", [".a", ". "])
-def test_punctuation_that_is_none_is_refused(punctuation):
-    with pytest.raises(ValueError, match="punctuation must contain neither letters nor spaces"):
-        Words(punctuation=punctuation)
+test_punctuation_that_is_none_is_refused = refuses(
+    Words, *(({"punctuation": bad}, "punctuation must contain neither letters nor spaces") for bad in (".a", ". "))
+)
 
 
 def test_marked_words_split_punctuation_off():

@@ -18,12 +18,8 @@ def test_the_worked_example():
     batch = Agreement(distance=3, clauses=2).written(jnp.array([[1, 0]]), jnp.array([[[0, 2], [1, 1]]]))
     np.testing.assert_array_equal(batch.inputs, [[4, 7, 9, 6, 4, 8, 8, 5]])
     np.testing.assert_array_equal(batch.labels, [[1, 4, 4, 3, 0, 4, 4, 2]])
-    assert [TAGS[label] for label in (1, 3, 0, 2)] == [
-        "noun, plural",
-        "verb, plural",
-        "noun, singular",
-        "verb, singular",
-    ]
+    tags = ["noun, plural", "verb, plural", "noun, singular", "verb, singular"]
+    assert [TAGS[label] for label in (1, 3, 0, 2)] == tags
 
 
 def every_sequence(task):
@@ -100,10 +96,8 @@ def test_samples_are_drawn_as_it_says(key):
     same = plural[:, 1:] == plural[:, :-1]
     for share, expected in ((plural[:, 0].mean(), 0.5), (same.mean(), 0.8), ((between == FILLER).mean(), 0.5)):
         assert abs(share - expected) < 4 * 0.5 / 4000**0.5
-    again = task.sample(key, 4000)
-    np.testing.assert_array_equal(again.inputs, ids)
-    other = task.sample(jax.random.key(1), 4000)
-    assert not np.array_equal(other.inputs, ids)
+    np.testing.assert_array_equal(task.sample(key, 4000).inputs, ids)
+    assert not np.array_equal(task.sample(jax.random.key(1), 4000).inputs, ids)
     assert ids.max() < task.vocab
     assert replace(task, distance=1).sample(key, 2).inputs.shape == (2, 8)
 

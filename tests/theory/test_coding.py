@@ -11,18 +11,11 @@ from seqjax.theory import bounds, coding, fits, targets
 TARGET, SOURCE, CODE = 5, 7, 3
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def identity(x):
-    return x
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def network(encoder: int, decoder: int):
-    linear = models.RNNCell(identity)
+    linear = models.RNNCell(lambda x: x)
     return models.EncoderDecoderRegressor(
         models.Recurrent(encoder, linear), models.RecurrentDecoder(decoder, linear, bridge=models.LowRankBridge(CODE))
     )

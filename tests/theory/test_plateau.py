@@ -13,10 +13,7 @@ GRADIENT = jax.jit(jax.grad(plateau.loss))
 MODEL = plateau.Exponentials(np.array([0.7, -0.4, 0.9]), np.array([0.3, 0.9, 1.7]))
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 @pytest.mark.parametrize("memory", [7.0, 12.0])

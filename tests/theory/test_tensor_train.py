@@ -8,7 +8,7 @@ import pytest
 
 from seqjax.theory import bounds, fits, targets
 from tests.refusals import refuses
-from tests.theory.test_hankel import agrees
+from tests.theory.test_hankel import agrees, energy
 
 LAGS = 128
 N = np.arange(float(LAGS))
@@ -43,10 +43,6 @@ def rows():
         name, numbers = line[:14].strip(), line[14:].split()
         for channels, low, high in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
             yield name, int(channels), low, high
-
-
-def energy(kernel) -> float:
-    return float(kernel @ kernel)
 
 
 @pytest.mark.parametrize(("name", "channels", "low", "high"), list(rows()))
