@@ -263,19 +263,15 @@ TOKENS = jnp.zeros((1, 3), jnp.int32)
 NUMBERS = jnp.zeros((1, 3, 1))
 READ_TOKENS = {"table": convert.embedding("embedding"), "backbone": convert.recurrent("lstm")}
 SENTIMENT = models.TokenEmbedding(models.LSTM(128), 20, 64)
+TAGGER = {"layers_0": READ_TOKENS, "layers_1": convert.linear("fc")}
+CAUSAL = models.Regressor(models.Transformer(32, 8, 5, 64, pre_norm=False, activation=nn.relu))
 
 # A model, its layout, what it reads, PyTorch's parameters, and how many of these are biases that ours has added up.
 TUTORIALS = {
     "image classifier": (*simple_cnn((16, 32), 10), [jnp.zeros((1, 32, 32, 3))], 25_578, 0),
     "captioner": (OneWord(64, 128, 20), ONE_WORD, [jnp.zeros((1, 3, 4, 4))], 78_868, 2 * 128),
     "sentiment": (models.Classifier(SENTIMENT, 2), readout(READ_TOKENS), [TOKENS], 100_866, 4 * 128),
-    "tagger": (
-        nn.Sequential([SENTIMENT, nn.Dense(5)]),
-        {"layers_0": READ_TOKENS, "layers_1": convert.linear("fc")},
-        [TOKENS],
-        101_253,
-        4 * 128,
-    ),
+    "tagger": (nn.Sequential([SENTIMENT, nn.Dense(5)]), TAGGER, [TOKENS], 101_253, 4 * 128),
     "translator of sequence_shapes": (pair(models.LSTMCell(), 10_000, 64, 128), PAIR, [TOKENS] * 2, 2_768_656, 8 * 128),
     "reversal": (pair(models.GRUCell(), 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
     "attention": (*translator((7853, 5893), 256, 1024, 512), [TOKENS, TOKENS], 20_518_405, 3 * 2 * 512),
@@ -283,7 +279,7 @@ TUTORIALS = {
     "TCN, Lorenz": (tcn(30), readout(convert.tcn("tcn")), [NUMBERS], 47_851, 0),
     "TCN, shift": (tcn(10), readout(convert.tcn("tcn")), [NUMBERS], 5_551, 0),
     "Transformer": (
-        models.Regressor(models.Transformer(32, 8, 5, 64, pre_norm=False, activation=nn.relu)),
+        models.Regressor(CAUSAL),
         readout(convert.transformer("encoder", embed=INP)),
         [NUMBERS],
         687_617,

@@ -161,11 +161,6 @@ def test_narrow_beam_loses_nothing_by_stopping_early(width, penalty):
         assert len(set(tokens)) == width
 
 
-def test_length_penalty_favours_long_sentences():
-    lengths = [beam(start(40), first(40), 6, 3, penalty).lengths[:, 0].mean() for penalty in (0.0, 0.7, 3.0)]
-    assert lengths[0] < lengths[1] < lengths[2]
-
-
 def test_score_is_the_enumerated_probability_and_sums_to_one():
     ended, cut = sentences(3)
     target, carry = padded(ended + cut, 3), start()
@@ -173,11 +168,7 @@ def test_score_is_the_enumerated_probability_and_sums_to_one():
         log_p = score(repeated(carry, row, len(target)), first(len(target)), jnp.asarray(target), target != PAD)
         np.testing.assert_allclose(log_p, [Model(carry, row).log_probability(s) for s in ended + cut], rtol=1e-5)
         np.testing.assert_allclose(jnp.sum(jnp.exp(log_p)), 1.0, rtol=1e-5)
-
-
-def test_score_of_the_impossible_is_minus_infinity():
-    target = jnp.array([[4, SOS, EOS]])
-    assert score(start(1), first(1), target, jnp.ones((1, 3), bool)) == -np.inf
+    assert score(start(1), first(1), jnp.array([[4, SOS, EOS]]), jnp.ones((1, 3), bool)) == -np.inf
 
 
 def test_forbidden_tokens_never_occur_and_the_others_are_renormalised():
@@ -429,7 +420,7 @@ def test_rollout_feeds_outputs_back(key):
 
 
 test_bad_arguments_of_sampling = refuses(
-    lambda options: decode.sample(key, step, start(), first(), **{"length": 3, **options}),
+    lambda **options: decode.sample(jax.random.key(0), step, start(), first(), **{"length": 3, **options}),
     ({"length": 0}, "length must be >= 1, got 0"),
     ({"temperature": -1.0}, "temperature must be finite and >= 0, got -1.0"),
     ({"temperature": float("inf")}, "temperature must be finite and >= 0, got inf"),
@@ -442,7 +433,7 @@ test_bad_arguments_of_sampling = refuses(
 
 
 test_bad_arguments_of_the_search = refuses(
-    lambda options: decode.beam(step, start(), first(), **{"length": 3, "width": 2, **options}),
+    lambda **options: decode.beam(step, start(), first(), **{"length": 3, "width": 2, **options}),
     ({"length": 0}, "length must be >= 1, got 0"),
     ({"width": 0}, "width must be >= 1, got 0"),
     ({"length_penalty": -0.5}, "length_penalty must be finite and >= 0, got -0.5"),

@@ -320,22 +320,18 @@ def test_parameters_that_are_not_the_models_are_all_named():
     assert str(told.value).startswith("params must be those of the model:\n")
     where = "['params']['backbone']['layer_0']['recurrent_kernel']"
     assert f"{where}: expected float32[4, 4], found float32[3, 3]" in str(told.value)
+    seeds = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
     other: list[tuple[Any, Any, Any, str]] = [
         (models.Regressor(models.TCN(3)), params, SHIFT, r"nothing, found float32\[3, 3\]"),
         (model, params["params"], SHIFT, r"float32\[1\], found nothing"),
         (model, lambda: params, SHIFT, r"nothing, found function\[\]"),
-        (
-            model,
-            jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params),
-            LORENZ,
-            r"float32\[1\], found float32\[2, 1\]",
-        ),
+        (model, seeds, LORENZ, r"float32\[1\], found float32\[2, 1\]"),
         (model, params, Lorenz96(K=2), r"float32\[2, 3\], found float32\[1, 3\]"),
     ]
-    for *given, task, message in other:
+    for network, given, task, message in other:
         evaluation = explore.ShiftEvaluation if task is SHIFT else explore.LorenzEvaluation
         with pytest.raises(ValueError, match=f": expected {message}"):
-            evaluation(*given, task)
+            evaluation(network, given, task)
 
 
 def test_parameters_may_be_a_file(tmp_path):

@@ -130,9 +130,8 @@ def test_gradient_of_binary_cross_entropy_is_probability_minus_target(coins):
 
 @pytest.mark.parametrize(("logit", "target", "cost"), [(200.0, 1, 0), (200.0, 0, 200), (-200.0, 1, 200)])
 def test_binary_cross_entropy_of_the_very_sure_is_exact(logit, target, cost):
-    value, gradient = jax.value_and_grad(losses.binary_cross_entropy)(
-        jnp.full((1, 1, 1), logit), jnp.full((1, 1, 1), float(target))
-    )
+    arguments = jnp.full((1, 1, 1), logit), jnp.full((1, 1, 1), float(target))
+    value, gradient = jax.value_and_grad(losses.binary_cross_entropy)(*arguments)
     assert value == pytest.approx(cost)
     assert jnp.isfinite(gradient).all()
 

@@ -41,12 +41,6 @@ def test_weights_count_repetitions():
     assert metrics.r2(PREDICTIONS, TARGETS, WEIGHT) == pytest.approx(metrics.r2(predictions, targets))
 
 
-def test_r2_of_the_targets_is_one_and_of_their_means_zero():
-    means = np.broadcast_to(TARGETS.mean(axis=(0, 1)), TARGETS.shape)
-    assert metrics.r2(TARGETS, TARGETS) == 1
-    assert metrics.r2(means, TARGETS) == pytest.approx(0, abs=1e-15)
-
-
 @pytest.mark.parametrize("metric", [metrics.mse, metrics.r2])
 def test_steps_of_weight_zero_may_hold_anything(metric):
     predictions, targets = PREDICTIONS.copy(), TARGETS.copy()
@@ -129,8 +123,7 @@ def test_intervals_are_as_wide_as_the_sample_is_small():
         rate = found.exact.value
         # A proportion's interval in closed form; the resampled one has granularity and noise.
         half = 1.96 * np.sqrt(rate * (1 - rate) / count)
-        assert found.exact.high - found.exact.value == pytest.approx(half, rel=0.2)
-        assert found.exact.value - found.exact.low == pytest.approx(half, rel=0.2)
+        assert (found.exact.high - rate, rate - found.exact.low) == pytest.approx((half, half), rel=0.2)
         for estimate in found[:3]:
             assert estimate.low < estimate.value < estimate.high
         if count == 50:
@@ -263,22 +256,11 @@ test_what_cannot_be_calibrated_is_refused = unchecked_refuses(
 
 def test_confusion_has_a_row_for_each_class():
     labels, guesses = np.array([[0, 0, 2], [2, 2, 1]]), jnp.array([[0, 1, 0], [2, 2, 1]])
-    np.testing.assert_array_equal(
-        metrics.confusion(labels, guesses, 4), [[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 2, 0], [0] * 4]
-    )
+    expected = [[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 2, 0], [0] * 4]
+    np.testing.assert_array_equal(metrics.confusion(labels, guesses, 4), expected)
     weight = np.array([[3, 0, 1], [1, 1, 0]])
     np.testing.assert_array_equal(metrics.confusion(labels, guesses, 3, weight), [[3, 0, 0], [0, 0, 0], [1, 0, 2]])
     np.testing.assert_array_equal(metrics.confusion(labels, guesses, 3, weight > 0), [[1, 0, 0], [0, 0, 0], [1, 0, 2]])
-
-
-def test_the_diagonal_of_a_confusion_is_the_accuracy():
-    rng = np.random.default_rng(0)
-    labels, guesses = rng.integers(0, 5, (2, 300))
-    found = metrics.confusion(labels, guesses, 5)
-    assert found.sum() == 300
-    assert np.trace(found) / 300 == pytest.approx(metrics.accuracy(labels, guesses).value)
-    np.testing.assert_array_equal(found.sum(axis=1), np.bincount(labels, minlength=5))
-    np.testing.assert_array_equal(found.T, metrics.confusion(guesses, labels, 5))
 
 
 def test_what_does_not_count_may_be_no_class():

@@ -53,13 +53,8 @@ def test_a_heat_map_shows_its_numbers_and_names_row_by_row():
     np.testing.assert_allclose(image.to_rgba(np.array([[1.0, 0.0]]))[0, :, 0], [0, 1], atol=0.01)
     assert tuple(image.get_extent()) == (-0.5, 2.5, 1.5, -0.5), "a cell around each tick, the first row on top"
     assert (ax.get_xticks().tolist(), ax.get_yticks().tolist()) == ([0, 1, 2], [0, 1])
-    assert [text.get_text() for text in (*ax.get_xticklabels(), *ax.get_yticklabels())] == [
-        "yo",
-        "voy",
-        "<eos>",
-        "i",
-        "go",
-    ]
+    names = [text.get_text() for text in (*ax.get_xticklabels(), *ax.get_yticklabels())]
+    assert names == ["yo", "voy", "<eos>", "i", "go"]
 
 
 def test_a_picture_is_bright_where_it_is_attended_to():

@@ -140,11 +140,13 @@ def test_one_program_for_all_buckets_equals_a_loop_and_goes_on_bitwise():
 def test_descent_on_a_formula_is_its_closed_form():
     """Gradient descent on (x - 3)^2 / 2 with rate r leaves (1 - r)^n of the distance after n steps."""
     times = np.array([0, 1, 2, 5, 40])
-    params, seen = jax.jit(
-        lambda start: train.descend(
-            lambda x, key: 0.5 * (x - 3) ** 2, optax.sgd(0.1), start, jax.random.key(0), times, watch=lambda x: x
-        )
-    )(jnp.array(1.0))
+
+    @jax.jit
+    def descend(start):
+        key = jax.random.key(0)
+        return train.descend(lambda x, key: (x - 3) ** 2 / 2, optax.sgd(0.1), start, key, times, watch=lambda x: x)
+
+    params, seen = descend(jnp.array(1.0))
     np.testing.assert_allclose(seen, 3 - 2 * 0.9**times, rtol=1e-5)
     assert params == seen[-1]
 

@@ -118,9 +118,7 @@ def test_only_data_errors_escape_from_any_bytes(tmp_path, content, skip_bad):
     assert all(side and side == side.strip() for pair in corpus.pairs for side in pair)
 
 
-test_there_are_two_columns = refuses(
-    lambda column: tatoeba(Path("nowhere"), source_column=column), (0, "source_column must be 1 or 2, got 0")
-)
+test_there_are_two_columns = refuses(tatoeba, ({"path": Path("a"), "source_column": 0}, "must be 1 or 2, got 0"))
 
 
 # Multi30k

@@ -13,25 +13,9 @@ def row(place, word, tag, columns=10):
     return "\t".join([str(place), word, "_", tag, *["_"] * 6][:columns])
 
 
-TEXT = "\n".join(
-    [
-        "# sent_id = 1",
-        "# text = Don't go",
-        row("1-2", "Don't", "_"),
-        row(1, "Do", "AUX"),
-        row(2, "n't", "PART"),
-        row("2.1", "you", "_"),
-        row(3, "go", "VERB"),
-        "",
-        "",
-        "# newpar",
-        "",
-        row(1, "ice cream", "NOUN"),
-        row(2, "#", "SYM"),
-        "",
-        "",
-    ]
-)
+FIRST = ["# sent_id = 1", "# text = Don't go", row("1-2", "Don't", "_"), row(1, "Do", "AUX"), row(2, "n't", "PART")]
+FIRST += [row("2.1", "you", "_"), row(3, "go", "VERB"), "", ""]
+TEXT = "\n".join([*FIRST, "# newpar", "", row(1, "ice cream", "NOUN"), row(2, "#", "SYM"), "", ""])
 SENTENCES = [Sentence(("Do", "n't", "go"), ("AUX", "PART", "VERB")), Sentence(("ice cream", "#"), ("NOUN", "SYM"))]
 
 

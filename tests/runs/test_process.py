@@ -71,9 +71,8 @@ def test_second_signal_exits_at_once(signum):
     assert waiting.stdout.readline() == "ready\n"
     waiting.send_signal(signum)
     assert waiting.stderr.readline() == "\n"
-    assert (
-        waiting.stderr.readline() == "finishing the current steps and saving; press Ctrl-C again to quit immediately\n"
-    )
+    expected = "finishing the current steps and saving; press Ctrl-C again to quit immediately\n"
+    assert waiting.stderr.readline() == expected
     assert waiting.poll() is None
     waiting.send_signal(signum)
     waiting.communicate(timeout=10)

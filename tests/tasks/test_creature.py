@@ -77,10 +77,8 @@ class Parser:
         stem = text[:4]
         front = bool(re.fullmatch("([klmnprst][eiy])+", stem))
         assert front or re.fullmatch("([klmnprst][aou])+", stem), "one kind of vowel"
-        options = "".join(
-            f"({'|'.join(self.endings[m][front] for m in group.split('/'))})?" for group in meanings.split()
-        )
-        found = re.fullmatch(options, text[4:])
+        groups = ("|".join(self.endings[m][front] for m in group.split("/")) for group in meanings.split())
+        found = re.fullmatch("".join(f"({group})?" for group in groups), text[4:])
         assert found, f"endings of {text}"
         names = {self.endings[meaning][front]: meaning for meaning in re.split("[ /]", meanings)}
         return self.english[stem], tuple(names[ending] for ending in found.groups() if ending)
@@ -187,10 +185,9 @@ def test_every_word_is_met_on_both_sides(texts):
     # The subject's noun, which makes a sentence fall on its side, is as uniform as any.
     singular = {plural: noun for noun, plural in NOUNS}
     for part in texts:
-        first = [
-            next(word for word in english.split() if singular.get(word, word) in PLURAL_NOUNS) for _, english in part
-        ]
-        counts = np.array(list(Counter(singular.get(noun, noun) for noun in first).values()))
+        nouns = ([singular.get(word, word) for word in english.split()] for _, english in part)
+        first = Counter(next(noun for noun in words if noun in PLURAL_NOUNS) for words in nouns)
+        counts = np.array(list(first.values()))
         assert len(counts) == 40
         assert np.sum((counts - ROWS / 40) ** 2) / (ROWS / 40) < 39 + 4 * 78**0.5
 

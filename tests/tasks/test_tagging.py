@@ -116,9 +116,8 @@ def test_buckets_hold_each_sentence_once_in_few_shapes(key):
 
 @needs_data
 def test_the_public_treebank_becomes_a_task():
-    train, test = (
-        conllu(public(f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu")).sentences[:2000] for part in ("train", "dev")
-    )
+    files = (public(f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu") for part in ("train", "dev"))
+    train, test = (conllu(file).sentences[:2000] for file in files)
     task = Tagging.of(train, test, held_out=200, seed=0, least=2)
     assert len(task.train) == 1800
     batch, unseen = task.encode(task.test), task.unseen(task.test)

@@ -81,35 +81,23 @@ def test_every_tokenizer_can_be_kept():
 GOOD = json.loads(Language(Words(), Vocabulary.count([["a"]])).to_json())
 
 
+OTHER_TEXTS = ["", "nonsense", "[" * 100_000, "null", "[]", "3", '"tokenizer"', "{}"]
+WRONG = {
+    "tokenizer": [
+        *({}, "Words", [["Words", {}]], {"Words": {}, "Characters": {}}, {"Phonemes": {}}, {"Subwords": {}}),
+        *({"Words": fields} for fields in ({"upper": True}, [], None, {"punctuation": "a"})),
+        {"Vocabulary": {"symbols": []}},
+    ],
+    "vocabulary": [None, "abc", ["a"], *([*GOOD["vocabulary"], symbol] for symbol in ("a", 4))],
+}
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "nonsense",
-        "[" * 100_000,
-        "null",
-        "[]",
-        "3",
-        '"tokenizer"',
-        "{}",
-        json.dumps({"tokenizer": {"Words": {}}}),
-        json.dumps({"vocabulary": GOOD["vocabulary"]}),
-        json.dumps(GOOD | {"tokenizer": {}}),
-        json.dumps(GOOD | {"tokenizer": "Words"}),
-        json.dumps(GOOD | {"tokenizer": [["Words", {}]]}),
-        json.dumps(GOOD | {"tokenizer": {"Words": {}, "Characters": {}}}),
-        json.dumps(GOOD | {"tokenizer": {"Phonemes": {}}}),
-        json.dumps(GOOD | {"tokenizer": {"Vocabulary": {"symbols": []}}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": {"upper": True}}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": []}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": None}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": {"punctuation": "a"}}}),
-        json.dumps(GOOD | {"tokenizer": {"Subwords": {}}}),
-        json.dumps(GOOD | {"vocabulary": None}),
-        json.dumps(GOOD | {"vocabulary": "abc"}),
-        json.dumps(GOOD | {"vocabulary": ["a"]}),
-        json.dumps(GOOD | {"vocabulary": [*GOOD["vocabulary"], "a"]}),
-        json.dumps(GOOD | {"vocabulary": [*GOOD["vocabulary"], 4]}),
+        *OTHER_TEXTS,
+        *(json.dumps({part: GOOD[part]}) for part in GOOD),
+        *(json.dumps(GOOD | {part: value}) for part, values in WRONG.items() for value in values),
     ],
     ids=lambda text: text[:20],
 )

@@ -30,10 +30,8 @@ def a(name: str) -> str:
 def test_every_caption_is_judged_as_its_words_say():
     """All captions over two shapes and two colours, against three things whose names are looked up in a list."""
     world = [seen("red square", 10, 10), seen("blue ellipse", 10, 80), seen("red ellipse", 70, 80)]
-    nouns = [
-        " ".join(part) for part in itertools.product(("red", "blue", "gray"), ("square", "ellipse", "cross", "shape"))
-    ]
-    nouns += ["square", "ellipse", "cross", "shape"]
+    shapes = ["square", "ellipse", "cross", "shape"]
+    nouns = [*shapes, *(f"{colour} {shape}" for colour in ("red", "blue", "gray") for shape in shapes)]
     called = [names(thing) for thing in world]
     captions = {f"there is {a(noun)} .": any(noun in name for name in called) for noun in nouns}
     for first, second in itertools.product(nouns, nouns):
@@ -44,9 +42,8 @@ def test_every_caption_is_judged_as_its_words_say():
             true = any(first in called[one] and second in called[other] for one, other in pairs)
             captions[f"{a(first)} is {relation} {a(second)} ."] = true
     for noun, colour in itertools.product(nouns, ("red", "blue", "gray")):
-        captions[f"{a(noun)} is {colour} ."] = any(
-            noun in name and COLOURS[thing.colour] == colour for name, thing in zip(called, world, strict=True)
-        )
+        ones = [COLOURS[thing.colour] == colour for thing, name in zip(world, called, strict=True) if noun in name]
+        captions[f"{a(noun)} is {colour} ."] = any(ones)
     assert 0.1 < np.mean(list(captions.values())) < 0.9
     for caption, true in captions.items():
         said = worlds.parse(caption)
@@ -126,9 +123,7 @@ def test_the_judge_agrees_with_shapeworld():
     read = read_shapeworld(public("captions", "shapeworld", "shapeworld.tar.gz"))
     agrees: dict[str, list[bool]] = {"there": [], "somewhere": [], read.kinds[0]: []}
     for row in range(0, len(read.images), 3):
-        said = [
-            (worlds.parse(caption), true) for caption, true in zip(read.captions[row], read.agreement[row], strict=True)
-        ]
+        said = list(zip(map(worlds.parse, read.captions[row]), read.agreement[row], strict=True))
         if any(statement for statement, _ in said):
             world = worlds.recognise(read.images[row])
             for statement, true in said:

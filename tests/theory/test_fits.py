@@ -14,16 +14,6 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("order", [1, 2, 9])
-def test_delay_line_run_step_by_step_is_the_shift(order, rng):
-    line, x = fits.delay_line(order), rng.normal(size=30)
-    state, outputs = np.zeros(order), []
-    for value in x:
-        state = line.W @ state + line.U * value
-        outputs.append(line.c @ state)
-    np.testing.assert_array_equal(outputs, np.concatenate([np.zeros(order - 1), x])[:30])
-
-
 def filtered(inputs, taps, bias):
     """y_t = bias + sum_s taps[s]' x_{t-s}, by numpy.convolve channel by channel."""
     rows, time, channels = inputs.shape

@@ -8,7 +8,7 @@ import pytest
 
 from seqjax.theory import bounds, fits, targets
 from tests.refusals import refuses
-from tests.theory.test_hankel import agrees, energy
+from tests.theory.test_hankel import agrees, energy, published
 
 LAGS = 128
 N = np.arange(float(LAGS))
@@ -38,14 +38,7 @@ bump          1 .17     -        2 8.9e-4  1.4e-3   3 1.7e-5  1.7e-5    4 5e-21 
 """
 
 
-def rows():
-    for line in PUBLISHED.strip().splitlines():
-        name, numbers = line[:14].strip(), line[14:].split()
-        for channels, low, high in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
-            yield name, int(channels), low, high
-
-
-@pytest.mark.parametrize(("name", "channels", "low", "high"), list(rows()))
+@pytest.mark.parametrize(("name", "channels", "low", "high"), list(published(PUBLISHED, 14)))
 def test_published_floors_and_filters(name, channels, low, high):
     kernel = KERNELS[name]
     floor, error = bounds.tensor_train(kernel, channels)
@@ -135,9 +128,8 @@ def test_digits_are_the_shift_through_one_channel(delay, layers, base):
     filter = fits.digits(delay, layers, base)
     np.testing.assert_array_equal(filter.kernel(), targets.shift(delay, base**layers))
     assert sum(taps.size for taps in filter.taps) == base * layers
-    np.testing.assert_allclose(
-        fits.tensor_train(targets.shift(delay, base**layers), 1, base).kernel(), filter.kernel(), atol=1e-14
-    )
+    fitted = fits.tensor_train(targets.shift(delay, base**layers), 1, base)
+    np.testing.assert_allclose(fitted.kernel(), filter.kernel(), atol=1e-14)
 
 
 def test_a_lag_is_weighed_by_the_product_of_its_digits():
