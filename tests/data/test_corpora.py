@@ -191,7 +191,7 @@ def test_without_leaves_no_sentence_of_what_was_taken_out(pairs, sources):
 
 
 def components(pairs: list[Pair]) -> list[set[Pair]]:
-    """Grown by brute force: whatever shares a side joins."""
+    """Grown by brute force: pairs with a side in common join."""
     groups: list[set[Pair]] = []
     for pair in pairs:
         touching = [g for g in groups if any(o.source == pair.source or o.target == pair.target for o in g)]

@@ -226,12 +226,14 @@ def test_the_split_is_the_same_on_every_machine():
     assert split(20, validation=3, test=4, seed=7).validation.tolist() == sorted(first[4:7])
 
 
-@given(counts=st.lists(st.integers(8, 40), min_size=2, max_size=5), share=st.floats(0.1, 0.4), seed=st.integers(0, 5))
+@given(
+    counts=st.lists(st.integers(8, 40), min_size=2, max_size=5), fraction=st.floats(0.1, 0.4), seed=st.integers(0, 5)
+)
 @settings(max_examples=50, deadline=None)
-def test_each_class_has_its_share_of_each_part(counts, share, seed):
+def test_each_class_has_its_fraction_of_each_part(counts, fraction, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     rows = len(labels)
-    held_out = max(1, int(share * rows))
+    held_out = max(1, int(fraction * rows))
     parts = split(rows, validation=held_out, test=held_out, seed=seed, labels=labels)
     assert len(parts.validation) == len(parts.test) == held_out
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(rows))
@@ -304,8 +306,8 @@ def test_real_idx_files(name, smallest):
     assert len(counts) == 10
     assert counts.min() == smallest
     rows = split(60_000, validation=5_000, test=10_000, seed=0, labels=found.labels)
-    shares = np.bincount(found.labels[rows.test]) / counts
-    np.testing.assert_allclose(shares, 1 / 6, atol=1e-3)
+    fractions = np.bincount(found.labels[rows.test]) / counts
+    np.testing.assert_allclose(fractions, 1 / 6, atol=1e-3)
 
 
 @needs_data

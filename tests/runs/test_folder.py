@@ -1,4 +1,4 @@
-"""What stands in a run folder, and how it gets there."""
+"""What is in a run folder, and how it gets there."""
 
 import dataclasses
 import errno

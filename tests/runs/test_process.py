@@ -126,7 +126,7 @@ def test_bugs_keep_their_traceback(error):
 
 
 def test_value_errors_of_libraries_are_bugs_even_below_the_experiments_folder(monkeypatch):
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "experiment.py")])  # and .venv stands beside it
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "experiment.py")])  # and .venv is beside it
 
     def mistake():
         np.broadcast_shapes((2,), (3,))

@@ -94,8 +94,8 @@ def test_samples_are_drawn_as_it_says(key):
     between = ids.reshape(4000, 4, 4)[:, :, 1:3]
     assert {*np.unique(between)} == {FILLER, FILLER + 1}
     same = plural[:, 1:] == plural[:, :-1]
-    for share, expected in ((plural[:, 0].mean(), 0.5), (same.mean(), 0.8), ((between == FILLER).mean(), 0.5)):
-        assert abs(share - expected) < 4 * 0.5 / 4000**0.5
+    for fraction, expected in ((plural[:, 0].mean(), 0.5), (same.mean(), 0.8), ((between == FILLER).mean(), 0.5)):
+        assert abs(fraction - expected) < 4 * 0.5 / 4000**0.5
     np.testing.assert_array_equal(task.sample(key, 4000).inputs, ids)
     assert not np.array_equal(task.sample(jax.random.key(1), 4000).inputs, ids)
     assert ids.max() < task.vocab

@@ -67,8 +67,8 @@ def test_each_pair_of_two_digits_is_as_likely_as_any_on_its_side(is_test):
     statistic = np.sum((counts[inside] - expected) ** 2 / expected)
     assert abs(statistic - freedom) < 4 * (2 * freedom) ** 0.5
     # Ten numbers are divisible by 11, but nine only leave each other remainder.
-    share = inside[::11].sum() / inside.sum()
-    assert counts[::11].sum() / ROWS == pytest.approx(share, abs=2 * (share * (1 - share) / ROWS) ** 0.5)
+    fraction = inside[::11].sum() / inside.sum()
+    assert counts[::11].sum() / ROWS == pytest.approx(fraction, abs=2 * (fraction * (1 - fraction) / ROWS) ** 0.5)
 
 
 @pytest.mark.parametrize("digits", [3, 9])
@@ -77,10 +77,10 @@ def test_sides_share_no_pair_and_each_is_uniform(digits, is_test):
     found = pairs(draw(digits, is_test))
     assert all(held_out(*pair) == is_test for pair in found)
     # Uniform on [0, 1]: the mean has standard deviation (12 rows)^-.5, the variance (180 rows)^-.5.
-    shares = np.array(found) / 10**digits
-    np.testing.assert_allclose(shares.mean(axis=0), 0.5, atol=4 / (12 * ROWS) ** 0.5 + 10.0**-digits)
-    np.testing.assert_allclose(shares.var(axis=0), 1 / 12, atol=4 / (180 * ROWS) ** 0.5 + 10.0**-digits)
-    assert abs(np.corrcoef(shares.T)[0, 1]) < 4 / ROWS**0.5
+    fractions = np.array(found) / 10**digits
+    np.testing.assert_allclose(fractions.mean(axis=0), 0.5, atol=4 / (12 * ROWS) ** 0.5 + 10.0**-digits)
+    np.testing.assert_allclose(fractions.var(axis=0), 1 / 12, atol=4 / (180 * ROWS) ** 0.5 + 10.0**-digits)
+    assert abs(np.corrcoef(fractions.T)[0, 1]) < 4 / ROWS**0.5
     last = np.bincount([first % 10 for first, _ in found], minlength=10)
     assert np.sum((last - ROWS / 10) ** 2 / (ROWS / 10)) < 9 + 4 * 18**0.5
 

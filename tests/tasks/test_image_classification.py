@@ -153,12 +153,12 @@ def test_samples_are_shapes_in_two_colours():
     assert np.linalg.norm(colour - ground, axis=1).min() > 0.4 - 1e-5
     # Each pixel is a mixture of the two colours: it lies on the line between them.
     step = (colour - ground)[:, None, None]
-    share = ((pixels - ground[:, None, None]) * step).sum(-1) / (step**2).sum(-1)
-    np.testing.assert_allclose(ground[:, None, None] + share[..., None] * step, pixels, atol=1e-4)
+    fraction = ((pixels - ground[:, None, None]) * step).sum(-1) / (step**2).sum(-1)
+    np.testing.assert_allclose(ground[:, None, None] + fraction[..., None] * step, pixels, atol=1e-4)
 
 
 def test_labels_say_what_was_drawn():
-    """The share of the shape's own square that is covered tells most shapes apart: it must go with the label."""
+    """The fraction of the shape's own square that is covered tells most shapes apart: it must go with the label."""
     batch = shapes(0.0)
     pixels = np.asarray(batch.inputs)
     step = np.abs(pixels - pixels[:, :1, :1]).max(axis=-1)

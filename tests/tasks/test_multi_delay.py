@@ -18,7 +18,7 @@ def test_worked_example_of_multi_delay():
 
 @pytest.mark.parametrize("features", [0, 1, 3, 5, 8])
 def test_no_linear_readout_of_a_state_explains_more_than_it_has_numbers(features):
-    """The bound is reached by whoever remembers the last inputs, and by no random state: least squares is exact."""
+    """The bound is reached by remembering the last inputs, and by no random state: least squares is exact."""
     task = MultiDelay(delay=4, length=5)
     batch = draw(task)
     targets = np.asarray(batch.targets[:, -1], np.float64)

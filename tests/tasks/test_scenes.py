@@ -187,9 +187,9 @@ def test_objects_are_painted_where_they_are_in_their_colour():
         places = block.sum(axis=3).reshape(-1, 64).argmax(axis=1)
         brightest = block.reshape(len(block), 64, 3)[np.arange(len(block)), places]
         expected = scenes.RGB[scene.colour[:, n][real]]
-        share = (brightest / expected).mean(axis=1, keepdims=True)
-        assert np.abs(brightest - share * expected).max() < 0.02
-        assert share.min() > 0.75, "a bar of a small cross may cover no pixel in full"
+        fraction = (brightest / expected).mean(axis=1, keepdims=True)
+        assert np.abs(brightest - fraction * expected).max() < 0.02
+        assert fraction.min() > 0.75, "a bar of a small cross may cover no pixel in full"
         area = (block / expected[:, None, None]).mean(axis=3).sum(axis=(1, 2))
         for size, (low, high) in enumerate(((5, 17), (14, 42))):
             assert low < area[scene.size[:, n][real] == size].min()

@@ -125,7 +125,7 @@ def test_position_attention_is_the_shift():
 
 
 def test_position_attention_loads_and_shifts():
-    """From what stands at each place and where: the values are averaged by position alone."""
+    """From values and their places: the values are averaged by position alone."""
     head, rng = fits.position_attention(3, 12, 40.0), np.random.default_rng(0)
     with jax.enable_x64(True):
         model, x = MultiHeadAttention(2, heads=1), rng.normal(size=(2, 12, 1))
