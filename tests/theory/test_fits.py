@@ -132,13 +132,13 @@ def test_position_attention_loads_and_shifts():
         places = jnp.asarray(np.tile(head.positions(), (2, 1, 1)))
         source, mask = jnp.concatenate([places, jnp.asarray(x)], axis=-1), jnp.ones((2, 12), bool)
 
-        def look(model):
-            return model.look(model.prepare(source, mask), places)[0]
+        def attended(model):
+            return model.attend(model.prepare(source, mask), places)[0]
 
-        shapes = jax.eval_shape(lambda key: model.init(key, method=look), jax.random.key(0))
+        shapes = jax.eval_shape(lambda key: model.init(key, method=attended), jax.random.key(0))
         params = jax.tree.map(jnp.asarray, head.params())
         assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
-        y = np.asarray(model.apply(params, method=look))
+        y = np.asarray(model.apply(params, method=attended))
     np.testing.assert_allclose(y[..., 0], x[..., 0] @ head.weights().T, atol=1e-12)
     np.testing.assert_allclose(y[:, 3:, 0], x[:, :-3, 0], atol=0.05)
     np.testing.assert_array_equal(y[..., 1], 0)
