@@ -23,7 +23,7 @@ EXPERIMENTS = {"classic": "classic_tasks", "addition": "digit_sums", "seed_audit
 COLUMNS: dict[str, str] = {}
 """Old name of a column of any experiment: new name."""
 
-PATHS: dict[tuple[Any, Any], str] = {
+PATHS: dict[tuple[Any, Any], Any] = {
     ("decoder", "attention"): "attend",
     ("decoder", "bridge"): "first",
     ("backbone", "positions"): "Learned_0",

@@ -20,3 +20,9 @@ install_import_hook("seqjax", "beartype.beartype")
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield

@@ -1,13 +1,24 @@
 """Files for the tests of the readers, and the errors that they end in."""
 
+import io
+import os
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from seqjax.data.files import DataError
 
 BOM = b"\xef\xbb\xbf"
+needs_data = pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder of data sets")
+
+
+def public(*path: str) -> Path:
+    """A public file, in a test that `needs_data`."""
+    return Path(os.environ["SEQJAX_DATA"], *path)
 
 
 def same_lines(text: bytes) -> list[bytes]:
@@ -26,3 +37,31 @@ def failure(read: Callable, *arguments, **options) -> list[str]:
     with pytest.raises(DataError) as caught:
         read(*arguments, **options)
     return str(caught.value).split("\n")
+
+
+def tarred(*members: tuple[str, bytes] | tarfile.TarInfo, mode: Literal["w", "w:gz"] = "w") -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+                continue
+            info = tarfile.TarInfo(member[0])
+            info.size = len(member[1])
+            archive.addfile(info, io.BytesIO(member[1]))
+    return made.getvalue()
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    """A link, a folder or a device."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return made.getvalue()

@@ -20,7 +20,7 @@ def initialise(key):
 
 
 def loss(params, batch, key):
-    """A noisy linear regression: the noise stands for dropout."""
+    """A noisy linear regression: the noise is in place of dropout."""
     noise = jax.random.normal(key, (2, 1))
     error = batch.inputs @ (params["kernel"] + 0.1 * noise) + params["bias"].reshape(1, 1, 1) - batch.targets
     return jnp.mean(error**2), {"noise": noise[0, 0]}

@@ -115,15 +115,9 @@ def test_placement_is_that_of_the_template(tmp_path):
 
 
 def test_fingerprint_sees_bits_dtypes_shapes_paths_and_keys():
-    states = [
-        {"x": np.zeros(4, np.float32)},
-        {"x": -np.zeros(4, np.float32)},
-        {"x": np.zeros(4, np.int32)},
-        {"x": np.zeros((2, 2), np.float32)},
-        {"y": np.zeros(4, np.float32)},
-        {"x": jax.random.key(0)},
-        {"x": jax.random.key_data(jax.random.key(0))},
-    ]
+    key, zeros = jax.random.key(0), np.zeros(4, np.float32)
+    values = (zeros, -zeros, zeros.astype(np.int32), zeros.reshape(2, 2), key, jax.random.key_data(key))
+    states = [*({"x": value} for value in values), {"y": zeros}]
     assert len({checkpoint.fingerprint(state) for state in states}) == len(states)
     assert checkpoint.fingerprint(states[0]) == checkpoint.fingerprint({"x": jnp.zeros(4)})
 

@@ -251,8 +251,8 @@ if TORCH:  # rather than a skip: no test that can run is ever skipped
         jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
-def powers(blocks: int) -> tuple[int, ...]:
-    return tuple(2**block for block in range(blocks))
+def tcn(features: int) -> nn.Module:
+    return models.Regressor(models.TCN(features, 4, tuple(2**block for block in range(7)), weight_norm=True))
 
 
 def readout(backbone: Any) -> Any:
@@ -263,51 +263,23 @@ TOKENS = jnp.zeros((1, 3), jnp.int32)
 NUMBERS = jnp.zeros((1, 3, 1))
 READ_TOKENS = {"table": convert.embedding("embedding"), "backbone": convert.recurrent("lstm")}
 SENTIMENT = models.TokenEmbedding(models.LSTM(128), 20, 64)
+TAGGER = {"layers_0": READ_TOKENS, "layers_1": convert.linear("fc")}
+CAUSAL = models.Regressor(models.Transformer(32, 8, 5, 64, pre_norm=False, activation=nn.relu))
 
 # A model, its layout, what it reads, PyTorch's parameters, and how many of these are biases that ours has added up.
 TUTORIALS = {
     "image classifier": (*simple_cnn((16, 32), 10), [jnp.zeros((1, 32, 32, 3))], 25_578, 0),
     "captioner": (OneWord(64, 128, 20), ONE_WORD, [jnp.zeros((1, 3, 4, 4))], 78_868, 2 * 128),
     "sentiment": (models.Classifier(SENTIMENT, 2), readout(READ_TOKENS), [TOKENS], 100_866, 4 * 128),
-    "tagger": (
-        nn.Sequential([SENTIMENT, nn.Dense(5)]),
-        {"layers_0": READ_TOKENS, "layers_1": convert.linear("fc")},
-        [TOKENS],
-        101_253,
-        4 * 128,
-    ),
-    "translator of sequence_shapes": (
-        pair(models.LSTMCell(), 10_000, 64, 128),
-        PAIR,
-        [TOKENS, TOKENS],
-        2_768_656,
-        2 * 4 * 128,
-    ),
+    "tagger": (nn.Sequential([SENTIMENT, nn.Dense(5)]), TAGGER, [TOKENS], 101_253, 4 * 128),
+    "translator of sequence_shapes": (pair(models.LSTMCell(), 10_000, 64, 128), PAIR, [TOKENS] * 2, 2_768_656, 8 * 128),
     "reversal": (pair(models.GRUCell(), 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
     "attention": (*translator((7853, 5893), 256, 1024, 512), [TOKENS, TOKENS], 20_518_405, 3 * 2 * 512),
-    "LSTM": (
-        models.Regressor(models.LSTM(256, 2)),
-        readout(convert.recurrent("rnn")),
-        [NUMBERS],
-        791_809,
-        2 * 4 * 256,
-    ),
-    "TCN, Lorenz": (
-        models.Regressor(models.TCN(30, 4, powers(7), weight_norm=True)),
-        readout(convert.tcn("tcn")),
-        [NUMBERS],
-        47_851,
-        0,
-    ),
-    "TCN, shift": (
-        models.Regressor(models.TCN(10, 4, powers(7), weight_norm=True)),
-        readout(convert.tcn("tcn")),
-        [NUMBERS],
-        5_551,
-        0,
-    ),
+    "LSTM": (models.Regressor(models.LSTM(256, 2)), readout(convert.recurrent("rnn")), [NUMBERS], 791_809, 2 * 4 * 256),
+    "TCN, Lorenz": (tcn(30), readout(convert.tcn("tcn")), [NUMBERS], 47_851, 0),
+    "TCN, shift": (tcn(10), readout(convert.tcn("tcn")), [NUMBERS], 5_551, 0),
     "Transformer": (
-        models.Regressor(models.Transformer(32, 8, 5, 64, pre_norm=False, activation=nn.relu)),
+        models.Regressor(CAUSAL),
         readout(convert.transformer("encoder", embed=INP)),
         [NUMBERS],
         687_617,
@@ -355,9 +327,8 @@ def test_two_names_of_one_array_must_agree():
 
 def test_a_layout_has_the_models_keys():
     layout = {"backbone": convert.recurrent("rnn"), "head": convert.linear("fc")}
-    with pytest.raises(
-        ValueError, match=r"keys of the parameters, \['backbone', 'readout'\], got \['backbone', 'head'\]"
-    ):
+    message = r"keys of the parameters, \['backbone', 'readout'\], got \['backbone', 'head'\]"
+    with pytest.raises(ValueError, match=message):
         convert.from_torch(recorded("gru")["weights"], layout, shapes_of("gru"))
 
 
@@ -370,15 +341,9 @@ def test_the_channels_of_a_grid_divide_it():
 def test_the_recurrence_of_a_tutorial_under_the_names_of_pytorch():
     """h' = tanh(W h + U x), o = c h', three `nn.Linear` with a bias each ."""
     rng = np.random.default_rng(0)
-    shapes = {
-        "W.weight": (4, 4),
-        "W.bias": (4,),
-        "U.weight": (4, 3),
-        "U.bias": (4,),
-        "c.weight": (2, 4),
-        "c.bias": (2,),
-    }
-    state = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    shapes = {"W": (4, 4), "U": (4, 3), "c": (2, 4)}
+    state = {f"{name}.weight": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    state |= {f"{name}.bias": rng.normal(size=shape[:1]).astype(np.float32) for name, shape in shapes.items()}
     x = rng.normal(size=(1, 5, 3)).astype(np.float32)
     h, expected = np.zeros(4), []
     for now in x[0]:
@@ -394,10 +359,9 @@ def test_the_recurrence_of_a_tutorial_under_the_names_of_pytorch():
 
 def test_without_weight_norm_a_tcn_is_the_same():
     record = recorded("tcn")
-    plain = {}
-    for name, value in compiled(partial(convert.to_torch, layout=CASES["tcn"].layout))(
-        convert.from_torch(record["weights"], CASES["tcn"].layout, shapes_of("tcn"))
-    ).items():
+    plain, layout = {}, CASES["tcn"].layout
+    params = convert.from_torch(record["weights"], layout, shapes_of("tcn"))
+    for name, value in compiled(partial(convert.to_torch, layout=layout))(params).items():
         if name.endswith("weight_v"):
             gain = record["weights"][name.replace("weight_v", "parametrizations.weight.original0")]
             length = np.sqrt(np.sum(np.square(value), axis=(1, 2), keepdims=True))

@@ -1,6 +1,7 @@
 """Against brute force: a model so small that all its sentences are enumerated in NumPy."""
 
 import itertools
+import operator
 import re
 
 import jax
@@ -11,6 +12,7 @@ from scipy.stats import chisquare
 
 from seqjax import decode
 from seqjax.types import EOS, PAD, SOS
+from tests.refusals import refuses
 
 VOCAB, STATES, SYMBOLS = 6, 97, (3, 4, 5)
 TABLE = 1.5 * np.random.default_rng(0).normal(size=(STATES, VOCAB)).astype(np.float32)
@@ -143,10 +145,8 @@ def test_full_width_beam_is_the_enumerated_order(penalty):
         np.testing.assert_array_equal(found.lengths[row, :every], [len(s) for s in tokens])
         np.testing.assert_allclose(found.log_probability[row, :every], log_p, rtol=1e-5)
         np.testing.assert_allclose(found.score[row, :every], scores, rtol=1e-5)
-        assert (found.tokens[row, every:] == PAD).all()
-        assert (found.lengths[row, every:] == 0).all()
-        assert (found.log_probability[row, every:] == -np.inf).all()
-        assert (found.score[row, every:] == -np.inf).all()
+        for part, nothing in zip(found, (PAD, 0, -np.inf, -np.inf), strict=True):
+            assert (part[row, every:] == nothing).all()
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -161,11 +161,6 @@ def test_narrow_beam_loses_nothing_by_stopping_early(width, penalty):
         assert len(set(tokens)) == width
 
 
-def test_length_penalty_favours_long_sentences():
-    lengths = [beam(start(40), first(40), 6, 3, penalty).lengths[:, 0].mean() for penalty in (0.0, 0.7, 3.0)]
-    assert lengths[0] < lengths[1] < lengths[2]
-
-
 def test_score_is_the_enumerated_probability_and_sums_to_one():
     ended, cut = sentences(3)
     target, carry = padded(ended + cut, 3), start()
@@ -173,11 +168,7 @@ def test_score_is_the_enumerated_probability_and_sums_to_one():
         log_p = score(repeated(carry, row, len(target)), first(len(target)), jnp.asarray(target), target != PAD)
         np.testing.assert_allclose(log_p, [Model(carry, row).log_probability(s) for s in ended + cut], rtol=1e-5)
         np.testing.assert_allclose(jnp.sum(jnp.exp(log_p)), 1.0, rtol=1e-5)
-
-
-def test_score_of_the_impossible_is_minus_infinity():
-    target = jnp.array([[4, SOS, EOS]])
-    assert score(start(1), first(1), target, jnp.ones((1, 3), bool)) == -np.inf
+    assert score(start(1), first(1), jnp.array([[4, SOS, EOS]]), jnp.ones((1, 3), bool)) == -np.inf
 
 
 def test_forbidden_tokens_never_occur_and_the_others_are_renormalised():
@@ -219,10 +210,10 @@ def test_any_number_of_tokens_is_forbidden(tokens):
     np.testing.assert_array_equal(logits, expected)
 
 
-@pytest.mark.parametrize("token", [-1, VOCAB])
-def test_a_token_outside_the_vocabulary_cannot_be_forbidden(token):
-    with pytest.raises(ValueError, match=rf"tokens must lie in \[0, {VOCAB}\), got {token}"):
-        decode.forbid(fixed, SYMBOLS[0], token)(None, first())
+test_a_token_outside_the_vocabulary_cannot_be_forbidden = refuses(
+    lambda token: decode.forbid(fixed, SYMBOLS[0], token)(None, first()),
+    *((token, rf"tokens must lie in \[0, {VOCAB}\), got {token}") for token in (-1, VOCAB)),
+)
 
 
 def test_rows_are_answered_as_if_alone():
@@ -354,14 +345,7 @@ def test_truncations_keep_the_right_tokens(top_k, key):
         options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         return decode.sample(key, constant, (), first(rows), length=1, **options)
 
-    for numbers in [
-        (1.0, 1.0, 0.0),
-        (1.0, 0.8, 0.0),
-        (1.0, 1e-6, 0.0),
-        (1.0, 1.0, 0.6),
-        (2.0, 0.5, 0.7),
-        (0.5, 0.9, 0),
-    ]:
+    for numbers in [(1, 1, 0), (1, 0.8, 0), (1, 1e-6, 0), (1, 1, 0.6), (2, 0.5, 0.7), (0.5, 0.9, 0)]:
         found = draw(*map(jnp.float32, numbers))
         expected = truncated(p, numbers[0], top_k, *numbers[1:])
         assert set(found.tokens[:, 0].tolist()) == {token for (token,) in expected}
@@ -395,9 +379,8 @@ def test_a_cache_follows_its_beam_after_a_prompt(key):
         for token in prompt[:-1]:
             carry, _ = attend(carry, token)
         found = decode.beam(attend, carry, prompt[-1], length=5, width=3)
-        again = [
-            decode.score(attend, carry, prompt[-1], found.tokens[:, i], found.tokens[:, i] != PAD) for i in range(3)
-        ]
+        beams = (found.tokens[:, i] for i in range(3))
+        again = [decode.score(attend, carry, prompt[-1], tokens, tokens != PAD) for tokens in beams]
         return found, jnp.stack(again, axis=1)
 
     found, again = run(jax.random.randint(key, (3, ROWS), 3, VOCAB))
@@ -436,40 +419,33 @@ def test_rollout_feeds_outputs_back(key):
     assert found.shape == (3, 6, 2)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 0}, "length must be >= 1, got 0"),
-        ({"temperature": -1.0}, "temperature must be finite and >= 0, got -1.0"),
-        ({"temperature": float("inf")}, "temperature must be finite and >= 0, got inf"),
-        ({"top_k": 0}, "top_k must be >= 1, got 0"),
-        ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], got 0.0"),
-        ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
-        ({"min_p": -0.1}, r"min_p must lie in \[0, 1\), got -0.1"),
-        ({"min_p": 1.0}, r"min_p must lie in \[0, 1\), got 1.0"),
-    ],
+test_bad_arguments_of_sampling = refuses(
+    lambda **options: decode.sample(jax.random.key(0), step, start(), first(), **{"length": 3, **options}),
+    ({"length": 0}, "length must be >= 1, got 0"),
+    ({"temperature": -1.0}, "temperature must be finite and >= 0, got -1.0"),
+    ({"temperature": float("inf")}, "temperature must be finite and >= 0, got inf"),
+    ({"top_k": 0}, "top_k must be >= 1, got 0"),
+    ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], got 0.0"),
+    ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
+    ({"min_p": -0.1}, r"min_p must lie in \[0, 1\), got -0.1"),
+    ({"min_p": 1.0}, r"min_p must lie in \[0, 1\), got 1.0"),
 )
-def test_bad_arguments_of_sampling(options, message, key):
-    with pytest.raises(ValueError, match=message):
-        decode.sample(key, step, start(), first(), **{"length": 3, **options})
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 0}, "length must be >= 1, got 0"),
-        ({"width": 0}, "width must be >= 1, got 0"),
-        ({"length_penalty": -0.5}, "length_penalty must be finite and >= 0, got -0.5"),
-        ({"length_penalty": float("nan")}, "length_penalty must be finite and >= 0, got nan"),
-    ],
+test_bad_arguments_of_the_search = refuses(
+    lambda **options: decode.beam(step, start(), first(), **{"length": 3, "width": 2, **options}),
+    ({"length": 0}, "length must be >= 1, got 0"),
+    ({"width": 0}, "width must be >= 1, got 0"),
+    ({"length_penalty": -0.5}, "length_penalty must be finite and >= 0, got -0.5"),
+    ({"length_penalty": float("nan")}, "length_penalty must be finite and >= 0, got nan"),
 )
-def test_bad_arguments_of_the_search(options, message):
-    with pytest.raises(ValueError, match=message):
-        decode.beam(step, start(), first(), **{"length": 3, "width": 2, **options})
 
 
-def test_bad_lengths_elsewhere():
-    with pytest.raises(ValueError, match="length must be >= 1, got 0"):
-        decode.greedy(step, start(), first(), length=0)
-    with pytest.raises(ValueError, match="length must be >= 1, got -1"):
-        decode.rollout(lambda carry, x: (carry, x), (), jnp.ones((1, 1)), length=-1)
+test_bad_lengths_elsewhere = refuses(
+    operator.call,
+    (lambda: decode.greedy(step, start(), first(), length=0), "length must be >= 1, got 0"),
+    (
+        lambda: decode.rollout(lambda carry, x: (carry, x), (), jnp.ones((1, 1)), length=-1),
+        "length must be >= 1, got -1",
+    ),
+)

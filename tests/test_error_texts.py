@@ -13,11 +13,8 @@ def options(tree: ast.Module) -> Iterator[str]:
     """Names of fields of classes, of keywords of `runs.main`, and of options that are added or annotated by hand."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
-            yield from (
-                part.target.id
-                for part in node.body
-                if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
-            )
+            fields = (part.target for part in node.body if isinstance(part, ast.AnnAssign))
+            yield from (field.id for field in fields if isinstance(field, ast.Name))
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "runs.main":
             yield from (keyword.arg for keyword in node.keywords if keyword.arg)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("add_argument"):

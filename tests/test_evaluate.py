@@ -24,13 +24,6 @@ def test_every_row_once_in_order_for_each_run(rows, key):
     assert shapes == [(min(rows, 4), 3, 2)], "one compiled shape"
 
 
-def test_chunks_do_not_show(key):
-    params, x = {"scale": jnp.ones(1)}, jax.random.normal(key, (10, 3, 2))
-    whole = evaluate.predict(apply, params, x)
-    for batch_size in (1, 3, 10, 99):
-        np.testing.assert_array_equal(evaluate.predict(apply, params, x, batch_size=batch_size), whole)
-
-
 @pytest.mark.parametrize("rows", [1, 3, 8, 11])
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
 def test_a_function_in_chunks_is_the_function_of_everything(rows, batch_size):

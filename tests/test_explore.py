@@ -237,9 +237,8 @@ def test_lorenz_says_what_it_cannot_draw():
 
 
 def legend(ax: Any) -> dict[str, float]:
-    return {
-        name: float(number) for name, number in (text.get_text().split(": ") for text in ax.get_legend().get_texts())
-    }
+    lines = (text.get_text().split(": ") for text in ax.get_legend().get_texts())
+    return {name: float(number) for name, number in lines}
 
 
 def test_a_model_of_shift_that_says_nothing_is_the_zero_predictor():
@@ -321,17 +320,18 @@ def test_parameters_that_are_not_the_models_are_all_named():
     assert str(told.value).startswith("params must be those of the model:\n")
     where = "['params']['backbone']['layer_0']['recurrent_kernel']"
     assert f"{where}: expected float32[4, 4], found float32[3, 3]" in str(told.value)
-    with pytest.raises(ValueError, match=r"expected nothing, found float32\[3, 3\]"):
-        explore.ShiftEvaluation(models.Regressor(models.TCN(3)), params, SHIFT)
-    with pytest.raises(ValueError, match=r"expected float32\[1\], found nothing"):
-        explore.ShiftEvaluation(model, params["params"], SHIFT)
-    with pytest.raises(ValueError, match=r": expected nothing, found function\[\]"):
-        explore.ShiftEvaluation(model, lambda: params, SHIFT)
     seeds = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
-    with pytest.raises(ValueError, match=r"expected float32\[1\], found float32\[2, 1\]"):
-        explore.LorenzEvaluation(model, seeds, LORENZ)
-    with pytest.raises(ValueError, match=r"expected float32\[2, 3\], found float32\[1, 3\]"):
-        explore.LorenzEvaluation(model, params, Lorenz96(K=2))
+    other: list[tuple[Any, Any, Any, str]] = [
+        (models.Regressor(models.TCN(3)), params, SHIFT, r"nothing, found float32\[3, 3\]"),
+        (model, params["params"], SHIFT, r"float32\[1\], found nothing"),
+        (model, lambda: params, SHIFT, r"nothing, found function\[\]"),
+        (model, seeds, LORENZ, r"float32\[1\], found float32\[2, 1\]"),
+        (model, params, Lorenz96(K=2), r"float32\[2, 3\], found float32\[1, 3\]"),
+    ]
+    for network, given, task, message in other:
+        evaluation = explore.ShiftEvaluation if task is SHIFT else explore.LorenzEvaluation
+        with pytest.raises(ValueError, match=f": expected {message}"):
+            evaluation(network, given, task)
 
 
 def test_parameters_may_be_a_file(tmp_path):
@@ -359,9 +359,8 @@ def test_a_model_with_another_output_width_than_the_task_is_refused():
     with pytest.raises(ValueError, match="model must return 2 values at each step, got 1"):
         explore.LorenzEvaluation(narrow, reads_two, Lorenz96(K=2))
     words = writer(Words())
-    with pytest.raises(
-        ValueError, match=f"model must return 5 values at each step, got {len(words.language.vocabulary)}"
-    ):
+    message = f"model must return 5 values at each step, got {len(words.language.vocabulary)}"
+    with pytest.raises(ValueError, match=message):
         dataclasses.replace(words, language=Language(Words(), Vocabulary.count([["cat"]])))
 
 
@@ -427,12 +426,9 @@ def test_a_generator_shows_what_is_wrong_with_its_settings():
 
 def test_text_varies_more_at_a_higher_temperature():
     letters = writer(Characters())
+    keys = jax.random.split(jax.random.key(0), 8)
     texts = {
-        t: {
-            letters("the", decode.sample, length=12, key=key, temperature=t)
-            for key in jax.random.split(jax.random.key(0), 8)
-        }
-        for t in (0.0, 1e-3, 1.0)
+        t: {letters("the", decode.sample, length=12, key=key, temperature=t) for key in keys} for t in (0.0, 1e-3, 1.0)
     }
     assert len(texts[0.0]) == len(texts[1e-3]) == 1
     assert len(texts[1.0]) > 4

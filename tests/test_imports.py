@@ -68,13 +68,9 @@ class Import(NamedTuple):
 def imports_of(path: Path) -> Iterator[Import]:
     where = path.relative_to(ROOT).as_posix()
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    guarded = {
-        node
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and ast.unparse(branch.test).endswith("TYPE_CHECKING")
-        for child in branch.body
-        for node in ast.walk(child)
-    }
+    branches = (node for node in ast.walk(tree) if isinstance(node, ast.If))
+    guards = [branch for branch in branches if ast.unparse(branch.test).endswith("TYPE_CHECKING")]
+    guarded = {node for guard in guards for child in guard.body for node in ast.walk(child)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (Import(where, alias.name, node in guarded) for alias in node.names)

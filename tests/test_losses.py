@@ -39,9 +39,10 @@ def test_gradient_is_the_weighted_error(steps):
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-8)
 
 
-def test_no_counted_step_is_no_loss(steps):
-    predictions, targets, weight = steps
-    value, gradient = jax.value_and_grad(losses.squared_error)(predictions, targets, 0 * weight)
+@pytest.mark.parametrize(("loss", "data"), [(losses.squared_error, "steps"), (losses.cross_entropy, "tokens")])
+def test_no_real_step_is_no_loss(loss, data, request):
+    predictions, targets, real = request.getfixturevalue(data)
+    value, gradient = jax.value_and_grad(loss)(predictions, targets, jnp.zeros_like(real))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
 
@@ -80,13 +81,6 @@ def test_gradient_of_cross_entropy_is_softmax_minus_target(smoothing, tokens):
     expected = np.where(np.asarray(mask)[..., None], q - p, 0) / np.asarray(mask).sum()
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-7)
     np.testing.assert_array_equal(np.asarray(gradient)[..., :2], 0)
-
-
-def test_no_real_token_is_no_cross_entropy(tokens):
-    logits, targets, mask = tokens
-    value, gradient = jax.value_and_grad(losses.cross_entropy)(logits, targets, jnp.zeros_like(mask))
-    assert value == 0
-    np.testing.assert_array_equal(gradient, 0)
 
 
 def test_a_target_that_is_never_predicted_costs_infinity(tokens):
@@ -136,9 +130,8 @@ def test_gradient_of_binary_cross_entropy_is_probability_minus_target(coins):
 
 @pytest.mark.parametrize(("logit", "target", "cost"), [(200.0, 1, 0), (200.0, 0, 200), (-200.0, 1, 200)])
 def test_binary_cross_entropy_of_the_very_sure_is_exact(logit, target, cost):
-    value, gradient = jax.value_and_grad(losses.binary_cross_entropy)(
-        jnp.full((1, 1, 1), logit), jnp.full((1, 1, 1), float(target))
-    )
+    arguments = jnp.full((1, 1, 1), logit), jnp.full((1, 1, 1), float(target))
+    value, gradient = jax.value_and_grad(losses.binary_cross_entropy)(*arguments)
     assert value == pytest.approx(cost)
     assert jnp.isfinite(gradient).all()
 

@@ -35,12 +35,8 @@ def test_a_chapter_is_loaded_on_first_use():
 def test_what_is_not_code_is_package_data():
     """A wheel holds type hints, and the weights of the trained models."""
     patterns = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    shipped = {
-        path
-        for name, few in patterns.items()
-        for one in few
-        for path in (PACKAGE.parent / name.replace(".", "/")).glob(one)
-    }
+    folders = {name: PACKAGE.parent / name.replace(".", "/") for name in patterns}
+    shipped = {path for name, few in patterns.items() for one in few for path in folders[name].glob(one)}
     others = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert PACKAGE / "py.typed" in others
     assert shipped == others

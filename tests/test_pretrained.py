@@ -3,12 +3,9 @@
 import json
 from typing import Any, get_args
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from seqjax import explore, models, pretrained
+from seqjax import explore, pretrained
 
 NAMES = get_args(pretrained.Name)
 
@@ -42,10 +39,3 @@ def test_a_name_that_does_not_exist_is_refused():
     for function in (pretrained.load, pretrained.build, pretrained.task_of):
         with pytest.raises(ValueError, match=r"name must be one of shift_rnn_8_32, .*, got 'shift_gru_8_32'"):
             function(name)
-
-
-def test_parameters_are_written_and_read(tmp_path):
-    model = models.Regressor(models.Recurrent(3))
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 4, 1)))
-    pretrained.write_params(tmp_path / "model.safetensors", params)
-    jax.tree.map(np.testing.assert_array_equal, pretrained.read_params(tmp_path / "model.safetensors"), params)

@@ -116,15 +116,15 @@ def test_chunks_of_a_sweep_give_the_same(key):
     def squared(params, x, key):
         return jnp.mean((jnp.asarray(model.apply(params, x)) - jnp.roll(x, 1, axis=1)) ** 2), {}
 
+    options = {"keys": jax.random.split(key, 5), "settings": jnp.linspace(1e-3, 1e-2, 5), "steps": 6}
+
     def trained(chunk: int | None):
         state, advance = sweep.sweep(
             lambda key: model.init(key, jnp.zeros((1, 5, 1))),
             squared,
-            lambda rate: optax.adam(rate),
+            optax.adam,
             lambda key, rate: jax.random.normal(key, (4, 5, 1)),
-            keys=jax.random.split(key, 5),
-            settings=jnp.linspace(1e-3, 1e-2, 5),
-            steps=6,
+            **options,
             chunk=chunk,
         )
         return jax.jit(advance)(state)
@@ -138,16 +138,8 @@ def test_chunks_of_a_sweep_give_the_same(key):
 
 
 def test_a_sweep_that_waits_chooses_between_buckets(key):
-    state, advance = sweep.sweep(
-        initialise_tokens,
-        token_loss,
-        optax.adam,
-        BUCKETS,
-        keys=key[None],
-        settings=jnp.array([0.1]),
-        steps=12,
-        vectorise=False,
-    )
+    options = {"keys": key[None], "settings": jnp.array([0.1]), "steps": 12, "vectorise": False}
+    state, advance = sweep.sweep(initialise_tokens, token_loss, optax.adam, BUCKETS, **options)
     assert " cond[" in str(jax.make_jaxpr(advance)(state))
     found, metrics = jax.jit(advance)(state)
     _, last, widths = looped()

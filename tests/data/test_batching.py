@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from seqjax.data.batching import Buckets, Epochs, Mixture, _edges, _shuffled, close_up, epoch_rows, pad, pairs
 from seqjax.types import EOS, PAD, UNK, Batches, Bucketed
+from tests.refusals import refuses
 
 
 def epoch(key, number, rows, batch_size):
@@ -41,10 +43,10 @@ def test_a_batch_is_a_function_of_key_and_step_alone(key):
     assert not np.array_equal(rows(jax.random.key(1), jnp.int32(8), 12, 4), later)
 
 
-@pytest.mark.parametrize("batch_size", [0, 6])
-def test_batches_that_cannot_be_are_refused(batch_size, key):
-    with pytest.raises(ValueError, match=rf"batch_size must lie in \[1, 5\], got {batch_size}"):
-        epoch_rows(key, 0, 5, batch_size)
+test_batches_that_cannot_be_are_refused = refuses(
+    lambda batch_size: epoch_rows(jax.random.key(0), 0, 5, batch_size),
+    *((size, rf"batch_size must lie in \[1, 5\], got {size}") for size in (0, 6)),
+)
 
 
 ROWS = {"x": np.arange(24).reshape(12, 2), "y": np.arange(12.0)}
@@ -108,23 +110,18 @@ def test_a_target_ends_and_the_decoder_reads_it_one_step_late():
     np.testing.assert_array_equal(batch.source_mask, [[1, 1, 1], [1, 1, 0]])
     np.testing.assert_array_equal(batch.target, [[7, EOS, PAD], [EOS, PAD, PAD]])
     np.testing.assert_array_equal(batch.target_mask, [[1, 1, 0], [1, 0, 0]])
-
-
-@pytest.mark.parametrize(
-    ("sources", "targets", "message"),
-    [
-        ([[4], [4, 6]], [[4], [4]], r"ids of sources must lie in \[3, 6\), got 6 in row 1"),
-        ([[4]], [[9]], r"ids of targets must lie in \[3, 9\), got 9 in row 0"),
-        ([[-1]], [[4]], r"ids of sources must lie in \[3, 6\), got -1"),
-        ([[4]], [[5, EOS]], r"ids of targets must lie in \[3, 9\), got 2"),
-        ([[4]], [], "targets must be as many as sources, 1, got 0"),
-        ([[4, 4, 4]], [[4]], "rows must have at most 3 tokens, got 4 in row 0"),
-    ],
-)
-def test_ids_that_no_model_could_read_are_refused(sources, targets, message):
-    with pytest.raises(ValueError, match=message):
-        pairs(sources, targets, source_vocab=6, target_vocab=9, source_length=3)
     assert pairs([[UNK, 5]], [[8]], source_vocab=6, target_vocab=9).source.shape == (1, 3)
+
+
+test_ids_that_no_model_could_read_are_refused = refuses(
+    partial(pairs, source_vocab=6, target_vocab=9, source_length=3),
+    ([[4], [4, 6]], [[4], [4]], r"ids of sources must lie in \[3, 6\), got 6 in row 1"),
+    ([[4]], [[9]], r"ids of targets must lie in \[3, 9\), got 9 in row 0"),
+    ([[-1]], [[4]], r"ids of sources must lie in \[3, 6\), got -1"),
+    ([[4]], [[5, EOS]], r"ids of targets must lie in \[3, 9\), got 2"),
+    ([[4]], [], "targets must be as many as sources, 1, got 0"),
+    ([[4, 4, 4]], [[4]], "rows must have at most 3 tokens, got 4 in row 0"),
+)
 
 
 # Permutations without a sort
@@ -220,11 +217,8 @@ def test_a_batch_is_the_same_inside_jit_where_switch_chooses(key):
     buckets = bucketed(LENGTHS, batch_size=2, count=3)
     branches = [lambda step, draw=draw: draw(key, step).source[:, 0] for draw in buckets.samples]
     steps = jnp.arange(2 * buckets.per_epoch)
-    _, found = jax.jit(
-        lambda steps: jax.lax.scan(
-            lambda carry, step: (carry, jax.lax.switch(buckets.choose(key, step), branches, step)), None, steps
-        )
-    )(steps)
+    switched = jax.jit(lambda step: jax.lax.switch(buckets.choose(key, step), branches, step))
+    found = jax.lax.map(switched, steps)
     choose = jax.jit(jax.vmap(buckets.choose, (None, 0)))
     chosen = choose(key, steps)
     alone = [jax.jit(branch) for branch in branches]
@@ -262,19 +256,20 @@ def test_no_other_edges_pad_less(lengths, batch_size, count):
     assert cost(lengths, edges.tolist(), batch_size) == best
 
 
-def test_buckets_that_cannot_be_are_refused():
-    for options, message in (
-        ({"batch_size": 0, "count": 1}, r"batch_size must lie in \[1, 13\], got 0"),
-        ({"batch_size": 14, "count": 1}, r"batch_size must lie in \[1, 13\], got 14"),
-        ({"batch_size": 1, "count": 0}, "count must be >= 1, got 0"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            bucketed(LENGTHS, **options)
-    parts = bucketed(LENGTHS, batch_size=2, count=1).parts
-    with pytest.raises(ValueError, match="every bucket must hold a batch of 14, got one of 13 rows"):
-        Buckets(parts, 14).choose(jax.random.key(0), 0)
-    with pytest.raises(ValueError, match="batch_size must be >= 1, got 0"):
-        Buckets(parts, 0).choose(jax.random.key(0), 0)
+test_buckets_that_cannot_be_are_refused = refuses(
+    partial(bucketed, LENGTHS),
+    ({"batch_size": 0, "count": 1}, r"batch_size must lie in \[1, 13\], got 0"),
+    ({"batch_size": 14, "count": 1}, r"batch_size must lie in \[1, 13\], got 14"),
+    ({"batch_size": 1, "count": 0}, "count must be >= 1, got 0"),
+)
+test_batches_that_no_bucket_holds_are_refused = refuses(
+    lambda size: Buckets(bucketed(LENGTHS, batch_size=2, count=1).parts, size).choose(jax.random.key(0), 0),
+    (14, "every bucket must hold a batch of 14, got one of 13 rows"),
+    (0, "batch_size must be >= 1, got 0"),
+)
+
+
+def test_a_batch_may_be_all_rows():
     assert len(bucketed(LENGTHS, batch_size=13, count=4).parts) == 1
 
 

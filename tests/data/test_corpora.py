@@ -1,7 +1,4 @@
 import gzip
-import io
-import os
-import zipfile
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -10,48 +7,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.corpora import (
-    Pair,
-    dedup,
-    multi30k,
-    normalise,
-    references,
-    split,
-    tatoeba,
-    without,
-)
+from seqjax.data.corpora import Pair, dedup, multi30k, normalise, references, split, tatoeba, without
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.tokenizers import Words
-from tests.files import BOM, failure, same_lines, written
+from tests.files import BOM, failure, needs_data, public, same_lines, written, zipped
+from tests.refusals import refuses
 
 ENGLISH = [Pair("Go.", "Ve."), Pair("Go.", "Vete."), Pair("Hi.", "¡Hola!")]
 TEXT = "Go.\tVe.\nGo.\tVete.\nHi.\t¡Hola!\n".encode()
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return made.getvalue()
 
 
 # Tatoeba
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        *same_lines(TEXT),
-        TEXT.replace(b"Ve.", b"Ve.\tCC-BY 2.0 #1"),
-        TEXT.replace(b"\tVe.", b" \t  Ve."),
-    ],
+    "content", [*same_lines(TEXT), TEXT.replace(b"Ve.", b"Ve.\tCC-BY 2.0 #1"), TEXT.replace(b"\tVe.", b" \t  Ve.")]
 )
 def test_pairs_are_read_from_a_text_and_from_a_zip(content, tmp_path):
     assert tatoeba(written(tmp_path, "spa.txt", content)) == (ENGLISH, 0)
     for name in ("spa-eng/spa.txt", "fra.txt"):
-        members = {"spa-eng/_about.txt": b"about\xff", name: content, "__MACOSX/._fra.txt": b""}
-        path = written(tmp_path, "pairs.zip", zipped(members))
+        members = ("spa-eng/_about.txt", b"about\xff"), (name, content), ("__MACOSX/._fra.txt", b"")
+        path = written(tmp_path, "pairs.zip", zipped(*members))
         assert tatoeba(path) == (ENGLISH, 0)
         backwards = [Pair(target, source) for source, target in ENGLISH]
         assert tatoeba(path, source_column=2) == (backwards, 0)
@@ -81,10 +57,8 @@ def test_the_byte_offset_counts_the_mark_in_front(tmp_path):
 
 
 def test_a_fault_in_a_zip_names_the_file_within(tmp_path):
-    path = written(tmp_path, "spa-eng.zip", zipped({"spa-eng/spa.txt": TEXT + b"x\n"}))
-    assert failure(tatoeba, path) == [
-        f"{path}/spa-eng/spa.txt:4: expected sentence<TAB>translation, found 'x'",
-    ]
+    path = written(tmp_path, "spa-eng.zip", zipped(("spa-eng/spa.txt", TEXT + b"x\n")))
+    assert failure(tatoeba, path) == [f"{path}/spa-eng/spa.txt:4: expected sentence<TAB>translation, found 'x'"]
 
 
 def test_twenty_faults_are_enough(tmp_path):
@@ -100,18 +74,18 @@ def test_an_empty_side_is_skipped_and_counted(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", BOM, b"\t\n"])
 def test_an_empty_file_is_an_error(content, tmp_path):
-    for path in (written(tmp_path, "a.txt", content), written(tmp_path, "a.zip", zipped({"a.txt": content}))):
+    for path in (written(tmp_path, "a.txt", content), written(tmp_path, "a.zip", zipped(("a.txt", content)))):
         assert "expected sentence pairs, found none" in failure(tatoeba, path)[0]
 
 
 def test_a_zip_needs_one_text(tmp_path):
-    for members, found in (({"_about.txt": b""}, "none"), ({"a.txt": TEXT, "b.txt": TEXT}, "a.txt, b.txt")):
-        path = written(tmp_path, "a.zip", zipped(members))
+    for names, found in ((["_about.txt"], "none"), (["a.txt", "b.txt"], "a.txt, b.txt")):
+        path = written(tmp_path, "a.zip", zipped(*((name, TEXT) for name in names)))
         assert failure(tatoeba, path) == [f"{path}: expected one text besides _about.txt, found {found}"]
 
 
 def test_every_truncation_of_a_zip_is_a_data_error(tmp_path):
-    whole = zipped({"a.txt": TEXT})
+    whole = zipped(("a.txt", TEXT))
     for length in range(len(whole)):
         assert "expected a whole zip file" in failure(tatoeba, written(tmp_path, "a.zip", whole[:length]))[0]
 
@@ -122,7 +96,7 @@ QUIET = settings(max_examples=200, suppress_health_check=[HealthCheck.function_s
 @QUIET
 @given(st.data())
 def test_only_data_errors_escape_from_altered_files(tmp_path, data):
-    whole = bytearray(data.draw(st.sampled_from([zipped({"a.txt": TEXT}), gzip.compress(TEXT, mtime=0), TEXT])))
+    whole = bytearray(data.draw(st.sampled_from([zipped(("a.txt", TEXT)), gzip.compress(TEXT, mtime=0), TEXT])))
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     written(tmp_path, "t.a", TEXT)
@@ -144,9 +118,7 @@ def test_only_data_errors_escape_from_any_bytes(tmp_path, content, skip_bad):
     assert all(side and side == side.strip() for pair in corpus.pairs for side in pair)
 
 
-def test_there_are_two_columns():
-    with pytest.raises(ValueError, match="source_column must be 1 or 2, got 0"):
-        tatoeba(Path("nowhere"), source_column=0)
+test_there_are_two_columns = refuses(tatoeba, ({"path": Path("a"), "source_column": 0}, "must be 1 or 2, got 0"))
 
 
 # Multi30k
@@ -156,10 +128,7 @@ def test_there_are_two_columns():
 @pytest.mark.parametrize("pack", [True, False])
 def test_lines_of_two_files_are_paired(pack, ending, tmp_path):
     german = b"Ein Mann.\t\nZwei Hunde." + ending
-    if pack:
-        written(tmp_path, "train.de.gz", gzip.compress(german))
-    else:
-        written(tmp_path, "train.de", german)
+    written(tmp_path, "train.de.gz" if pack else "train.de", gzip.compress(german) if pack else german)
     written(tmp_path, "train.en", b"A man.\nTwo dogs.\n")
     pairs = [Pair("Ein Mann.", "A man."), Pair("Zwei Hunde.", "Two dogs.")]
     assert multi30k(tmp_path, "train", "de", "en") == (pairs, 0)
@@ -222,7 +191,7 @@ def test_without_leaves_no_sentence_of_what_was_taken_out(pairs, sources):
 
 
 def components(pairs: list[Pair]) -> list[set[Pair]]:
-    """Grown by brute force: whatever shares a side joins."""
+    """Grown by brute force: pairs with a side in common join."""
     groups: list[set[Pair]] = []
     for pair in pairs:
         touching = [g for g in groups if any(o.source == pair.source or o.target == pair.target for o in g)]
@@ -289,15 +258,9 @@ def test_the_data_folder_is_that_of_the_environment(tmp_path, monkeypatch):
         data_folder("a/b.zip")
 
 
-@pytest.fixture
-def public() -> Path:
-    if not os.environ.get("SEQJAX_DATA"):
-        pytest.skip("the public files are read where SEQJAX_DATA names their folder")
-    return data_folder("translation/tatoeba/spa-eng.zip") / "translation"
-
-
-def test_the_public_tatoeba_file(public):
-    corpus = tatoeba(public / "tatoeba/spa-eng.zip", source_column=2)
+@needs_data
+def test_the_public_tatoeba_file():
+    corpus = tatoeba(public("translation/tatoeba/spa-eng.zip"), source_column=2)
     assert (len(corpus.pairs), corpus.skipped) == (113_060, 0)
     assert len({pair.target for pair in corpus.pairs}) == 97_802
     words = Words(punctuation="")
@@ -311,5 +274,7 @@ def test_the_public_tatoeba_file(public):
     assert not {p.target for p in parts.train} & {p.target for p in (*parts.validation, *parts.test)}
 
 
-def test_the_public_multi30k_files(public):
-    assert [len(multi30k(public / "multi30k", part, "de", "en").pairs) for part in ("train", "val")] == [29_000, 1_014]
+@needs_data
+def test_the_public_multi30k_files():
+    folder = public("translation/multi30k")
+    assert [len(multi30k(folder, part, "de", "en").pairs) for part in ("train", "val")] == [29_000, 1_014]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from seqjax.data.download import SOURCES, fetch, unpack
 from seqjax.data.files import DataError
+from tests.files import special, tarred, zipped
 
 BODY = bytes(range(256)) * 9_000  # more than one chunk
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -115,33 +116,6 @@ def test_the_known_hashes_are_those_of_the_files_at_hand():
 # Archives
 
 COMPRESSIONS = {"plain": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
-
-
-def tarred(*members: tuple[str, bytes] | tarfile.TarInfo, **options) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", **options) as tar:
-        for member in members:
-            if isinstance(member, tarfile.TarInfo):
-                tar.addfile(member)
-            else:
-                info = tarfile.TarInfo(member[0])
-                info.size = len(member[1])
-                tar.addfile(info, io.BytesIO(member[1]))
-    return made.getvalue()
-
-
-def zipped(*members: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return made.getvalue()
-
-
-def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = kind, target
-    return info
 
 
 def zip_link(name: str) -> zipfile.ZipInfo:

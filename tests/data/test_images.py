@@ -2,7 +2,6 @@ import builtins
 import gzip
 import hashlib
 import io
-import os
 import struct
 import tarfile
 from collections import Counter
@@ -18,7 +17,8 @@ from PIL import Image
 
 from seqjax.data.files import DataError
 from seqjax.data.images import CLOTHES, DIGITS, cifar, crop, flip, mnist, read_idx, split
-from tests.files import failure
+from tests.files import failure, needs_data, public, special, tarred, written
+from tests.refusals import refuses
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
 LABELS = np.array([9, 0, 4], np.uint8)
@@ -31,9 +31,9 @@ def idx(array: np.ndarray, *, kind: int = 8) -> bytes:
 IMAGES, NAMES = idx(PIXELS), idx(LABELS)
 
 
-def written(folder: Path, images: bytes = IMAGES, labels: bytes = NAMES) -> Path:
-    (folder / "train-images-idx3-ubyte").write_bytes(images)
-    (folder / "train-labels-idx1-ubyte").write_bytes(labels)
+def both(folder: Path, images: bytes = IMAGES, labels: bytes = NAMES) -> Path:
+    written(folder, "train-images-idx3-ubyte", images)
+    written(folder, "train-labels-idx1-ubyte", labels)
     return folder
 
 
@@ -42,7 +42,7 @@ def written(folder: Path, images: bytes = IMAGES, labels: bytes = NAMES) -> Path
 
 @pytest.mark.parametrize("pack", [None, gzip.compress])
 def test_images_and_labels_are_read(pack, tmp_path):
-    written(tmp_path)
+    both(tmp_path)
     if pack:
         for path in list(tmp_path.iterdir()):
             path.with_name(f"{path.name}.gz").write_bytes(pack(path.read_bytes()))
@@ -74,22 +74,21 @@ def test_images_and_labels_are_read(pack, tmp_path):
 )
 def test_a_malformed_file_is_named_with_the_byte(content, message, tmp_path):
     where = tmp_path / "train-images-idx3-ubyte"
-    assert failure(mnist, written(tmp_path, content)) == [f"{where}: {message}"]
-    packed = where.with_name(f"{where.name}.gz")
-    packed.write_bytes(gzip.compress(content))
+    assert failure(mnist, both(tmp_path, content)) == [f"{where}: {message}"]
+    packed = written(tmp_path, f"{where.name}.gz", gzip.compress(content))
     assert failure(mnist, tmp_path) == [f"{packed}: {message}"]
 
 
 def test_labels_that_are_no_class_are_named(tmp_path):
     where = tmp_path / "train-labels-idx1-ubyte"
-    assert failure(mnist, written(tmp_path, labels=idx(np.array([10, 9, 255], np.uint8)))) == [
+    assert failure(mnist, both(tmp_path, labels=idx(np.array([10, 9, 255], np.uint8)))) == [
         f"{where}: expected a label below 10 at byte 8, found 10",
         f"{where}: expected a label below 10 at byte 10, found 255",
     ]
 
 
 def test_as_many_labels_as_images_are_needed(tmp_path):
-    (line,) = failure(mnist, written(tmp_path, labels=idx(LABELS[:2])))
+    (line,) = failure(mnist, both(tmp_path, labels=idx(LABELS[:2])))
     images, labels = tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte"
     assert line == f"{labels}: expected 3 labels as images in {images}, found 2"
 
@@ -122,35 +121,15 @@ def jpeg(colour=(200, 30, 60), *, size=(32, 32), mode="RGB", kind="JPEG") -> byt
     return made.getvalue()
 
 
-def tarred(members: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-        for info in more:
-            archive.addfile(info)
-    return made.getvalue()
-
-
-def tar(folder: Path, content: bytes) -> Path:
-    path = folder / "images.tar.gz"
-    path.write_bytes(content)
-    return path
-
-
-def info(name: str, kind: bytes) -> tarfile.TarInfo:
-    made = tarfile.TarInfo(name)
-    made.type, made.linkname = kind, "../../secret"
-    return made
+def tar(folder: Path, members: dict[str, bytes], *more: tarfile.TarInfo) -> Path:
+    return written(folder, "images.tar.gz", tarred(*members.items(), *more, mode="w:gz"))
 
 
 def test_images_come_in_the_order_of_their_names(tmp_path):
     colours = {"frog/0001": (250, 0, 0), "cat/0000": (0, 250, 0), "frog/0000": (0, 0, 250)}
     members = {f"train/{name}.jpg": jpeg(colour) for name, colour in colours.items()}
     members |= {"./train/cat/0001.jpg": jpeg((9, 9, 9)), "train/cat/._0000.jpg": b"", ".DS_Store": b"x"}
-    found = cifar(tar(tmp_path, tarred(members, info("train", tarfile.DIRTYPE))))
+    found = cifar(tar(tmp_path, members, special("train", tarfile.DIRTYPE)))
     assert found.classes == ("cat", "frog")
     np.testing.assert_array_equal(found.labels, [0, 0, 1, 1])
     assert found.pixels.shape == (4, 32, 32, 3)
@@ -163,7 +142,7 @@ def test_rows_and_columns_stay_where_they_are(tmp_path):
     picture[:8, 16:] = 255
     made = io.BytesIO()
     Image.fromarray(picture).save(made, "JPEG", quality=95)
-    (found,) = cifar(tar(tmp_path, tarred({"train/a/0.jpg": made.getvalue()}))).pixels
+    (found,) = cifar(tar(tmp_path, {"train/a/0.jpg": made.getvalue()})).pixels
     assert np.abs(found.astype(int) - picture).max() < 40
 
 
@@ -181,7 +160,7 @@ def test_rows_and_columns_stay_where_they_are(tmp_path):
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_bad_image_is_named_by_its_member(content, message, tmp_path):
-    path = tar(tmp_path, tarred({"train/cat/0.jpg": jpeg(), "train/cat/1.jpg": content, "train/dog/2.jpg": b"?"}))
+    path = tar(tmp_path, {"train/cat/0.jpg": jpeg(), "train/cat/1.jpg": content, "train/dog/2.jpg": b"?"})
     first, second = failure(cifar, path)
     assert first.startswith(f"{path}/train/cat/1.jpg: {message}")
     assert second.startswith(f"{path}/train/dog/2.jpg: expected a whole JPEG")
@@ -191,28 +170,31 @@ def test_a_bad_image_is_named_by_its_member(content, message, tmp_path):
     "name", ["cat/0.jpg", "test/cat/0.jpg", "train/0.jpg", "train/a/b/0.jpg", "train/cat/0.png", "/etc/passwd", "../x"]
 )
 def test_another_member_is_named(name, tmp_path):
-    path = tar(tmp_path, tarred({name: jpeg()}))
+    path = tar(tmp_path, {name: jpeg()})
     assert failure(cifar, path) == [f"{path}/{name}: expected a file train/<class>/<number>.jpg, found another"]
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
 def test_links_and_devices_are_not_followed(kind, tmp_path):
-    path = tar(tmp_path, tarred({"train/cat/0.jpg": jpeg()}, info("train/cat/1.jpg", kind)))
+    path = tar(tmp_path, {"train/cat/0.jpg": jpeg()}, special("train/cat/1.jpg", kind, "../../secret"))
     (line,) = failure(cifar, path)
     assert line.startswith(f"{path}/train/cat/1.jpg: expected a file")
 
 
 def test_nothing_and_rubbish_are_errors(tmp_path):
-    whole = tarred({f"train/cat/{n}.jpg": jpeg((n, 3 * n, 255 - n)) for n in range(9)})
-    assert failure(cifar, tar(tmp_path, tarred({})))[0].endswith("expected images, found none")
+    whole = tar(tmp_path, {f"train/cat/{n}.jpg": jpeg((n, 3 * n, 255 - n)) for n in range(9)}).read_bytes()
+    assert failure(cifar, tar(tmp_path, {}))[0].endswith("expected images, found none")
     for content in (b"", b"rubbish", whole[: len(whole) // 2], whole[:-30], gzip.compress(b"rubbish" * 300)):
-        assert "images.tar.gz: expected a whole tar.gz file, found " in failure(cifar, tar(tmp_path, content))[0]
+        assert (
+            "images.tar.gz: expected a whole tar.gz file, found "
+            in failure(cifar, written(tmp_path, "images.tar.gz", content))[0]
+        )
     with pytest.raises(FileNotFoundError):
         cifar(tmp_path / "absent.tar.gz")
 
 
 def test_without_pillow_it_says_what_to_install(tmp_path, monkeypatch):
-    path, real = tar(tmp_path, tarred({"train/cat/0.jpg": jpeg()})), builtins.__import__
+    path, real = tar(tmp_path, {"train/cat/0.jpg": jpeg()}), builtins.__import__
 
     def without(name, *rest):
         if name == "PIL":
@@ -245,15 +227,13 @@ def test_the_split_is_the_same_on_every_machine():
 
 
 @given(
-    counts=st.lists(st.integers(8, 40), min_size=2, max_size=5),
-    share=st.floats(0.1, 0.4),
-    seed=st.integers(0, 5),
+    counts=st.lists(st.integers(8, 40), min_size=2, max_size=5), fraction=st.floats(0.1, 0.4), seed=st.integers(0, 5)
 )
 @settings(max_examples=50, deadline=None)
-def test_each_class_has_its_share_of_each_part(counts, share, seed):
+def test_each_class_has_its_fraction_of_each_part(counts, fraction, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     rows = len(labels)
-    held_out = max(1, int(share * rows))
+    held_out = max(1, int(fraction * rows))
     parts = split(rows, validation=held_out, test=held_out, seed=seed, labels=labels)
     assert len(parts.validation) == len(parts.test) == held_out
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(rows))
@@ -272,10 +252,10 @@ def test_which_rows_of_a_class_is_by_chance():
     assert np.bincount(labels[chosen.test]).tolist() == [500, 500]
 
 
-@pytest.mark.parametrize(("validation", "test"), [(0, 5), (5, 0), (5, 5), (-1, 2)])
-def test_a_part_that_would_be_empty_is_refused(validation, test):
-    with pytest.raises(ValueError, match=f"leave some of 10 rows to train, got {validation} and {test}"):
-        split(10, validation=validation, test=test, seed=0)
+test_a_part_that_would_be_empty_is_refused = refuses(
+    lambda validation, test: split(10, validation=validation, test=test, seed=0),
+    *((*ab, "leave some of 10 rows to train, got {} and {}".format(*ab)) for ab in [(0, 5), (5, 0), (5, 5), (-1, 2)]),
+)
 
 
 # Random changes
@@ -294,11 +274,8 @@ def test_a_crop_is_a_window_of_the_mirrored_image(key):
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     seen = Counter()
     for image, whole in zip(found, padded, strict=True):
-        places = [
-            (row, column)
-            for row, column in np.ndindex(5, 5)
-            if np.array_equal(image, whole[row : row + 5, column : column + 6])
-        ]
+        windows = {place: whole[place[0] : place[0] + 5, place[1] : place[1] + 6] for place in np.ndindex(5, 5)}
+        places = [place for place, window in windows.items() if np.array_equal(image, window)]
         assert len(places) == 1
         seen.update(places)
     assert len(seen) == 25, "every place comes"
@@ -320,29 +297,25 @@ def test_a_flip_mirrors_half_of_the_images(key):
 # The real files
 
 
-def real(*path: str) -> Path:
-    if not os.environ.get("SEQJAX_DATA"):
-        pytest.skip("SEQJAX_DATA names no folder with the data sets")
-    return Path(os.environ["SEQJAX_DATA"], "images", *path)
-
-
+@needs_data
 @pytest.mark.parametrize(("name", "smallest"), [("mnist", 5421), ("fashion-mnist", 6000)])
 def test_real_idx_files(name, smallest):
-    found = mnist(real(name))
+    found = mnist(public("images", name))
     assert found.pixels.shape == (60_000, 28, 28, 1)
     counts = np.bincount(found.labels)
     assert len(counts) == 10
     assert counts.min() == smallest
     rows = split(60_000, validation=5_000, test=10_000, seed=0, labels=found.labels)
-    shares = np.bincount(found.labels[rows.test]) / counts
-    np.testing.assert_allclose(shares, 1 / 6, atol=1e-3)
+    fractions = np.bincount(found.labels[rows.test]) / counts
+    np.testing.assert_allclose(fractions, 1 / 6, atol=1e-3)
 
 
+@needs_data
 def test_real_jpegs(tmp_path):
     """A few of them: all fifty thousand take ten seconds."""
-    with tarfile.open(real("cifar-10-jpg", "CIFAR-10-images-train.tar.gz")) as archive:
+    with tarfile.open(public("images", "cifar-10-jpg", "CIFAR-10-images-train.tar.gz")) as archive:
         files = [(member.name, archive.extractfile(member)) for member, _ in zip(archive, range(40), strict=False)]
-        found = cifar(tar(tmp_path, tarred({name: file.read() for name, file in files if file})))
+        found = cifar(tar(tmp_path, {name: file.read() for name, file in files if file}))
     assert found.classes == ("airplane",)
     assert found.pixels.shape == (40, 32, 32, 3)
     assert found.pixels.std() > 30

@@ -14,9 +14,8 @@ from scipy.io import loadmat, savemat
 from seqjax.data import matlab
 from seqjax.data.files import DataError
 
-MATRICES = st.sampled_from(("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")).flatmap(
-    lambda dtype: arrays(dtype, array_shapes(min_dims=2, max_dims=2, min_side=0))
-)
+DTYPES = st.sampled_from(("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"))
+MATRICES = arrays(DTYPES, array_shapes(min_dims=2, max_dims=2, min_side=0))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -25,9 +24,8 @@ def test_cells_are_read_as_scipy_reads_them(pieces, compress, tmp_path):
     path = tmp_path / "scipy.mat"
     cells = np.empty((1, len(pieces)), object)
     cells[0, :] = pieces
-    savemat(
-        path, {"x": cells, "text": "a tune", "struct": {"field": 1}, "z": np.array([[1j]])}, do_compression=compress
-    )
+    variables = {"x": cells, "text": "a tune", "struct": {"field": 1}, "z": np.array([[1j]])}
+    savemat(path, variables, do_compression=compress)
     found = matlab.read_cells(path, ["x"])
     assert set(found) == {"x"}
     for expected, actual in zip(loadmat(path, variable_names=["x"])["x"].ravel(), found["x"], strict=True):

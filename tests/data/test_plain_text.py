@@ -1,12 +1,10 @@
-import os
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqjax.data import Whitespace, plain_text
-from seqjax.data.files import DataError, data_folder
-from tests.files import BOM, written
+from seqjax.data.files import DataError
+from tests.files import BOM, failure, needs_data, public, written
 
 
 @pytest.mark.parametrize("change", [lambda c: c, lambda c: BOM + c, lambda c: c.replace(b"\n", b"\r\n")])
@@ -29,18 +27,14 @@ def test_faults(read, tmp_path):
         read(tmp_path / "nowhere")
     for content in (b"", b"\n \r\n", BOM):
         path = written(tmp_path, "text.txt", content)
-        with pytest.raises(DataError, match=f"{path}: expected text, found none"):
-            read(path)
+        assert failure(read, path) == [f"{path}: expected text, found none"]
     path = written(tmp_path, "text.txt", BOM + b"one\ntw\xffo\n")
-    with pytest.raises(DataError, match=f"{path}:2: expected UTF-8, found byte 0xff at offset 9$"):
-        read(path)
+    assert failure(read, path) == [f"{path}:2: expected UTF-8, found byte 0xff at offset 9"]
 
 
 def test_a_blank_sentence_is_a_fault(tmp_path):
     path = written(tmp_path, "text.txt", b"one\n\ntwo\n  \nthree\n\n")
-    with pytest.raises(DataError) as caught:
-        plain_text.sentences(path)
-    assert str(caught.value).splitlines() == [f"{path}:{n}: expected a sentence, found none" for n in (2, 4)]
+    assert failure(plain_text.sentences, path) == [f"{path}:{n}: expected a sentence, found none" for n in (2, 4)]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -62,16 +56,14 @@ def test_a_text_is_cut_in_three():
             plain_text.split("abcdefghij", held_out=bad)
 
 
+@needs_data
 def test_the_public_texts_are_what_they_are_said_to_be():
-    if not os.environ.get("SEQJAX_DATA"):
-        pytest.skip("the public texts are read where SEQJAX_DATA names their folder")
-    folder = data_folder("text/tinyshakespeare/input.txt", "text/ptb/ptb.train.txt") / "text"
-    text = plain_text.read(folder / "tinyshakespeare" / "input.txt")
+    text = plain_text.read(public("text", "tinyshakespeare", "input.txt"))
     assert (len(text), len(set(text))) == (1_059_624, 65)
-    train, public = (plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt") for part in ("train", "valid"))
-    assert (len(train), len(public)) == (42_068, 3_370)
+    train, validation = (plain_text.sentences(public("text", "ptb", f"ptb.{part}.txt")) for part in ("train", "valid"))
+    assert (len(train), len(validation)) == (42_068, 3_370)
     words = [[*Whitespace().split(line), "<eos>"] for line in train]
     assert sum(map(len, words)) == 929_589
     assert len({word for line in words for word in line}) == 10_000
-    assert sum(len(line.split()) + 1 for line in public) == 73_760
+    assert sum(len(line.split()) + 1 for line in validation) == 73_760
     assert len(set("".join(train))) == 49, "and the line end is the fiftieth"

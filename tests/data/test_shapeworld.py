@@ -1,5 +1,4 @@
 import io
-import os
 import tarfile
 from pathlib import Path
 from typing import Literal
@@ -8,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqjax.data.files import DataError, data_folder, decoded_image
+from seqjax.data.files import decoded_image
 from seqjax.data.shapeworld import MOST_BYTES, read_shapeworld
+from tests.files import failure, needs_data, public, special, tarred, written
 
 GIVEN = ["there is a red square .", "a shape is red .", "a square is blue .", "there is a circle .", "a cross is red ."]
 
@@ -40,19 +40,14 @@ def folder(worlds: int = 2, shade: int = 0) -> dict[str, bytes]:
 def tar(
     path: Path, folders: dict[str, dict[str, bytes]], mode: Literal["w", "w:gz"] = "w:gz", top: str = "shapeworld/"
 ) -> Path:
-    with tarfile.open(path, mode) as archive:
-        for name, files in folders.items():
-            for file, content in files.items():
-                member = tarfile.TarInfo(f"{top}{name}/{file}")
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
+    members = [(f"{top}{name}/{file}", content) for name, files in folders.items() for file, content in files.items()]
+    path.write_bytes(tarred(*members, mode=mode))
     return path
 
 
 def faults(path: Path) -> list[str]:
-    with pytest.raises(DataError) as caught:
-        read_shapeworld(path)
-    return str(caught.value).replace(f"{path}/shapeworld/", "").replace(str(path), "TAR").split("\n")
+    lines = failure(read_shapeworld, path)
+    return [line.replace(f"{path}/shapeworld/", "").replace(str(path), "TAR") for line in lines]
 
 
 def test_worlds_are_read_in_order_whatever_their_order_in_the_tar(tmp_path):
@@ -98,11 +93,7 @@ def test_line_ends_and_empty_lines_at_the_end_do_not_matter(change, tmp_path):
         ("world-1.png", b"\x89PNG\r\n\x1a\n", "k/world-1.png: expected a whole PNG, found"),
         ("world-1.png", packed(picture(1))[:-40], "k/world-1.png: expected a whole PNG, found"),
         ("world-1.png", packed(picture(1, 50)), "k/world-1.png: expected 100 x 100 pixels in mode RGB, found 100 x 50"),
-        (
-            "world-1.png",
-            packed(picture(1), mode="L"),
-            "k/world-1.png: expected 100 x 100 pixels in mode RGB, found 100",
-        ),
+        ("world-1.png", packed(picture(1), mode="L"), "k/world-1.png: expected 100 x 100 pixels in mode RGB, found"),
         ("world-1.png", packed(picture(1), "JPEG"), "k/world-1.png: expected a whole PNG, found"),
         ("world-01.png", b"", "k/world-01.png: expected a file shapeworld/<kind>/world-<n>.png"),
         ("readme.md", b"", "k/readme.md: expected a file shapeworld/<kind>/world-<n>.png"),
@@ -121,15 +112,12 @@ def test_another_tar_and_no_tar(tmp_path):
     whole = tar(tmp_path / "whole.tar.gz", {"k": folder(4, 9)})
     content = whole.read_bytes()
     for cut in (0, 1, 40, len(content) // 2, len(content) - 9):
-        path = tmp_path / "cut.tar.gz"
-        path.write_bytes(content[:cut])
-        assert faults(path)[0].startswith("TAR: expected a whole tar file, found")
+        assert faults(written(tmp_path, "cut.tar.gz", content[:cut]))[0].startswith(
+            "TAR: expected a whole tar file, found"
+        )
     assert faults(tar(tmp_path / "empty.tar", {}, "w")) == ["TAR: expected folders shapeworld/<kind>, found none"]
-    with tarfile.open(tmp_path / "link.tar", "w") as archive:
-        link = tarfile.TarInfo("shapeworld/k/world-0.png")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    assert faults(tmp_path / "link.tar") == ["k/world-0.png: expected a file of at most 1048576 bytes"]
+    link = tarred(special("shapeworld/k/world-0.png", tarfile.SYMTYPE, "/etc/passwd"))
+    assert faults(written(tmp_path, "link.tar", link)) == ["k/world-0.png: expected a file of at most 1048576 bytes"]
     with pytest.raises(FileNotFoundError):
         read_shapeworld(tmp_path / "nowhere.tar")
 
@@ -146,9 +134,9 @@ def test_without_pillow_it_says_what_to_install(monkeypatch):
         decoded_image(b"", "PNG", 100)
 
 
-@pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder with ShapeWorld in it")
+@needs_data
 def test_shapeworld_as_it_is():
-    read = read_shapeworld(data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(public("captions", "shapeworld", "shapeworld.tar.gz"))
     assert read.images.shape == (1360, 100, 100, 3)
     assert read.agreement.shape == (1360, 5)
     assert read.agreement.sum() == 3448

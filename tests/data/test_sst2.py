@@ -1,6 +1,4 @@
-import os
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,19 +6,13 @@ from hypothesis import strategies as st
 
 from seqjax.data.files import DataError
 from seqjax.data.sst2 import Example, read_sst2
-from tests.files import BOM, failure, same_lines, written
+from tests.files import BOM, failure, needs_data, public, same_lines, written
 
 ROWS = [Example("it 's a charming film .", 1), Example("déjà vu", 0), Example("no", 0)]
 TEXT = "it 's a charming film .\t1\ndéjà vu\t0\nno\t0\n".encode()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        *same_lines(TEXT),
-        TEXT.replace(b"no\t0", b"  no \t 0 "),
-    ],
-)
+@pytest.mark.parametrize("content", [*same_lines(TEXT), TEXT.replace(b"no\t0", b"  no \t 0 ")])
 def test_sentences_and_their_labels(content, tmp_path):
     assert read_sst2(written(tmp_path, "train.tsv", content)) == (ROWS, 0)
 
@@ -62,9 +54,9 @@ def test_only_data_errors_escape(tmp_path, content):
         assert len(read.rows) + read.skipped <= content.count(b"\n") + 1
 
 
-@pytest.mark.skipif("SEQJAX_DATA" not in os.environ, reason="SEQJAX_DATA names no folder with sentiment/sst2")
+@needs_data
 @pytest.mark.parametrize(("part", "negative", "positive"), [("train", 3310, 3610), ("dev", 428, 444)])
 def test_the_public_files(part, negative, positive):
-    read = read_sst2(Path(os.environ["SEQJAX_DATA"]) / "sentiment" / "sst2" / f"{part}.tsv")
+    read = read_sst2(public("sentiment", "sst2", f"{part}.tsv"))
     assert read.skipped == 0
     assert [sum(row.label == label for row in read.rows) for label in (0, 1)] == [negative, positive]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from seqjax.data.tokenizers import MARK, Characters, MarkedWords, Subwords, Tokenizer, Words
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, SOS, UNK
+from tests.refusals import refuses
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 GERMAN = [
@@ -75,22 +76,17 @@ def test_a_vocabulary_comes_back_from_json(tokens):
     assert vocabulary.decode(vocabulary.encode(tokens)) == [t if t not in RESERVED else "<unk>" for t in tokens]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "must be JSON"),
-        ('["<pad>", "<sos>"', "must be JSON"),
-        ("[" * 100_000, "must be JSON"),
-        ('{"a": 1}', "array of strings, got"),
-        ('["<pad>", "<sos>", "<eos>", "<unk>", 4]', "array of strings, got"),
-        ('["<pad>", "<eos>", "<sos>", "<unk>"]', "symbols must begin with"),
-        ('["<pad>", "<sos>", "<eos>", "<unk>", "a", "a"]', "symbols must be unique, got more than one 'a'"),
-        ('["<pad>", "<sos>", "<eos>", "<unk>", "<eos>"]', "got more than one '<eos>'"),
-    ],
+test_what_is_no_vocabulary_is_refused = refuses(
+    Vocabulary.from_json,
+    ("", "must be JSON"),
+    ('["<pad>", "<sos>"', "must be JSON"),
+    ("[" * 100_000, "must be JSON"),
+    ('{"a": 1}', "array of strings, got"),
+    ('["<pad>", "<sos>", "<eos>", "<unk>", 4]', "array of strings, got"),
+    ('["<pad>", "<eos>", "<sos>", "<unk>"]', "symbols must begin with"),
+    ('["<pad>", "<sos>", "<eos>", "<unk>", "a", "a"]', "symbols must be unique, got more than one 'a'"),
+    ('["<pad>", "<sos>", "<eos>", "<unk>", "<eos>"]', "got more than one '<eos>'"),
 )
-def test_what_is_no_vocabulary_is_refused(text, message):
-    with pytest.raises(ValueError, match=message):
-        Vocabulary.from_json(text)
 
 
 def test_counts_that_cannot_be_are_refused():
@@ -119,10 +115,9 @@ def test_words_as_in_the_tutorial(words, sentence, tokens):
     assert words.join(words.split(sentence)) == tokens
 
 
-@pytest.mark.parametrize("punctuation", [".a", ". "])
-def test_punctuation_that_is_none_is_refused(punctuation):
-    with pytest.raises(ValueError, match="punctuation must contain neither letters nor spaces"):
-        Words(punctuation=punctuation)
+test_punctuation_that_is_none_is_refused = refuses(
+    Words, *(({"punctuation": bad}, "punctuation must contain neither letters nor spaces") for bad in (".a", ". "))
+)
 
 
 def test_marked_words_split_punctuation_off():

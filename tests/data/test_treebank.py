@@ -1,62 +1,27 @@
-import os
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.files import DataError, data_folder
+from seqjax.data.files import DataError
 from seqjax.data.treebank import UPOS, Sentence, conllu
+from tests.files import failure, needs_data, public, same_lines, written
 
 
 def row(place, word, tag, columns=10):
     return "\t".join([str(place), word, "_", tag, *["_"] * 6][:columns])
 
 
-TEXT = "\n".join(
-    [
-        "# sent_id = 1",
-        "# text = Don't go",
-        row("1-2", "Don't", "_"),
-        row(1, "Do", "AUX"),
-        row(2, "n't", "PART"),
-        row("2.1", "you", "_"),
-        row(3, "go", "VERB"),
-        "",
-        "",
-        "# newpar",
-        "",
-        row(1, "ice cream", "NOUN"),
-        row(2, "#", "SYM"),
-        "",
-        "",
-    ]
-)
-SENTENCES = [
-    Sentence(("Do", "n't", "go"), ("AUX", "PART", "VERB")),
-    Sentence(("ice cream", "#"), ("NOUN", "SYM")),
-]
+FIRST = ["# sent_id = 1", "# text = Don't go", row("1-2", "Don't", "_"), row(1, "Do", "AUX"), row(2, "n't", "PART")]
+FIRST += [row("2.1", "you", "_"), row(3, "go", "VERB"), "", ""]
+TEXT = "\n".join([*FIRST, "# newpar", "", row(1, "ice cream", "NOUN"), row(2, "#", "SYM"), "", ""])
+SENTENCES = [Sentence(("Do", "n't", "go"), ("AUX", "PART", "VERB")), Sentence(("ice cream", "#"), ("NOUN", "SYM"))]
 
 
-def written(folder: Path, content: bytes | str) -> Path:
-    path = folder / "a.conllu"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        TEXT.encode(),
-        b"\xef\xbb\xbf" + TEXT.encode(),
-        TEXT.replace("\n", "\r\n").encode(),
-        TEXT.rstrip("\n").encode(),
-        (TEXT + "\n \n\n").encode(),
-    ],
-    ids=["plain", "BOM", "CRLF", "no blank line at the end", "more than one"],
-)
+@pytest.mark.parametrize("content", [*same_lines(TEXT.encode()), TEXT.rstrip("\n").encode()])
 def test_words_and_tags_are_read(content, tmp_path):
-    assert conllu(written(tmp_path, content)) == (SENTENCES, 0)
+    assert conllu(written(tmp_path, "a.conllu", content)) == (SENTENCES, 0)
 
 
 GOOD = row(1, "a", "X")
@@ -88,56 +53,41 @@ GOOD = row(1, "a", "X")
     ],
 )
 def test_faults_are_named_with_their_line(lines, faults, tmp_path):
-    path = written(tmp_path, "\n".join(lines))
-    with pytest.raises(DataError) as caught:
-        conllu(path)
-    found = str(caught.value).split("\n")
-    assert len(found) == len(faults)
-    for one, expected in zip(found, faults, strict=True):
+    path = written(tmp_path, "a.conllu", "\n".join(lines).encode())
+    for one, expected in zip(failure(conllu, path), faults, strict=True):
         assert one.startswith(f"{path}:{expected}")
 
 
 def test_bytes_that_are_no_text_are_named_with_their_offset(tmp_path):
-    path = written(tmp_path, GOOD.encode() + b"\n" + row(2, "caf\xe9", "X").encode("latin-1") + b"\n")
-    offset = len(GOOD) + 1 + len("2\tcaf")
-    with pytest.raises(DataError, match=f":2: expected UTF-8, found byte 0xe9 at offset {offset}$"):
-        conllu(path)
+    content = GOOD.encode() + b"\n" + row(2, "caf\xe9", "X").encode("latin-1") + b"\n"
+    path, offset = written(tmp_path, "a.conllu", content), len(GOOD) + 1 + len("2\tcaf")
+    assert failure(conllu, path) == [f"{path}:2: expected UTF-8, found byte 0xe9 at offset {offset}"]
 
 
 def test_sentences_with_a_fault_can_be_left_out(tmp_path):
     bad = [[row(2, "b", "X"), row(2, "c", "Y")], [GOOD, "2\tb"], [row(1, "a", "X"), row("1.1", "b", "_", 3)]]
     blocks = ["\n".join(block) for block in (*bad, [GOOD], [row(1, "\udcff", "X"), row(2, "a", "X")])]
-    content = "\n\n".join(blocks).encode(errors="surrogateescape")
-    path = written(tmp_path, content)
+    path = written(tmp_path, "a.conllu", "\n\n".join(blocks).encode(errors="surrogateescape"))
     assert conllu(path, skip_bad=True) == ([Sentence(("a",), ("X",))], 4)
-    with pytest.raises(DataError, match="UTF-8"):
-        conllu(path)
-    with pytest.raises(DataError, match="expected sentences, found none"):
-        conllu(written(tmp_path, blocks[0]), skip_bad=True)
+    assert "UTF-8" in failure(conllu, path)[0]
+    empty = written(tmp_path, "a.conllu", blocks[0].encode())
+    assert "expected sentences, found none" in failure(conllu, empty, skip_bad=True)[0]
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200) | st.text("12-.#\t\n_aX", max_size=200).map(str.encode))
-def test_no_other_error_escapes(content):
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = written(Path(folder), content)
-        for skip_bad in (False, True):
-            try:
-                read = conllu(path, skip_bad=skip_bad)
-            except DataError:
-                continue
+def test_no_other_error_escapes(tmp_path, content):
+    for skip_bad in (False, True):
+        with suppress(DataError):
+            read = conllu(written(tmp_path, "a.conllu", content), skip_bad=skip_bad)
             assert all(s.words and len(s.words) == len(s.tags) and {*s.tags} <= {*UPOS} for s in read.sentences)
 
 
+@needs_data
 def test_the_public_treebank_is_read_whole():
     """Counts as the data folder's README gives them."""
-    if not os.environ.get("SEQJAX_DATA"):
-        pytest.skip("the public treebank is read where SEQJAX_DATA names its folder")
     for part, sentences, words in (("train", 12_544, 204_577), ("dev", 2_001, 25_147)):
-        name = f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu"
-        read = conllu(data_folder(name) / name)
+        read = conllu(public(f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu"))
         assert (len(read.sentences), read.skipped) == (sentences, 0)
         assert sum(len(sentence.words) for sentence in read.sentences) == words
         assert {tag for sentence in read.sentences for tag in sentence.tags} == {*UPOS}

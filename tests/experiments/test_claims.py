@@ -43,9 +43,8 @@ def test_a_missing_file_and_a_missing_row_name_the_command(committed, tmp_path):
     write(tmp_path, "shift_memory", {"delay": 8, "mse": 1.0}, {"delay": 8, "mse": 2.0}, {"delay": 2, "mse": 3.0})
     assert [row["mse"] for row in committed.rows("shift_memory", delay=8)] == [1.0, 2.0]
     assert committed.row("shift_memory", delay=2)["mse"] == 3.0
-    with pytest.raises(
-        FileNotFoundError, match=r"no row with delay = 9, model = gru: `python experiments/memory/shift"
-    ):
+    message = r"no row with delay = 9, model = gru: `python experiments/memory/shift"
+    with pytest.raises(FileNotFoundError, match=message):
         committed.rows("shift_memory", delay=9, model="gru")
     with pytest.raises(ValueError, match="got 2"):
         committed.row("shift_memory", delay=8)
@@ -204,13 +203,9 @@ def test_rules_on_language():
     good, bad, close = Band(90, 88, 92), Band(40, 30, 50), Band(89, 85, 95)
 
     def verdict(gru: Band, transformer: Band) -> str:
-        names = (
-            "GRU, encoder-decoder",
-            "Transformer, encoder-decoder",
-            "GRU, language model",
-            "Transformer, language model",
-        )
-        return module("reversal").surpasses(dict(zip(names, (good, good, gru, transformer), strict=True)))
+        found = {"GRU, encoder-decoder": good, "Transformer, encoder-decoder": good}
+        found |= {"GRU, language model": gru, "Transformer, language model": transformer}
+        return module("reversal").surpasses(found)
 
     assert verdict(bad, bad).startswith("true")
     assert verdict(bad, close).startswith("partly true")
@@ -221,9 +216,8 @@ def test_source_and_target_are_joined_without_a_gap():
     language, batch = module("encoder_decoders"), tasks.Reversal(longest=5).sample(jax.random.key(0), 16)
     tokens, mask, places = (np.asarray(part) for part in language.joined(batch))
     for row in range(16):
-        source, target = (
-            side[row][side[row] != PAD].tolist() for side in (np.asarray(batch.source), np.asarray(batch.target))
-        )
+        sides = (np.asarray(side)[row] for side in (batch.source, batch.target))
+        source, target = (side[side != PAD].tolist() for side in sides)
         expected = [*source, SOS, *target[:-1]]
         assert tokens[row][mask[row]].tolist() == expected
         assert (tokens[row][~mask[row]] == PAD).all()

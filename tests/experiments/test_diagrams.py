@@ -74,8 +74,6 @@ def test_files(diagrams, tmp_path, capsys):
     assert [row["receptive_field"] for row in rows] == [16, 15]
     assert (tmp_path / "first" / "diagrams.png").read_bytes().startswith(b"\x89PNG")
     for name in ("shapes", "recurrence", "attention", "receptive_field"):
-        first, second = (
-            (tmp_path / folder / "diagrams" / f"{name}.svg").read_bytes() for folder in ("first", "second")
-        )
+        first, second = ((tmp_path / out / "diagrams" / f"{name}.svg").read_bytes() for out in ("first", "second"))
         assert ElementTree.fromstring(first).tag == "{http://www.w3.org/2000/svg}svg"
         assert first == second

@@ -121,18 +121,15 @@ def test_check_writes_nothing_and_tells_what_is_out_of_date(lab, gallery, capsys
     assert capsys.readouterr().out == "out of date: experiments/memory/README.md\nout of date: experiments/README.md\n"
     assert not (lab.folder / "README.md").exists()
     gallery.update(gallery.Options())
-    changed = [ROWS[0] | {"mse": 0.002}, *ROWS[1:]]
-    lab.add("memory", "shift", rows=changed)
+    lab.add("memory", "shift", rows=[ROWS[0] | {"mse": 0.002}, *ROWS[1:]])
     assert gallery.update(gallery.Options(check=True)) == 1
 
 
 def test_an_answer_that_fits_no_row_names_script_and_placeholder(lab, gallery, capsys):
     lab.add("memory", "shift", rows=ROWS[1:])
     assert gallery.update(gallery.Options()) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(
-        "error: experiments/memory/shift.py: Answer: {mse model=lstm delay=8:.1e} must match one row"
-    )
+    expected = "error: experiments/memory/shift.py: Answer: {mse model=lstm delay=8:.1e} must match one row"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def test_hand_written_texts_tables_and_the_top_readme(lab, gallery):
@@ -144,10 +141,8 @@ def test_hand_written_texts_tables_and_the_top_readme(lab, gallery):
     gallery.update(gallery.Options())
     page = (lab.folder / "memory" / "README.md").read_text()
     assert page.startswith("# Of memory\n\nText.\n\n## shift\n")
-    assert page.endswith(
-        "\n## Numbers\n\n| model | mse | other |\n| --- | --- | --- |\n| lstm | 0.00123 |  |\n| lstm | 0.5 |  |\n"
-        "| a b | 0.75 |  |\n"
-    )
+    table = ["| model | mse | other |", "| --- | --- | --- |", "| lstm | 0.00123 |  |", "| lstm | 0.5 |  |"]
+    assert page.endswith("\n".join(["\n## Numbers\n", *table, "| a b | 0.75 |  |\n"]))
     entry = "* **[How far?](experiments/memory/README.md#shift)** The LSTM has 1.2e-03 of 0.75. "
     command = "`python experiments/memory/shift.py`"
     assert top.read_text() == f"before\n<!-- gallery shift -->\n{entry}{command}\n<!-- end -->\nafter\n"

@@ -30,12 +30,7 @@ class Lab:
         self.started: list[subprocess.Popen] = []
 
     def start(
-        self,
-        *arguments: str,
-        save_every: float = 30,
-        options: tuple[str, ...] = (),
-        log_compiles: bool = False,
-        **popen,
+        self, *arguments: str, save_every: float = 30, options: tuple[str, ...] = (), log_compiles: bool = False
     ) -> subprocess.Popen:
         environment = {
             "JAX_PLATFORMS": "cpu",
@@ -45,17 +40,11 @@ class Lab:
             "SAVE_EVERY": str(save_every),
             "JAX_LOG_COMPILES": str(int(log_compiles)),
         }
-        popen = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
-        self.started.append(
-            subprocess.Popen(
-                [sys.executable, *options, str(self.script), *arguments],
-                cwd=self.folder,
-                env=os.environ | environment,
-                text=True,
-                **popen,
-            )
-        )
-        return self.started[-1]
+        folder, environment, out = self.folder, os.environ | environment, subprocess.PIPE
+        command = [sys.executable, *options, str(self.script), *arguments]
+        child = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out, text=True)
+        self.started.append(child)
+        return child
 
     def run(self, *arguments: str, **popen) -> "Outcome":
         child = self.start(*arguments, **popen)

@@ -45,9 +45,8 @@ def test_without_a_terminal_the_table_is_on_stdout_and_plain_lines_on_stderr(fin
     assert f"\nfigure {lab.folder}/figures/regression.png, numbers beside it in regression.json" in out
     assert out.endswith("What to try next\n  python regression.py --features 8\n")
     assert re.fullmatch(r"\[0/2 runs, \d+ s\] default \(2 runs\): compiling", err.splitlines()[0])
-    assert re.search(
-        r"^\[0/2 runs, \d+ s\] .*: step 100/100  \d+ steps/s  0 s left  loss [\d.e+-]+ ", err, re.MULTILINE
-    )
+    last = r"^\[0/2 runs, \d+ s\] .*: step 100/100  \d+ steps/s  0 s left  loss [\d.e+-]+ "
+    assert re.search(last, err, re.MULTILINE)
     assert "\x1b" not in out + err
     assert "\r" not in out + err
 
@@ -191,21 +190,14 @@ def test_an_edited_configuration_is_exit_2_with_the_difference(here, tmp_path):
     assert "learning_rate" not in err.partition("\n")[2]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (("--unknown", "1"), "--unknown"),
-        (("--features", "many"), "--features"),
-        (("--learning-rate", "fast"), "--learning-rate"),
-        (("--fault", "other"), "--fault"),
-        (("--scale", "huge"), "--scale"),
-    ],
-)
-def test_a_wrong_option_is_exit_2_and_makes_no_folder(here, tmp_path, arguments, named):
-    code, out, err = here(*arguments)
-    assert code == 2
-    assert named in err
-    assert not out
+WRONG = {"--unknown": "1", "--features": "many", "--learning-rate": "fast", "--fault": "other", "--scale": "huge"}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_a_wrong_option_is_exit_2_and_makes_no_folder(here, tmp_path, option):
+    code, out, err = here(option, WRONG[option])
+    assert (code, out) == (2, "")
+    assert option in err
     assert not (tmp_path / "results").exists()
 
 
@@ -226,9 +218,7 @@ def test_shift_memory_refuses_a_negative_delay(lab):
     lab.script = ROOT / "experiments" / "memory" / "shift_memory.py"
     code, out, err = lab.run("--delay", "-1", "--model", "tcn", "--out", str(lab.folder))
     assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert "-1" in err
-    assert err.count("\n") == 1
+    assert re.fullmatch(r"error: .*-1.*\n", err)
 
 
 def test_a_value_error_of_a_library_keeps_its_traceback(lab):
@@ -244,8 +234,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_anything_compiles(lab, 
     (lab.folder / "taken").write_text("a file")
     code, stdout, err = lab.run("--out", out, log_compiles=True)
     assert (code, stdout) == (5, "")
-    assert out in err.splitlines()[-1]
-    assert err.splitlines()[-1].startswith("error: [Errno")
+    assert re.match(rf"error: \[Errno.*{out}", err.splitlines()[-1])
     assert "ompiling" not in err
     assert (lab.folder / "taken").read_text() == "a file"
 
@@ -338,9 +327,8 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
     here, told = using
     code, out, err = here("--tell", "a word", "--scale", "smoke")
     assert (code, out, told) == (2, "", [])
-    assert re.fullmatch(
-        r"error: --tell needs a finished run, found none of these in results/regression: train one without it\n", err
-    )
+    message = "--tell needs a finished run, found none of these in results/regression: train one without it"
+    assert err == f"error: {message}\n"
     assert here("--count-runs", "--scale", "smoke") == (0, "", "")
     assert told == [0]
     assert everything_in(tmp_path / "results") == {}
@@ -361,14 +349,8 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
 
 def test_help_shows_what_else_can_be_done_at_once(lab):
     added = """
-def tell(records, text):
-    \"\"\"Say it of the best run.\"\"\"
-
-
-def count_runs(records):
-    \"\"\"How many there are.\"\"\"
-
-
+def tell(records, text): "Say it of the best run."
+def count_runs(records): "How many there are."
 if __name__"""
     script = lab.script.read_text().replace("if __name__", added.lstrip())
     lab.script.write_text(script.replace("measure, draw)", "measure, draw, tell=tell, count_runs=count_runs)"))

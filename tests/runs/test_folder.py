@@ -1,4 +1,4 @@
-"""What stands in a run folder, and how it gets there."""
+"""What is in a run folder, and how it gets there."""
 
 import dataclasses
 import errno
@@ -73,10 +73,8 @@ def test_run_names_hold_no_odd_characters_and_are_short():
         text: str = ""
         other: tuple[float, ...] = ()
 
-    names = [
-        folder.run_name(Odd(text), Odd()) for text in ("../../x", "a b/c:d*?\n", "é" * 5, "long" * 100, "LONG" * 100)
-    ]
-    names.append(folder.run_name(Odd(other=(0.1, 2e-5)), Odd()))
+    texts = ("../../x", "a b/c:d*?\n", "é" * 5, "long" * 100, "LONG" * 100)
+    names = [folder.run_name(odd, Odd()) for odd in (*map(Odd, texts), Odd(other=(0.1, 2e-5)))]
     for name in names:
         assert re.fullmatch(r"text=[\w.=-]+|other=[\w.=-]+", name)
         assert set(name) <= {*string.ascii_letters, *string.digits, *"._=-é"}
@@ -88,10 +86,9 @@ def test_run_names_hold_no_odd_characters_and_are_short():
 def test_a_folder_with_another_configuration_is_refused_field_by_field(record, field):
     saved = dataclasses.asdict(Config())
     (record.work / "config.json").write_text(json.dumps(saved | {field: "edited"}))
-    message = (
-        f'{record.work} holds another configuration:\n  {field}: saved "edited", expected {json.dumps(saved[field])}'
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    difference = f'{field}: saved "edited", expected {json.dumps(saved[field])}'
+    message = re.escape(f"{record.work} holds another configuration:\n  {difference}")
+    with pytest.raises(ValueError, match=f"^{message}$"):
         record.begin(resume=True)
     assert json.loads((record.work / "config.json").read_text())[field] == "edited"
     record.begin(resume=False)
@@ -107,9 +104,8 @@ def test_starting_again_leaves_nothing_of_the_first_try(record):
 
 
 def test_history_comes_back_as_it_was(record):
-    record.history = [
-        {"step": step, "seed": seed, "loss": (step + seed) / 3, "skipped": 0.0} for step in (1, 2) for seed in (0, 1)
-    ]
+    places = [(1, 0), (1, 1), (2, 0), (2, 1)]
+    record.history = [{"step": at, "seed": seed, "loss": (at + seed) / 3, "skipped": 0.0} for at, seed in places]
     record.write_history()
     back = folder.read_history(record.work / "history.csv")
     assert back == record.history
@@ -148,12 +144,8 @@ def test_text_that_is_kept_is_read_from_the_finished_run(record):
         record.read("source.json")
     record.begin(resume=True)
     record.finish(ROW)
-    assert sorted(path.name for path in record.folder.iterdir() if "json" in path.name) == [
-        "config.json",
-        "provenance.json",
-        "result.json",
-        "source.json",
-    ]
+    kept = sorted(path.name for path in record.folder.iterdir() if "json" in path.name)
+    assert kept == [f"{name}.json" for name in ("config", "provenance", "result", "source")]
     assert runs.Record(Config(), record.folder).read("source.json") == text
     with pytest.raises(FileNotFoundError, match="other"):
         record.read("other")

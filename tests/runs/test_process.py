@@ -71,9 +71,8 @@ def test_second_signal_exits_at_once(signum):
     assert waiting.stdout.readline() == "ready\n"
     waiting.send_signal(signum)
     assert waiting.stderr.readline() == "\n"
-    assert (
-        waiting.stderr.readline() == "finishing the current steps and saving; press Ctrl-C again to quit immediately\n"
-    )
+    expected = "finishing the current steps and saving; press Ctrl-C again to quit immediately\n"
+    assert waiting.stderr.readline() == expected
     assert waiting.poll() is None
     waiting.send_signal(signum)
     waiting.communicate(timeout=10)
@@ -127,7 +126,7 @@ def test_bugs_keep_their_traceback(error):
 
 
 def test_value_errors_of_libraries_are_bugs_even_below_the_experiments_folder(monkeypatch):
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "experiment.py")])  # and .venv stands beside it
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "experiment.py")])  # and .venv is beside it
 
     def mistake():
         np.broadcast_shapes((2,), (3,))

@@ -23,7 +23,7 @@ from tests.runs.conftest import Lab, program
 from tests.runs.regression import Config
 
 STEPS = 1000
-CONFIGS = [Config(learning_rate=rate, steps=STEPS) for rate in (0.05, 0.2)]
+COMMAND = ("--steps", str(STEPS), "--scale", "smoke")
 PAIR = [Config(learning_rate=rate, steps=30) for rate in (0.05, 0.2)]
 
 
@@ -81,12 +81,10 @@ def damage(run: Path, step: int, how: str = "flip") -> None:
         (run / "checkpoint" / f"{step:08d}" / "MANIFEST").unlink()
     elif how == "lost":
         largest.unlink()
-    elif how == "truncated":
-        largest.write_bytes(largest.read_bytes()[:-1])
     else:
         content = bytearray(largest.read_bytes())
-        content[len(content) // 2] ^= 1
-        largest.write_bytes(content)
+        content[len(content) // 2] ^= how == "flip"
+        largest.write_bytes(content[:-1] if how == "truncated" else content)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -110,7 +108,7 @@ def save_after_every_call(monkeypatch):
 def uninterrupted(tmp_path_factory) -> Lab:
     """Two configurations, trained in one go."""
     lab = Lab(tmp_path_factory.mktemp("uninterrupted"))
-    assert lab.run("--steps", str(STEPS), "--scale", "smoke").code == 0
+    assert lab.run(*COMMAND).code == 0
     assert len(lab.finished()) == 2
     return lab
 
@@ -119,7 +117,7 @@ def uninterrupted(tmp_path_factory) -> Lab:
 def interrupted(tmp_path_factory) -> Lab:
     """The same two, stopped by kill -9 somewhere on the way."""
     lab = Lab(tmp_path_factory.mktemp("interrupted"))
-    child = lab.start("--steps", str(STEPS), "--scale", "smoke", save_every=0)
+    child = lab.start(*COMMAND, save_every=0)
     until(lambda: newest(lab) >= 50)
     child.kill()
     child.communicate()
@@ -135,7 +133,7 @@ def test_kills_at_random_moments_change_no_bit(interrupted, uninterrupted, tmp_p
     lab = copy(interrupted, tmp_path)
     for moment in range(2):
         before = newest(lab)
-        child = lab.start("--steps", str(STEPS), "--scale", "smoke", save_every=0)
+        child = lab.start(*COMMAND, save_every=0)
         until(lambda before=before: newest(lab) > before)
         time.sleep(random.Random(moment).uniform(0, 0.5))
         child.kill()
@@ -146,7 +144,7 @@ def test_kills_at_random_moments_change_no_bit(interrupted, uninterrupted, tmp_p
             for step in checkpoint.steps(work / "checkpoint"):
                 assert checkpoint._faults(work / "checkpoint", step) == []
     assert lab.finished() == []
-    assert lab.run("--steps", str(STEPS), "--scale", "smoke").code == 0
+    assert lab.run(*COMMAND).code == 0
     assert lab.works() == []
     assert not list(lab.home.rglob("*.tmp"))
     for run, other in zip(lab.finished(), uninterrupted.finished(), strict=True):
@@ -158,7 +156,7 @@ def test_kills_at_random_moments_change_no_bit(interrupted, uninterrupted, tmp_p
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, signum, code):
     lab = Lab(tmp_path)
-    child = lab.start("--steps", str(STEPS), "--scale", "smoke", save_every=0)
+    child = lab.start(*COMMAND, save_every=0)
     until(lambda: newest(lab) > 0)
     child.send_signal(signum)
     _, err = child.communicate(timeout=60)
@@ -167,7 +165,7 @@ def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, sign
     steps = {read_history(work / "history.csv")[-1]["step"] for work in lab.works()}
     assert steps == {newest(lab)}
     if signum == signal.SIGTERM:
-        assert lab.run("--steps", str(STEPS), "--scale", "smoke").code == 0
+        assert lab.run(*COMMAND).code == 0
         assert [everything(run) for run in lab.finished()] == [everything(run) for run in uninterrupted.finished()]
 
 
@@ -176,9 +174,7 @@ def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, sign
 def test_full_disk_leaves_the_last_good_state(interrupted, tmp_path, limit):
     lab = copy(interrupted, tmp_path)
     before = newest(lab)
-    code, _, err = lab.run(
-        "--steps", str(STEPS), "--scale", "smoke", save_every=0, options=("-c", FULL_DISK, str(limit))
-    )
+    code, _, err = lab.run(*COMMAND, save_every=0, options=("-c", FULL_DISK, str(limit)))
     assert code == process.ENVIRONMENT
     assert "File too large" in err.splitlines()[-1]
     assert str(lab.home.relative_to(lab.folder)) in err.splitlines()[-1]
@@ -263,7 +259,7 @@ def test_all_states_damaged_is_exit_2(interrupted, tmp_path):
     for work in lab.works():
         for step in checkpoint.steps(work / "checkpoint"):
             damage(work, step)
-    code, _, err = lab.run("--steps", str(STEPS), "--scale", "smoke")
+    code, _, err = lab.run(*COMMAND)
     assert code == process.USAGE
     assert "is damaged" in err
     assert err.splitlines()[-1].startswith("error: no intact checkpoint in")

@@ -5,6 +5,7 @@ import pytest
 from seqjax import losses
 from seqjax.tasks import AddingProblem
 from tests.draws import ROWS, draw
+from tests.refusals import refuses
 
 
 def test_the_two_marked_numbers_are_added():
@@ -14,8 +15,7 @@ def test_the_two_marked_numbers_are_added():
     np.testing.assert_array_equal(marks.sum(axis=1), 2)
     np.testing.assert_allclose(batch.targets[:, -1, 0], (values * marks).sum(axis=1), rtol=1e-6)
     np.testing.assert_array_equal(batch.weight, np.broadcast_to(np.arange(7) == 6, (ROWS, 7)))
-    assert values.min() >= 0
-    assert values.max() < 1
+    assert 0 <= values.min() < values.max() < 1
     np.testing.assert_allclose(values.mean(axis=0), 1 / 2, atol=4 / (12 * ROWS) ** 0.5)
 
 
@@ -32,9 +32,8 @@ def test_constant_one_has_an_error_of_a_sixth():
     batch = draw(AddingProblem(2))
     errors = (batch.targets[:, -1, 0] - 1) ** 2
     assert errors.mean() == pytest.approx(AddingProblem(2).constant_loss(), abs=float(4 * errors.std() / ROWS**0.5))
-    assert losses.squared_error(
-        *map(jnp.asarray, (np.ones_like(batch.targets), batch.targets, batch.weight))
-    ) == pytest.approx(errors.mean(), rel=1e-5)
+    arguments = map(jnp.asarray, (np.ones_like(batch.targets), batch.targets, batch.weight))
+    assert losses.squared_error(*arguments) == pytest.approx(errors.mean(), rel=1e-5)
     # No other constant does better: the integral over the unit square, by the midpoint rule.
     middles = (np.arange(1000) + 0.5) / 1000
     sums = middles[:, None] + middles[None, :]
@@ -43,6 +42,4 @@ def test_constant_one_has_an_error_of_a_sixth():
     assert min(at, key=lambda constant: at[constant]) == 1
 
 
-def test_one_step_is_refused():
-    with pytest.raises(ValueError, match="length must be >= 2, got 1"):
-        AddingProblem(1)
+test_one_step_is_refused = refuses(AddingProblem, (1, "length must be >= 2, got 1"))

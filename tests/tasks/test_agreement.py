@@ -11,18 +11,15 @@ from hypothesis import strategies as st
 
 from seqjax.tasks import Agreement
 from seqjax.tasks.agreement import FILLER, NOUN, PLURAL_VERB, SINGULAR_VERB, TAGS
+from tests.refusals import refuses
 
 
 def test_the_worked_example():
     batch = Agreement(distance=3, clauses=2).written(jnp.array([[1, 0]]), jnp.array([[[0, 2], [1, 1]]]))
     np.testing.assert_array_equal(batch.inputs, [[4, 7, 9, 6, 4, 8, 8, 5]])
     np.testing.assert_array_equal(batch.labels, [[1, 4, 4, 3, 0, 4, 4, 2]])
-    assert [TAGS[label] for label in (1, 3, 0, 2)] == [
-        "noun, plural",
-        "verb, plural",
-        "noun, singular",
-        "verb, singular",
-    ]
+    tags = ["noun, plural", "verb, plural", "noun, singular", "verb, singular"]
+    assert [TAGS[label] for label in (1, 3, 0, 2)] == tags
 
 
 def every_sequence(task):
@@ -97,26 +94,19 @@ def test_samples_are_drawn_as_it_says(key):
     between = ids.reshape(4000, 4, 4)[:, :, 1:3]
     assert {*np.unique(between)} == {FILLER, FILLER + 1}
     same = plural[:, 1:] == plural[:, :-1]
-    for share, expected in ((plural[:, 0].mean(), 0.5), (same.mean(), 0.8), ((between == FILLER).mean(), 0.5)):
-        assert abs(share - expected) < 4 * 0.5 / 4000**0.5
-    again = task.sample(key, 4000)
-    np.testing.assert_array_equal(again.inputs, ids)
-    other = task.sample(jax.random.key(1), 4000)
-    assert not np.array_equal(other.inputs, ids)
+    for fraction, expected in ((plural[:, 0].mean(), 0.5), (same.mean(), 0.8), ((between == FILLER).mean(), 0.5)):
+        assert abs(fraction - expected) < 4 * 0.5 / 4000**0.5
+    np.testing.assert_array_equal(task.sample(key, 4000).inputs, ids)
+    assert not np.array_equal(task.sample(jax.random.key(1), 4000).inputs, ids)
     assert ids.max() < task.vocab
     assert replace(task, distance=1).sample(key, 2).inputs.shape == (2, 8)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"distance": 0}, "distance must be >= 1, got 0"),
-        ({"clauses": 0}, "clauses must be >= 1, got 0"),
-        ({"fillers": 0}, "fillers must be >= 1, got 0"),
-        ({"repeat": 1.5}, r"repeat must lie in \[0, 1\], got 1.5"),
-        ({"repeat": float("nan")}, r"repeat must lie in \[0, 1\], got nan"),
-    ],
+test_numbers_out_of_bounds_are_refused = refuses(
+    Agreement,
+    ({"distance": 0}, "distance must be >= 1, got 0"),
+    ({"clauses": 0}, "clauses must be >= 1, got 0"),
+    ({"fillers": 0}, "fillers must be >= 1, got 0"),
+    ({"repeat": 1.5}, r"repeat must lie in \[0, 1\], got 1.5"),
+    ({"repeat": float("nan")}, r"repeat must lie in \[0, 1\], got nan"),
 )
-def test_numbers_out_of_bounds_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        Agreement(**wrong)

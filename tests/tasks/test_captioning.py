@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from seqjax.tasks import Captioning, worlds
 from seqjax.tasks.captioning import CHANGES, LENGTH, WORDS_AFTER
 from seqjax.types import EOS, PAD
+from tests.refusals import refuses
 
 
 def after(change, caption: str) -> str:
@@ -22,10 +22,8 @@ def test_changes_by_hand():
     assert after((False, True, (0, 1, 2)), caption) == "a red square is to the right of a cyan shape ."
     # What was in the first channel comes from the second now: red is where green was.
     assert after((False, False, (1, 0, 2)), caption) == "a green square is to the left of a magenta shape ."
-    assert (
-        after((True, True, (2, 0, 1)), "a gray cross is above a blue circle .")
-        == "a gray cross is below a red circle ."
-    )
+    caption = "a gray cross is above a blue circle ."
+    assert after((True, True, (2, 0, 1)), caption) == "a gray cross is below a red circle ."
 
 
 def test_every_change_has_an_inverse_and_leaves_the_reserved_alone():
@@ -33,9 +31,8 @@ def test_every_change_has_an_inverse_and_leaves_the_reserved_alone():
     assert len(np.unique(WORDS_AFTER, axis=0)) == 24
     np.testing.assert_array_equal(WORDS_AFTER[:, :4], np.tile(np.arange(4), (24, 1)))
     np.testing.assert_array_equal(np.sort(WORDS_AFTER, axis=1), np.tile(np.arange(len(worlds.WORDS)), (24, 1)))
-    np.testing.assert_array_equal(
-        np.unique(WORDS_AFTER[:, worlds.WORDS.encode(["left"])[0]], return_counts=True)[1], [12, 12]
-    )
+    (left,) = worlds.WORDS.encode(["left"])
+    np.testing.assert_array_equal(np.unique(WORDS_AFTER[:, left], return_counts=True)[1], [12, 12])
 
 
 def test_changed_pictures_are_still_told_truly():
@@ -52,8 +49,7 @@ def test_changed_pictures_are_still_told_truly():
     rows = len(task.image)
     batch = jax.jit(task.batches(rows).batch)(jax.random.key(0), 0)
     images, target = np.asarray(batch.images), np.asarray(batch.target)
-    assert images.min() == 0
-    assert images.max() == 1
+    assert (images.min(), images.max()) == (0, 1)
     np.testing.assert_array_equal(batch.target_mask, target != PAD)
     texts = [" ".join(worlds.WORDS.decode(ids)) for ids in target]
     assert sorted(texts) != sorted(caption for given in said for caption in given)
@@ -82,8 +78,7 @@ def test_an_epoch_has_every_row_once_with_its_own_image():
             assert text in said[int(number)]
     first = np.asarray(batches[0].target)
     assert (first[np.arange(2), (first != PAD).sum(axis=1) - 1] == EOS).all()
-    same = draw(jax.random.key(1), 2)
-    np.testing.assert_array_equal(same.images, batches[0].images)
+    np.testing.assert_array_equal(draw(jax.random.key(1), 2).images, batches[0].images)
 
 
 def test_all_changes_are_equally_likely_for_each_row_at_each_step():
@@ -98,14 +93,12 @@ def test_all_changes_are_equally_likely_for_each_row_at_each_step():
         assert np.sum((counts - 20) ** 2 / 20) < 23 + 4 * 46**0.5
 
 
-def test_what_is_given_is_checked():
-    images = np.zeros((2, 4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match="captions must be given for each of 2 images, got 1"):
-        Captioning.of(images, [["there is a cross ."]])
-    with pytest.raises(ValueError, match="captions must hold at least one, got none"):
-        Captioning.of(images, [[], []])
-    with pytest.raises(ValueError, match="captions must be of the kinds that are known, got 'two crosses"):
-        Captioning.of(images, [["two crosses are red ."], []])
+test_wrong_captions_are_refused = refuses(
+    lambda captions: Captioning.of(np.zeros((2, 4, 4, 3), np.uint8), captions),
+    ([["there is a cross ."]], "captions must be given for each of 2 images, got 1"),
+    ([[], []], "captions must hold at least one, got none"),
+    ([["two crosses are red ."], []], "captions must be of the kinds that are known, got 'two crosses"),
+)
 
 
 def test_channels_go_where_the_words_say():

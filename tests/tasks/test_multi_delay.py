@@ -1,8 +1,11 @@
+import operator
+
 import numpy as np
 import pytest
 
 from seqjax.tasks import MultiDelay
 from tests.draws import ROWS, draw
+from tests.refusals import refuses
 
 
 def test_worked_example_of_multi_delay():
@@ -15,7 +18,7 @@ def test_worked_example_of_multi_delay():
 
 @pytest.mark.parametrize("features", [0, 1, 3, 5, 8])
 def test_no_linear_readout_of_a_state_explains_more_than_it_has_numbers(features):
-    """The bound is reached by whoever remembers the last inputs, and by no random state: least squares is exact."""
+    """The bound is reached by remembering the last inputs, and by no random state: least squares is exact."""
     task = MultiDelay(delay=4, length=5)
     batch = draw(task)
     targets = np.asarray(batch.targets[:, -1], np.float64)
@@ -34,13 +37,8 @@ def test_no_linear_readout_of_a_state_explains_more_than_it_has_numbers(features
     assert error(np.zeros((ROWS, 0))) == pytest.approx(task.zero_loss(), abs=slack)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: MultiDelay(delay=-1), "delay must be >= 0, got -1"),
-        (lambda: MultiDelay(delay=4, length=4), "length must be > delay = 4, got 4"),
-    ],
+test_wrong_fields_are_refused = refuses(
+    operator.call,
+    (lambda: MultiDelay(delay=-1), "delay must be >= 0, got -1"),
+    (lambda: MultiDelay(delay=4, length=4), "length must be > delay = 4, got 4"),
 )
-def test_wrong_fields_are_refused(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()

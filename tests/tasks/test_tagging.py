@@ -1,15 +1,14 @@
-import os
-
 import jax
 import numpy as np
 import pytest
 
-from seqjax.data import Sentence, conllu, data_folder
+from seqjax.data import Sentence, conllu
 from seqjax.data.treebank import UPOS
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks import Speller, Tagging
 from seqjax.tasks.tagging import LETTERS
 from seqjax.types import PAD, UNK
+from tests.files import needs_data, public
 
 
 def sentence(text: str) -> Sentence:
@@ -115,13 +114,10 @@ def test_buckets_hold_each_sentence_once_in_few_shapes(key):
         task.buckets(sentences, 11, 2)
 
 
+@needs_data
 def test_the_public_treebank_becomes_a_task():
-    if not os.environ.get("SEQJAX_DATA"):
-        pytest.skip("the public treebank is read where SEQJAX_DATA names its folder")
-    train, test = (
-        conllu(data_folder(name) / name).sentences[:2000]
-        for name in (f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev"))
-    )
+    files = (public(f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu") for part in ("train", "dev"))
+    train, test = (conllu(file).sentences[:2000] for file in files)
     task = Tagging.of(train, test, held_out=200, seed=0, least=2)
     assert len(task.train) == 1800
     batch, unseen = task.encode(task.test), task.unseen(task.test)

@@ -10,6 +10,7 @@ from seqjax.data.plain_text import split
 from seqjax.data.tokenizers import Characters, Subwords, Whitespace
 from seqjax.tasks import TextGeneration
 from seqjax.types import EOS, UNK
+from tests.refusals import refuses
 
 TEXT = "the cat sat on the mat; the dog lay on the log. 0123456789 the end"
 SENTENCES = (["a b a", "b <unk> c"], ["c d", "a"], ["b", "a b e a"])
@@ -56,8 +57,7 @@ def test_windows_to_learn_from(key):
     task = of_text()
     draw = jax.jit(task.sample, static_argnums=1)
     batch = draw(key, 500)
-    again = draw(jax.random.key(0), 500)
-    np.testing.assert_array_equal(batch.inputs, again.inputs)
+    np.testing.assert_array_equal(batch.inputs, draw(jax.random.key(0), 500).inputs)
     assert not np.array_equal(batch.inputs, draw(jax.random.fold_in(key, 1), 500).inputs)
     np.testing.assert_array_equal(batch.inputs[:, 1:], batch.labels[:, :-1])
     found = {tuple(row) for row in np.concatenate([batch.inputs, batch.labels[:, -1:]], axis=1).tolist()}
@@ -84,7 +84,4 @@ def test_every_token_is_judged_once(length, stride):
     assert (seen[length:] > length - stride).all()
 
 
-@pytest.mark.parametrize("length", [0, 13])
-def test_bad_lengths(length):
-    with pytest.raises(ValueError, match=rf"length must lie in \[1, 13\), .*, got {length}"):
-        of_text(length)
+test_bad_lengths = refuses(of_text, *((bad, rf"length must lie in \[1, 13\), .*, got {bad}") for bad in (0, 13)))

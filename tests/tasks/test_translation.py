@@ -1,17 +1,17 @@
 import json
-import os
 import random
 
 import numpy as np
 import pytest
 
-from seqjax.data import corpora, files
+from seqjax.data import corpora
 from seqjax.data.corpora import Pair, Split
 from seqjax.data.language import TOKENIZERS, Language
 from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Whitespace, Words
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks import Translation
 from seqjax.types import EOS, PAD, UNK
+from tests.files import needs_data, public
 
 SENTENCES = ["Él vio 3 Ñus, ¿no?", "Ein T-Shirt, bitte!", "one two  two two", "x"]
 PAIRS = Split(
@@ -81,35 +81,23 @@ def test_every_tokenizer_can_be_kept():
 GOOD = json.loads(Language(Words(), Vocabulary.count([["a"]])).to_json())
 
 
+OTHER_TEXTS = ["", "nonsense", "[" * 100_000, "null", "[]", "3", '"tokenizer"', "{}"]
+WRONG = {
+    "tokenizer": [
+        *({}, "Words", [["Words", {}]], {"Words": {}, "Characters": {}}, {"Phonemes": {}}, {"Subwords": {}}),
+        *({"Words": fields} for fields in ({"upper": True}, [], None, {"punctuation": "a"})),
+        {"Vocabulary": {"symbols": []}},
+    ],
+    "vocabulary": [None, "abc", ["a"], *([*GOOD["vocabulary"], symbol] for symbol in ("a", 4))],
+}
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "nonsense",
-        "[" * 100_000,
-        "null",
-        "[]",
-        "3",
-        '"tokenizer"',
-        "{}",
-        json.dumps({"tokenizer": {"Words": {}}}),
-        json.dumps({"vocabulary": GOOD["vocabulary"]}),
-        json.dumps(GOOD | {"tokenizer": {}}),
-        json.dumps(GOOD | {"tokenizer": "Words"}),
-        json.dumps(GOOD | {"tokenizer": [["Words", {}]]}),
-        json.dumps(GOOD | {"tokenizer": {"Words": {}, "Characters": {}}}),
-        json.dumps(GOOD | {"tokenizer": {"Phonemes": {}}}),
-        json.dumps(GOOD | {"tokenizer": {"Vocabulary": {"symbols": []}}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": {"upper": True}}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": []}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": None}}),
-        json.dumps(GOOD | {"tokenizer": {"Words": {"punctuation": "a"}}}),
-        json.dumps(GOOD | {"tokenizer": {"Subwords": {}}}),
-        json.dumps(GOOD | {"vocabulary": None}),
-        json.dumps(GOOD | {"vocabulary": "abc"}),
-        json.dumps(GOOD | {"vocabulary": ["a"]}),
-        json.dumps(GOOD | {"vocabulary": [*GOOD["vocabulary"], "a"]}),
-        json.dumps(GOOD | {"vocabulary": [*GOOD["vocabulary"], 4]}),
+        *OTHER_TEXTS,
+        *(json.dumps({part: GOOD[part]}) for part in GOOD),
+        *(json.dumps(GOOD | {part: value}) for part, values in WRONG.items() for value in values),
     ],
     ids=lambda text: text[:20],
 )
@@ -170,13 +158,11 @@ def test_buckets_hold_the_training_pairs_in_few_shapes():
         task.buckets(61, 3)
 
 
+@needs_data
 def test_the_public_pairs_become_a_task():
     """What the tutorial `translation` trains on: Spanish to English, without accents, case and punctuation."""
-    if not os.environ.get("SEQJAX_DATA"):
-        pytest.skip("the public pairs are read where SEQJAX_DATA names their folder")
-    path = files.data_folder("translation/tatoeba/spa-eng.zip") / "translation" / "tatoeba" / "spa-eng.zip"
     words = Words(punctuation="")
-    read = corpora.tatoeba(path, source_column=2).pairs[:20_000]
+    read = corpora.tatoeba(public("translation/tatoeba/spa-eng.zip"), source_column=2).pairs[:20_000]
     pairs = corpora.dedup(corpora.normalise(read, words, words).pairs)
     task = Translation.of(corpora.split(pairs, held_out=300, seed=0), words, words, least=2)
     assert not {p.source for p in task.pairs.train} & {p.source for p in task.pairs.test}

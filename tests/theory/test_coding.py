@@ -11,21 +11,13 @@ from seqjax.theory import bounds, coding, fits, targets
 TARGET, SOURCE, CODE = 5, 7, 3
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def identity(x):
-    return x
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def network(encoder: int, decoder: int):
-    linear = models.RNNCell(identity)
+    linear = models.RNNCell(lambda x: x)
     return models.EncoderDecoderRegressor(
-        models.Recurrent(encoder, linear),
-        models.RecurrentDecoder(decoder, linear, bridge=models.LowRankBridge(CODE)),
+        models.Recurrent(encoder, linear), models.RecurrentDecoder(decoder, linear, bridge=models.LowRankBridge(CODE))
     )
 
 
@@ -49,10 +41,8 @@ def test_response_of_constructed_weights_is_on_the_floor():
     matrix = np.random.default_rng(0).normal(size=(TARGET, SOURCE))
     params = jax.tree.map(jnp.asarray, fits.encoder_decoder(matrix, CODE).params())
     floor = bounds.truncation(matrix, CODE)
-    for found in (
-        coding.response(params, TARGET, SOURCE),
-        said_to_impulses(network(SOURCE, TARGET), params, TARGET, SOURCE),
-    ):
+    said = said_to_impulses(network(SOURCE, TARGET), params, TARGET, SOURCE)
+    for found in (coding.response(params, TARGET, SOURCE), said):
         assert ((np.asarray(found) - matrix) ** 2).sum() == pytest.approx(floor, rel=1e-12)
 
 
@@ -83,10 +73,11 @@ def test_descent_reaches_the_floor_and_does_not_pass_it():
     keys = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(start))))
     start = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(keys), leaf.shape), start)
 
+    def cost(params):
+        return jnp.sum((coding.response(params, TARGET, TARGET) - matrix) ** 2)
+
     def descend(params, _):
-        loss, slopes = jax.value_and_grad(
-            lambda params: jnp.sum((coding.response(params, TARGET, TARGET) - matrix) ** 2)
-        )(params)
+        loss, slopes = jax.value_and_grad(cost)(params)
         return jax.tree.map(lambda leaf, slope: leaf - 3e-3 * slope, params, slopes), loss
 
     losses = np.asarray(jax.lax.scan(descend, start, length=300)[1])

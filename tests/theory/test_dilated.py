@@ -7,6 +7,7 @@ import pytest
 
 from seqjax import models
 from seqjax.theory import dilated, fits, targets
+from tests.refusals import refuses
 
 
 @pytest.mark.parametrize(("layers", "base", "channels"), [(1, 3, 2), (3, 3, 2), (4, 2, 3)])
@@ -32,10 +33,8 @@ def test_the_gradient_is_a_difference_quotient(key):
             return jnp.sum((dilated.response(taps) - target) ** 2)
 
         step = 1e-6
-        ends = [
-            jax.tree.map(lambda a, b, s=s: np.asarray(a) + s * np.asarray(b), taps, direction) for s in (step, -step)
-        ]
-        quotient = (loss(ends[0]) - loss(ends[1])) / (2 * step)
+        up, down = (jax.tree.map(lambda a, b, s=s: a + s * b, taps, direction) for s in (step, -step))
+        quotient = (loss(up) - loss(down)) / (2 * step)
         gradient = jax.jit(jax.grad(loss))(taps)
         along = sum(float(np.vdot(a, b)) for a, b in zip(gradient, direction, strict=True))
         assert along == pytest.approx(float(quotient), rel=1e-7)
@@ -61,14 +60,9 @@ def test_white_noise_keeps_its_variance(key, channels, base):
     assert abs(norms.mean() - 1) < 4 * norms.std() / len(norms) ** 0.5
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((1, 0, 3, 2), "widest must be >= 1, got 0"),
-        ((1, 1, 0, 2), "layers must be >= 1, got 0"),
-        ((1, 1, 3, 1), "base must be >= 2, got 1"),
-    ],
+test_wrong_arguments_are_refused = refuses(
+    lambda arguments: dilated.random(jax.random.key(0), *arguments),
+    ((1, 0, 3, 2), "widest must be >= 1, got 0"),
+    ((1, 1, 0, 2), "layers must be >= 1, got 0"),
+    ((1, 1, 3, 1), "base must be >= 2, got 1"),
 )
-def test_wrong_arguments_are_refused(key, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        dilated.random(key, *arguments)

@@ -1,5 +1,7 @@
 """Floors of linear RNNs of any width, and the published table of them beside what a search finds."""
 
+import operator
+
 import numpy as np
 import pytest
 from scipy.linalg import toeplitz
@@ -7,6 +9,7 @@ from scipy.optimize import minimize
 
 from seqjax.theory import bounds, fits, targets
 from seqjax.theory.hankel import central_binomials, isometric, uniform
+from tests.refusals import refuses
 
 FOUR = (0.5, 0.7, 0.85, 0.95)
 KERNELS = {
@@ -32,14 +35,12 @@ bump         1 .712    .864     2 .429    .656     4 .126    .269     6 .023    
 """Kernel; then, for several orders, floor and the best error found, both relative to the kernel's energy."""
 
 
-def rows():
-    for line in PUBLISHED.strip().splitlines():
-        name, numbers = line[:13].strip(), line[13:].split()
-        for order, low, high in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
-            yield name, int(order), low, high
-
-
-ROWS = list(rows())
+def published(table: str, width: int):
+    """Rows of a table whose names have this width: name, size, floor and error as printed."""
+    for line in table.strip().splitlines():
+        name, numbers = line[:width].strip(), line[width:].split()
+        for size, low, high in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+            yield name, int(size), low, high
 
 
 def energy(kernel) -> float:
@@ -63,18 +64,13 @@ def loss(kernel, W, U, c) -> float:
     return error
 
 
-@pytest.mark.parametrize(("name", "order", "low", "high"), ROWS)
-def test_published_floors(name, order, low, high):
-    kernel = KERNELS[name]
-    assert agrees(bounds.hankel(kernel, order) / energy(kernel), low)
-
-
-@pytest.mark.parametrize(("name", "order", "low", "high"), ROWS)
-def test_published_errors_are_found_again_or_bettered(name, order, low, high):
+@pytest.mark.parametrize(("name", "order", "low", "high"), list(published(PUBLISHED, 13)))
+def test_published_floors_and_errors_are_found_again(name, order, low, high):
     """The search is a heuristic: 3 % more than printed is as good. By simulating the RNN, not by its own account."""
     kernel = KERNELS[name]
-    found = loss(kernel, *fits.varpro(kernel, order)) / energy(kernel)
     floor = bounds.hankel(kernel, order) / energy(kernel)
+    assert agrees(floor, low)
+    found = loss(kernel, *fits.varpro(kernel, order)) / energy(kernel)
     assert floor * (1 - 1e-9) <= found <= 1.03 * float(high) + 1e-26
 
 
@@ -195,13 +191,8 @@ def test_coloured_inputs_are_outside_of_it():
     assert error @ covariance @ error < 0.02 < bounds.hankel(kernel, 1)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: bounds.hankel(np.ones(4), -1), "order must be >= 0, got -1"),
-        (lambda: bounds.hankel(np.ones(4), 1, -np.ones(4)), r"weight must be >= 0 at every lag, got -1\.0"),
-    ],
+test_wrong_arguments_are_refused = refuses(
+    operator.call,
+    (lambda: bounds.hankel(np.ones(4), -1), "order must be >= 0, got -1"),
+    (lambda: bounds.hankel(np.ones(4), 1, -np.ones(4)), r"weight must be >= 0 at every lag, got -1\.0"),
 )
-def test_wrong_arguments_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -27,8 +27,7 @@ def test_naive_bayes_is_bayes_rule(drawn, asked, words):
         total = sum(map(len, of_class)) + smoothing * len(every)
         fractions = [(sum(n in found for found in of_class) + smoothing) / total for n in ngrams(asked) & every]
         likelihood.append(len(of_class) / len(rows) * math.prod(fractions))
-    model = NaiveBayes.fit(
-        [sentence.split() for sentence, _ in rows], [label for _, label in rows], longest=words, smoothing=smoothing
-    )
+    sentences, labels = zip(*((sentence.split(), label) for sentence, label in rows), strict=True)
+    model = NaiveBayes.fit(sentences, labels, longest=words, smoothing=smoothing)
     assert math.isclose(model(asked.split()), math.log(likelihood[1] / likelihood[0]), rel_tol=1e-9, abs_tol=1e-9)
     assert model(["never", "seen"]) == model([])

@@ -13,10 +13,7 @@ GRADIENT = jax.jit(jax.grad(plateau.loss))
 MODEL = plateau.Exponentials(np.array([0.7, -0.4, 0.9]), np.array([0.3, 0.9, 1.7]))
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 @pytest.mark.parametrize("memory", [7.0, 12.0])
@@ -40,10 +37,8 @@ def test_gradient_is_that_of_finite_differences():
             for unit in range(len(model.rates)):
                 step = np.zeros(len(model.rates))
                 step[unit] = 1e-5
-                up, down = (
-                    float(LOSS(model._replace(**{model._fields[part]: model[part] + sign * step}), memory))
-                    for sign in (1, -1)
-                )
+                moved = (model._replace(**{model._fields[part]: model[part] + s * step}) for s in (1, -1))
+                up, down = (float(LOSS(one, memory)) for one in moved)
                 assert float(derivative[unit]) == pytest.approx((up - down) / 2e-5, abs=1e-9)
 
 
@@ -89,16 +84,10 @@ def test_the_second_plateau_is_the_best_of_two_units():
 
 
 def test_descent_escapes_when_it_is_said_to():
-    """Eight units, rate .02: 53 and 153 steps for memories 5 and 7 (theory.md, 8 seeds).
-
-    Medians of 8 such seeds spread by a factor of 3, and the amplitudes they began with are not told; those of memories
-    7 and 5 spread together.
-    """
+    """Eight units, rate .02: 53 and 153 steps for memories 5 and 7 (theory.md, medians of 8 seeds: a factor of 3)."""
     seeds, steps, memories = 64, 400, jnp.array([5.0, 7.0])
     random = np.random.default_rng(0)
-    starts = plateau.Exponentials(
-        jnp.asarray(random.normal(size=(seeds, 8)) / 8), jnp.asarray(random.uniform(0.5, 2.0, (seeds, 8)))
-    )
+    starts = plateau.Exponentials(random.normal(size=(seeds, 8)) / 8, random.uniform(0.5, 2.0, (seeds, 8)))
 
     def run(start, memory):
         def step(model, _):

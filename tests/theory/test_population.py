@@ -15,10 +15,7 @@ U, C = RNG.normal(size=4), RNG.normal(size=4)
 BASES, WEIGHTS = np.array([0.5, 0.7, 0.85, -0.95]), np.array([1.0, 2.0, -1.0, 0.5])
 
 
-@pytest.fixture(autouse=True)
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def response(weights, length):

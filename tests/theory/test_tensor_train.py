@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from seqjax.theory import bounds, fits, targets
-from tests.theory.test_hankel import agrees
+from tests.refusals import refuses
+from tests.theory.test_hankel import agrees, energy, published
 
 LAGS = 128
 N = np.arange(float(LAGS))
@@ -37,18 +38,7 @@ bump          1 .17     -        2 8.9e-4  1.4e-3   3 1.7e-5  1.7e-5    4 5e-21 
 """
 
 
-def rows():
-    for line in PUBLISHED.strip().splitlines():
-        name, numbers = line[:14].strip(), line[14:].split()
-        for channels, low, high in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
-            yield name, int(channels), low, high
-
-
-def energy(kernel) -> float:
-    return float(kernel @ kernel)
-
-
-@pytest.mark.parametrize(("name", "channels", "low", "high"), list(rows()))
+@pytest.mark.parametrize(("name", "channels", "low", "high"), list(published(PUBLISHED, 14)))
 def test_published_floors_and_filters(name, channels, low, high):
     kernel = KERNELS[name]
     floor, error = bounds.tensor_train(kernel, channels)
@@ -138,9 +128,8 @@ def test_digits_are_the_shift_through_one_channel(delay, layers, base):
     filter = fits.digits(delay, layers, base)
     np.testing.assert_array_equal(filter.kernel(), targets.shift(delay, base**layers))
     assert sum(taps.size for taps in filter.taps) == base * layers
-    np.testing.assert_allclose(
-        fits.tensor_train(targets.shift(delay, base**layers), 1, base).kernel(), filter.kernel(), atol=1e-14
-    )
+    fitted = fits.tensor_train(targets.shift(delay, base**layers), 1, base)
+    np.testing.assert_allclose(fitted.kernel(), filter.kernel(), atol=1e-14)
 
 
 def test_a_lag_is_weighed_by_the_product_of_its_digits():
@@ -153,23 +142,15 @@ def test_a_lag_is_weighed_by_the_product_of_its_digits():
         assert kernel[lag] == pytest.approx(product[0, 0], rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda x: bounds.tensor_train(x, 0), "channels must be >= 1, got 0"),
-        (lambda x: bounds.tensor_train(x, 1, 1), "base must be >= 2, got 1"),
-        (
-            lambda x: fits.tensor_train(x, 1, 2, 4),
-            r"layers must lie in \[1, 3\], so that base\^layers <= 9 .*, got 4",
-        ),
-        (lambda x: fits.tensor_train(x, 1, 10), r"layers must lie in \[1, 0\], .*, got 0"),
-        (lambda x: fits.alternating(fits.tensor_train(x, 1), x, 0), "sweeps must be >= 1, got 0"),
-        (lambda x: fits.alternating(fits.tensor_train(x, 1), x[:7]), r"layers must lie in \[1, 2\], .*, got 3"),
-        (lambda x: fits.digits(8, 3), r"delay must lie in \[0, 8\), got 8"),
-        (lambda x: fits.digits(0, 0), "layers must be >= 1, got 0"),
-        (lambda x: fits.digits(0, 3, 1), "base must be >= 2, got 1"),
-    ],
+test_wrong_arguments_are_refused = refuses(
+    lambda call: call(np.ones(9)),
+    (lambda x: bounds.tensor_train(x, 0), "channels must be >= 1, got 0"),
+    (lambda x: bounds.tensor_train(x, 1, 1), "base must be >= 2, got 1"),
+    (lambda x: fits.tensor_train(x, 1, 2, 4), r"layers must lie in \[1, 3\], so that base\^layers <= 9 .*, got 4"),
+    (lambda x: fits.tensor_train(x, 1, 10), r"layers must lie in \[1, 0\], .*, got 0"),
+    (lambda x: fits.alternating(fits.tensor_train(x, 1), x, 0), "sweeps must be >= 1, got 0"),
+    (lambda x: fits.alternating(fits.tensor_train(x, 1), x[:7]), r"layers must lie in \[1, 2\], .*, got 3"),
+    (lambda x: fits.digits(8, 3), r"delay must lie in \[0, 8\), got 8"),
+    (lambda x: fits.digits(0, 0), "layers must be >= 1, got 0"),
+    (lambda x: fits.digits(0, 3, 1), "base must be >= 2, got 1"),
 )
-def test_wrong_arguments_are_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(np.ones(9))

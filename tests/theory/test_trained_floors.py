@@ -9,10 +9,6 @@ from seqjax import evaluate, losses, models, sweep, tasks, train
 RUNS, STEPS, SEQUENCES = 8, 400, 4096
 
 
-def identity(x):
-    return x
-
-
 @pytest.mark.parametrize(
     ("order", "delay", "length"),
     [
@@ -25,7 +21,7 @@ def identity(x):
 def test_no_run_ends_below_the_floor(key, order, delay, length):
     """The shortest window of each delay for which the floor holds is among them: there it is easiest to break."""
     task = tasks.Shift(delay, length)
-    model = models.Regressor(models.RNN(order, activation=identity))
+    model = models.Regressor(models.RNN(order, activation=lambda x: x))
 
     def loss(params, batch, key):
         return losses.squared_error(jnp.asarray(model.apply(params, batch.inputs)), batch.targets), {}
@@ -40,8 +36,7 @@ def test_no_run_ends_below_the_floor(key, order, delay, length):
         settings=jnp.geomspace(3e-3, 0.1, RUNS),
         steps=STEPS,
     )
-    for now, _ in train.run(advance, state, STEPS):
-        state = now
+    *_, (state, _) = train.run(advance, state, STEPS)
     batch = task.sample(test_key, SEQUENCES)
     predictions = evaluate.predict(model.apply, state.params, batch.inputs)
     errors = ((predictions - batch.targets[None]) ** 2).mean(axis=(2, 3))
