@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 from seqjax import metrics, plot
@@ -103,7 +104,9 @@ class LorenzEvaluation(_Evaluation):
         return figure
 
 
-_sample = jax.jit(Lorenz96.sample, static_argnums=(0, 2))
+@partial(jax.jit, static_argnums=(0, 2))
+def _sample(task: Lorenz96, key: Key[Array, ""], rows: int) -> Batch:
+    return task.sample(key, rows)
 
 
 def _beside(

@@ -2,18 +2,19 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 from seqjax import plot
 from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
 from seqjax.explore.explorer import Explorer, legend_above, line, load_ipywidgets, title
 from seqjax.tasks.convolution import BUMP, Convolution, parse_filter
-from seqjax.tasks.lorenz96 import Lorenz96
+from seqjax.tasks.lorenz96 import Lorenz96, Trajectories
 from seqjax.tasks.shift import Shift
 
 
@@ -116,7 +117,7 @@ class LorenzPlotter(Explorer):
 
     def figure(self) -> Figure:
         task = Lorenz96(self.K, self.J, self.length, self.amplitude)
-        forcing, slow, fast, ok = (np.asarray(rows[0]) for rows in _solve(task, jax.random.key(self.seed), 1))
+        forcing, slow, fast, ok = (np.asarray(rows[0]) for rows in _solve(task, jax.random.key(self.seed)))
         if not ok:
             raise ValueError(f"amplitude must be small enough for the solver, got {self.amplitude}: it blew up")
         time = task.sample_step * np.arange(1, self.length + 1)
@@ -165,7 +166,9 @@ def _sequence(task: Shift | Convolution, seed: int) -> tuple[Float[np.ndarray, "
     return np.asarray(batch.inputs)[0, :, 0], np.asarray(batch.targets)[0, :, 0]
 
 
-_solve = jax.jit(Lorenz96.solve, static_argnums=(0, 2))
+@partial(jax.jit, static_argnums=0)
+def _solve(task: Lorenz96, key: Key[Array, ""]) -> Trajectories:
+    return task.solve(key, 1)
 
 
 def _signals(chosen: GaussianProcess | WhiteNoise) -> Any:
