@@ -278,13 +278,7 @@ TUTORIALS = {
     "LSTM": (models.Regressor(models.LSTM(256, 2)), readout(convert.recurrent("rnn")), [NUMBERS], 791_809, 2 * 4 * 256),
     "TCN, Lorenz": (tcn(30), readout(convert.tcn("tcn")), [NUMBERS], 47_851, 0),
     "TCN, shift": (tcn(10), readout(convert.tcn("tcn")), [NUMBERS], 5_551, 0),
-    "Transformer": (
-        models.Regressor(CAUSAL),
-        readout(convert.transformer("encoder", embed=INP)),
-        [NUMBERS],
-        687_617,
-        0,
-    ),
+    "Transformer": (CAUSAL, readout(convert.transformer("encoder", embed=INP)), [NUMBERS], 687_617, 0),
 }
 
 
