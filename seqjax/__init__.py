@@ -6,7 +6,8 @@ The package is organised in chapters, and a chapter imports only from those befo
     theory      lower bounds of the error         sweep       many runs as one compiled program
     tasks       input-output relations            decode      greedy, sampling, beam search, rollout
     models      architectures                     evaluate    predictions over a whole data set
-    losses, metrics                               runs        run folders, command line, progress
+    losses, metrics                               early_stopping   the best parameters of a run
+                                                  runs        run folders, command line, progress
                                                   checkpoint  states saved and verified
                                                   plot        arrays in, axes out
                                                   convert     weights from and to PyTorch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         convert,
         data,
         decode,
+        early_stopping,
         evaluate,
         explore,
         losses,
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "checkpoint", "convert", "data", "decode", "evaluate", "explore", "losses", "metrics", "models", "plot",
-    "pretrained", "runs", "sweep", "tasks", "theory", "train", "types",
+    "checkpoint", "convert", "data", "decode", "early_stopping", "evaluate", "explore", "losses", "metrics", "models",
+    "plot", "pretrained", "runs", "sweep", "tasks", "theory", "train", "types",
 ]  # fmt: skip
 
 

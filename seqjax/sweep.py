@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import Partial
-from jaxtyping import Array, Key, PyTree, Scalar
+from jaxtyping import Array, Key, PyTree
 
 from seqjax import train
 from seqjax.train import Advance, TrainState
@@ -73,8 +71,8 @@ def sweep(
             return jax.lax.map(lambda run: one(*run), (state, settings), batch_size=chunk if vectorise else None)
 
         if callable(batches):
-            return _sharded(partial(runs, batches=batches), len(keys))(state, settings)
-        return _sharded(runs, len(keys), replicated=1)(state, settings, batches)
+            return sharded(partial(runs, batches=batches), len(keys))(state, settings)
+        return sharded(runs, len(keys), replicated=1)(state, settings, batches)
 
     state, settings = shard((state, settings), len(keys))
     return state, train.with_batches(advance, sample, settings)
@@ -95,7 +93,7 @@ def _mesh(runs: int) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(devices[:count]), ("runs",))
 
 
-def _sharded(work: Callable, runs: int, replicated: int = 0) -> Callable:
+def sharded(work: Callable, runs: int, replicated: int = 0) -> Callable:
     """`work` on arrays with the leading axis `runs`, done by each device for its shard of them.
 
     Args:
@@ -111,50 +109,3 @@ def _sharded(work: Callable, runs: int, replicated: int = 0) -> Callable:
         return jax.shard_map(work, mesh=mesh, in_specs=specs, out_specs=RUNS, check_vma=False)(*arguments)
 
     return call
-
-
-class Best(NamedTuple):
-    """An optimiser's state, and the parameters that did best so far with their loss."""
-
-    opt_state: Any
-    params: Params
-    loss: Scalar
-
-
-def keep_best(
-    state: TrainState, advance: Advance, validate: Callable[[Params], tuple[Scalar, Metrics]]
-) -> tuple[TrainState, Advance]:
-    """Keep the parameters with the smallest validation loss, checked after each call of `advance`, as part of the
-    state.
-
-    Args:
-        state: of `sweep`, before the first step.
-        advance: of `sweep`.
-        validate: one run's parameters to a validation loss, which becomes the metric `validation`, and other metrics.
-
-    Returns:
-        The same with a `Best` around the optimiser's state; `chosen` gives its parameters.
-    """
-
-    def advance_and_validate(advance: Advance, state: TrainState) -> tuple[TrainState, Metrics]:
-        best: Best = state.opt_state
-        state, metrics = advance(state._replace(opt_state=best.opt_state))
-        loss, more = _sharded(partial(jax.lax.map, validate), len(jnp.atleast_1d(state.step)))(state.params)
-        better = loss < best.loss
-        params = jax.tree.map(
-            lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), state.params, best.params
-        )
-        best = Best(state.opt_state, params, jnp.where(better, loss, best.loss))
-        return state._replace(opt_state=best), metrics | {"validation": loss, **more}
-
-    worst = jnp.full(jnp.shape(state.step), jnp.inf, jnp.float32)  # a weak type would be compiled twice
-    best = Best(state.opt_state, jax.tree.map(jnp.copy, state.params), worst)
-    inner = advance if isinstance(advance, Partial) else Partial(advance)
-    return state._replace(opt_state=best), Partial(advance_and_validate, inner)
-
-
-def chosen(state: TrainState) -> Params:
-    """The parameters to use: the best ones with `keep_best`, otherwise those after the last step."""
-    if isinstance(state.opt_state, Best):
-        return jax.tree.map(jnp.copy, state.opt_state.params)  # `train.run` donates what it is a part of
-    return state.params

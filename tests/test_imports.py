@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 # Chapter: the chapters that it may import from. Of its own chapter only where a folder is named; without cycles there.
 LEARNING = "types losses metrics"
-EVERYTHING = "types data losses metrics theory tasks models train sweep evaluate plot"
+EVERYTHING = "types data losses metrics theory tasks models train sweep early_stopping evaluate plot"
 MAY_IMPORT = {
     "types": "",
     "_atomic": "",
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     # floor 3: neither tasks nor models
     "train": LEARNING,
     "sweep": f"{LEARNING} train",
+    "early_stopping": f"{LEARNING} train sweep",
     "decode": LEARNING,
     "evaluate": f"{LEARNING} decode",
     "convert": "types",

@@ -35,7 +35,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import losses, metrics, models, plot, runs, sweep, tasks
+from seqjax import early_stopping, losses, metrics, models, plot, runs, tasks
 from seqjax.data import files, read_sst2
 from seqjax.data.language import Language
 from seqjax.data.sst2 import Example
@@ -192,7 +192,7 @@ def measure(records: list[runs.Record]) -> None:
         steps_per_call=per_epoch,
         validate=validate,
     )
-    params = sweep.chosen(state)
+    params = early_stopping.chosen(state)
     positive = jax.jit(lambda params, batch: jax.lax.map(lambda one: jax.nn.softmax(logits(one, batch))[:, 1], params))
     judged = [runs.by_record(records, positive(params, batch)) for batch in (validation, test)]
     for record, of_validation, of_test in zip(records, *judged, strict=True):

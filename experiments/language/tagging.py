@@ -34,7 +34,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax import early_stopping, evaluate, losses, metrics, models, plot, runs, tasks, train
 from seqjax.data import files, treebank
 from seqjax.data.batching import pad
 from seqjax.data.treebank import UPOS
@@ -144,7 +144,7 @@ def measure(records: list[runs.Record]) -> None:
 
     test, unseen = task.encode(task.test), task.unseen(task.test)
     mask, labels = np.asarray(test.mask), np.asarray(test.labels)
-    tag, params = jax.jit(functools.partial(guessed, model)), sweep.chosen(state)
+    tag, params = jax.jit(functools.partial(guessed, model)), early_stopping.chosen(state)
     seeds = [jax.tree.map(itemgetter(seed), params) for seed in range(record.config.seeds)]
     guesses = np.stack([evaluate.in_chunks(functools.partial(tag, seed), test, batch_size=64) for seed in seeds])
     right = 1.0 * (guesses == labels[None])

@@ -39,7 +39,7 @@ import optax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import decode, evaluate, explore, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax import decode, early_stopping, evaluate, explore, losses, metrics, models, plot, runs, tasks, train
 from seqjax.data import files, plain_text
 from seqjax.data.language import Language
 from seqjax.data.tokenizers import Characters, Subwords, Whitespace
@@ -183,7 +183,7 @@ def measure(records: list[runs.Record]) -> None:
     task = data(config.corpus, config.unit, config.length, config.lines)
     record.keep("language.json", task.language.to_json())
     model = build(config, **record.keep_sizes(vocab=len(task.language.vocabulary)))
-    params = sweep.chosen(fit(record, task, model))
+    params = early_stopping.chosen(fit(record, task, model))
 
     @jax.jit
     def of_seeds(windows):

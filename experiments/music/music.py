@@ -37,7 +37,7 @@ from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import evaluate, losses, metrics, models, plot, runs, sweep, tasks, train
+from seqjax import early_stopping, evaluate, losses, metrics, models, plot, runs, tasks, train
 from seqjax.data import files, music
 from seqjax.data.music import KEYS, Roll
 from seqjax.tasks.music import frequency_loss, repetition_loss
@@ -185,7 +185,7 @@ def measure(records: list[runs.Record]) -> None:
         return each(logits, batch.targets, batch.mask)
 
     test = tasks.Music.of(parts.test, length=max(map(len, parts.test))).whole()
-    seeds = [jax.tree.map(itemgetter(run), sweep.chosen(state)) for run in range(len(state.step))]
+    seeds = [jax.tree.map(itemgetter(run), early_stopping.chosen(state)) for run in range(len(state.step))]
     found = [evaluate.in_chunks(functools.partial(costs, params), test, batch_size=32) for params in seeds]
     nll = np.average(found, axis=1, weights=np.asarray(test.mask).sum(axis=1))
     split = (runs.by_record(records, values) for values in (nll, np.asarray(state.opt_state.loss)))

@@ -40,7 +40,7 @@ from _seq2seq import attention_map, draw_attention_map
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep, tasks
+from seqjax import decode, early_stopping, evaluate, losses, metrics, models, plot, runs, tasks
 from seqjax.data import Buckets, corpora, files
 from seqjax.data.language import Language
 from seqjax.data.tokenizers import MarkedWords, Words
@@ -214,7 +214,7 @@ def measure(records: list[runs.Record]) -> None:
     sizes = record.keep_sizes(source_vocab=len(task.source.vocabulary), target_vocab=len(task.target.vocabulary))
     model, buckets = build(config, **sizes), task.buckets(config.batch_size, 4)
     state = train_model(record, model, task, buckets)
-    params, last = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (sweep.chosen(state), state.params))
+    params, last = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (early_stopping.chosen(state), state.params))
     longest = 5 + max(side.shape[1] for part in (*buckets.parts, task.encode(task.pairs.test)) for side in part[:2])
     row, arrays = score(record, Translator(model, params, task.source, task.target, longest), last, task)
     trained = {"learning_rate": record.learning_rate, "parameters": record.parameters}

@@ -35,10 +35,10 @@ import numpy as np
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
-from seqjax import decode, evaluate, losses, metrics, models, plot, runs, sweep
+from seqjax import decode, early_stopping, evaluate, losses, metrics, models, plot, runs
 from seqjax.data import Mixture, files
 from seqjax.data.images import split
-from seqjax.data.shapeworld import png, read_shapeworld
+from seqjax.data.shapeworld import read_shapeworld
 from seqjax.tasks import Captioning, worlds
 from seqjax.tasks.captioning import LENGTH
 from seqjax.types import PAD, SOS, Params
@@ -186,7 +186,7 @@ def fit(record: runs.Record, learned: Part, validation: Part, model: models.Modu
         vectorise=False,
         validate=lambda params: (cost(params, held_images, held_target), {}),
     )
-    return jax.tree.map(itemgetter(0), sweep.chosen(state))
+    return jax.tree.map(itemgetter(0), early_stopping.chosen(state))
 
 
 def pick_likeliest(model: models.Module, params: Any, test: Part) -> dict[str, float]:
@@ -216,7 +216,7 @@ def pick_likeliest(model: models.Module, params: Any, test: Part) -> dict[str, f
 def caption(records: list[runs.Record], path: str) -> None:
     """Caption a PNG of 100 x 100 pixels with each finished model."""
     try:
-        image = png(pathlib.Path(path).read_bytes())
+        image = files.decoded_image(pathlib.Path(path).read_bytes(), "PNG", 100)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     for record in records:

@@ -193,10 +193,12 @@ class Transformer(Backbone):
         keys, values, weights = [], [], []
         for layer in range(self.layers):
             old = cache.keys[layer], cache.values[layer], cache.used
-            cross_attention = cross_attentions[layer] if cross_attentions else None
-            block = Block(*shape, name=f"Block_{layer}")
-            (key, value), x, weight = block(old, x, attend, self.positions, index, cross_attention, train=train)
-            if weight is not None:
+            inputs = old, x, attend, self.positions, index
+            if cross_attentions is None:
+                (key, value), x = Block(*shape, name=f"Block_{layer}")(*inputs, train=train)
+            else:
+                block = CrossBlock(*shape, name=f"Block_{layer}")
+                (key, value), x, weight = block(*inputs, cross_attentions[layer], train=train)
                 weights.append(weight)
             keys.append(key)
             values.append(value)
@@ -206,10 +208,8 @@ class Transformer(Backbone):
         return Cache(tuple(keys), tuple(values), real, cache.used + time), zero_padding(x, mask), weights
 
 
-class Block(Module):
-    """Self-attention, then cross-attention if there is any, then a feed-forward layer.
-
-    Each sublayer has its norm, its dropout and its residual sum.
+class Sublayers(Module):
+    """The sublayers of a block, each with its norm, its dropout and its residual sum.
 
     Attributes:
         heads, expansion, pre_norm, activation, dropout, dtype: as in `Transformer`.
@@ -222,6 +222,59 @@ class Block(Module):
     dropout: float
     dtype: DTypeLike | None
 
+    def _residual(
+        self, x: Array, name: str, drop: nn.Dropout, sublayer: Callable[[Array], tuple[Array, Any]]
+    ) -> tuple[Array, Any]:
+        """x + drop(sublayer(norm(x))), or norm(x + drop(sublayer(x))), and the rest of what the sublayer returns."""
+        norm = nn.LayerNorm(dtype=self.dtype, name=name)
+        if self.pre_norm:
+            y, rest = sublayer(norm(x))
+            return x + drop(y), rest
+        y, rest = sublayer(x)
+        return norm(x + drop(y)), rest
+
+    def _self_attention(
+        self,
+        old: tuple[Array, Array, Array],
+        x: Array,
+        attend: Callable[[Array, Array, Array], Array],
+        positions: Positions,
+        index: Array,
+        drop: nn.Dropout,
+    ) -> tuple[Array, tuple[Array, Array]]:
+        old_keys, old_values, used = old
+        features = x.shape[-1]
+
+        def attention(y: Array) -> tuple[Array, tuple[Array, Array]]:
+            heads = self._dense(y, (3, self.heads, features // self.heads), "query_key_value")
+            query, key, value = (heads[:, :, part] for part in range(3))
+            # Each head's steps are contiguous, as products over the cache need them: a third less time for decoding.
+            keys = _write(old_keys, jnp.swapaxes(positions.rotate(key, index), 1, 2), used, axis=2)
+            values = _write(old_values, jnp.swapaxes(value, 1, 2), used, axis=2)
+            y = attend(positions.rotate(query, index), jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2))
+            return self._dense(y, features, "attention_out", axis=(-2, -1)), (keys, values)
+
+        return self._residual(x, "attention_norm", drop, attention)
+
+    def _feed_forward(self, x: Array, drop: nn.Dropout) -> Array:
+        features = x.shape[-1]
+
+        def feed_forward(y: Array) -> tuple[Array, None]:
+            y = self.activation(self._dense(y, self.expansion * features, "feed_forward_in"))
+            return self._dense(y, features, "feed_forward_out"), None
+
+        return self._residual(x, "feed_forward_norm", drop, feed_forward)[0]
+
+    def _dense(self, y: Array, features: int | tuple[int, ...], name: str, axis: tuple[int, ...] = (-1,)) -> Array:
+        # All steps of all rows as one matrix: with two axes in place of its first, the gradient of the kernel takes
+        # a transposed copy of the wider side on CPU, a tenth of a training step.
+        rows = nn.DenseGeneral(features, axis, dtype=self.dtype, name=name)(y.reshape(-1, *y.shape[2:]))
+        return rows.reshape(*y.shape[:2], *rows.shape[1:])
+
+
+class Block(Sublayers):
+    """Self-attention, then a feed-forward layer."""
+
     @nn.compact
     def __call__(
         self,
@@ -230,43 +283,33 @@ class Block(Module):
         attend: Callable[[Array, Array, Array], Array],
         positions: Positions,
         index: Int[Array, "batch time"],
-        cross_attention: CrossAttention | None,
         *,
         train: bool,
-    ) -> tuple[tuple[Array, Array], Features, Array | None]:
-        (old_keys, old_values, used), features = old, x.shape[-1]
+    ) -> tuple[tuple[Array, Array], Features]:
         drop = nn.Dropout(self.dropout, deterministic=not train)
+        x, cache = self._self_attention(old, x, attend, positions, index, drop)
+        return cache, self._feed_forward(x, drop)
 
-        def residual(x: Array, name: str, sublayer: Callable[[Array], tuple[Array, Any]]) -> tuple[Array, Any]:
-            """x + drop(sublayer(norm(x))) or norm(x + drop(sublayer(x))), and what else the sublayer returns."""
-            norm = nn.LayerNorm(dtype=self.dtype, name=name)
-            y, rest = sublayer(norm(x) if self.pre_norm else x)
-            return (x + drop(y) if self.pre_norm else norm(x + drop(y))), rest
 
-        def dense(y: Array, features: int | tuple[int, ...], name: str, axis: tuple[int, ...] = (-1,)) -> Array:
-            # All steps of all rows as one matrix: with two axes in place of its first, the gradient of the kernel takes
-            # a transposed copy of the wider side on CPU, a tenth of a training step.
-            rows = nn.DenseGeneral(features, axis, dtype=self.dtype, name=name)(y.reshape(-1, *y.shape[2:]))
-            return rows.reshape(*y.shape[:2], *rows.shape[1:])
+class CrossBlock(Sublayers):
+    """Self-attention, then cross-attention, then a feed-forward layer."""
 
-        def attention(y: Array) -> tuple[Array, tuple[Array, Array]]:
-            heads = dense(y, (3, self.heads, features // self.heads), "query_key_value")
-            query, key, value = (heads[:, :, part] for part in range(3))
-            # Each head's steps are contiguous, as products over the cache need them: a third less time for decoding.
-            keys = _write(old_keys, jnp.swapaxes(positions.rotate(key, index), 1, 2), used, axis=2)
-            values = _write(old_values, jnp.swapaxes(value, 1, 2), used, axis=2)
-            y = attend(positions.rotate(query, index), jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2))
-            return dense(y, features, "attention_out", axis=(-2, -1)), (keys, values)
-
-        def feed_forward(y: Array) -> tuple[Array, None]:
-            y = self.activation(dense(y, self.expansion * features, "feed_forward_in"))
-            return dense(y, features, "feed_forward_out"), None
-
-        x, cache = residual(x, "attention_norm", attention)
-        weights = None
-        if cross_attention is not None:
-            x, weights = residual(x, "source_norm", cross_attention)
-        return cache, residual(x, "feed_forward_norm", feed_forward)[0], weights
+    @nn.compact
+    def __call__(
+        self,
+        old: tuple[Array, Array, Array],
+        x: Features,
+        attend: Callable[[Array, Array, Array], Array],
+        positions: Positions,
+        index: Int[Array, "batch time"],
+        cross_attention: CrossAttention,
+        *,
+        train: bool,
+    ) -> tuple[tuple[Array, Array], Features, Array]:
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        x, cache = self._self_attention(old, x, attend, positions, index, drop)
+        x, weights = self._residual(x, "source_norm", drop, cross_attention)
+        return cache, self._feed_forward(x, drop), weights
 
 
 def _over_cache(query: Array, keys: Array, values: Array, *, mask: Array) -> Array:

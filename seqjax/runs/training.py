@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from seqjax import checkpoint, metrics, sweep, train
+from seqjax import checkpoint, early_stopping, metrics, sweep, train
 from seqjax.runs.folder import Record, Row, read_history, save_parameters
 from seqjax.runs.process import Diverged, Stopped
 from seqjax.runs.progress import Report
@@ -65,7 +65,7 @@ def train_group(
         optimizer: from a learning rate and the number of steps.
         steps: updates; None: `config.steps`.
         steps_per_call: updates between two rows of the history; None: a twentieth of `steps`.
-        validate: as in `sweep.keep_best`; `sweep.chosen` gives its parameters.
+        validate: as in `early_stopping.keep_best`; `early_stopping.chosen` gives its parameters.
 
     Returns:
         The last state, with the leading axis `runs`: the seeds of the first record, then those of the second, …;
@@ -92,7 +92,7 @@ def train_group(
         chunk=chunk,
     )
     if validate is not None:
-        state, advance = sweep.keep_best(state, advance, validate)
+        state, advance = early_stopping.keep_best(state, advance, validate)
     for record in records:
         record.parameters = parameter_count(jax.tree.map(lambda leaf: leaf[0], state.params))
     return fit(records, state, advance, total)
@@ -199,7 +199,7 @@ def _forget_after(folder: Path, step: int) -> None:
 def _save(records: Sequence[Record], state: TrainState, step: int) -> None:
     for record, part in zip(records, by_record(records, state), strict=True):
         record.write_history()
-        save_parameters(record.work / "parameters.npz", sweep.chosen(part))
+        save_parameters(record.work / "parameters.npz", early_stopping.chosen(part))
         checkpoint.save(record.work / "checkpoint", step, part, dataclasses.asdict(record.config))
 
 

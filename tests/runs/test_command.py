@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import runs, sweep, train
+from seqjax import early_stopping, runs, train
 from seqjax.runs import folder, training
 from seqjax.runs.folder import write_json
 from seqjax.runs.progress import Report
@@ -272,7 +272,7 @@ def test_a_run_keeps_its_best_parameters_and_not_the_last(here, tmp_path, monkey
     kernels = [np.array(now.params["params"]["kernel"]) for now, _ in train.run(advance, state, 20)]
 
     def remembering(group):
-        return sweep.keep_best(*program(group), nearness)
+        return early_stopping.keep_best(*program(group), nearness)
 
     monkeypatch.setattr(regression, "program", remembering)
     home = tmp_path / "results" / "regression"
