@@ -8,7 +8,7 @@ Next      python regression.py --features 8
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -36,7 +36,7 @@ class Config:
 
 STEPS_PER_CALL = 5
 NAN_FROM = 30
-"""From this step on seed 1 sees NaN, if that is the fault."""
+"""From this step on the last seed sees NaN, if that is the fault."""
 
 WEIGHTS = (1.0, -2.0, 0.5, 3.0)
 
@@ -72,6 +72,24 @@ def measure(records: list[runs.Record]) -> None:
         record.finish(row, inputs=inputs, outputs=outputs[seeds])
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Noise:
+    """Batches of white noise; with the fault, those of the last seed are NaN from a step on.
+
+    Attributes:
+        last: the key, as numbers, of the last seed's data.
+    """
+
+    last: jax.Array
+    config: Config = field(metadata={"static": True})
+
+    def batch(self, key, step):
+        inputs, targets = sample(jax.random.fold_in(key, step), self.config, 8)
+        bad = (jax.random.key_data(key) == self.last).all() & (step >= NAN_FROM) & (self.config.fault == "nan")
+        return types.Batch(jnp.where(bad, jnp.nan, inputs), targets)
+
+
 def program(group: list[Config]):
     """The first state of a group, and what trains it for a few steps."""
     config, model = group[0], build(group[0])
@@ -80,22 +98,16 @@ def program(group: list[Config]):
     def loss(params, batch, key):
         return losses.squared_error(apply(params, batch.inputs), batch.targets), {}
 
-    def optimizer(setting):
-        """Adam, whose updates are NaN from a step on."""
-        good = optax.scale_by_schedule(lambda step: jnp.where(step < setting["nan_from"], 1.0, jnp.nan))
-        return optax.chain(optax.adam(setting["rate"]), good)
-
-    nan_from = [NAN_FROM if config.fault == "nan" and seed == 1 else 2**30 for seed in range(config.seeds)]
+    keys = jax.random.split(jax.random.key(0), config.seeds)
+    _, train_key = jax.random.split(keys[-1])
+    data_key, _ = jax.random.split(train_key)
     state, advance = sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, 5, config.features))),
         loss,
-        optimizer,
-        lambda key, setting: types.Batch(*sample(key, config, 8)),
-        keys=jnp.tile(jax.random.split(jax.random.key(0), config.seeds), len(group)),
-        settings={
-            "rate": jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
-            "nan_from": jnp.tile(jnp.array(nan_from), len(group)),
-        },
+        optax.adam,
+        Noise(jax.random.key_data(data_key), config),
+        keys=jnp.tile(keys, len(group)),
+        settings=jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
         steps=STEPS_PER_CALL,
     )
 
