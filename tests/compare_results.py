@@ -20,15 +20,21 @@ from flax.core import scope
 EXPERIMENTS = {"classic": "classic_tasks", "addition": "digit_sums", "seed_audit": "audit"}
 """Old name: new name."""
 
-COLUMNS: dict[str, str] = {}
-"""Old name of a column of any experiment: new name."""
-
 PATHS: dict[tuple[Any, Any], Any] = {
     ("decoder", "attention"): "attend",
     ("decoder", "bridge"): "first",
     ("backbone", "positions"): "Learned_0",
 }
 """Parent and new name of a module: its old name."""
+
+FRACTIONS = {
+    *("accuracy", "best_seed", "calibration_error", "ceiling", "complete", "exact", "exact_high", "exact_low", "high"),
+    *("judge_agrees", "judged_true", "low", "nouns", "others", "picked_by_chance", "picked_high", "picked_low"),
+    *("picked_true", "table", "table_unseen", "together", "together_calibration_error", "together_high"),
+    *("together_low", "true_elsewhere", "unknown_words", "unseen", "unseen_high", "unseen_low", "unseen_words"),
+    *("validation_accuracy", "worst_seed"),
+}
+"""Columns that were percentages before and are fractions now; `low` and `high` only where their metric is one."""
 
 ROUND_OFF = 1e-6
 """Relative; what is nearer is counted apart from what is equal to the last digit."""
@@ -68,11 +74,11 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, float]:
     before, after = dict(numbers(old)), dict(numbers(new))
     found = {}
     for name, value in before.items():
-        now = after.get(COLUMNS.get(name, name))
+        now = after.get(name)
         if now is None:
             found[name] = float("inf")
             continue
-        scales = (1.0, 100.0)
+        scales = (1.0, 100.0) if name in FRACTIONS else (1.0,)
         found[name] = min(abs(now - value / scale) / max(abs(value / scale), 1e-30) for scale in scales)
     return found
 
