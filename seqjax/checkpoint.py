@@ -1,18 +1,14 @@
-"""Checkpoints of training states: verified by sha256, safe against kills and full disks, restored to the last bit.
+"""Checkpoints of training states: one file a step, verified by sha256, safe against kills and full disks.
 
-    folder/00000200/           arrays and metadata, written by Orbax
-    folder/00000200/MANIFEST   its own sha256, then JSON: configuration, leaves, sha256 and size of every file
-    folder/newest              the step saved last, to tell a lost MANIFEST from a save that was never finished
+    folder/00000200.safetensors    arrays; in its header the manifest: configuration, leaves, versions and sha256
+    folder/newest                  the step saved last, to tell a lost file from a save that was never finished
 
-A step is complete once it has a MANIFEST, which is written last and removed first. Orbax restores flipped bits and
-casts dtypes without an error, so files are verified before they are read, and leaves afterwards. One process writes.
+A file is written under another name, flushed to the disk and renamed, so that a step is complete or not there at all.
+Everything is verified before it is used. One process writes.
 """
 
 import hashlib
 import json
-import os
-import re
-import shutil
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,17 +17,35 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
 
-from seqjax._atomic import write_text
+from seqjax._atomic import write_bytes, write_text
+from seqjax._checks import InputError
 
 State = Any
 """A pytree of JAX or NumPy arrays, including typed keys."""
 
 KEEP = 2
-"""Complete steps that stay on disk: the newest, and one to fall back to."""
+"""Steps that stay on disk: the newest, and one to fall back to."""
 
-MANIFEST = "MANIFEST"
 NEWEST = "newest"
+
+STORED = {
+    "float64",
+    "float32",
+    "float16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+}
+"""Dtypes that a safetensors file holds under their own name; others are stored as bytes."""
 
 
 class Restored(NamedTuple):
@@ -41,6 +55,14 @@ class Restored(NamedTuple):
     state: State
 
 
+class Saved(NamedTuple):
+    """What a file holds, verified: arrays by the path of their leaf, and the manifest."""
+
+    step: int
+    arrays: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+
+
 def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> None:
     """Write `state` as `step`, then delete all but the newest `KEEP` steps.
 
@@ -48,72 +70,70 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
     same state and configuration does nothing.
 
     Raises:
-        ValueError: an intact checkpoint of this step with other content, or of a later step, exists; or a leaf is not
+        InputError: an intact checkpoint of this step with other content, or of a later step, exists; or a leaf is not
             an array.
         TypeError: the configuration cannot be written as JSON.
-        OSError: the disk is full or not writable; names the folder and the bytes needed. Earlier steps are untouched.
+        OSError: the disk is full or not writable; names the file and the bytes needed. Earlier steps are untouched.
     """
     if step < 0:
-        raise ValueError(f"step must be at least 0, got {step}")
+        raise InputError(f"step must be at least 0, got {step}")
     leaves = _leaves(state)
-    record = {
+    arrays = {path: _value(leaf) for path, leaf in leaves.items()}
+    manifest = {
         "step": step,
         "config": json.loads(json.dumps(dict(config))),
         "leaves": {path: _kind(leaf) for path, leaf in leaves.items()},
-        "keys": {path: str(jax.random.key_impl(leaf)) for path, leaf in leaves.items() if _is_key(leaf)},
-        "fingerprint": fingerprint(state),
+        "keys": {path: str(jax.random.key_impl(leaf)) for path, leaf in leaves.items() if is_key(leaf)},
+        "fingerprint": _fingerprint({path: _kind(leaf) for path, leaf in leaves.items()}, arrays),
     }
-    target = _path(folder, step)
     complete = steps(folder)
     for other in [other for other in complete if other >= step]:
-        if not _faults(folder, other):
-            saved = _manifest(folder, other)
-            if all(saved[name] == record[name] for name in ("step", "config", "fingerprint")):
+        saved = _read(folder, other)
+        if isinstance(saved, Saved):
+            if all(saved.manifest[name] == manifest[name] for name in ("step", "config", "fingerprint")):
                 return
-            raise ValueError(f"cannot save step {step}: {_path(folder, other)} exists, differs and is intact")
+            raise InputError(f"cannot save step {step}: {_path(folder, other)} exists, differs and is intact")
         complete.remove(other)
-    import orbax.checkpoint as ocp  # takes most of a second, which `--help` need not wait for
-
-    # Orbax refuses arrays without elements; they are restored from their shape.
-    arrays = {path: value for path, leaf in leaves.items() if (value := _value(leaf)).size}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_all_but(folder, complete)
-        with ocp.PyTreeCheckpointer() as writer:
-            writer.save(target.absolute(), arrays)  # returns when everything is written
-        body = json.dumps(record | {"files": _files(target)}, indent=1)
-        write_text(target / MANIFEST, hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
-        write_text(folder / NEWEST, f"{target.name}\n")
-        _remove_all_but(folder, [*complete, step][-KEEP:])
-    except (OSError, ValueError) as error:
-        if not (code := _errno(error)):
-            raise
-        needed = sum(value.nbytes for value in arrays.values())
-        raise OSError(code, f"{os.strerror(code)}: step {step} needs {needed} bytes", str(folder)) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_all_but(folder, complete)
+    body = json.dumps(manifest)
+    header = {"manifest": body, "sha256": hashlib.sha256(body.encode()).hexdigest()}
+    write_bytes(_path(folder, step), safetensors.numpy.save({path: _stored(x) for path, x in arrays.items()}, header))
+    write_text(folder / NEWEST, f"{step}\n")
+    _remove_all_but(folder, [*complete, step][-KEEP:])
 
 
 def steps(folder: Path) -> list[int]:
-    """The complete steps, oldest first; their files may be damaged."""
-    return sorted(int(path.parent.name) for path in folder.glob(f"*/{MANIFEST}") if path.parent.name.isdecimal())
+    """The steps on disk, oldest first; their files may be damaged."""
+    return sorted(int(path.stem) for path in folder.glob("*.safetensors") if path.stem.isdecimal())
 
 
-def _faults(folder: Path, step: int) -> list[str]:
-    """Damage to the files of a step, one line per file; empty if it is intact."""
-    target = _path(folder, step)
-    try:
-        expected = _manifest(folder, step)["files"]
-        found = _files(target)
-    except (OSError, ValueError) as error:
-        return [f"{MANIFEST} or a file beside it cannot be read ({error})"]
-    wrong = [f"{name} is missing" for name in expected if name not in found]
-    wrong += [f"{name} does not belong here" for name in found if name not in expected]
-    for name in expected.keys() & found.keys():
-        (size, digest), (found_size, found_digest) = expected[name], found[name]
-        if found_size != size:
-            wrong.append(f"{name} has {found_size} bytes instead of {size}")
-        elif found_digest != digest:
-            wrong.append(f"{name} has changed (sha256)")
-    return sorted(wrong)
+def forget(folder: Path, after: int) -> None:
+    """Delete the steps after one, to which training goes back."""
+    kept = [step for step in steps(folder) if step <= after]
+    if kept and folder.is_dir():
+        write_text(folder / NEWEST, f"{kept[-1]}\n")
+    else:
+        (folder / NEWEST).unlink(missing_ok=True)
+    _remove_all_but(folder, kept)
+
+
+def read(folder: Path, step: int | None = None) -> Saved:
+    """The newest intact step (or `step`); a damaged one is skipped with a warning that says what is wrong.
+
+    Raises:
+        FileNotFoundError: the folder has never held a complete checkpoint.
+        InputError: all are damaged.
+    """
+    candidates = {*steps(folder), *_pointer(folder)} if step is None else {step}
+    if not candidates:
+        raise FileNotFoundError(f"no checkpoint in {folder}")
+    for candidate in sorted(candidates, reverse=True):
+        saved = _read(folder, candidate)
+        if isinstance(saved, Saved):
+            return saved
+        warnings.warn(f"checkpoint {_path(folder, candidate)} is damaged: {saved}", stacklevel=2)
+    raise InputError(f"no intact checkpoint in {folder}: steps {sorted(candidates)} are damaged")
 
 
 def restore(
@@ -126,39 +146,63 @@ def restore(
 ) -> Restored:
     """The newest intact state (or that of `step`), equal to the saved one to the last bit.
 
-    A damaged step is skipped with a warning that names its damaged files. Leaves are placed as those of `like`: on the
-    host for NumPy arrays, with their sharding for JAX arrays and structs that have one, else on the default device.
-
     Args:
-        like: a state of the same structure: arrays or `jax.ShapeDtypeStruct`s.
+        like: a state of the same structure, as in `place`.
         config: must equal the saved one, except for the fields in `ignore`; None: not compared.
 
     Raises:
         FileNotFoundError: the folder has never held a complete checkpoint.
-        ValueError: all are damaged; or the configuration, the tree, a shape or a dtype differs (all are listed).
+        InputError: all are damaged; or the configuration, the tree, a shape or a dtype differs (all are listed).
     """
-    candidates = {*steps(folder), *_pointer(folder)} if step is None else {step}
-    if not candidates:
-        raise FileNotFoundError(f"no checkpoint in {folder}")
-    for candidate in sorted(candidates, reverse=True):
-        if wrong := _faults(folder, candidate):
-            warnings.warn(f"checkpoint {_path(folder, candidate)} is damaged: {'; '.join(wrong)}", stacklevel=2)
-            continue
-        record = _manifest(folder, candidate)
-        if config is not None:
-            kept = [{k: v for k, v in fields.items() if k not in ignore} for fields in (record["config"], config)]
-            _refuse(f"{_path(folder, candidate)} has another configuration", difference(*kept))
-        return Restored(candidate, _read(_path(folder, candidate), record, like))
-    raise ValueError(f"no intact checkpoint in {folder}: steps {sorted(candidates)} are damaged")
+    saved = read(folder, step)
+    if config is not None:
+        kept = [{k: v for k, v in fields.items() if k not in ignore} for fields in (saved.manifest["config"], config)]
+        refuse(f"{_path(folder, saved.step)} has another configuration", difference(*kept))
+    return Restored(saved.step, place([saved], like))
+
+
+def place(parts: list[Saved], like: State, rows: list[slice] | None = None) -> State:
+    """The leaves of one or more files in the structure of `like`.
+
+    Leaves are placed as those of `like`: on the host for NumPy arrays, with their sharding for JAX arrays and structs
+    that have one, else on the default device.
+
+    Args:
+        like: a state of the same structure: arrays or `jax.ShapeDtypeStruct`s.
+        rows: of each part, the part of its leading axis that is taken; the parts are concatenated. None: all of the
+            only part.
+
+    Raises:
+        InputError: the tree, a shape or a dtype differs (all are listed).
+    """
+    templates = _leaves(like)
+    for saved in parts:
+        kinds = saved.manifest["leaves"], {path: _kind(leaf) for path, leaf in templates.items()}
+        if rows is not None:  # the leading axes differ
+            kinds = tuple({path: _without_rows(kind) for path, kind in leaves.items()} for leaves in kinds)
+        refuse(f"the checkpoint of step {saved.step} does not fit the given state", difference(*kinds))
+
+    def leaf(path: str, template: Any) -> Any:
+        arrays = [saved.arrays[path] for saved in parts]
+        taken = arrays if rows is None else [array[part] for array, part in zip(arrays, rows, strict=True)]
+        value: Any = taken[0] if len(taken) == 1 else np.concatenate(taken)
+        if is_key(template):
+            value = jax.random.wrap_key_data(jnp.asarray(value), impl=parts[0].manifest["keys"][path])
+        if isinstance(template, np.ndarray | np.generic):
+            return value
+        if value.dtype in (np.int64, np.uint64, np.float64) and not jax.config.read("jax_enable_x64"):
+            raise InputError(f"{path} has 64 bits, which needs jax_enable_x64")
+        # An uncommitted array stays uncommitted, so that the resumed run can be sharded over devices.
+        return jax.device_put(value, template.sharding if getattr(template, "committed", True) else None)
+
+    return jax.tree.unflatten(jax.tree.structure(like), [leaf(path, template) for path, template in templates.items()])
 
 
 def fingerprint(state: State) -> str:
     """The sha256 of paths, dtypes, shapes and bytes of all leaves: equal only for states that are equal to the bit."""
-    digest = hashlib.sha256()
-    for path, leaf in sorted(_leaves(state).items()):
-        digest.update(f"{path} {_kind(leaf)}\n".encode())
-        digest.update(_value(leaf).tobytes())
-    return digest.hexdigest()
+    leaves = _leaves(state)
+    kinds = {path: _kind(leaf) for path, leaf in leaves.items()}
+    return _fingerprint(kinds, {path: _value(leaf) for path, leaf in leaves.items()})
 
 
 def difference(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -171,43 +215,60 @@ def difference(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> list[st
     ]
 
 
-def _read(target: Path, record: dict[str, Any], like: State) -> State:
-    import orbax.checkpoint as ocp
-
-    templates = _leaves(like)
-    kinds = {path: _kind(leaf) for path, leaf in templates.items()}
-    _refuse(f"{target} does not fit the given state", difference(record["leaves"], kinds))
-    with ocp.PyTreeCheckpointer() as reader:
-        as_numpy = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path, x in templates.items() if x.size}
-        arrays = reader.restore(target.absolute(), restore_args=as_numpy)
-
-    def leaf(path: str, template: Any) -> Any:
-        value = arrays[path] if template.size else np.zeros(template.shape, template.dtype)
-        if path in record["keys"]:
-            value = jax.random.wrap_key_data(jnp.asarray(value), impl=record["keys"][path])
-        if isinstance(template, np.ndarray | np.generic):
-            return value
-        # An uncommitted array stays uncommitted, so that the resumed run can be sharded over devices.
-        return jax.device_put(value, template.sharding if getattr(template, "committed", True) else None)
-
-    leaves = [leaf(path, template) for path, template in templates.items()]
-    state = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    if fingerprint(state) != record["fingerprint"]:
-        raise ValueError(f"{target} was not restored as it was saved (64-bit leaves need jax_enable_x64)")
-    return state
-
-
-def _errno(error: Exception) -> int | None:
-    """The system's error code; TensorStore reports a full disk as a ValueError whose text has the code."""
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"os_error_code='(\d+)'", str(error))
-    return int(found[1]) if found else None
-
-
-def _refuse(what: str, differences: list[str]) -> None:
+def refuse(what: str, differences: list[str]) -> None:
+    """Raise an InputError that lists the differences, if there are any."""
     if differences:
-        raise ValueError("\n  ".join([f"{what}:", *differences]))
+        raise InputError("\n  ".join([f"{what}:", *differences]))
+
+
+def _read(folder: Path, step: int) -> Saved | str:
+    """What a step holds, or what is wrong with its file."""
+    path = _path(folder, step)
+    try:
+        if not path.exists():
+            return "the file is missing"
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            body = header.get("manifest", "")
+            if hashlib.sha256(body.encode()).hexdigest() != header.get("sha256"):
+                return "its manifest has changed (sha256)"
+            manifest = json.loads(body)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
+    except (SafetensorError, OSError, ValueError) as error:
+        return f"it cannot be read ({error})"
+    leaves = manifest["leaves"]
+    if arrays.keys() != leaves.keys():
+        return "its arrays are not those of its manifest"
+    try:
+        arrays = {name: _unstored(arrays[name], leaves[name], name in manifest["keys"]) for name in leaves}
+    except ValueError as error:
+        return f"an array has changed ({error})"
+    if _fingerprint(leaves, arrays) != manifest["fingerprint"] or manifest["step"] != step:
+        return "its arrays have changed (sha256)"
+    return Saved(step, arrays, manifest)
+
+
+def _stored(value: np.ndarray) -> np.ndarray:
+    """An array as safetensors can hold it."""
+    value = np.ascontiguousarray(value).reshape(value.shape)  # a scalar would become a vector
+    if value.dtype.name in STORED:
+        return value
+    return np.frombuffer(value.tobytes(), np.uint8).reshape(*value.shape, value.dtype.itemsize)
+
+
+def _unstored(value: np.ndarray, kind: str, is_key: bool) -> np.ndarray:
+    dtype = kind.partition("[")[0]
+    if is_key or dtype in STORED:
+        return value
+    return np.frombuffer(value.tobytes(), jnp.dtype(dtype)).reshape(value.shape[:-1])
+
+
+def _fingerprint(kinds: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(kinds):
+        digest.update(f"{path} {kinds[path]}\n".encode())
+        digest.update(np.ascontiguousarray(arrays[path]).tobytes())
+    return digest.hexdigest()
 
 
 def _leaves(tree: State) -> dict[str, Any]:
@@ -215,7 +276,7 @@ def _leaves(tree: State) -> dict[str, Any]:
     leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
     for path, leaf in leaves.items():
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct):
-            raise ValueError(f"leaves must be arrays, got {leaf!r} at {path}")
+            raise InputError(f"leaves must be arrays, got {leaf!r} at {path}")
     return leaves
 
 
@@ -223,48 +284,35 @@ def _kind(leaf: Any) -> str:
     return f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def _is_key(leaf: Any) -> bool:
+def _without_rows(kind: str) -> str:
+    """The kind of an array without the length of its leading axis."""
+    dtype, _, shape = kind.partition("[")
+    return f"{dtype}[{shape.partition(',')[2]}"
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf holds typed keys."""
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _value(leaf: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def _path(folder: Path, step: int) -> Path:
-    return folder / f"{step:08d}"
+    return folder / f"{step:08d}.safetensors"
 
 
 def _pointer(folder: Path) -> set[int]:
-    """The step saved last, if that file can be read; if not, the manifests decide."""
+    """The step saved last, if that file can be read; if not, the files decide."""
     try:
-        return {int((folder / NEWEST).read_text())}
+        return {int((folder / NEWEST).read_text(encoding="utf-8"))}
     except (OSError, ValueError):
         return set()
 
 
-def _manifest(folder: Path, step: int) -> dict[str, Any]:
-    digest, _, body = (_path(folder, step) / MANIFEST).read_text().partition("\n")
-    if hashlib.sha256(body.encode()).hexdigest() != digest:
-        raise ValueError(f"{MANIFEST} has changed (sha256)")
-    return json.loads(body)
-
-
-def _files(target: Path) -> dict[str, list[int | str]]:
-    """Size and sha256 of every file below `target` except the manifest."""
-    found = {}
-    for path in sorted(target.rglob("*")):
-        if path.is_file() and path != target / MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[path.relative_to(target).as_posix()] = [path.stat().st_size, digest]
-    return found
-
-
 def _remove_all_but(folder: Path, keep: list[int]) -> None:
-    """Delete every other step, complete or not, and what interrupted saves left."""
-    (folder / f"{NEWEST}.tmp").unlink(missing_ok=True)
-    for path in folder.glob("[0-9]" * 8 + "*"):
+    """Delete every other step, and what interrupted saves left."""
+    for path in [*folder.glob("*.safetensors"), *folder.glob("*.tmp")]:
         if path not in [_path(folder, step) for step in keep]:
-            (path / MANIFEST).unlink(missing_ok=True)  # first, so that a half deleted step does not look complete
-            shutil.rmtree(path)
+            path.unlink(missing_ok=True)

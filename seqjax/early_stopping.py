@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Scalar
 
 from seqjax import sweep
-from seqjax.train import Advance, TrainState
+from seqjax._checks import InputError
+from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import Metrics, Params
 
 
@@ -25,8 +27,7 @@ class Best(NamedTuple):
 def keep_best(
     state: TrainState, advance: Advance, validate: Callable[[Params], tuple[Scalar, Metrics]]
 ) -> tuple[TrainState, Advance]:
-    """Keep the parameters with the smallest validation loss, checked after each call of `advance`, as part of the
-    state.
+    """Keep the parameters with the smallest validation loss, checked at each report of `advance`, as part of the state.
 
     Args:
         state: of `sweep`, before the first step.
@@ -37,25 +38,41 @@ def keep_best(
         The same with a `Best` around the optimiser's state; `chosen` gives its parameters.
     """
 
-    def advance_and_validate(advance: Advance, state: TrainState) -> tuple[TrainState, Metrics]:
+    def extend(advance: Advance, state: TrainState, totals: Totals, n: Any) -> tuple[TrainState, Totals]:
         best: Best = state.opt_state
-        state, metrics = advance(state._replace(opt_state=best.opt_state))
+        state, totals = advance.extend(state._replace(opt_state=best.opt_state), totals, n)
+        return state._replace(opt_state=best._replace(opt_state=state.opt_state)), totals
+
+    def report(advance: Advance, state: TrainState, totals: Totals) -> tuple[TrainState, Metrics]:
+        best: Best = state.opt_state
+        _, metrics = advance.report(state, totals)
         loss, more = sweep.sharded(partial(jax.lax.map, validate), len(jnp.atleast_1d(state.step)))(state.params)
         better = loss < best.loss
         params = jax.tree.map(
             lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), state.params, best.params
         )
-        best = Best(state.opt_state, params, jnp.where(better, loss, best.loss))
+        best = Best(best.opt_state, params, jnp.where(better, loss, best.loss))
         return state._replace(opt_state=best), metrics | {"validation": loss, **more}
+
+    def start(advance: Advance, state: TrainState) -> Totals:
+        return advance.start(state._replace(opt_state=state.opt_state.opt_state))
 
     worst = jnp.full(jnp.shape(state.step), jnp.inf, jnp.float32)  # a weak type would be compiled twice
     best = Best(state.opt_state, jax.tree.map(jnp.copy, state.params), worst)
-    inner = advance if isinstance(advance, Partial) else Partial(advance)
-    return state._replace(opt_state=best), Partial(advance_and_validate, inner)
+    wrapped = (Partial(function, advance) for function in (extend, report, start))
+    return state._replace(opt_state=best), Advance(*wrapped, advance.steps)
 
 
 def chosen(state: TrainState) -> Params:
-    """The parameters to use: the best ones with `keep_best`, otherwise those after the last step."""
-    if isinstance(state.opt_state, Best):
-        return jax.tree.map(jnp.copy, state.opt_state.params)  # `train.run` donates what it is a part of
-    return state.params
+    """The parameters to use: the best ones with `keep_best`, otherwise those after the last step.
+
+    Raises:
+        InputError: the validation loss of a run has never been finite.
+    """
+    if not isinstance(state.opt_state, Best):
+        return state.params
+    if not np.isfinite(never := np.asarray(state.opt_state.loss)).all():
+        raise InputError(
+            f"validation losses must be finite at one report at least, got none of run {np.argmax(~np.isfinite(never))}"
+        )
+    return jax.tree.map(jnp.copy, state.opt_state.params)  # `train.run` donates what it is a part of

@@ -7,11 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Key, PyTree
+from jax.tree_util import Partial
+from jaxtyping import Array, Int, Key, PyTree
 
 from seqjax import train
-from seqjax.train import Advance, TrainState
-from seqjax.types import Batches, Bucketed, LossFn, Metrics, Params
+from seqjax._checks import InputError
+from seqjax.train import Advance, Totals, TrainState
+from seqjax.types import Batches, Bucketed, LossFn, Params
 
 RUNS = jax.sharding.PartitionSpec("runs")
 
@@ -36,7 +38,7 @@ def sweep(
         sample: `(key, setting) -> batch` for one run, with a new key at each step, or a data set's batches.
         keys: one for each run's parameters, data and dropout; equal keys give equal data.
         settings: a pytree of arrays with the leading axis `runs`.
-        steps: updates per call of the returned function.
+        steps: updates between two reports.
         vectorise: whether runs are one batched computation, many times faster for small models; otherwise they run one
             after the other, which suits large models, and buckets, all of which `vmap` would compute.
         chunk: runs that a device batches at a time, to bound memory. None: all.
@@ -45,37 +47,48 @@ def sweep(
         The state and the function. Several devices train equal shards of the runs: as many devices as divide them.
 
     Raises:
-        ValueError: chunk < 1, or chunk without vectorise.
+        InputError: chunk < 1, or chunk without vectorise.
     """
     if chunk is not None and (chunk < 1 or not vectorise):
-        raise ValueError(f"chunk must be >= 1, and needs vectorise=True, got {chunk} and {vectorise}")
+        raise InputError(f"chunk must be >= 1, and needs vectorise=True, got {chunk} and {vectorise}")
 
     def first(run: tuple[Key[Array, ""], PyTree]) -> TrainState:
         key, setting = run
         init_key, train_key = jax.random.split(key)
         return train.init(initialise(init_key), optimizer(setting), train_key)
 
-    def advance_one(batches: Any, state: TrainState, setting: PyTree) -> tuple[TrainState, Metrics]:
+    def of_one(batches: Any, setting: PyTree) -> Advance:
         own = batches if isinstance(batches, (Batches, Bucketed)) else lambda key: batches(key, setting)
-        return train.scan(loss, optimizer(setting), own, steps)(state)
+        return train.scan(loss, optimizer(setting), own, steps)
 
     # One after the other, not vmapped: two batched QR factorisations (orthogonal initialisers) at a time wait for each
     # other's threads forever on a CPU of two cores (jaxlib 0.10.2, `ParallelBatchMap`).
     state = jax.jit(lambda *runs: jax.lax.map(first, runs))(keys, settings)
 
-    def advance(batches: Any, settings: PyTree, state: TrainState) -> tuple[TrainState, Metrics]:
-        def runs(state: TrainState, settings: PyTree, batches: Any) -> tuple[TrainState, Metrics]:
-            one = partial(advance_one, batches)
+    def extend(
+        batches: Any, settings: PyTree, state: TrainState, totals: Totals, n: Int[Array, ""] | int
+    ) -> tuple[TrainState, Totals]:
+        def runs(
+            state: TrainState, totals: Totals, settings: PyTree, n: Any, batches: Any
+        ) -> tuple[TrainState, Totals]:
+            def one(state: TrainState, totals: Totals, setting: PyTree) -> tuple[TrainState, Totals]:
+                return of_one(batches, setting).extend(state, totals, n)
+
             if vectorise and (chunk is None or chunk >= len(keys)):
-                return jax.vmap(one)(state, settings)
-            return jax.lax.map(lambda run: one(*run), (state, settings), batch_size=chunk if vectorise else None)
+                return jax.vmap(one)(state, totals, settings)
+            batch_size = chunk if vectorise else None
+            return jax.lax.map(lambda run: one(*run), (state, totals, settings), batch_size=batch_size)
 
         if callable(batches):
-            return sharded(partial(runs, batches=batches), len(keys))(state, settings)
-        return sharded(runs, len(keys), replicated=1)(state, settings, batches)
+            return sharded(partial(runs, batches=batches), len(keys), replicated=1)(state, totals, settings, n)
+        return sharded(runs, len(keys), replicated=2)(state, totals, settings, n, batches)
+
+    def start(batches: Any, settings: PyTree, state: TrainState) -> Totals:
+        return jax.vmap(lambda state, setting: of_one(batches, setting).start(state))(state, settings)
 
     state, settings = shard((state, settings), len(keys))
-    return state, train.with_batches(advance, sample, settings)
+    extend, start = (train.with_batches(function, sample, settings) for function in (extend, start))
+    return state, Advance(extend, Partial(train.averaged), start, steps)
 
 
 def shard(tree: PyTree, runs: int) -> PyTree:

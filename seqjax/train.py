@@ -1,6 +1,8 @@
 """Training one model as pure functions: one step, many steps in one compiled call, and the loop around them."""
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,14 +13,14 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Scalar
 
+from seqjax._checks import InputError, at_least
 from seqjax.types import Batches, Bucketed, LossFn, Metrics, Params
 
 SampleFn = Callable[[Key[Array, ""]], Any]
 """`key -> batch`: a task that makes its own data. `scan` gives each step its own key, the same whenever it is done."""
 
-Advance = Callable[["TrainState"], tuple["TrainState", Metrics]]
-"""A function that trains for some steps. Those made here are pytrees, so that the arrays of a data set are arguments of
-the compiled call and not constants of its program."""
+CALL_SECONDS = 2.0
+"""How long `run` lets one compiled call last, so that a signal is answered and a state can be saved soon."""
 
 
 class TrainState(NamedTuple):
@@ -45,13 +47,46 @@ def init(params: Params, optimizer: optax.GradientTransformation, key: Key[Array
     return TrainState(copied, optimizer.init(kept), jnp.zeros((), jnp.int32), key, jnp.zeros((), jnp.int32))
 
 
+class Totals(NamedTuple):
+    """Metrics since the last report: sums over the updates since then, of `skipped` the largest, and their number."""
+
+    sums: Metrics
+    steps: Int[Array, "*runs"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Advance:
+    """Training as a pure function, to be given to `run`, or called for `steps` updates at once:
+
+        state, metrics = advance(state)
+
+    A pytree, so that the arrays of a data set are arguments of compiled calls and not constants of their programs.
+
+    Attributes:
+        extend: `(state, totals, n) -> (state, totals)`: n more updates, where n may be traced; the result does not
+            depend on how updates are divided among calls.
+        report: `(state, totals) -> (state, metrics)`, after each `steps` updates.
+        start: `state -> totals` before the first update.
+        steps: updates between two reports.
+    """
+
+    extend: Callable[[TrainState, Totals, Int[Array, ""] | int], tuple[TrainState, Totals]]
+    report: Callable[[TrainState, Totals], tuple[TrainState, Metrics]]
+    start: Callable[[TrainState], Totals]
+    steps: int = field(metadata={"static": True})
+
+    def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        return self.report(*self.extend(state, self.start(state), self.steps))
+
+
 def make_step(
     loss: LossFn, optimizer: optax.GradientTransformation
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """One update as a pure function of state and batch.
 
-    An update is skipped if the loss or the gradient is not finite: parameters and optimiser state stay as they are, and
-    the metric `skipped` counts the updates skipped in a row (0 after a good one).
+    An update is skipped if the loss, the gradient or the new parameters are not finite: parameters and optimiser state
+    stay as they are, and the metric `skipped` counts the updates skipped in a row (0 after a good one).
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
@@ -61,13 +96,12 @@ def make_step(
         (value, metrics), gradient = jax.value_and_grad(_with_metrics(loss), has_aux=True)(
             state.params, batch, loss_key
         )
-        finite = _all_finite((value, gradient))
-        updates, opt_state = jax.lax.cond(
-            finite,
-            lambda: optimizer.update(gradient, state.opt_state, state.params),
-            lambda: (jax.tree.map(jnp.zeros_like, gradient), state.opt_state),
-        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        finite = _all_finite((value, gradient, params))
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
+        )
         skipped = jnp.where(finite, 0, state.skipped + 1)
         metrics = {"loss": value, **metrics, "skipped": skipped}
         return TrainState(params, opt_state, state.step + 1, state.key, skipped), metrics
@@ -78,7 +112,7 @@ def make_step(
 def scan(
     loss: LossFn, optimizer: optax.GradientTransformation, batches: SampleFn | Batches | Bucketed, steps: int
 ) -> Advance:
-    """`steps` updates as one pure function; batches are made inside, so nothing crosses the host in between.
+    """Many updates as one pure function; batches are made inside, so nothing crosses the host in between.
 
         scan(loss, optimizer, lambda key: task.sample(key, 64), steps=100)
         scan(loss, optimizer, data.Epochs(rows, batch_size=64), steps=100)
@@ -86,76 +120,125 @@ def scan(
     Args:
         batches: a function of a key, new at each step, or an object with `batch(key, step)`, such as `data.Epochs`, or
             a `data.Buckets`.
-
-    Returns:
-        `state -> (state, metrics)`, with metrics averaged over the steps, except for `skipped`, which is the largest.
+        steps: updates between two reports of metrics, which are averaged over them, except for `skipped`, which is the
+            largest.
 
     Raises:
         TypeError: `batches` is neither.
+        InputError: steps < 1.
     """
+    at_least(1, steps=steps)
     update = make_step(loss, optimizer)
 
-    def advance(batches: Any, state: TrainState) -> tuple[TrainState, Metrics]:
-        def body(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
-            data_key, _ = jax.random.split(state.key)
-            if isinstance(batches, Bucketed):
-                branches = [
-                    lambda state, sample=sample: update(state, sample(data_key, state.step))
-                    for sample in batches.samples
-                ]
-                return jax.lax.switch(batches.choose(data_key, state.step), branches, state)
-            if isinstance(batches, Batches):
-                return update(state, batches.batch(data_key, state.step))
-            return update(state, batches(jax.random.fold_in(data_key, state.step)))
+    def one(batches: Any, state: TrainState) -> tuple[TrainState, Metrics]:
+        data_key, _ = jax.random.split(state.key)
+        if isinstance(batches, Bucketed):
+            branches = [
+                lambda state, sample=sample: update(state, sample(data_key, state.step)) for sample in batches.samples
+            ]
+            return jax.lax.switch(batches.choose(data_key, state.step), branches, state)
+        if isinstance(batches, Batches):
+            return update(state, batches.batch(data_key, state.step))
+        return update(state, batches(jax.random.fold_in(data_key, state.step)))
 
-        state, metrics = jax.lax.scan(body, _as_arrays(state), length=steps)
-        return state, {
-            name: jnp.max(value) if name == "skipped" else jnp.mean(value, axis=0) for name, value in metrics.items()
-        }
+    def extend(batches: Any, state: TrainState, totals: Totals, n: Int[Array, ""] | int) -> tuple[TrainState, Totals]:
+        def body(_: Any, carry: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
+            state, (sums, count) = carry
+            state, metrics = one(batches, state)
+            return state, Totals({name: _added(name, sums[name], metrics[name]) for name in sums}, count + 1)
 
-    return with_batches(advance, batches)
+        return jax.lax.fori_loop(0, n, body, (_as_arrays(state), totals))
+
+    def start(batches: Any, state: TrainState) -> Totals:
+        _, metrics = jax.eval_shape(lambda state: one(batches, state), state)
+        sums = {name: jnp.zeros(metric.shape, _sum_dtype(metric.dtype)) for name, metric in metrics.items()}
+        return Totals(sums, jnp.zeros((), jnp.int32))
+
+    return Advance(with_batches(extend, batches), Partial(averaged), with_batches(start, batches), steps)
+
+
+def averaged(state: TrainState, totals: Totals) -> tuple[TrainState, Metrics]:
+    """The state, and its metrics since the last report: means, and the largest `skipped`."""
+    count = jnp.maximum(totals.steps, 1)
+    return state, {name: value if name == "skipped" else value / count for name, value in totals.sums.items()}
 
 
 def with_batches(
-    advance: Callable[..., Any], batches: Callable[..., Any] | Batches | Bucketed, *more: PyTree
+    function: Callable[..., Any], batches: Callable[..., Any] | Batches | Bucketed, *more: PyTree
 ) -> Partial:
-    """`advance` with its first arguments filled in, as a pytree: arrays of a data set are leaves, a function is not.
+    """`function` with its first arguments filled in, as a pytree: arrays of a data set are leaves, a function is not.
 
     Raises:
         TypeError: `batches` is neither a function nor an object that gives a batch for a step.
     """
     if isinstance(batches, (Batches, Bucketed)):
-        return Partial(advance, batches, *more)
+        return Partial(function, batches, *more)
     if callable(batches):
-        return Partial(partial(advance, batches), *more)
+        return Partial(partial(function, batches), *more)
     raise TypeError(f"batches must be a function `key -> batch` or have `batch(key, step)`, got {batches!r:.80}")
 
 
 def run(advance: Advance, state: TrainState, steps: int) -> Iterator[tuple[TrainState, Metrics]]:
-    """Call `advance` until `steps` updates are done, and yield every state in between.
+    """Train until `steps` updates are done, and yield the state and its metrics at every multiple of `advance.steps`,
+    and at the end.
 
     Evaluating, early stopping (keep the best `state.params`) and saving are the caller's plain Python; a restored state
-    continues from its own step. `advance` is compiled once. Donates `state.opt_state`, which must not be used after the
-    next state is requested; parameters may be.
+    continues from its own step. `advance` is compiled once, for any number of updates. Donates `state.opt_state`, which
+    must not be used after the next state is requested; parameters may be.
 
     Raises:
-        ValueError: `advance` overshoots: its steps per call do not divide the steps left.
+        InputError: steps < 0, or no update of the whole training was finite.
+    """
+    at_least(0, steps=steps)
+    for now, _, metrics in calls(advance, state, steps):
+        state = now
+        if metrics is not None:
+            yield state, metrics
+    if steps and np.all(np.asarray(state.skipped) >= np.asarray(state.step)):
+        raise InputError(f"the loss must be finite, got NaN or infinity at each of the {_common_step(state)} steps")
+
+
+def calls(
+    advance: Advance, state: TrainState, steps: int, totals: Totals | None = None
+) -> Iterator[tuple[TrainState, Totals, Metrics | None]]:
+    """The compiled calls that `run` consists of, none of them much longer than `CALL_SECONDS`.
+
+    Yields:
+        After each call the state, the totals since the last report, and a report's metrics if there was one. A state
+        saved with its totals continues as if it had not been interrupted.
     """
 
     # What is donated is an argument of its own, and parameters are not: callers keep the best.
     @partial(jax.jit, donate_argnums=1)
-    def compiled(state: TrainState, opt_state: Any, advance: Advance) -> tuple[TrainState, Metrics]:
-        return advance(state._replace(opt_state=opt_state))
+    def compiled(
+        state: TrainState, opt_state: Any, totals: Totals, n: Int[Array, ""], advance: Advance
+    ) -> tuple[TrainState, Totals]:
+        return advance.extend(state._replace(opt_state=opt_state), totals, n)
 
-    if not isinstance(advance, Partial):
-        advance = Partial(advance)
-    done = _common_step(state)
+    report = jax.jit(lambda state, totals, advance: advance.report(state, totals))
+    zeros = no_totals(advance, state)
+    since = zeros if totals is None else totals
+    done, pace, first = _common_step(state), 1, True
     while done < steps:
-        state, metrics = compiled(state._replace(opt_state=None), state.opt_state, advance)
+        n = min(pace, advance.steps - done % advance.steps, steps - done)
+        began = time.monotonic()
+        state, since = compiled(state._replace(opt_state=None), state.opt_state, since, np.int32(n), advance)
         done = _common_step(state)
-        if done > steps:
-            raise ValueError(f"steps per call must divide the steps left: wanted {steps}, reached {done}")
-        yield state, metrics
+        if not first:  # the first call compiles
+            pace = max(1, min(8 * n, int(n * CALL_SECONDS / max(time.monotonic() - began, 1e-9))))
+        first, metrics = False, None
+        if done == steps or done % advance.steps == 0:
+            state, metrics = report(state, since, advance)
+            since = zeros
+        yield state, since, metrics
+
+
+def no_totals(advance: Advance, state: TrainState) -> Totals:
+    """The totals before the first update."""
+    shapes = jax.eval_shape(advance.start, state)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    # Where a compiled call leaves them, or it would be compiled twice.
+    return jax.device_put(zeros, state.step.sharding) if getattr(state.step, "committed", False) else zeros
 
 
 def descend(
@@ -226,6 +309,15 @@ def _with_metrics(loss: LossFn) -> Callable[..., tuple[Scalar, Metrics]]:
 def _all_finite(tree: PyTree) -> Bool[Array, ""]:
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def _sum_dtype(dtype: Any) -> Any:
+    """Sums of half-precision metrics and of counts are in single precision at least."""
+    return dtype if dtype == jnp.int32 else jnp.promote_types(dtype, jnp.float32)
+
+
+def _added(name: str, total: Array, value: Array) -> Array:
+    return jnp.maximum(total, value) if name == "skipped" else total + value.astype(total.dtype)
 
 
 def _common_step(state: TrainState) -> int:

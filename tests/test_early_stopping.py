@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.tree_util import Partial
 
 from seqjax import checkpoint, early_stopping, sweep, train
 from tests.regressions import (
@@ -17,51 +19,59 @@ from tests.regressions import (
 )
 from tests.test_sweep import Settings, optimizer, scaled
 
-CALLS = 8
+REPORTS = 8
 
 
 def scripted(losses):
-    """A sweep whose runs count their calls; the number of a call decides its validation loss."""
+    """A sweep whose runs count their reports; the number of a report decides its validation loss."""
     runs = len(losses)
-    params = {"call": jnp.zeros(runs, jnp.int32), "losses": jnp.array(losses, jnp.float32)}
-    return train.TrainState(params, None, jnp.zeros(runs, jnp.int32), jax.random.split(jax.random.key(0), runs))
+    params = {"report": jnp.zeros(runs, jnp.int32), "losses": jnp.array(losses, jnp.float32)}
+    state = train.TrainState(params, None, jnp.zeros(runs, jnp.int32), jax.random.split(jax.random.key(0), runs))
+
+    def count(state, totals, n):
+        params = state.params | {"report": state.params["report"] + 1}
+        return state._replace(params=params, step=state.step + n), totals
+
+    def start(state):
+        return train.Totals({}, jnp.zeros(runs, jnp.int32))
+
+    advance = train.Advance(
+        Partial(count), Partial(lambda state, totals: (state, {"loss": 0.0 * state.step})), start, 1
+    )
+    return early_stopping.keep_best(state, advance, validation_of_report)
 
 
-def count_call(state):
-    params = state.params | {"call": state.params["call"] + 1}
-    return state._replace(params=params, step=state.step + 1), {"loss": 0 * state.step}
-
-
-def validation_of_call(params):
-    return params["losses"][params["call"] - 1], {"calls": params["call"]}
+def validation_of_report(params):
+    return params["losses"][params["report"] - 1], {"reports": params["report"]}
 
 
 @jax.jit
 def advance_scripted(state):
-    _, advance = early_stopping.keep_best(state, count_call, validation_of_call)
+    _, advance = scripted(np.zeros((2, REPORTS)))
     return advance(state)
 
 
-LOSSES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.inf, np.nan]), min_size=CALLS, max_size=CALLS)
+LOSSES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.inf, np.nan]), min_size=REPORTS, max_size=REPORTS)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.tuples(LOSSES, LOSSES))
 def test_the_first_of_the_smallest_validation_losses_is_remembered(losses):
-    """For each run its own; a loss that is NaN or infinite never wins, and without any other the start is kept."""
-    state, _ = early_stopping.keep_best(scripted(losses), count_call, validation_of_call)
-    np.testing.assert_array_equal(early_stopping.chosen(state)["call"], [0, 0])
-    for call in range(CALLS):
+    """For each run its own; a loss that is NaN or infinite never wins, and one that is never finite is an error."""
+    state, _ = scripted(losses)
+    for report in range(REPORTS):
         state, metrics = advance_scripted(state)
-        assert set(metrics) == {"loss", "validation", "calls"}
-        np.testing.assert_array_equal(metrics["validation"], np.array([run[call] for run in losses], np.float32))
-        np.testing.assert_array_equal(state.params["call"], call + 1)
-        np.testing.assert_array_equal(metrics["calls"], call + 1)
-        for number, run in enumerate(losses):
-            finite = [(value, n) for n, value in enumerate(run[: call + 1], start=1) if np.isfinite(value)]
-            value, best = min(finite, default=(np.inf, 0))
-            assert early_stopping.chosen(state)["call"][number] == best
-            assert state.opt_state.loss[number] == value
+        assert set(metrics) == {"loss", "validation", "reports"}
+        np.testing.assert_array_equal(metrics["validation"], np.array([run[report] for run in losses], np.float32))
+        np.testing.assert_array_equal(state.params["report"], report + 1)
+        finite = [[(value, n) for n, value in enumerate(run[: report + 1], 1) if np.isfinite(value)] for run in losses]
+        if not all(finite):
+            with pytest.raises(ValueError, match="validation losses must be finite at one report at least"):
+                early_stopping.chosen(state)
+            continue
+        values, best = zip(*map(min, finite), strict=True)
+        np.testing.assert_array_equal(early_stopping.chosen(state)["report"], best)
+        np.testing.assert_array_equal(state.opt_state.loss, np.array(values, np.float32))
 
 
 def validate(params):

@@ -118,11 +118,59 @@ def test_run_resumes_bitwise(state):
     assert list(train.run(advance, states[-1], 12)) == []
 
 
-def test_run_refuses_to_overshoot(state):
-    runs = train.run(train.scan(loss, ADAM, sample, 3), state, 4)
-    next(runs)
-    with pytest.raises(ValueError, match="steps per call must divide the steps left: wanted 4, reached 6"):
-        next(runs)
+def test_any_number_of_steps_ends_with_a_shorter_report(state):
+    advance = train.scan(loss, ADAM, sample, 3)
+    reports = [(copied(now), metrics) for now, metrics in train.run(advance, copied(state), 7)]
+    assert [int(now.step) for now, _ in reports] == [3, 6, 7]
+    single = [metrics["loss"] for _, metrics in train.run(train.scan(loss, ADAM, sample, 1), copied(state), 7)]
+    expected = [np.mean(single[:3]), np.mean(single[3:6]), single[6]]
+    np.testing.assert_allclose([metrics["loss"] for _, metrics in reports], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pace", [0.0, 1e9])
+def test_results_do_not_depend_on_how_long_a_call_is(state, monkeypatch, pace):
+    """States and reports are the same to the bit, from one update a call to as many as are left."""
+    advance = train.scan(loss, ADAM, sample, 20)
+    *_, expected = train.run(advance, copied(state), 50)
+    monkeypatch.setattr(train, "CALL_SECONDS", pace)
+    lengths, done, seen = [], 0, None
+    for now, _, metrics in train.calls(advance, copied(state), 50):
+        lengths.append(int(now.step) - done)
+        done, seen = int(now.step), (now, metrics)
+    assert lengths == ([1] * 50 if pace == 0 else [1, 1, 8, 10, 20, 10])
+    assert_bitwise(seen, expected)
+
+
+def test_a_state_saved_with_its_totals_goes_on_within_a_report(state):
+    advance = train.scan(loss, ADAM, sample, 10)
+    *_, expected = train.run(advance, copied(state), 10)
+    calls = train.calls(advance, copied(state), 10)
+    now, totals, _ = [copied(next(calls)) for _ in range(2)][-1]
+    *_, (last, _, metrics) = train.calls(advance, now, 10, totals)
+    assert_bitwise((last, metrics), expected)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_reports_are_at_least_a_step_apart(steps):
+    with pytest.raises(ValueError, match=f"steps must be >= 1, got {steps}"):
+        train.scan(loss, ADAM, sample, steps)
+
+
+def test_a_loss_that_is_never_finite_is_an_error_and_not_the_untrained_start(state):
+    advance = train.scan(lambda params, batch, key: loss(params, batch, key)[0] * jnp.nan, ADAM, sample, 2)
+    with pytest.raises(ValueError, match="the loss must be finite, got NaN or infinity at each of the 4 steps"):
+        list(train.run(advance, state, 4))
+
+
+def test_parameters_that_overflow_are_not_taken(state):
+    """Also where loss and gradient are finite: the step size alone is too large."""
+    huge = optax.sgd(3e38)
+    after, metrics = jax.jit(train.make_step(loss, huge))(
+        state._replace(opt_state=huge.init(state.params)), sample(jax.random.key(7))
+    )
+    assert metrics["skipped"] == 1
+    assert np.isfinite(metrics["loss"])
+    assert_bitwise(after.params, state.params)
 
 
 def test_one_program_for_all_buckets_equals_a_loop_and_goes_on_bitwise():

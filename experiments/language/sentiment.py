@@ -189,7 +189,7 @@ def measure(records: list[runs.Record]) -> None:
         task.batches(config.batch_size, word_dropout=config.word_dropout),
         keys=jax.random.split(jax.random.key(0), config.seeds),
         steps=config.epochs * per_epoch,
-        steps_per_call=per_epoch,
+        steps_per_report=per_epoch,
         validate=validate,
     )
     params = early_stopping.chosen(state)

@@ -193,7 +193,7 @@ def fit(record: runs.Record, task: Tagging, model: models.Module) -> train.Train
         buckets,
         keys=jax.random.split(jax.random.key(0), config.seeds),
         steps=config.epochs * buckets.per_epoch,
-        steps_per_call=buckets.per_epoch,
+        steps_per_report=buckets.per_epoch,
         vectorise=False,
         validate=validate,
     )

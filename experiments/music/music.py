@@ -227,7 +227,7 @@ def fit(records: list[runs.Record], parts: Parts, model: models.Module) -> train
         keys=jax.random.split(jax.random.key(0), config.seeds),
         rates=LEARNING_RATE,
         steps=per_call * -(-config.epochs * epoch // per_call),
-        steps_per_call=per_call,
+        steps_per_report=per_call,
         vectorise=config.model in ("rnn", "gru", "lstm"),
         validate=validate,
     )

@@ -248,7 +248,7 @@ def train_model(record: runs.Record, model: models.Module, task: Translation, bu
         keys=jax.random.key(config.seed)[None],
         rates=LEARNING_RATE,
         steps=config.epochs * buckets.per_epoch // per_call * per_call,
-        steps_per_call=per_call,
+        steps_per_report=per_call,
         vectorise=False,
         validate=validate,
     )

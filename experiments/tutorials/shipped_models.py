@@ -131,7 +131,7 @@ def measure(records: list[runs.Record]) -> None:
         loss,
         fresh if drawn is None else Epochs(drawn, config.batch_size),
         keys=jax.random.split(seeds_key, config.seeds),
-        steps_per_call=config.steps // 40,
+        steps_per_report=config.steps // 40,
     )
     batch = test_batch(task, DATA_SEED)
     baselines = references(task, batch, drawn)

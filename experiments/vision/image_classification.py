@@ -171,7 +171,7 @@ def measure(records: list[runs.Record]) -> None:
         batches,
         keys=jax.random.split(train_key, config.seeds),
         rates=LEARNING_RATE,
-        steps_per_call=min(100, config.steps),
+        steps_per_report=min(100, config.steps),
         vectorise=False,
     )
 

@@ -143,7 +143,7 @@ def measure(records: list[runs.Record]) -> None:
         task.batches(config.batch_size),
         keys=jax.random.split(train_key, config.seeds),
         rates=LEARNING_RATE,
-        steps_per_call=config.steps // 10,
+        steps_per_report=config.steps // 10,
         vectorise=False,
     )
 

@@ -3,27 +3,33 @@
 import dataclasses
 import inspect
 import itertools
+import math
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 from tyro.constructors import PrimitiveConstructorSpec
 
-from seqjax.runs import process
-from seqjax.runs.folder import Record, Row, provenance_summary, run_name, write_json
+from seqjax._checks import InputError
+from seqjax.runs import figures, process
+from seqjax.runs.folder import Record, Run, damaged, finished, load, run_name
 from seqjax.runs.progress import Report
+from seqjax.runs.provenance import commit, device
 from seqjax.runs.scripts import experiments_folder, read_header, typed_path
-from seqjax.runs.training import Session
+from seqjax.runs.training import Session, SomeDiverged, forget_groups, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Scale = Literal["smoke", "laptop", "gpu"]
+
+LARGEST_GROUP = 256
+"""Runs that one process claims at a time, so that several processes can share a larger group."""
 
 # Any text, the empty one and "None" included, is a value.
 Text = Annotated[
@@ -66,108 +72,256 @@ def traced(default: Any) -> Any:
 def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable, uses: dict[str, Callable]) -> None:
     script = Path(sys.argv[0])
     header = read_header(script)
-    options, changes = _arguments(config_type, script.stem, header, uses)
-    chosen = list(
-        dict.fromkeys(
-            dataclasses.replace(config, **dict(zip(changes, values, strict=True)))
-            for config in configs(options.scale)
-            for values in itertools.product(*changes.values())
-        )
-    )
+    options, changes = _arguments(config_type, header, uses)
+    chosen = _selected(configs(options.scale), options.only, changes)
+    _check(chosen, config_type, configs)
     home = options.out / script.stem
-    process.require_writable(home)
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
+    for record in records:
+        record.recover()
     asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
-    for name, use in asked:
-        finished = [record for record in records if record.complete]
-        process.prepare_process()
-        if not _takes_text(use):
-            use(finished)
-        elif finished:
-            use(finished, getattr(options, name))
-        else:
-            raise ValueError(f"--{name} needs a finished run, found none of these in {home}: train one without it")
     if asked:
+        process.require_writable(home)
+        process.prepare_process()
+        for name, use in asked:
+            _use(name, use, getattr(options, name), records, bool(changes or options.only), config_type)
         return
+    whole = not changes and not options.only and options.scale != "smoke"
+    committed = experiments_folder(script) / "figures"
+    target = committed if options.publish else options.out / "figures" if whole else home
+    if options.publish:
+        _require_publishable(whole, options.scale)
+    process.require_replaceable(*(target / f"{script.stem}.{ending}" for ending in ("png", "json")))
+    spoilt = [] if options.overwrite else damaged(records)
+    records = [record for record in records if record not in spoilt]
     if not options.draw:
-        with process.lock(home / ".lock"):
-            _train(records, measure, options)
-    finished = [record for record in records if record.complete]
-    if not finished:
-        raise ValueError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
-    # The committed figure is only ever replaced by one of the whole experiment, at a scale that means something.
-    whole = options.out == Path("results") and not changes and finished == records and options.scale != "smoke"
-    experiments = experiments_folder(script)
-    _publish(script.stem, options.scale, finished, draw, experiments / "figures" if whole else home)
-    if whole and (gallery := experiments / "gallery.py").exists():
+        _train(records, measure, options)
+    complete = [record for record in records if record.complete]
+    diverged = [record for record in complete if "diverged" in record.result]
+    drawn: Sequence[Any] = [record for record in complete if record not in diverged]
+    if not drawn and whole and options.draw:
+        drawn = figures.published(committed / script.stem, config_type)
+        if drawn:
+            draw(drawn).savefig(target / f"{script.stem}.png", dpi=150)
+            print(f"figure {target / script.stem}.png, drawn from the committed numbers and arrays")
+            return
+    if drawn:
+        if options.publish:
+            _require_clean(drawn)
+        figures.save(script.stem, options.scale, drawn, draw, target, arrays=options.publish)
+        print(f"\nfigure {target / script.stem}.png, numbers beside it in {script.stem}.json, runs in {home}")
+    elif not diverged:
+        raise InputError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
+    if options.publish and (gallery := committed.parent / "gallery.py").exists():
         subprocess.run([sys.executable, str(gallery)], check=False)
+    if diverged:
+        told = "\n  ".join(f"{record.folder.name}: {_told(record.result['diverged'])}" for record in diverged)
+        raise process.Diverged(f"{len(diverged)} of {len(complete)} runs, which are not drawn:\n  {told}")
     print(f"\nWhat to try next\n  {header['Next']}")
 
 
-def _train(records: list[Record], measure: Callable, options: Any) -> None:
-    pending = [record for record in records if options.overwrite or not record.complete]
-    if len(pending) < len(records):
-        print(f"{len(records) - len(pending)} of {len(records)} runs were finished before", file=sys.stderr)
-    if not pending:
+def _told(diverged: Sequence[dict[str, int]]) -> str:
+    return ", ".join(f"seed {found['seed']} after step {found['last_good_step']}" for found in diverged)
+
+
+def _selected(configs: Sequence[Any], only: Sequence[str] | None, changes: dict[str, tuple]) -> list[Any]:
+    """The configurations that `--only` leaves, each with all combinations of the values named for its fields."""
+    for condition in only or ():
+        name, equals, text = condition.partition("=")
+        fields = [field.name for field in dataclasses.fields(configs[0])]
+        if not equals or name not in fields:
+            raise InputError(f"--only must be field=value with a field of {', '.join(fields)}, got {condition!r}")
+        values = list(dict.fromkeys(getattr(config, name) for config in configs))
+        wanted = [value for value in values if any(_is(value, one) for one in text.split(","))]
+        if not wanted:
+            raise InputError(f"--only {condition} selects nothing: {name} is one of {', '.join(map(str, values))}")
+        configs = [config for config in configs if getattr(config, name) in wanted]
+    return list(
+        dict.fromkeys(
+            dataclasses.replace(config, **dict(zip(changes, values, strict=True)))
+            for config in configs
+            for values in itertools.product(*changes.values())
+        )
+    )
+
+
+def _is(value: Any, text: str) -> bool:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return str(value) == text
+
+
+def _check(chosen: Sequence[Any], config_type: type, configs: Callable) -> None:
+    """Refuse numbers that no run could use, before anything else happens.
+
+    Whole numbers are at least 1, or as small as the experiment itself has them, as where 0 means "all" or "its own";
+    real numbers are finite, and not negative unless the experiment has negative ones.
+    """
+    own = [config_type(), *(config for scale in get_args(Scale) for config in configs(scale))]
+    for field in dataclasses.fields(config_type):
+        kind = get_type_hints(config_type)[field.name]
+        if kind not in (int, float):
+            continue
+        least = min(kind(kind is int), *(getattr(config, field.name) for config in own))
+        for value in dict.fromkeys(getattr(config, field.name) for config in chosen):
+            if not (math.isfinite(value) and value >= least):
+                option = f"--{field.name.replace('_', '-')}"
+                finite = "" if kind is int else "finite and "
+                raise InputError(f"{option} must be {finite}>= {least}, got {value}")
+    build = getattr(sys.modules[config_type.__module__], "build", None)
+    if build is None:
         return
-    session = Session(Report(len(pending)))
-    for record in pending:
-        record.begin(resume=options.resume)
-        record.session = session
+    sizes = dict.fromkeys(list(inspect.signature(build).parameters)[1:], 1_000)  # of vocabularies, not yet known
+    for config in chosen:
+        build(config, **sizes)
+
+
+def _use(name: str, use: Callable, text: Any, records: list[Record], named: bool, config_type: type) -> None:
+    """One of the other commands: with the finished runs of the configurations named, or else with all there are."""
+    option, home = f"--{name.replace('_', '-')}", records[0].folder.parent
+    found = [record for record in records if record.complete and "diverged" not in record.result]
+    if not found and not named:
+        found = _others(home, config_type)
+    if not _takes_text(use):
+        use(found)
+    elif found:
+        folders = "\n  ".join(record.folder.name for record in found)
+        print(f"{option} chooses from the finished runs in {home}:\n  {folders}", file=sys.stderr)
+        use(found, text)
+    else:
+        raise InputError(f"{option} needs a finished run, found none of these in {home}: train one without it")
+
+
+def _others(home: Path, config_type: type) -> list[Record]:
+    """All finished runs there are, whatever their configuration; the newest are those of the last date."""
+    try:
+        runs = [load(folder) for folder in finished(home)]
+    except FileNotFoundError:
+        return []
+    names = {field.name for field in dataclasses.fields(config_type)}
+    return [Record(config_type(**run.config), run.folder) for run in runs if run.config.keys() == names]
+
+
+def _require_publishable(whole: bool, scale: Scale) -> None:
+    """A committed figure is only ever replaced by one of the whole experiment, made by code that is committed."""
+    if not whole:
+        raise InputError(
+            f"--publish is for the whole experiment at scale laptop or gpu, got --scale {scale} with changes"
+        )
+    if (now := commit()) == "unknown" or now.endswith("-dirty"):
+        raise InputError(f"--publish needs a clean commit, got {now}: commit or undo your changes first")
+
+
+def _require_clean(records: Sequence[Record]) -> None:
+    for record in records:
+        if (made := record.provenance["commit"]).endswith("-dirty"):
+            raise InputError(
+                f"--publish needs runs of clean commits, got {record.folder} of {made}: repeat it with --overwrite"
+            )
+
+
+def _train(records: list[Record], measure: Callable, options: Any) -> None:
+    """Train what is missing, group by group; runs that another process trains are left to it.
+
+    Raises:
+        Busy: every missing run is held by another process.
+    """
+    missing = [record for record in records if options.overwrite or not record.complete]
+    if len(missing) < len(records):
+        print(f"{len(records) - len(missing)} of {len(records)} runs were finished before", file=sys.stderr)
+    if not missing:
+        return
+    process.require_writable(missing[0].folder.parent)
     process.prepare_process()
+    session, trained, holders = Session(Report(len(missing), device())), 0, []
     with process.signals_into(session.signals), session.report:
-        for group in _groups(pending):
-            for record in group:
-                record.start_clock(len(group))
-            measure(group)
-            session.report.finish(len(group))
-            if session.signals:  # one that came while this group was measured
-                raise process.Stopped(session.signals[0])
+        for group in _groups(missing):
+            with process.claim(group) as (claimed, others):
+                holders += others
+                for part in _begun([r for r in claimed if options.overwrite or not r.complete], options, session):
+                    _train_part(part, measure, session)
+                    trained += len(part)
+    if holders and not trained:
+        raise process.Busy("; ".join(dict.fromkeys(holders)))
+    if holders:
+        print(
+            f"{len(holders)} runs are left to other processes: {holders[0]}; --draw when they are finished",
+            file=sys.stderr,
+        )
 
 
-def _groups(records: list[Record]) -> list[list[Record]]:
+def _begun(records: list[Record], options: Any, session: Session) -> list[list[Record]]:
+    """The records with their working folders, in groups of equal progress: none waits for others or starts again."""
+    groups: dict[int, list[Record]] = {}
+    for record in records:
+        record.session = session
+        record.extends = _shorter(record) if options.extend else None
+        record.begin(resume=options.resume)
+        groups.setdefault(progress(record), []).append(record)
+    return [groups[step] for step in sorted(groups)]
+
+
+def _train_part(records: list[Record], measure: Callable, session: Session) -> None:
+    for record in records:
+        record.start_clock(len(records))
+    with suppress(SomeDiverged):
+        measure(records)
+    forget_groups(records[0].folder.parent / "checkpoints", {record.place.group for record in records if record.place})
+    left = [record for record in records if record.work.exists()]
+    session.report.finish(len(records) - len(left))
+    if session.signals:  # one that came while this group was measured
+        raise process.Stopped(session.signals[0])
+    if len(left) == len(records):
+        raise RuntimeError(f"measure finished none of {len(records)} records")
+    if left:  # some diverged: the others are measured without them
+        _train_part(left, measure, session)
+
+
+def _shorter(record: Record) -> Run | None:
+    """The finished run with the most steps or epochs of those that differ from a record in having fewer of them.
+
+    Raises:
+        InputError: there is none, and the record is not finished either.
+    """
+    config = dataclasses.asdict(record.config)
+    found = []
+    for name in ("steps", "epochs"):
+        same = {other: value for other, value in config.items() if other != name}
+        if name not in config or len(same) == len(config):
+            continue
+        with_fewer = []
+        try:
+            with_fewer = [load(folder) for folder in finished(record.folder.parent, **same)]
+        except FileNotFoundError:
+            continue
+        found += [(run.config[name], run) for run in with_fewer if run.config[name] < config[name]]
+    if not found:
+        raise InputError(
+            f"--extend needs a finished run like {record.folder.name} with fewer steps or epochs, found none"
+        )
+    return max(found, key=lambda pair: pair[0])[1]
+
+
+def _groups(records: list[Record]) -> Iterator[list[Record]]:
     """Records whose configurations differ in traced fields alone: each group is one compiled program."""
     groups: dict[tuple, list[Record]] = {}
     for record in records:
         fields = dataclasses.fields(record.config)
         shape = tuple(getattr(record.config, f.name) for f in fields if not f.metadata.get("traced"))
         groups.setdefault(shape, []).append(record)
-    return list(groups.values())
-
-
-def _publish(name: str, scale: Scale, records: list[Record], draw: Callable, folder: Path) -> None:
-    """The picture, the numbers in it beside it, and the same numbers as a table on standard output."""
-    configs, results = [dataclasses.asdict(record.config) for record in records], [r.result for r in records]
-    folder.mkdir(parents=True, exist_ok=True)
-    figure = draw(records)
-    figure.savefig(folder / f"{name}.png", dpi=150)
-    rows = [config | result for config, result in zip(configs, results, strict=True)]
-    numbers = {"experiment": name, "scale": scale, "rows": rows} | provenance_summary(records)
-    write_json(folder / f"{name}.json", numbers)
-    same = {knob for knob, value in configs[0].items() if all(config[knob] == value for config in configs)}
-    _print_table([{name: value for name, value in row.items() if name not in same} for row in rows])
-    print(f"\nfigure {folder / name}.png, numbers beside it in {name}.json, runs in {records[0].folder.parent}")
-
-
-def _print_table(rows: list[Row]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*names, box=None)
-    for row in rows:
-        values = [row.get(name, "") for name in names]
-        table.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in values])
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    with console.capture() as text:  # rich itself would exit with 1 when nobody reads
-        console.print(table)
-    print(text.get(), end="")
+    for group in groups.values():
+        for start in range(0, len(group), LARGEST_GROUP):
+            yield group[start : start + LARGEST_GROUP]
 
 
 def _takes_text(use: Callable) -> bool:
     return len(inspect.signature(use).parameters) > 1
 
 
-def _arguments(
-    config_type: type, name: str, header: dict[str, str], uses: dict[str, Callable]
-) -> tuple[Any, dict[str, tuple]]:
+def _arguments(config_type: type, header: dict[str, str], uses: dict[str, Callable]) -> tuple[Any, dict[str, tuple]]:
     """The options, and the fields of the configuration that were named, each with the values it is to take."""
 
     def option(kind: Any, text: str, default: Any) -> tuple:
@@ -175,17 +329,24 @@ def _arguments(
 
     options = {
         "scale": option(Scale, "smoke: seconds; laptop: minutes on two cores; gpu: the full size", "laptop"),
-        "out": option(Path, "where the run folders go", Path("results")),
+        "only": option(
+            tuple[str, ...] | None,
+            "field=value[,value] …: only these of the scale's configurations; a field as an option changes all of them",
+            None,
+        ),
+        "out": option(Path, "where the run folders and figures go", Path("results")),
         "draw": option(bool, "only draw what is finished", False),
         "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
-        "overwrite": option(bool, "also do finished runs again", False),
+        "overwrite": option(bool, "also do finished runs again, and damaged ones", False),
+        "extend": option(bool, "begin where a finished run with fewer steps or epochs ended", False),
+        "publish": option(bool, "write the committed figure: the whole experiment, at a clean commit", False),
     }
     for use, function in uses.items():
         text = (function.__doc__ or "").strip()
         options[use] = option(Text, text, None) if _takes_text(function) else option(bool, text, False)
-    kinds, text = get_type_hints(config_type), "one or more values instead of the scale's own"
+    kinds, texts = get_type_hints(config_type), attributes(config_type)
     fields = {
-        field.name: option(tuple[kinds[field.name], ...] | None, text, None)
+        field.name: option(tuple[kinds[field.name], ...] | None, texts.get(field.name, ""), None)
         for field in dataclasses.fields(config_type)
     }
     arguments = dataclasses.make_dataclass(
@@ -193,9 +354,33 @@ def _arguments(
     )
     shown = {key: text for key, text in header.items() if key != "Answer"}  # its numbers are placeholders
     description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in shown.items())
-    given = tyro.cli(arguments, prog=f"python {typed_path(Path(sys.argv[0]))}", description=description)
+    given = tyro.cli(
+        arguments,
+        prog=f"python {typed_path(Path(sys.argv[0]))}",
+        description=description,
+        args=_with_texts(sys.argv[1:], [use for use, function in uses.items() if _takes_text(function)]),
+    )
     changes = {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
     for key, values in changes.items():
         if not values:
-            raise ValueError(f"--{key.replace('_', '-')} must be given one or more values, got none")
+            raise InputError(f"--{key.replace('_', '-')} must be given one or more values, got none")
     return given, changes
+
+
+def _with_texts(arguments: list[str], texts: Sequence[str]) -> list[str]:
+    """A text that begins with a dash is a text: it is joined to its option."""
+    options = {f"--{name.replace('_', '-')}" for name in texts} | {f"--{name}" for name in texts}
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in options:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def attributes(documented: type) -> dict[str, str]:
+    """The texts of the section `Attributes` of a class's docstring, by name."""
+    section = inspect.cleandoc(documented.__doc__ or "").partition("Attributes:\n")[2]
+    items = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n     +.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for names, text in items for name in names.split(", ")}

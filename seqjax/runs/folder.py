@@ -1,8 +1,10 @@
 """Run folders: one configuration's numbers, history, state and provenance on disk; a kill loses nothing.
 
-results/<experiment>/<knobs>-<hash>/    complete, renamed into place
-    config.json  result.json  history.csv  provenance.json  arrays.npz  parameters.npz  checkpoint/
+results/<experiment>/<knobs>-<hash>/            complete, renamed into place
+    config.json  result.json  history.csv  provenance.json  arrays.npz  parameters.npz  checkpoint/  MANIFEST
 results/<experiment>/<knobs>-<hash>.partial/    begun, to be resumed
+results/<experiment>/checkpoints/<group>/       the training states of runs that train as one program
+results/<experiment>/locks/                     which run a process works on
 """
 
 import csv
@@ -10,26 +12,23 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float64
 
-from seqjax import metrics
-from seqjax._atomic import naming, write_text
-from seqjax.checkpoint import difference
+from seqjax import checkpoint, early_stopping, metrics
+from seqjax._atomic import flush_folder, write_bytes, write_text
+from seqjax._checks import InputError
+from seqjax.runs import manifest
+from seqjax.runs.provenance import provenance
 from seqjax.runs.scripts import find_script, import_script
 
 Row = dict[str, Any]
@@ -49,12 +48,23 @@ def run_name(config: Any, defaults: Any) -> str:
     return f"{readable or 'default'}-{digest}"
 
 
-class Clock(NamedTuple):
-    """Seconds of earlier attempts, the start of this one, and the number of runs that share its time."""
+class Place(NamedTuple):
+    """Where the training state of a run is on disk: the number of the run among those of a group's checkpoint."""
 
-    before: float
-    since: float
+    group: str
+    run: int
     runs: int
+
+
+class Cost(NamedTuple):
+    """Seconds, and those of all processors together."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def _now() -> Cost:
+    return Cost(time.monotonic(), time.process_time())
 
 
 class Record:
@@ -66,6 +76,12 @@ class Record:
         work: of the unfinished run.
         history: one row for each seed and each report of its training.
         learning_rate, parameters: what it is trained with, and how many of them one seed has; set by `train_group`.
+        place: where its training state is on disk; None: nowhere yet.
+        extends: a finished run with fewer steps, from which training goes on; None: from the first step.
+        base: the step from which the learning rate's schedule counts: the last of the run that this one extends, or 0.
+        stretches: what earlier attempts did, each with its cost, machine and versions; `stretch`: what this one did.
+        diverged: the seeds whose updates were not finite any more, each with its last good step.
+        state: after the last step, on the host.
     """
 
     def __init__(self, config: Any, folder: Path, session: Any = None):
@@ -76,7 +92,14 @@ class Record:
         self.history: list[Row] = []
         self.learning_rate = 0.0
         self.parameters = 0
-        self._clock = Clock(0.0, time.monotonic(), 1)
+        self.place: Place | None = None
+        self.extends: Run | None = None
+        self.base = 0
+        self.stretches: list[Row] = []
+        self.stretch: list[Row] = []
+        self.diverged: list[Row] = []
+        self.state: Any = None
+        self._since, self._sharing = _now(), 1
 
     @property
     def complete(self) -> bool:
@@ -86,7 +109,7 @@ class Record:
     @property
     def result(self) -> Row:
         """The numbers `finish` was given."""
-        return json.loads((self.folder / "result.json").read_text())
+        return json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -96,34 +119,61 @@ class Record:
     @property
     def provenance(self) -> Row:
         """Versions, commit, machine, command and cost."""
-        return json.loads((self.folder / "provenance.json").read_text())
+        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+
+    def curve(self, column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
+        """As `Run.curve`, of the finished run."""
+        return curve(read_history(self.folder / "history.csv"), column)
 
     def start_clock(self, runs: int) -> None:
-        """Count 1/`runs` of the time from now on as this run's cost, on top of that of earlier attempts."""
-        spent = self.work / "seconds.json"
-        self._clock = Clock(json.loads(spent.read_text()) if spent.exists() else 0.0, time.monotonic(), runs)
+        """Count 1/`runs` of the time from now on as this run's cost."""
+        self._since, self._sharing = _now(), runs
 
-    def seconds(self) -> float:
-        """The cost of the run so far, over all attempts."""
-        return self._clock.before + (time.monotonic() - self._clock.since) / self._clock.runs
+    def cost(self) -> Cost:
+        """What this attempt has cost so far."""
+        return Cost(*((now - since) / self._sharing for now, since in zip(_now(), self._since, strict=True)))
 
     def begin(self, *, resume: bool) -> None:
         """Make the working folder, and without `resume` delete what an earlier attempt left.
 
         Raises:
-            ValueError: it holds another configuration; names every field that differs.
+            InputError: it holds another configuration (names every field that differs), or is damaged (names the file).
         """
         if not resume:
             shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True, exist_ok=True)
-        path, config = self.work / "config.json", dataclasses.asdict(self.config)
-        if path.exists() and (found := difference(json.loads(path.read_text()), config)):
-            raise ValueError("\n  ".join([f"{self.work} holds another configuration:", *found]))
-        write_json(path, config)
+        config = dataclasses.asdict(self.config)
+        if self.work.exists():
+            self._check(json.loads(json.dumps(config)))
+            found = manifest.read(self.work)
+            self.place, self.base = found["place"] and Place(*found["place"]), found["base"]
+            return
+        # Made under another name, so that a working folder always has its manifest.
+        new = self.folder.with_name(self.folder.name + ".new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        write_json(new / "config.json", config)
+        self.place, self.base = None, 0
+        if self.extends:
+            self.base, self.stretches = self.extends.steps, self.extends.provenance["stretches"]
+        manifest.write(new, place=None, base=self.base)
+        new.rename(self.work)
+        flush_folder(self.work.parent)
+
+    def _check(self, config: Row) -> None:
+        path, cure = self.work / "config.json", "with --no-resume it is started again"
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, FileNotFoundError):
+            saved = None
+        if isinstance(saved, dict):
+            checkpoint.refuse(f"{path} holds another configuration", checkpoint.difference(saved, config))
+        if wrong := manifest.faults(self.work):
+            raise InputError(f"{self.work} is damaged: {'; '.join(wrong)}; {cure}")
 
     def keep(self, name: str, text: str) -> None:
         """Write another file that a reader of the run needs, such as a vocabulary."""
         write_text(self.work / name, text)
+        self.move_to(self.place)
 
     def keep_sizes(self, **sizes: int) -> dict[str, int]:
         """Write the sizes that the script's `build` needs besides the configuration, such as a vocabulary's."""
@@ -134,31 +184,65 @@ class Record:
         """What `keep` was given."""
         return (self.folder / name).read_bytes().decode()  # `read_text` would change line ends
 
-    def write_history(self) -> None:
-        """Write the whole history and the cost so far."""
-        write_json(self.work / "seconds.json", self.seconds())
-        text = io.StringIO()
-        if self.history:
-            writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.history)
-        write_text(self.work / "history.csv", text.getvalue())
+    def kept(self) -> dict[str, str]:
+        """All that `keep` was given, by name."""
+        own = {"config.json", "result.json", "provenance.json", "history.csv", "arrays.npz", "parameters.npz"}
+        files = manifest.read(self.folder)["files"]
+        return {name: self.read(name) for name in files if name not in own and "/" not in name}
+
+    def move_to(self, place: Place | None) -> None:
+        """Remember where the training state is from now on."""
+        self.place = place
+        manifest.write(self.work, place=place, base=self.base)
 
     def finish(self, result: Mapping[str, Any], **arrays: np.ndarray) -> None:
         """Write the numbers and put the folder in its place.
 
         Args:
-        result: a row of the figure's table: `parameters`, the metric under its own name, `low`, `high`, `floor`, …
-        arrays: what else the figure draws.
+            result: a row of the figure's table: `parameters`, the metric under its own name, `low`, `high`, `floor`, …
+            arrays: what else the figure draws.
         """
-        with naming(self.work / "arrays.npz"):
-            np.savez_compressed(self.work / "arrays.npz", allow_pickle=False, **arrays)
-        write_json(self.work / "provenance.json", provenance(self.seconds()))
-        (self.work / "seconds.json").unlink(missing_ok=True)
+        archive = io.BytesIO()
+        np.savez_compressed(archive, allow_pickle=False, **arrays)
+        write_bytes(self.work / "arrays.npz", archive.getvalue())
+        write_text(self.work / "history.csv", _csv(self.history))
+        if self.state is not None:
+            shutil.rmtree(self.work / "checkpoint", ignore_errors=True)
+            save_parameters(self.work / "parameters.npz", early_stopping.chosen(self.state))
+            done = int(np.max(self.state.step))
+            checkpoint.save(self.work / "checkpoint", done, self.state, dataclasses.asdict(self.config))
+        earlier = self.stretches  # whose cost includes that of the runs that this one extends
+        cost = {
+            name: round(now + sum(stretch[name] for stretch in earlier), 2)
+            for name, now in self.cost()._asdict().items()
+        }
+        write_json(self.work / "provenance.json", cost | provenance() | {"stretches": earlier + self.stretch})
         write_json(self.work / "result.json", dict(result))
+        manifest.write(self.work)
+        self._replace()
+
+    def finish_diverged(self) -> None:
+        """Write what there is of a run whose updates are not finite any more: no numbers, but its last good state."""
+        if isinstance(self.state.opt_state, early_stopping.Best):  # perhaps no validation loss was finite
+            self.state = self.state._replace(opt_state=self.state.opt_state.opt_state)
+        self.finish({"diverged": self.diverged})
+
+    def _replace(self) -> None:
+        """Put the working folder in the place of the finished one, which is deleted last."""
+        old = self.folder.with_name(self.folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
-            shutil.rmtree(self.folder)
+            self.folder.rename(old)
         self.work.rename(self.folder)
+        flush_folder(self.folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def recover(self) -> None:
+        """Undo what a kill in `finish` left: the old run comes back, unless the new one is there."""
+        old = self.folder.with_name(self.folder.name + ".old")
+        if old.exists() and not self.folder.exists():
+            old.rename(self.folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 class Run:
@@ -172,10 +256,20 @@ class Run:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.config: Row = json.loads((folder / "config.json").read_text())
-        self.result: Row = json.loads((folder / "result.json").read_text())
+        self.config: Row = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.result: Row = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         self.arrays = _load_arrays(folder / "arrays.npz")
         self.history = read_history(folder / "history.csv")
+
+    @property
+    def provenance(self) -> Row:
+        """Versions, commit, machine, command and cost."""
+        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+
+    @property
+    def steps(self) -> int:
+        """The updates it was trained for; 0 if it was not trained by `fit`."""
+        return max((stretch["to"] for stretch in self.provenance["stretches"]), default=0)
 
     @property
     def model(self) -> Any:
@@ -184,17 +278,14 @@ class Run:
         Raises:
             FileNotFoundError: the script is neither where it was nor in a folder `experiments` above the run.
         """
-        recorded = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))["script"]
-        script = import_script(find_script(recorded, self.folder))
+        script = import_script(find_script(self.provenance["script"], self.folder))
         sizes = self.folder / "sizes.json"
-        return script.build(script.Config(**self.config), **(json.loads(sizes.read_text()) if sizes.exists() else {}))
+        given = json.loads(sizes.read_text(encoding="utf-8")) if sizes.exists() else {}
+        return script.build(script.Config(**self.config), **given)
 
     def curve(self, column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
         """The steps of a column of the history, and its median, smallest and largest value over seeds at each."""
-        values: dict[int, list[float]] = {}
-        for row in self.history:
-            values.setdefault(row["step"], []).append(row[column])
-        return list(values), np.array([metrics.band(seeds) for seeds in values.values()]).T
+        return curve(self.history, column)
 
     def params(self, seed: int = 0) -> Any:
         """The trained parameters of one of the run's seeds, as `module.apply` takes them."""
@@ -207,74 +298,80 @@ def load(folder: str | Path) -> Run:
 
     Raises:
         FileNotFoundError: there is no finished run in this folder.
+        InputError: a file of it is damaged; names the file.
     """
-    if not (Path(folder) / "result.json").is_file():
+    folder = Path(folder)
+    if not (folder / "result.json").is_file():
         raise FileNotFoundError(f"no finished run in {folder}: expected a folder with result.json")
-    return Run(Path(folder))
+    if wrong := manifest.faults(folder):
+        raise InputError(f"{folder} is damaged: {'; '.join(wrong)}; train it again with --overwrite")
+    return Run(folder)
 
 
-def finished(folder: str | Path, **knobs: Any) -> Iterator[Path]:
-    """The finished runs below an experiment's folder whose configuration has these values, as paths to `load`."""
-    for path in sorted(Path(folder).glob("*/result.json")):
-        config = json.loads((path.parent / "config.json").read_text())
-        if all(name in config and config[name] == value for name, value in knobs.items()):
-            yield path.parent
+def finished(folder: str | Path, **knobs: Any) -> list[Path]:
+    """The finished runs below an experiment's folder whose configuration has these values, as paths to `load`.
+
+    Raises:
+        FileNotFoundError: there are none; says what to run.
+    """
+    folder, found = Path(folder), []
+    for path in sorted(folder.glob("*/result.json")):
+        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if "diverged" not in result and all(name in config and config[name] == value for name, value in knobs.items()):
+            found.append(path.parent)
+    if not found:
+        wanted = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in knobs.items())
+        command = f"the script {folder.name}.py{' with ' + wanted if wanted else ''}"
+        raise FileNotFoundError(f"no finished run of {knobs or 'any configuration'} in {folder}: run {command} first")
+    return found
+
+
+def damaged(records: Sequence[Record]) -> list[Record]:
+    """The finished records with a damaged file; each is reported on standard error."""
+    found = []
+    for record in records:
+        if record.complete and (wrong := manifest.faults(record.folder)):
+            what = f"{record.folder} is damaged and left out: {'; '.join(wrong)}"
+            print(f"warning: {what}; train it again with --overwrite", file=sys.stderr)
+            found.append(record)
+    return found
+
+
+def curve(history: Sequence[Row], column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
+    """The steps of a column of a history, and its median, smallest and largest value over seeds at each."""
+    values: dict[int, list[float]] = {}
+    for row in history:
+        values.setdefault(row["step"], []).append(row[column])
+    return list(values), np.array([metrics.band(seeds) for seeds in values.values()]).T
 
 
 def save_parameters(path: Path, params: Any) -> None:
     """A flat archive, one array a parameter, named by its path."""
     flat: dict[str, Any] = flatten_dict(params, sep="/")
-    with naming(path):
-        np.savez(path, allow_pickle=False, **{name: np.asarray(value) for name, value in flat.items()})
+    archive = io.BytesIO()
+    np.savez(archive, allow_pickle=False, **{name: np.asarray(value) for name, value in flat.items()})
+    write_bytes(path, archive.getvalue())
 
 
 def read_history(path: Path) -> list[Row]:
     """Rows of numbers; `step` and `seed` are whole."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             {name: int(value) if name in ("step", "seed") else float(value) for name, value in row.items()}
             for row in csv.DictReader(file)
         ]
 
 
-def provenance(seconds: float) -> Row:
-    """Cost, versions and machine: enough to explain why two runs differ."""
-    device = jax.devices()[0]
-    packages = ("seqjax", "jax", "jaxlib", "flax", "optax", "numpy", "diffrax", "orbax-checkpoint")
-    return {
-        "seconds": round(seconds, 1),
-        "device": f"{os.cpu_count()} CPU cores" if device.platform == "cpu" else device.device_kind,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
-        "commit": commit(),
-        "script": str(Path(sys.argv[0]).resolve()),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def provenance_summary(records: Sequence[Record]) -> Row:
-    """The cost, versions and commits of a whole figure; what differs between its runs is a list."""
-
-    def united(name: str) -> Any:
-        found = list(dict.fromkeys(json.dumps(record.provenance[name]) for record in records))
-        return json.loads(found[0]) if len(found) == 1 else [json.loads(value) for value in found]
-
-    seconds = sum(record.provenance["seconds"] for record in records)
-    cost = {"seconds": round(seconds, 1), "device": united("device")}
-    return {"cost": cost, "versions": united("versions"), "commit": united("commit")}
-
-
-def commit() -> str:
-    """The commit of this source tree, with "-dirty" if it was changed, or "unknown" outside git."""
-    root = Path(__file__).parents[2]
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        described = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
+def _csv(history: Sequence[Row]) -> str:
+    text = io.StringIO()
+    if history:
+        writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+    return text.getvalue()
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

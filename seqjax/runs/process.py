@@ -1,21 +1,30 @@
-"""The process of a script: one process per folder, signals that save, exit codes for each kind of error."""
+"""The process of a script: locks, signals that save, streams, and exit codes for each kind of error."""
 
 import ctypes
+import errno
 import os
+import re
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any
+
+from seqjax._checks import InputError
+from seqjax.runs.folder import Record
 
 USAGE, BUSY, DIVERGED, ENVIRONMENT = 2, 3, 4, 5
-"""Exit codes: usage or configuration; folder in use; not finite for too long; disk, memory or permission."""
+"""Exit codes: usage, configuration or data; run in use; not finite for too long; disk, memory, device or permission."""
+
+CACHE_BYTES = 2 * 10**9
+"""The most that compiled programs may take on the disk; the oldest are deleted at the start of a script."""
 
 
 class Busy(Exception):
-    """Another process works in this folder."""
+    """Another process works on this run."""
 
 
 class Diverged(Exception):
@@ -30,35 +39,124 @@ class Stopped(Exception):
         self.signum = signum
 
 
-def require_writable(folder: Path) -> None:
+class NoDevice(Exception):
+    """JAX cannot use the platform that it was told to use."""
+
+
+def require_writable(*folders: Path) -> None:
     """Find out now, before anything compiles."""
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".probe-{os.getpid()}"
-    probe.touch()
-    probe.unlink()
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+
+
+def require_replaceable(*files: Path) -> None:
+    """The same for files that will be written."""
+    for file in files:
+        require_writable(file.parent)
+        if file.exists():
+            file.open("ab").close()
+
+
+@contextmanager
+def claim(records: Sequence[Record]) -> Iterator[tuple[list[Record], list[str]]]:
+    """The records that no other process works on, locked until the end, and who works on the others."""
+    with ExitStack() as held:
+        claimed, holders = [], []
+        for record in records:
+            try:
+                held.enter_context(lock(record.folder.parent / "locks" / record.folder.name))
+                claimed.append(record)
+            except Busy as busy:
+                holders.append(str(busy))
+        yield claimed, holders
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """One process a folder; the system lets go of the lock when the process ends, however it ends."""
-    with path.open("a+") as file:
+    """Keep other processes out; the system lets go of the lock when the process ends, however it ends.
+
+    On file systems without locks (some of NFS and Lustre) a file with host and process number takes its place.
+
+    Raises:
+        Busy: another process has it; names process and host.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    me = f"pid {os.getpid()} on {socket.gethostname()}"
+    with path.open("a+", encoding="utf-8") as file, ExitStack() as without_locks:
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise Busy(f"{path.parent} is in use by {holder}") from None
+            _lock_file(file)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise Busy(f"{path.name} is in use by {_holder(file)}") from None
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            without_locks.enter_context(_lock_by_name(path.with_name(path.name + ".pid"), me, error))
         file.truncate(0)
-        file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        file.write(me)
         file.flush()
         yield
+
+
+def _lock_file(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        _lock_first_byte(file, msvcrt)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_first_byte(file: IO[str], msvcrt: ModuleType | Any) -> None:
+    """Windows locks bytes from the current position on, which must be the same in every process."""
+    file.seek(0)
+    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+
+def _holder(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        return file.read().strip() or "another process"
+    except OSError:  # on Windows locked bytes cannot be read
+        return "another process"
+
+
+@contextmanager
+def _lock_by_name(path: Path, me: str, why: OSError) -> Iterator[None]:
+    print(f"warning: {path.parent} has no file locks ({why.strerror}): using {path.name} instead", file=sys.stderr)
+    for _ in range(2):
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(me)
+            break
+        except FileExistsError:
+            holder = path.read_text(encoding="utf-8").strip() or "another process"
+            if not _dead(holder):
+                cure = f"; if it has ended, delete {path}"
+                raise Busy(f"{path.stem} is in use by {holder}{cure}") from None
+            path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _dead(holder: str) -> bool:
+    """Whether a process of this host has ended; of other hosts nothing is known."""
+    found = re.fullmatch(r"pid (\d+) on (.*)", holder)
+    if not found or found[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextmanager
@@ -70,7 +168,8 @@ def signals_into(received: list[int]) -> Iterator[None]:
             os._exit(128 + signum)
         received.append(signum)
         message = "finishing the current steps and saving; press Ctrl-C again to quit immediately"
-        print(f"\n{message}", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(f"\n{message}", file=sys.stderr, flush=True)
 
     before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -90,55 +189,87 @@ def keep_memory() -> None:
 
 
 def prepare_process() -> None:
-    """Settings of a script, never of an import: keep memory for the next step, compiled programs for the next start."""
+    """Settings of a script, never of an import: keep memory for the next step, compiled programs for the next start.
+
+    Raises:
+        NoDevice: JAX cannot use the platform that it was told to use.
+    """
     import jax  # here, so that the benchmark can run `keep_memory` in the process of another framework
 
     keep_memory()
-    # Filtered tracebacks end in our own code wherever JAX raised, and `exit_code` could not tell whose error it is.
-    jax.config.update("jax_traceback_filtering", "off")
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "seqjax"))
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (cache := _cache_folder()):
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS") or "default"
+        raise NoDevice(f"JAX finds no device of the {asked} platform: {error or type(error).__name__}") from error
+
+
+def _cache_folder() -> Path | None:
+    """Where compiled programs are kept. What only saves time never stops a script: None if there is no such place."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqjax"
+        require_writable(cache)
+        files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in cache.iterdir() if path.is_file())
+        excess = sum(size for _, size, _ in files) - CACHE_BYTES
+        for _, size, path in files:
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+    except (RuntimeError, OSError) as error:
+        print(f"warning: compiled programs are not kept for the next start: {error}", file=sys.stderr)
+        return None
+    return cache
+
+
+def mend_streams() -> None:
+    """Output never stops a script: closed streams swallow it, and a letter that an encoding lacks is escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, for as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def exit_code(run: Callable[[], None]) -> int:
     """Run, and turn what a user or a machine can be at fault for into a line and a code; bugs keep their traceback."""
+    mend_streams()
     try:
         run()
         sys.stdout.flush()
     except Stopped as stopped:
         return _fail(128 + stopped.signum, "stopped; the state is saved: the same command goes on from it")
+    except KeyboardInterrupt:
+        return _fail(128 + signal.SIGINT, "stopped")
     except Busy as busy:
         return _fail(BUSY, str(busy))
     except Diverged as diverged:
         return _fail(DIVERGED, f"diverged: {diverged}")
+    except InputError as error:
+        return _fail(USAGE, str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
+    except (OSError, NoDevice) as error:
         return _fail(ENVIRONMENT, str(error))
-    except MemoryError as error:
-        return _fail(ENVIRONMENT, f"out of memory: {error}")
-    except ValueError as error:
-        if not _is_ours(error):
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        return _fail(USAGE, str(error))
-    except RuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return _fail(ENVIRONMENT, f"out of memory: {error}")
+        return _fail(
+            ENVIRONMENT, f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        )
     return 0
 
 
-def _is_ours(error: ValueError) -> bool:
-    """Whether seqjax or the experiment refused a value; an error raised deeper, in a library, is a bug to be seen."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    file = Path(trace.tb_frame.f_code.co_filename) if trace else Path()
-    return file.is_relative_to(Path(__file__).parents[1]) or file.parent == Path(sys.argv[0]).resolve().parent
+OUT_OF_MEMORY = re.compile(
+    r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM|bad_alloc|[Ff]ailed to allocate|[Uu]nable to allocate"
+)
+"""How jaxlib and NumPy say it."""
 
 
 def _fail(code: int, message: str) -> int:
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         print(f"error: {message}" if code < 128 else message, file=sys.stderr)
     return code

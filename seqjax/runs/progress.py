@@ -6,6 +6,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class Report:
@@ -17,23 +18,26 @@ class Report:
 
     every = 10.0
 
-    def __init__(self, total: int):
-        self.total = total
+    def __init__(self, total: int, device: str = ""):
+        self.total, self.device = total, device
         self.started = self.printed = time.monotonic()
         self.finished = 0
         self.console = Console(stderr=True, highlight=False)
         self.bars: Progress | None = None
 
     def __enter__(self) -> "Report":
+        if self.device:
+            print(f"{self.total} runs on {self.device}", file=sys.stderr)
         if self.console.is_terminal:
+            # Whatever a name is like, steps and time left fit into 80 columns.
             columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
+                TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+                BarColumn(bar_width=10),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+                TextColumn("{task.fields[rate]}", table_column=Column(max_width=24, no_wrap=True)),
             )
-            self.bars = Progress(*columns, console=self.console)
+            self.bars = Progress(*columns, console=self.console, expand=True)
             self.bars.start()
             self.overall = self.bars.add_task("all runs", total=self.total, rate="")
         return self
@@ -54,7 +58,7 @@ class Report:
             self._line(f"{name}: compiling")
 
     def update(self, done: int, text: str) -> None:
-        """`done` steps are behind the current run; `text` says how it does."""
+        """The current run has done `done` steps; `text` says how it does."""
         rate = (done - self.first) / max(time.monotonic() - self.since, 1e-9)
         if self.bars:
             self.bars.update(self.current, completed=done, rate=f"{rate:.0f} steps/s  {text}")

@@ -1,11 +1,12 @@
 """Training that can be killed and resumed: all runs of a group as one program, each saved in its own folder."""
 
 import dataclasses
+import hashlib
+import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,28 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from seqjax import checkpoint, early_stopping, metrics, sweep, train
-from seqjax.runs.folder import Record, Row, read_history, save_parameters
-from seqjax.runs.process import Diverged, Stopped
+from seqjax._checks import InputError
+from seqjax.early_stopping import Best
+from seqjax.runs import manifest
+from seqjax.runs.folder import Place, Record, Row
+from seqjax.runs.process import Stopped
 from seqjax.runs.progress import Report
-from seqjax.train import Advance, TrainState
+from seqjax.runs.provenance import provenance, versions
+from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import Batches, Bucketed, LossFn, Metrics, Params
 
 SKIPPED_AT_MOST = 25
-"""Non-finite updates in a row after which a run counts as diverged."""
+"""Non-finite updates in a row after which a run counts as diverged; half of the steps, if these are fewer."""
 
 SAVE_EVERY = 30.0
-"""Seconds between two checkpoints of a run that is training."""
+"""Seconds between two checkpoints of runs that are training."""
+
+PAUSE = 19
+"""How many times longer than the last save training goes on before the next one: saving takes a twentieth at most."""
+
+
+class SomeDiverged(Exception):
+    """Some records of a group diverged and are finished; the others are to be measured as a group of their own."""
 
 
 @dataclasses.dataclass
@@ -48,7 +60,7 @@ def train_group(
     settings: PyTree = None,
     optimizer: Callable[[Scalar, int], optax.GradientTransformation] = train.adam,
     steps: int | None = None,
-    steps_per_call: int | None = None,
+    steps_per_report: int | None = None,
     vectorise: bool = True,
     chunk: int | None = None,
     validate: Callable[[Params], tuple[Scalar, Metrics]] | None = None,
@@ -64,14 +76,14 @@ def train_group(
         settings: what else differs between records: a pytree of arrays with the leading axis `records`.
         optimizer: from a learning rate and the number of steps.
         steps: updates; None: `config.steps`.
-        steps_per_call: updates between two rows of the history; None: a twentieth of `steps`.
+        steps_per_report: updates between two rows of the history; None: a twentieth of `steps`.
         validate: as in `early_stopping.keep_best`; `early_stopping.chosen` gives its parameters.
 
     Returns:
         The last state, with the leading axis `runs`: the seeds of the first record, then those of the second, …;
         `by_record` splits it.
     """
-    seeds = len(keys)
+    seeds, base = len(keys), records[0].base
     total: int = records[0].config.steps if steps is None else steps
     for record in records:
         record.learning_rate = record.config.learning_rate or (rates or {})[record.config.model]
@@ -83,11 +95,11 @@ def train_group(
     state, advance = sweep.sweep(
         initialise,
         loss,
-        lambda setting: optimizer(setting[0], total),
+        lambda setting: optimizer(setting[0], total - base),
         batches,
         keys=jnp.tile(keys, len(records)),
         settings=each_seed,
-        steps=max(1, total // 20) if steps_per_call is None else steps_per_call,
+        steps=max(1, total // 20 if steps_per_report is None else steps_per_report),
         vectorise=vectorise,
         chunk=chunk,
     )
@@ -95,7 +107,34 @@ def train_group(
         state, advance = early_stopping.keep_best(state, advance, validate)
     for record in records:
         record.parameters = parameter_count(jax.tree.map(lambda leaf: leaf[0], state.params))
+    if base and records[0].place is None:
+        state = _extended(records, state, lambda steps: optimizer(learning_rates[0], steps), total)
     return fit(records, state, advance, total)
+
+
+def _extended(
+    records: Sequence[Record], state: TrainState, optimizer: Callable[[int], optax.GradientTransformation], total: int
+) -> TrainState:
+    """The last states of the finished runs that the records extend.
+
+    The optimiser's state continues where the learning rate does not depend on the number of steps; otherwise the
+    schedule begins again, and with it the optimiser's state, from the finished parameters.
+    """
+    saved = []
+    for record in records:
+        assert record.extends is not None
+        saved.append(checkpoint.read(record.extends.folder / "checkpoint"))
+        record.history = list(record.extends.history)
+    extended: TrainState = checkpoint.place(saved, state, [slice(None)] * len(saved))
+    ones = jax.tree.map(lambda leaf: jnp.ones_like(leaf[0]), extended.params)
+    best = isinstance(extended.opt_state, Best)
+    inner = extended.opt_state.opt_state if best else extended.opt_state
+    first = jax.tree.map(lambda leaf: leaf[0], inner)
+    moves = [optimizer(steps).update(ones, first, ones)[0] for steps in (records[0].base, total)]
+    if not all(np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, moves), strict=True)):
+        inner = state.opt_state.opt_state if isinstance(state.opt_state, Best) else state.opt_state
+    extended = extended._replace(opt_state=extended.opt_state._replace(opt_state=inner) if best else inner)
+    return sweep.shard(extended, len(extended.step))
 
 
 def by_record(records: Sequence[Record], runs: PyTree) -> list[PyTree]:
@@ -123,92 +162,197 @@ def parameter_count(params: Params) -> int:
 def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: int) -> TrainState:
     """Train the runs of some records to `steps`: resumed where they were, saved on the way, with progress.
 
-    The runs of `state` are those of the records one after the other, equally many (seeds) for each.
+    The runs of `state` are those of the records one after the other, equally many (seeds) for each. A run that diverges
+    is finished as such and the others are measured without it.
 
     Raises:
-        Diverged: updates were not finite too many times in a row.
+        InputError: records that extend finished runs, which `train_group` alone can do.
+        SomeDiverged: some runs did; their records are finished, and the others are to be measured without them.
         Stopped: a signal arrived; the state is saved.
     """
+    if records[0].base and not int(np.max(state.step)):
+        raise InputError("--extend is for experiments that train by runs.train_group: this one does not")
     session: Session = records[0].session
-    name = _common_name(records)
-    state = _restored(records, state)
-    done = int(state.step[0])
-    session.report.begin(name, done, steps)
-    saved = time.monotonic()
-    for now, metric in train.run(advance, state, steps):
-        state = now
-        done = int(state.step[0])
-        values = {name: [float(v) for v in value] for name, value in metric.items()}
-        _note(records, done, values)
-        session.report.update(done, "loss " + " ".join(f"{loss:.2g}" for loss in values["loss"][:3]))
-        for run, skipped in enumerate(values["skipped"]):
-            if skipped >= SKIPPED_AT_MOST:
-                number, seed = divmod(run, len(values["skipped"]) // len(records))
-                which = f"{_common_name([records[number]])}, seed {seed}"
-                raise Diverged(f"{which}: {skipped:.0f} updates in a row not finite at step {done}")
-        if session.signals or done == steps or time.monotonic() - saved > SAVE_EVERY:
-            _save(records, state, done)
-            saved = time.monotonic()
+    group = Group(records)
+    state, totals = group.restored(state, train.no_totals(advance, state))
+    began = done = int(np.max(state.step))
+    session.report.begin(_common_name(records), done, steps)
+    watch = _Watch()
+    for now, so_far, reported in train.calls(advance, state, steps, totals):
+        state, totals = now, so_far
+        done = int(np.max(state.step))
+        session.report.update(done, "" if reported is None else _losses(reported))
+        if reported is not None:
+            values = {name: [float(v) for v in value] for name, value in reported.items()}
+            _note(records, done, values, np.asarray(state.skipped), steps)
+        lost = sum(len(record.diverged) for record in records) == len(state.step)
+        if session.signals or done == steps or lost or watch.due():
+            with watch:
+                group.save({"state": state, "totals": totals}, began, done)
         if session.signals:
             raise Stopped(session.signals[0])
+        if lost:
+            break
     session.report.end()
+    host = jax.tree.map(lambda leaf: leaf if checkpoint.is_key(leaf) else np.asarray(leaf), state)
+    for record, part in zip(records, by_record(records, host), strict=True):
+        record.state = part
+        record.stretch = group.stretch(record, began, done)
+    if diverged := [record for record in records if record.diverged]:
+        for record in diverged:
+            record.finish_diverged()
+        raise SomeDiverged
     return state
 
 
-def _restored(records: Sequence[Record], state: TrainState) -> TrainState:
-    """The newest state that all records of the group have on disk, or `state` for a first start."""
-    parts = by_record(records, state)
+class _Watch:
+    """When to save: after `SAVE_EVERY` seconds, and for no more than a twentieth of the time."""
 
-    def restore(index: int, step: int | None = None) -> checkpoint.Restored:
-        # Warns of what is damaged, and is an error if all is: never silently a random initialisation.
-        folder, config = records[index].work / "checkpoint", dataclasses.asdict(records[index].config)
-        return checkpoint.restore(folder, parts[index], config, step=step)
+    def __init__(self) -> None:
+        self.saved, self.took = time.monotonic(), 0.0
 
-    newest: list[checkpoint.Restored] = []
-    for index in range(len(records)):
-        with suppress(FileNotFoundError):
-            newest.append(restore(index))
-    # A kill between the saves of two records leaves the first of them ahead: the others cannot follow, so it goes back.
-    step = min(found.step for found in newest) if len(newest) == len(records) else 0
-    if step:
-        newest = [found if found.step == step else restore(index, step) for index, found in enumerate(newest)]
-    for record in records:
-        _forget_after(record.work / "checkpoint", step)
-    if not step:
-        if newest:
-            begun = f"{len(newest)} of {len(records)} runs had begun, and they train together"
-            print(f"starting {_common_name(records)} again at step 0: {begun}", file=sys.stderr)
-        return state
-    for record in records:
-        record.history = [row for row in read_history(record.work / "history.csv") if row["step"] <= step]
-    print(f"resumed {_common_name(records)} at step {step}", file=sys.stderr)
-    together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[found.state for found in newest])
-    return sweep.shard(together, len(state.step))
+    def due(self) -> bool:
+        return time.monotonic() - self.saved > max(SAVE_EVERY, PAUSE * self.took)
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.saved = time.monotonic()
+        self.took = self.saved - self.began
 
 
-def _forget_after(folder: Path, step: int) -> None:
-    """Delete the checkpoints after the step that training goes back to: it will make its own."""
-    later = [other for other in checkpoint.steps(folder) if other > step]
-    if later:
-        (folder / checkpoint.NEWEST).unlink(missing_ok=True)
-    for other in later:
-        (folder / f"{other:08d}" / checkpoint.MANIFEST).unlink()  # first, so that a half deleted step is not complete
-        shutil.rmtree(folder / f"{other:08d}")
+class Group:
+    """The checkpoint of records that train as one program, from which any of them can go on, in any other group.
+
+    Attributes:
+        name: a hash of the records' names.
+        folder: one file a step.
+    """
+
+    def __init__(self, records: Sequence[Record]):
+        self.records = records
+        names = "\n".join(record.folder.name for record in records)
+        self.name = hashlib.sha256(names.encode()).hexdigest()[:12]
+        self.folder = _checkpoints(records[0]) / self.name
+
+    def restored(self, state: TrainState, totals: Totals) -> tuple[TrainState, Totals]:
+        """The states that the records have on disk, all at one step, or the given ones for a first start."""
+        places = [record.place for record in self.records]
+        checkpoint.forget(self.folder, after=_saved_step(self.records[0]))  # leftovers of a kill before `move_to`
+        if None in places:
+            return state, totals
+        saved = {place.group: checkpoint.read(_checkpoints(self.records[0]) / place.group) for place in places if place}
+        parts, rows = [], []
+        for record, place in zip(self.records, places, strict=True):
+            assert place is not None
+            part = saved[place.group]
+            seeds = len(part.arrays["['state'].step"]) // place.runs
+            parts.append(part)
+            rows.append(slice(place.run * seeds, (place.run + 1) * seeds))
+            told = part.manifest["config"][record.folder.name]
+            record.history = [dict(zip(told["columns"], row, strict=True)) for row in told["history"]]
+            record.stretches, record.diverged = told["stretches"], told["diverged"]
+            _warn_of_other_versions(record)
+        together = checkpoint.place(parts, {"state": state, "totals": totals}, rows)
+        print(f"resumed {_common_name(self.records)} at step {parts[0].step}", file=sys.stderr)
+        return sweep.shard((together["state"], together["totals"]), len(state.step))
+
+    def save(self, state: Any, began: int, done: int) -> None:
+        """One file for all; then the records point to it, and files that no record points to any more are deleted."""
+        told = {
+            record.folder.name: {
+                "columns": list(record.history[0]) if record.history else [],
+                "history": [list(row.values()) for row in record.history],
+                "stretches": record.stretches + self.stretch(record, began, done),
+                "diverged": record.diverged,
+            }
+            for record in self.records
+        }
+        checkpoint.save(self.folder, done, state, told)
+        left = set()
+        for number, record in enumerate(self.records):
+            place = Place(self.name, number, len(self.records))
+            if record.place != place:
+                left |= {record.place.group} if record.place else set()
+                record.move_to(place)
+        forget_groups(self.folder.parent, left - {self.name})
+
+    def stretch(self, record: Record, began: int, done: int) -> list[Row]:
+        """What this attempt has done for a record so far, for its provenance."""
+        if began == done:
+            return []
+        cost = {name: round(value, 3) for name, value in record.cost()._asdict().items()}
+        return [{"from": began, "to": done, "group": self.name, "runs": len(self.records)} | cost | provenance()]
 
 
-def _save(records: Sequence[Record], state: TrainState, step: int) -> None:
-    for record, part in zip(records, by_record(records, state), strict=True):
-        record.write_history()
-        save_parameters(record.work / "parameters.npz", early_stopping.chosen(part))
-        checkpoint.save(record.work / "checkpoint", step, part, dataclasses.asdict(record.config))
+def forget_groups(folder: Path, names: Collection[str]) -> None:
+    """Delete the checkpoints of these groups, except for those that a working folder points to."""
+    if not names:
+        return
+    needed = set()
+    for work in folder.parent.glob("*.partial"):
+        try:
+            place = manifest.read(work)["place"]
+        except InputError:  # unknown: it may be any of them
+            return
+        needed |= {place[0]} if place else set()
+    for name in set(names) - needed:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _note(records: Sequence[Record], step: int, values: dict[str, list[float]]) -> None:
-    seeds = len(values["loss"]) // len(records)
-    for index, record in enumerate(records):
-        for seed in range(seeds):
-            row = {name: value[index * seeds + seed] for name, value in values.items()}
-            record.history.append({"step": step, "seed": seed, **row})
+def progress(record: Record) -> int:
+    """The step from which a record goes on: 0 for a first start.
+
+    Raises:
+        InputError: its state is damaged or gone: never silently from the start.
+    """
+    return _saved_step(record) if record.place else record.base
+
+
+def _saved_step(record: Record) -> int:
+    if record.place is None:
+        return 0
+    folder = _checkpoints(record) / record.place.group
+    try:
+        return checkpoint.read(folder).step
+    except (FileNotFoundError, InputError) as error:
+        raise InputError(f"{error}; with --no-resume {record.folder.name} is started again") from error
+
+
+def _checkpoints(record: Record) -> Path:
+    return record.folder.parent / "checkpoints"
+
+
+def _warn_of_other_versions(record: Record) -> None:
+    """Say so if the run goes on under other versions than it began with: it will not be equal to the last bit."""
+    before, now = record.stretches[-1]["versions"], versions()
+    changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        print(f"warning: {record.folder.name} was begun under other versions: {', '.join(changed)}", file=sys.stderr)
+
+
+def _note(
+    records: Sequence[Record], step: int, values: dict[str, list[float]], skipped: np.ndarray, steps: int
+) -> None:
+    """Add the rows of a report, and find the seeds that diverged: not finite for too long, or never in validation."""
+    seeds = len(skipped) // len(records)
+    limit = min(SKIPPED_AT_MOST, max(1, steps // 2))
+    for run in range(len(skipped)):
+        record, seed = records[run // seeds], run % seeds
+        row = {"step": step, "seed": seed} | {name: value[run] for name, value in values.items()}
+        record.history.append(row)
+        never = (
+            step == steps
+            and "validation" in row
+            and not any(math.isfinite(other["validation"]) for other in record.history if other["seed"] == seed)
+        )
+        if (row["skipped"] >= limit or never) and all(other["seed"] != seed for other in record.diverged):
+            record.diverged.append({"seed": seed, "last_good_step": int(step - skipped[run])})
+
+
+def _losses(metric: Metrics) -> str:
+    return "loss " + " ".join(f"{float(loss):.2g}" for loss in metric["loss"][:3])
 
 
 def _common_name(records: Sequence[Record]) -> str:

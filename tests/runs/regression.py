@@ -101,7 +101,7 @@ def program(group: list[Config]):
     keys = jax.random.split(jax.random.key(0), config.seeds)
     _, train_key = jax.random.split(keys[-1])
     data_key, _ = jax.random.split(train_key)
-    state, advance = sweep.sweep(
+    return sweep.sweep(
         lambda key: model.init(key, jnp.zeros((1, 5, config.features))),
         loss,
         optax.adam,
@@ -110,11 +110,6 @@ def program(group: list[Config]):
         settings=jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
         steps=STEPS_PER_CALL,
     )
-
-    def training_program(state):
-        return advance(state)
-
-    return state, training_program
 
 
 def sample(key, config: Config, rows: int):
@@ -135,4 +130,5 @@ def draw(records: list[runs.Record]) -> Figure:
 
 if __name__ == "__main__":
     training.SAVE_EVERY = float(os.environ.get("SAVE_EVERY", "30"))
+    training.PAUSE = 0
     runs.main(Config, configs, measure, draw)

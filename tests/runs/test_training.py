@@ -1,22 +1,21 @@
-"""Resuming to the last bit: after kills, signals, full disks and damaged checkpoints."""
+"""Resuming to the last bit: after kills, signals, full disks and damage, alone and in other groups."""
 
-import json
 import logging
 import random
 import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from seqjax import checkpoint, runs
-from seqjax.runs import process, training
-from seqjax.runs.folder import read_history
+from seqjax import checkpoint, losses, models, runs, tasks, train
+from seqjax.runs import folder, process, training
 from seqjax.runs.progress import Report
 from tests.runs import regression
 from tests.runs.conftest import Lab, program
@@ -36,55 +35,51 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def begin(folder: Path, configs: Sequence[Config]) -> list[runs.Record]:
+def begin(home: Path, configs: Sequence[Config]) -> list[runs.Record]:
     session = training.Session(Report(len(configs)))
-    records = [runs.Record(config, folder / f"rate={config.learning_rate}", session) for config in configs]
+    records = [runs.Record(config, home / f"rate={config.learning_rate}", session) for config in configs]
     for record in records:
         record.begin(resume=True)
     return records
 
 
-def fit(folder: Path, configs: Sequence[Config] = PAIR, steps: int = 30) -> None:
+def fit(home: Path, configs: Sequence[Config] = PAIR, steps: int = 30) -> list[list]:
     """Train in this process as far as `steps`, as one command would; compiled once for all tests."""
-    training.fit(begin(folder, configs), *program(configs), steps)
-
-
-def saved(run: Path) -> str:
-    """The sha256 of the newest state on disk, parameters and optimiser's state and all, whose files are good."""
-    step = checkpoint.steps(run / "checkpoint")[-1]
-    assert checkpoint._faults(run / "checkpoint", step) == []
-    return json.loads((run / "checkpoint" / f"{step:08d}" / "MANIFEST").read_text().partition("\n")[2])["fingerprint"]
+    records = begin(home, configs)
+    training.fit(records, *program(configs), steps)
+    return [[checkpoint.fingerprint(record.state), record.history] for record in records]
 
 
 def everything(run: Path) -> list:
-    """All that a run must not depend on how often it was killed."""
+    """All that a finished run must not depend on how often it was killed."""
+    saved = checkpoint.read(run / "checkpoint").manifest["fingerprint"]
     parameters = np.load(run / "parameters.npz")
     arrays = {name: parameters[name].tobytes() for name in parameters.files}
-    return [saved(run), (run / "history.csv").read_text(), arrays]
+    return [saved, (run / "history.csv").read_text(), (run / "result.json").read_text(), arrays]
 
 
-def require_whole_history(run: Path) -> None:
-    """No half line, no row twice, none missing, whenever the process died."""
-    if not (run / "history.csv").exists():
-        return
-    text = (run / "history.csv").read_text()
-    assert text.endswith("\n")
-    assert {line.count(",") for line in text.splitlines()} == {3}
-    rows = [(row["step"], row["seed"]) for row in read_history(run / "history.csv")]
-    assert rows == [(5 * (call + 1), seed) for call in range(len(rows) // 2) for seed in range(2)]
+def files(home: Path) -> list[Path]:
+    """The checkpoints of all groups, the newest last."""
+    return sorted(home.glob("checkpoints/*/*.safetensors"), key=lambda path: path.name)
 
 
-def damage(run: Path, step: int, how: str = "flip") -> None:
-    files = [path for path in (run / "checkpoint" / f"{step:08d}").rglob("*") if path.is_file()]
-    largest = max(files, key=lambda path: path.stat().st_size * (path.name != "MANIFEST"))
-    if how == "manifest lost":
-        (run / "checkpoint" / f"{step:08d}" / "MANIFEST").unlink()
-    elif how == "lost":
-        largest.unlink()
+def newest(lab: Lab) -> int:
+    """The newest step that is on disk, 0 if there is none."""
+    return int(files(lab.home)[-1].stem) if files(lab.home) else 0
+
+
+def require_intact(lab: Lab) -> None:
+    for path in files(lab.home):
+        assert isinstance(checkpoint._read(path.parent, int(path.stem)), checkpoint.Saved)
+
+
+def damage(path: Path, how: str = "flip") -> None:
+    if how == "lost":
+        path.unlink()
     else:
-        content = bytearray(largest.read_bytes())
+        content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= how == "flip"
-        largest.write_bytes(content[:-1] if how == "truncated" else content)
+        path.write_bytes(content[:-1] if how == "truncated" else content)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -94,14 +89,10 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def newest(lab: Lab) -> int:
-    """The newest step that all runs have saved, 0 if there is none."""
-    return min((max(checkpoint.steps(work / "checkpoint"), default=0) for work in lab.works()), default=0)
-
-
 @pytest.fixture(autouse=True)
 def save_after_every_call(monkeypatch):
     monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(training, "PAUSE", 0)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +101,7 @@ def uninterrupted(tmp_path_factory) -> Lab:
     lab = Lab(tmp_path_factory.mktemp("uninterrupted"))
     assert lab.run(*COMMAND).code == 0
     assert len(lab.finished()) == 2
+    assert files(lab.home) == []
     return lab
 
 
@@ -124,9 +116,9 @@ def interrupted(tmp_path_factory) -> Lab:
     return lab
 
 
-def copy(lab: Lab, folder: Path) -> Lab:
-    shutil.copytree(lab.folder, folder, dirs_exist_ok=True)
-    return Lab(folder)
+def copy(lab: Lab, home: Path) -> Lab:
+    shutil.copytree(lab.folder, home, dirs_exist_ok=True)
+    return Lab(home)
 
 
 def test_kills_at_random_moments_change_no_bit(interrupted, uninterrupted, tmp_path):
@@ -139,18 +131,16 @@ def test_kills_at_random_moments_change_no_bit(interrupted, uninterrupted, tmp_p
         child.kill()
         assert f"resumed steps={STEPS} (2 runs) at step" in child.communicate()[1]
         assert child.returncode == -signal.SIGKILL
-        for work in lab.works():
-            require_whole_history(work)
-            for step in checkpoint.steps(work / "checkpoint"):
-                assert checkpoint._faults(work / "checkpoint", step) == []
+        require_intact(lab)
     assert lab.finished() == []
     assert lab.run(*COMMAND).code == 0
-    assert lab.works() == []
+    assert lab.works() == files(lab.home) == []
     assert not list(lab.home.rglob("*.tmp"))
     for run, other in zip(lab.finished(), uninterrupted.finished(), strict=True):
-        require_whole_history(run)
         assert everything(run) == everything(other)
-        assert (run / "result.json").read_text() == (other / "result.json").read_text()
+        stretches = runs.load(run).provenance["stretches"]
+        assert [stretch["from"] for stretch in stretches] == [0, *(stretch["to"] for stretch in stretches[:-1])]
+        assert {(stretch["runs"], stretch["group"]) for stretch in stretches} == {(2, stretches[0]["group"])}
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -162,124 +152,142 @@ def test_signal_saves_and_the_same_command_goes_on(uninterrupted, tmp_path, sign
     _, err = child.communicate(timeout=60)
     assert child.returncode == code
     assert err.endswith("stopped; the state is saved: the same command goes on from it\n")
-    steps = {read_history(work / "history.csv")[-1]["step"] for work in lab.works()}
-    assert steps == {newest(lab)}
     if signum == signal.SIGTERM:
         assert lab.run(*COMMAND).code == 0
         assert [everything(run) for run in lab.finished()] == [everything(run) for run in uninterrupted.finished()]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="file size limits are POSIX")
-@pytest.mark.parametrize("limit", [500, 2200])  # stops our own files, Orbax's
-def test_full_disk_leaves_the_last_good_state(interrupted, tmp_path, limit):
+def test_full_disk_leaves_the_last_good_state(interrupted, tmp_path):
     lab = copy(interrupted, tmp_path)
     before = newest(lab)
-    code, _, err = lab.run(*COMMAND, save_every=0, options=("-c", FULL_DISK, str(limit)))
+    code, _, err = lab.run(*COMMAND, save_every=0, options=("-c", FULL_DISK, "2200"))
     assert code == process.ENVIRONMENT
-    assert "File too large" in err.splitlines()[-1]
-    assert str(lab.home.relative_to(lab.folder)) in err.splitlines()[-1]
+    [last] = [line for line in err.splitlines() if "File too large" in line]
+    assert f"{lab.home.relative_to(lab.folder)}/checkpoints" in last
+    assert "bytes are needed" in last
     assert newest(lab) >= before
-    for work in lab.works():
-        require_whole_history(work)
-        for step in checkpoint.steps(work / "checkpoint"):
-            assert checkpoint._faults(work / "checkpoint", step) == []
+    require_intact(lab)
 
 
 def test_resumed_in_this_process_is_bitwise_the_same(tmp_path, capsys):
-    fit(tmp_path / "once")
+    once = fit(tmp_path / "once")
     fit(tmp_path / "twice", steps=15)
-    fit(tmp_path / "twice")
+    assert fit(tmp_path / "twice") == once
     assert "at step 15" in capsys.readouterr().err
-    for name in ("rate=0.05.partial", "rate=0.2.partial"):
-        assert everything(tmp_path / "twice" / name) == everything(tmp_path / "once" / name)
 
 
-@pytest.mark.parametrize("first_save", [True, False])
-def test_kill_between_the_saves_of_two_runs(tmp_path, monkeypatch, first_save):
-    """The first run is ahead of the second; both go on from where the second is, and save on the way."""
-    fit(tmp_path / "once")
-    save = checkpoint.save
-
-    def dying(folder: Path, *rest) -> None:
-        if "rate=0.2" in str(folder):
-            raise KeyboardInterrupt
-        save(folder, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "SAVE_EVERY", float("inf"))
-        if not first_save:
-            fit(tmp_path / "torn", steps=10)
-        patch.setattr(checkpoint, "save", dying)
-        with pytest.raises(KeyboardInterrupt):
-            fit(tmp_path / "torn", steps=20)
-    ahead, behind = (tmp_path / "torn" / f"rate={rate}.partial" for rate in (0.05, 0.2))
-    assert checkpoint.steps(ahead / "checkpoint") == ([20] if first_save else [10, 20])
-    assert checkpoint.steps(behind / "checkpoint") == ([] if first_save else [10])
-    fit(tmp_path / "torn")
-    for run in (ahead, behind):
-        assert everything(run) == everything(tmp_path / "once" / run.name)
+def test_any_run_of_a_group_goes_on_alone_and_in_other_groups(tmp_path):
+    """Within rounding, as XLA's batched products depend on how many there are; nothing that is needed is deleted."""
+    three = [*PAIR, Config(learning_rate=0.1, steps=30)]
+    records = begin(tmp_path / "once", three)
+    expected = {r.config.learning_rate: r for r in records}
+    training.fit(records, *program(three), 30)
+    fit(tmp_path / "apart", three, steps=10)
+    fit(tmp_path / "apart", three[1:2], steps=20)  # one alone
+    assert [path.name for path in files(tmp_path / "apart")] == ["00000005.safetensors", "00000010.safetensors"] + [
+        f"000000{step}.safetensors" for step in (15, 20)
+    ]
+    others = begin(tmp_path / "apart", [three[2], three[0]])  # the others, in another order
+    training.fit(others, *program([three[2], three[0]]), 30)
+    for record in others:
+        wanted = expected[record.config.learning_rate]
+        assert [row["step"] for row in record.history] == [row["step"] for row in wanted.history]
+        for ours, theirs in zip(
+            jax.tree.leaves(record.state.params), jax.tree.leaves(wanted.state.params), strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert len({path.parent for path in files(tmp_path / "apart")}) == 2  # nobody needs the first group's any more
 
 
-@pytest.mark.parametrize("how", ["flip", "truncated", "lost", "manifest lost"])
+def test_runs_at_different_steps_never_start_again(here, tmp_path):
+    """Neither the one ahead nor the one behind, whatever joins their group."""
+    home = tmp_path / "results" / "regression"
+    configs = [Config(learning_rate=rate, steps=20) for rate in (0.05, 0.2)]
+    for config, steps in zip(configs, (15, 5), strict=True):
+        record = runs.Record(config, home / folder.run_name(config, Config()), training.Session(Report(1)))
+        record.begin(resume=True)
+        training.fit([record], *program([config]), steps)
+    code, _, err = here("--scale", "smoke", "--learning-rate", "0.05", "0.2", "0.1")
+    assert code == 0, err
+    assert "resumed steps=20 at step 15" in err
+    assert "resumed steps=20 learning_rate=0.2 at step 5" in err
+    for path in home.glob("*/result.json"):
+        stretches = runs.load(path.parent).provenance["stretches"]
+        assert [stretch["from"] for stretch in stretches] in ([0], [0, 5], [0, 15])
+        assert stretches[-1]["to"] == 20
+        assert [row["step"] for row in runs.load(path.parent).history[::2]] == [5, 10, 15, 20]
+
+
+@pytest.mark.parametrize("how", ["flip", "truncated", "lost"])
 def test_damaged_newest_state_falls_back_with_a_warning(tmp_path, how):
-    fit(tmp_path / "once")
+    once = fit(tmp_path / "once")
     fit(tmp_path / "damaged", steps=15)
-    damage(tmp_path / "damaged" / "rate=0.2.partial", 15, how)
-    with pytest.warns(UserWarning, match=r"rate=0.2.partial/checkpoint/00000015 is damaged"):
-        fit(tmp_path / "damaged")
-    for name in ("rate=0.05.partial", "rate=0.2.partial"):
-        assert everything(tmp_path / "damaged" / name) == everything(tmp_path / "once" / name)
+    damage(files(tmp_path / "damaged")[-1], how)
+    with pytest.warns(UserWarning, match=r"checkpoints/\w+/00000015.safetensors is damaged"):
+        assert fit(tmp_path / "damaged") == once
 
 
-@pytest.mark.parametrize("how", ["flip", "manifest lost"])
-def test_never_from_scratch_when_all_states_are_damaged(tmp_path, how):
-    fit(tmp_path, steps=15)
-    for step in (10, 15):
-        damage(tmp_path / "rate=0.2.partial", step, how)
-    before = (tmp_path / "rate=0.05.partial" / "history.csv").read_text()
-    with (
-        pytest.warns(UserWarning, match="00000015 is damaged"),
-        pytest.warns(UserWarning, match="00000010 is damaged") if how == "flip" else nullcontext(),
-        pytest.raises(ValueError, match=r"no intact checkpoint in .*rate=0.2"),
-    ):
-        fit(tmp_path)
-    assert (tmp_path / "rate=0.05.partial" / "history.csv").read_text() == before
-
-
-def test_never_from_scratch_when_no_good_state_is_common(tmp_path):
-    """Each run alone could go on, but as one program they have no step to start from."""
-    fit(tmp_path, PAIR, steps=10)
-    fit(tmp_path, PAIR[:1], steps=20)
-    with pytest.warns(UserWarning, match="00000010"), pytest.raises(ValueError, match=r"rate=0.05.*\[10\] are damaged"):
-        fit(tmp_path)
-
-
-def test_all_states_damaged_is_exit_2(interrupted, tmp_path):
-    lab = copy(interrupted, tmp_path)
-    for work in lab.works():
-        for step in checkpoint.steps(work / "checkpoint"):
-            damage(work, step)
-    code, _, err = lab.run(*COMMAND)
+@pytest.mark.parametrize("how", ["flip", "lost", "folder"])
+def test_never_from_scratch_when_all_states_are_damaged(here, tmp_path, how):
+    home = tmp_path / "results" / "regression"
+    config = Config(learning_rate=0.2, steps=20)
+    record = runs.Record(config, home / folder.run_name(config, Config()), training.Session(Report(1)))
+    record.begin(resume=True)
+    training.fit([record], *program([config]), 15)
+    for path in files(home):
+        damage(path, "lost" if how == "folder" else how)
+    if how == "folder":
+        shutil.rmtree(home / "checkpoints")
+    code, _, err = here("--scale", "smoke", "--learning-rate", "0.2")
     assert code == process.USAGE
-    assert "is damaged" in err
-    assert err.splitlines()[-1].startswith("error: no intact checkpoint in")
+    assert "no intact checkpoint in" in err or "no checkpoint in" in err
+    assert f"with --no-resume {record.folder.name} is started again" in err
+    assert here("--scale", "smoke", "--learning-rate", "0.2", "--no-resume")[0] == 0
 
 
-def test_nan_stops_with_step_and_seed_and_is_never_saved(here, tmp_path):
-    code, _, err = here("--fault", "nan", "--learning-rate", "0.2")
-    assert code == process.DIVERGED
-    first = regression.NAN_FROM + training.SKIPPED_AT_MOST
-    assert err.splitlines()[-1] == (
-        f"error: diverged: learning_rate=0.2 fault=nan, seed 1: {training.SKIPPED_AT_MOST} updates in a row not finite"
-        f" at step {first}"
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.json", "MANIFEST"])
+@pytest.mark.parametrize("how", ["flip", "truncated", "lost"])
+def test_every_damaged_file_of_an_interrupted_run_is_named(tmp_path, name, how):
+    [record] = begin(tmp_path, PAIR[:1])
+    record.keep("vocabulary.json", "[1, 2, 3, 4, 5, 6, 7, 8]")
+    damage(record.work / name, how)
+    named = (
+        rf"rate=0.05.partial.*{name}" if name == "MANIFEST" else rf"rate=0.05.partial.*({name} (is|has)|{name} holds)"
     )
-    [work] = (tmp_path / "results" / "regression").glob("*.partial")
-    [config] = [Config(fault="nan", learning_rate=0.2)]
-    state, _ = regression.program([config])
-    restored = checkpoint.restore(work / "checkpoint", state)
-    assert restored.step == first - regression.STEPS_PER_CALL
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored.state.params))
-    assert all(np.isfinite(array).all() for array in np.load(work / "parameters.npz").values())
+    with pytest.raises(ValueError, match=named):
+        begin(tmp_path, PAIR[:1])
+
+
+def test_a_run_that_diverges_harms_no_other(here, tmp_path):
+    """It keeps its last good state, is not drawn, and is not tried again."""
+    code, out, err = here("--fault", "nan", "--learning-rate", "0.2", "--seeds", "2")
+    assert code == process.DIVERGED
+    [run] = (tmp_path / "results" / "regression").glob("*/result.json")
+    name = run.parent.name
+    told = ["error: diverged: 1 of 1 runs, which are not drawn:", f"  {name}: seed 1 after step {regression.NAN_FROM}"]
+    assert err.splitlines()[-2:] == told
+    assert "mse" not in out
+    saved = checkpoint.read(run.parent / "checkpoint")
+    assert all(
+        np.isfinite(np.load(run.parent / "parameters.npz")[name]).all() for name in ("params/kernel", "params/bias")
+    )
+    assert int(saved.arrays[".step"][0]) == 100
+    code, _, err = here("--fault", "nan", "--learning-rate", "0.2", "--seeds", "2")
+    assert code == process.DIVERGED
+    assert "compiling" not in err
+
+
+def test_the_healthy_runs_of_a_group_are_finished_and_drawn(here, tmp_path):
+    code, out, err = here("--scale", "smoke", "--learning-rate", "0.2", "3e38")
+    assert code == process.DIVERGED, err
+    assert [line.split()[0] for line in out.splitlines()[:2]] == ["parameters", "5"]
+    assert "1 of 2 runs, which are not drawn:\n  steps=20-learning_rate=3e_38" in err
+    assert here("--scale", "smoke", "--learning-rate", "0.2")[0] == 0
+    [healthy] = runs.finished(tmp_path / "results" / "regression")
+    assert here("--scale", "smoke", "--learning-rate", "0.2", "--out", "alone")[0] == 0
+    [alone] = runs.finished(tmp_path / "alone" / "regression")
+    np.testing.assert_allclose(runs.load(healthy).result["mse"], runs.load(alone).result["mse"], rtol=1e-4)
 
 
 def test_one_program_for_a_group_and_none_more_on_resume(tmp_path, caplog):
@@ -293,3 +301,84 @@ def test_one_program_for_a_group_and_none_more_on_resume(tmp_path, caplog):
     assert compiled(three, 15) == 1
     assert compiled(three, 30) == 1
     assert compiled(three, 30) == 0
+
+
+def test_saving_takes_a_twentieth_of_the_time(monkeypatch):
+    """After a save of 3 s the next one waits for 57 s, after a quick one for 30 s."""
+    monkeypatch.undo()
+    now = [0.0]
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    for took, wait in ((3.0, 57.0), (0.1, 30.0)):
+        watch = training._Watch()
+        with watch:
+            now[0] += took
+        now[0] += wait
+        assert not watch.due()
+        now[0] += 0.1
+        assert watch.due()
+
+
+TASK = tasks.Shift(1, 4)
+MODEL = models.Regressor(models.RNN(2))
+
+
+def trained(home: Path, steps: int, optimizer: Callable, extends: runs.Run | None = None) -> runs.Record:
+    """A run by `train_group`, finished."""
+
+    def loss(params, batch, key):
+        return losses.squared_error(MODEL.apply(params, batch.inputs), batch.targets)
+
+    config = Config(steps=steps, learning_rate=0.05)
+    record = runs.Record(config, home / f"steps={steps}", training.Session(Report(1)))
+    record.extends = extends
+    record.begin(resume=True)
+    runs.train_group(
+        [record],
+        lambda key: MODEL.init(key, jnp.zeros((1, 4, 1))),
+        loss,
+        lambda key: TASK.sample(key, 4),
+        keys=jax.random.split(jax.random.key(0), 2),
+        optimizer=optimizer,
+        steps_per_report=5,
+    )
+    record.finish({"mse": record.history[-1]["loss"]})
+    return record
+
+
+def test_a_finished_run_is_extended(tmp_path):
+    """At a constant rate as if it had not stopped; with a schedule by a second one from the finished parameters."""
+
+    def constant(rate, steps):
+        return optax.adam(rate)
+
+    trained(tmp_path / "constant", 10, constant)
+    longer = trained(tmp_path / "constant", 20, constant, runs.load(tmp_path / "constant" / "steps=10"))
+    whole = trained(tmp_path / "whole", 20, constant)
+    assert everything(longer.folder) == everything(whole.folder)
+    stretches = longer.provenance["stretches"]
+    assert [(stretch["from"], stretch["to"]) for stretch in stretches] == [(0, 10), (10, 20)]
+    assert longer.provenance["seconds"] >= stretches[0]["seconds"]
+
+    trained(tmp_path / "cosine", 10, train.adam)
+    before = runs.load(tmp_path / "cosine" / "steps=10")
+    after = trained(tmp_path / "cosine", 20, train.adam, before)
+    assert [row["step"] for row in after.history[::2]] == [5, 10, 15, 20]
+    assert after.history[:4] == before.history
+    assert int(after.state.opt_state[2].count[0]) == 10  # the schedule began again
+    np.testing.assert_array_equal(after.state.step, [20, 20])
+
+
+def test_other_versions_are_warned_of_and_recorded(tmp_path, monkeypatch, capsys):
+    fit(tmp_path, PAIR[:1], steps=10)
+    monkeypatch.setattr(training, "versions", lambda: folder.provenance()["versions"] | {"jax": "99.0"})
+    fit(tmp_path, PAIR[:1], steps=20)
+    assert "rate=0.05 was begun under other versions: jax" in capsys.readouterr().err
+
+
+def test_extending_needs_a_shorter_finished_run(here):
+    code, _, err = here("--scale", "smoke", "--learning-rate", "0.2", "--extend")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "error: --extend needs a finished run like steps=20-learning_rate=0.2-084aedfb with fewer steps or epochs,"
+        " found none",
+    )

@@ -1,0 +1,63 @@
+"""The manifest of a run folder: size and sha256 of every file, so that damage is found and named."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from seqjax._atomic import write_text
+from seqjax._checks import InputError
+
+MANIFEST = "MANIFEST"
+"""Its own sha256, then JSON."""
+
+
+def write(folder: Path, **more: Any) -> None:
+    """Record the files of a folder as they are now, and whatever else is to be known of the run."""
+    body = json.dumps({"files": _files(folder), **more}, indent=1)
+    write_text(folder / MANIFEST, f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What `write` was given.
+
+    Raises:
+        InputError: the manifest is missing or has changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    try:
+        digest, _, body = path.read_text(encoding="utf-8").partition("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} has changed ({error})") from error
+    if hashlib.sha256(body.encode()).hexdigest() != digest:
+        raise InputError(f"{path} has changed (sha256)")
+    return json.loads(body)
+
+
+def faults(folder: Path) -> list[str]:
+    """Damage to the files of a folder, one phrase a file; empty if it is intact."""
+    try:
+        expected, found = read(folder)["files"], _files(folder)
+    except InputError as error:
+        return [str(error)]
+    wrong = [f"{name} is missing" for name in expected if name not in found]
+    for name in expected.keys() & found.keys():
+        (size, digest), (found_size, found_digest) = expected[name], found[name]
+        if found_size != size:
+            wrong.append(f"{name} has {found_size} bytes instead of {size}")
+        elif found_digest != digest:
+            wrong.append(f"{name} has changed (sha256)")
+    return sorted(wrong)
+
+
+def _files(folder: Path) -> dict[str, list[int | str]]:
+    """Size and sha256 of every file below a folder except the manifest and what interrupted writes left."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / MANIFEST and path.suffix != ".tmp":
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = [path.stat().st_size, digest]
+    return found
