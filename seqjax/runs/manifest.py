@@ -24,24 +24,29 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the manifest is missing or has changed.
     """
+    found = _load(folder)
+    if isinstance(found, str):
+        raise InputError(f"{folder} is damaged: {found}")
+    return found
+
+
+def _load(folder: Path) -> dict[str, Any] | str:
+    """The manifest, or what is wrong with it."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise InputError(f"{path} is missing")
-    try:
-        digest, _, body = path.read_text(encoding="utf-8").partition("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} has changed ({error})") from error
-    if hashlib.sha256(body.encode()).hexdigest() != digest:
-        raise InputError(f"{path} has changed (sha256)")
+        return f"{MANIFEST} is missing"
+    digest, _, body = path.read_bytes().partition(b"\n")
+    if hashlib.sha256(body).hexdigest() != digest.decode(errors="replace"):
+        return f"{MANIFEST} has changed (sha256)"
     return json.loads(body)
 
 
 def faults(folder: Path) -> list[str]:
     """Damage to the files of a folder, one phrase a file; empty if it is intact."""
-    try:
-        expected, found = read(folder)["files"], _files(folder)
-    except InputError as error:
-        return [str(error)]
+    saved = _load(folder)
+    if isinstance(saved, str):
+        return [saved]
+    expected, found = saved["files"], _files(folder)
     wrong = [f"{name} is missing" for name in expected if name not in found]
     for name in expected.keys() & found.keys():
         (size, digest), (found_size, found_digest) = expected[name], found[name]

@@ -28,6 +28,7 @@ class Lab:
         self.script = folder / "regression.py"
         self.script.write_text(Path(regression.__file__).read_text())
         self.started: list[subprocess.Popen] = []
+        self.environment: dict[str, str] = {}
 
     def start(
         self, *arguments: str, save_every: float = 30, options: tuple[str, ...] = (), log_compiles: bool = False
@@ -40,7 +41,7 @@ class Lab:
             "SAVE_EVERY": str(save_every),
             "JAX_LOG_COMPILES": str(int(log_compiles)),
         }
-        folder, environment, out = self.folder, os.environ | environment, subprocess.PIPE
+        folder, environment, out = self.folder, os.environ | environment | self.environment, subprocess.PIPE
         command = [sys.executable, *options, str(self.script), *arguments]
         child = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out, text=True)
         self.started.append(child)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import shutil
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from seqjax import early_stopping, runs, train
-from seqjax.runs import folder, training
+from seqjax.runs import command, figures, folder, manifest, provenance, training
 from seqjax.runs.folder import write_json
 from seqjax.runs.progress import Report
 from tests.runs import regression
@@ -37,14 +38,15 @@ def finished(tmp_path_factory):
 
 
 def test_without_a_terminal_the_table_is_on_stdout_and_plain_lines_on_stderr(finished):
-    lab, (code, out, err) = finished
+    _, (code, out, err) = finished
     assert code == 0, err
     lines = out.splitlines()
     assert lines[0].split() == ["learning_rate", "parameters", "mse", "low", "high"]
     assert [line.split()[0] for line in lines[1:3]] == ["0.05", "0.2"]
-    assert f"\nfigure {lab.folder}/figures/regression.png, numbers beside it in regression.json" in out
+    assert "\nfigure results/figures/regression.png, numbers beside it in regression.json" in out
     assert out.endswith("What to try next\n  python regression.py --features 8\n")
-    assert re.fullmatch(r"\[0/2 runs, \d+ s\] default \(2 runs\): compiling", err.splitlines()[0])
+    assert re.fullmatch(r"2 runs on \d+ CPU cores", err.splitlines()[0])
+    assert re.fullmatch(r"\[0/2 runs, \d+ s\] default \(2 runs\): compiling", err.splitlines()[1])
     last = r"^\[0/2 runs, \d+ s\] .*: step 100/100  \d+ steps/s  0 s left  loss [\d.e+-]+ "
     assert re.search(last, err, re.MULTILINE)
     assert "\x1b" not in out + err
@@ -62,6 +64,7 @@ def test_a_run_folder_gives_its_model_back_wherever_it_is_read(finished, monkeyp
     shutil.copytree(run.folder, moved)
     provenance = json.loads((moved / "provenance.json").read_text())
     write_json(moved / "provenance.json", provenance | {"script": "/gone/regression.py"})
+    manifest.write(moved)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"must be /gone/regression.py, or regression.py in a folder above"):
         _ = runs.load(moved).model
@@ -69,13 +72,15 @@ def test_a_run_folder_gives_its_model_back_wherever_it_is_read(finished, monkeyp
     assert runs.load(moved).model == run.model
 
 
-def test_the_figure_and_its_numbers_stand_beside_the_script(finished):
+def test_the_figure_and_its_numbers_are_beside_the_runs_and_not_in_the_checkout(finished):
     lab, _ = finished
-    assert (lab.folder / "figures" / "regression.png").read_bytes().startswith(b"\x89PNG")
-    numbers = json.loads((lab.folder / "figures" / "regression.json").read_text())
+    assert not (lab.folder / "figures").exists()
+    figures = lab.folder / "results" / "figures"
+    assert (figures / "regression.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((figures / "regression.json").read_text())
     assert list(numbers) == ["experiment", "scale", "rows", "cost", "versions", "commit"]
     assert (numbers["experiment"], numbers["scale"]) == ("regression", "laptop")
-    assert set(numbers["cost"]) == {"seconds", "device"}
+    assert set(numbers["cost"]) == {"seconds", "cpu_seconds", "device"}
     fields = ["features", "heads", "steps", "seeds", "learning_rate", "fault"]
     for row, rate in zip(numbers["rows"], (0.05, 0.2), strict=True):
         assert list(row) == [*fields, "parameters", "mse", "low", "high"]
@@ -147,8 +152,32 @@ def test_a_published_figure_updates_the_gallery(here, tmp_path, monkeypatch):
     assert not (tmp_path / "updated").exists()
     monkeypatch.setattr(regression, "configs", lambda scale: [regression.Config(steps=20)])
     assert here()[0] == 0
-    assert (tmp_path / "figures" / "regression.png").exists()
+    assert not (tmp_path / "updated").exists()
+    monkeypatch.setattr(command, "commit", lambda: "0123456789ab-dirty")
+    code, _, err = here("--publish")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "error: --publish needs a clean commit, got 0123456789ab-dirty: commit or undo your changes first",
+    )
+    for clean in (command, provenance):
+        monkeypatch.setattr(clean, "commit", lambda: "0123456789ab")
+    code, _, err = here("--publish", "--overwrite")
+    assert code == 0, err
     assert (tmp_path / "updated").exists()
+    pictures = {
+        ending: (tmp_path / "figures" / f"regression.{ending}").read_bytes() for ending in ("png", "json", "npz")
+    }
+    for wrong in (("--scale", "smoke"), ("--features", "5"), ("--only", "features=4")):
+        code, _, err = here("--publish", *wrong)
+        assert code == 2
+        assert "--publish is for the whole experiment at scale laptop or gpu" in err
+
+    # A fresh clone has no runs, and draws the same picture.
+    shutil.rmtree(tmp_path / "results")
+    code, _, err = here("--draw")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "results" / "figures" / "regression.png").read_bytes() == pictures["png"]
+    assert {ending: (tmp_path / "figures" / f"regression.{ending}").read_bytes() for ending in pictures} == pictures
 
 
 def test_a_field_named_holds_for_every_run_and_duplicates_collapse(here, tmp_path):
@@ -184,10 +213,10 @@ def test_an_edited_configuration_is_exit_2_with_the_difference(here, tmp_path):
     (work / "config.json").write_text(json.dumps({"steps": 30, "learning_rate": 0.1}))
     code, _, err = here("--scale", "smoke", "--learning-rate", "0.1")
     assert code == 2
-    assert err.startswith(f"error: {work.relative_to(tmp_path)} holds another configuration:\n")
+    assert f"error: {work.relative_to(tmp_path)}/config.json holds another configuration:\n" in err
     assert "  steps: saved 30, expected 20\n" in err
     assert "  seeds: saved nothing, expected 2\n" in err
-    assert "learning_rate" not in err.partition("\n")[2]
+    assert "learning_rate:" not in err
 
 
 WRONG = {"--unknown": "1", "--features": "many", "--learning-rate": "fast", "--fault": "other", "--scale": "huge"}
@@ -211,7 +240,105 @@ def test_a_wrong_option_is_exit_2_and_makes_no_folder(here, tmp_path, option):
 def test_a_value_that_is_refused_is_exit_2_and_one_line(lab, arguments, message):
     code, out, err = lab.run(*arguments, "--scale", "smoke")
     assert (code, out) == (2, "")
-    assert [line for line in err.splitlines() if "compiling" not in line] == [message]
+    assert [line for line in err.splitlines() if "compiling" not in line and "runs on" not in line] == [message]
+
+
+WRONG_VALUES = {
+    ("--steps", "0"): "--steps must be >= 1, got 0",
+    ("--seeds", "0"): "--seeds must be >= 1, got 0",
+    ("--features", "-1"): "--features must be >= 1, got -1",
+    ("--learning-rate", "nan"): "--learning-rate must be finite and >= 0.0, got nan",
+    ("--learning-rate", "-0.01"): "--learning-rate must be finite and >= 0.0, got -0.01",
+    ("--learning-rate", "0.1", "inf"): "--learning-rate must be finite and >= 0.0, got inf",
+    (
+        "--only",
+        "width=3",
+    ): "--only must be field=value with a field of features, heads, steps, seeds, learning_rate, fault, got 'width=3'",
+    ("--only", "learning_rate=7"): "--only learning_rate=7 selects nothing: learning_rate is one of 0.05, 0.2",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_VALUES, ids=" ".join)
+def test_a_value_that_no_run_could_use_is_refused_before_anything_else(here, tmp_path, arguments):
+    code, out, err = here(*arguments)
+    assert (code, out, err) == (2, "", f"error: {WRONG_VALUES[arguments]}\n")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 21])
+def test_any_number_of_steps_works(here, tmp_path, steps):
+    code, _, err = here("--only", "learning_rate=.2", "--steps", str(steps))
+    assert code == 0, err
+    [run] = runs.finished(tmp_path / "results" / "regression")
+    assert runs.load(run).history[-1]["step"] == steps
+
+
+def test_only_selects_and_a_field_changes(here, tmp_path):
+    assert here("--scale", "smoke", "--only", "learning_rate=0.2", "--seeds", "1")[0] == 0
+    [run] = runs.finished(tmp_path / "results" / "regression")
+    assert [runs.load(run).config[name] for name in ("learning_rate", "seeds")] == [0.2, 1]
+    numbers = json.loads((tmp_path / "results" / "regression" / "regression.json").read_text())
+    assert len(numbers["rows"]) == 1
+
+
+def test_a_damaged_finished_run_is_set_aside_and_only_repeated_if_asked(here, tmp_path):
+    assert here("--scale", "smoke")[0] == 0
+    damaged, intact = runs.finished(tmp_path / "results" / "regression")
+    content = (damaged / "result.json").read_text()
+    (damaged / "result.json").write_text(content[:-5])
+    code, _, err = here("--scale", "smoke")
+    assert code == 0, err
+    assert "is damaged and left out: result.json has" in err
+    assert "compiling" not in err
+    assert len(json.loads((tmp_path / "results" / "regression" / "regression.json").read_text())["rows"]) == 1
+    assert here("--scale", "smoke", "--overwrite", "--only", "learning_rate=0.05")[0] == 0
+    np.testing.assert_allclose(runs.load(damaged).result["mse"], json.loads(content)["mse"], rtol=1e-4)
+    assert runs.finished(intact.parent) == [damaged, intact]
+
+
+def test_figures_that_cannot_be_written_are_found_before_anything_compiles(here, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "figures").write_text("a file")
+    code, out, err = here()
+    assert (code, out) == (5, "")
+    assert "results/figures" in err
+    assert "compiling" not in err
+
+
+def test_a_table_is_never_shortened(monkeypatch, capsys):
+    rows = [
+        {"model": "transformer", "delay": 32, **{f"column_{k}": 1.2345e-7 * k for k in range(12)}} for _ in range(2)
+    ]
+    monkeypatch.setattr(figures.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(figures.shutil, "get_terminal_size", lambda: os.terminal_size((80, 24)))
+    figures.print_table(rows, ["model", "delay"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [line.split() for line in lines if line.startswith("model")]
+    assert all(head[:2] == ["model", "delay"] for head in heads)
+    assert [name for head in heads for name in head[2:]] == [f"column_{k}" for k in range(12)]
+    assert sum(line.count("e-07") + line.count("e-06") for line in lines) == 2 * 11
+
+
+def test_every_field_has_the_help_text_of_its_docstring():
+    class Documented:
+        """One run.
+
+        Attributes:
+            model: architecture.
+            low, high: ends of a range,
+                in seconds.
+            last: the end.
+
+        More text: not an attribute.
+        """
+
+    assert command.attributes(Documented) == {
+        "model": "architecture.",
+        "low": "ends of a range, in seconds.",
+        "high": "ends of a range, in seconds.",
+        "last": "the end.",
+    }
 
 
 def test_shift_memory_refuses_a_negative_delay(lab):
@@ -224,7 +351,7 @@ def test_shift_memory_refuses_a_negative_delay(lab):
 def test_a_value_error_of_a_library_keeps_its_traceback(lab):
     code, _, err = lab.run("--fault", "library", "--scale", "smoke")
     assert code == 1
-    assert err.startswith("Traceback (most recent call last)")
+    assert "\nTraceback (most recent call last)" in err
     assert "jax.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))" in err
     assert "ValueError: vmap got inconsistent sizes" in err
 
@@ -329,6 +456,7 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
     assert (code, out, told) == (2, "", [])
     message = "--tell needs a finished run, found none of these in results/regression: train one without it"
     assert err == f"error: {message}\n"
+    assert here("--tell", "-a text that begins with a dash", "--scale", "smoke")[2] == f"error: {message}\n"
     assert here("--count-runs", "--scale", "smoke") == (0, "", "")
     assert told == [0]
     assert everything_in(tmp_path / "results") == {}
@@ -338,10 +466,14 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
     files = everything_in(tmp_path / "results")
     monkeypatch.setattr(regression, "measure", forbidden)
     monkeypatch.setattr(regression, "draw", forbidden)
-    assert here("--tell", "a word", "--count-runs", "--scale", "smoke") == (0, "", "")
+    assert here("--tell", "a word", "--count-runs", "--scale", "smoke")[:2] == (0, "")
     [run] = [path.parent for path in files if path.name == "result.json"]
     # Of the two runs of this scale one is finished; the configuration named on the command line holds here too.
     assert told[1:] == [([runs.load(run).result["mse"]], "a word"), 1]
+    # Without the flags that it was trained with it is found as well, and named.
+    code, _, err = here("--tell", "another word", "--scale", "gpu")
+    assert (code, told[-1]) == (0, ([runs.load(run).result["mse"]], "another word"))
+    assert run.name in err
     assert here("--tell", "x", "--scale", "smoke", "--learning-rate", "0.3")[0] == 2
     assert everything_in(tmp_path / "results") == files
     assert not (tmp_path / "figures").exists()

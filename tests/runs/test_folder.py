@@ -6,12 +6,15 @@ import json
 import os
 import re
 import string
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from seqjax import runs
-from seqjax.runs import folder
+from seqjax.runs import folder, provenance
+from seqjax.train import TrainState
 from tests.runs.regression import Config
 
 ROW = {"parameters": 5, "mse": 0.25, "low": 0.2, "high": 0.3}
@@ -87,7 +90,7 @@ def test_a_folder_with_another_configuration_is_refused_field_by_field(record, f
     saved = dataclasses.asdict(Config())
     (record.work / "config.json").write_text(json.dumps(saved | {field: "edited"}))
     difference = f'{field}: saved "edited", expected {json.dumps(saved[field])}'
-    message = re.escape(f"{record.work} holds another configuration:\n  {difference}")
+    message = re.escape(f"{record.work}/config.json holds another configuration:\n  {difference}")
     with pytest.raises(ValueError, match=f"^{message}$"):
         record.begin(resume=True)
     assert json.loads((record.work / "config.json").read_text())[field] == "edited"
@@ -96,18 +99,21 @@ def test_a_folder_with_another_configuration_is_refused_field_by_field(record, f
 
 
 def test_starting_again_leaves_nothing_of_the_first_try(record):
-    (record.work / "checkpoint").mkdir()
+    record.keep("words.json", "[]")
+    record.move_to(folder.Place("group", 0, 1))
     record.begin(resume=True)
-    assert (record.work / "checkpoint").exists()
+    assert (record.work / "words.json").exists()
+    assert record.place == ("group", 0, 1)
     record.begin(resume=False)
-    assert [path.name for path in record.work.iterdir()] == ["config.json"]
+    assert {path.name for path in record.work.iterdir()} == {"config.json", "MANIFEST"}
+    assert record.place is None
 
 
 def test_history_comes_back_as_it_was(record):
     places = [(1, 0), (1, 1), (2, 0), (2, 1)]
     record.history = [{"step": at, "seed": seed, "loss": (at + seed) / 3, "skipped": 0.0} for at, seed in places]
-    record.write_history()
-    back = folder.read_history(record.work / "history.csv")
+    record.finish(ROW)
+    back = folder.read_history(record.folder / "history.csv")
     assert back == record.history
     assert all(type(row["step"]) is int and type(row["seed"]) is int for row in back)
     assert folder.read_history(record.work / "none.csv") == []
@@ -118,8 +124,8 @@ def test_a_finished_run_is_renamed_into_place_and_read_back(record):
     record.history = [
         {"step": step, "seed": seed, "loss": loss} for step, row in losses for seed, loss in enumerate(row)
     ]
-    record.write_history()
-    folder.save_parameters(record.work / "parameters.npz", {"params": {"kernel": np.arange(6.0).reshape(2, 3)}})
+    kernel = np.arange(6.0).reshape(2, 3)
+    record.state = TrainState({"params": {"kernel": kernel}}, {}, np.full(2, 20), jax.random.split(jax.random.key(0)))
     assert not record.complete
     record.finish(ROW, outputs=np.ones(3))
     assert record.complete
@@ -132,7 +138,8 @@ def test_a_finished_run_is_renamed_into_place_and_read_back(record):
     assert run.history == record.history
     np.testing.assert_array_equal(run.arrays["outputs"], np.ones(3))
     np.testing.assert_array_equal(run.params(1)["params"]["kernel"], [3.0, 4.0, 5.0])
-    assert set(record.provenance) == {"seconds", "device", "versions", "commit", "script", "command", "date"}
+    named = {"seconds", "cpu_seconds", "device", "versions", "commit", "script", "command", "date", "stretches"}
+    assert set(record.provenance) == named
     assert {"python", "jax", "flax", "seqjax"} <= set(record.provenance["versions"])
 
 
@@ -152,7 +159,6 @@ def test_text_that_is_kept_is_read_from_the_finished_run(record):
 
 
 def test_finishing_again_replaces_the_first(record):
-    record.write_history()
     record.finish(ROW, old=np.ones(1))
     record.begin(resume=True)
     record.finish(ROW | {"mse": 0.5}, new=np.ones(1))
@@ -169,18 +175,61 @@ def test_there_is_no_run_without_a_result(record, tmp_path):
 def test_the_cost_of_all_tries_is_added_up(record, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(folder.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(folder.time, "process_time", lambda: 2 * now[0])
     record.start_clock(2)
     now[0] += 10
-    assert record.seconds() == 5
-    record.write_history()
-    again = runs.Record(Config(), record.folder)
-    now[0] += 1000
-    again.start_clock(1)
-    now[0] += 3
-    assert again.seconds() == 8
+    assert record.cost() == (5, 10)
+    record.stretches = [{"seconds": 3.0, "cpu_seconds": 4.0}]
+    record.finish(ROW)
+    assert (record.provenance["seconds"], record.provenance["cpu_seconds"]) == (8, 14)
 
 
 def test_the_commit_is_that_of_this_tree(monkeypatch):
-    assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", folder.commit())
+    commit = provenance.commit.__wrapped__
+    assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", commit())
     monkeypatch.setenv("PATH", "")
-    assert folder.commit() == "unknown"
+    assert commit() == "unknown"
+
+
+@pytest.mark.parametrize("moment", ["rename", "rmtree"])
+def test_a_kill_while_a_run_is_replaced_leaves_the_old_or_the_new(record, monkeypatch, moment):
+    record.finish(ROW)
+    record.begin(resume=True)
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "rename":  # the old one is aside, the new one not yet in its place
+            rename = Path.rename
+            patch.setattr(Path, "rename", lambda path, to: die() if path == record.work else rename(path, to))
+        else:
+            patch.setattr(folder.shutil, "rmtree", lambda path, **_: die() if Path(path).exists() else None)
+        with pytest.raises(KeyboardInterrupt):
+            record.finish(ROW | {"mse": 0.5})
+    record.recover()
+    assert record.result["mse"] == (0.25 if moment == "rename" else 0.5)
+    assert not record.folder.with_name("run.old").exists()
+
+
+FILES = ["config.json", "result.json", "history.csv", "provenance.json", "arrays.npz", "parameters.npz", "words.json"]
+
+
+@pytest.mark.parametrize("name", [*FILES, "checkpoint/00000020.safetensors", "MANIFEST"])
+def test_every_damaged_file_of_a_finished_run_is_named(record, capsys, name):
+    record.state = TrainState({"kernel": np.ones((2, 3))}, {}, np.full(2, 20), jax.random.split(jax.random.key(0)))
+    record.keep("words.json", "[]")
+    record.finish(ROW, outputs=np.ones(3))
+    assert folder.damaged([record]) == []
+    content = bytearray((record.folder / name).read_bytes() or b" ")
+    content[len(content) // 2] ^= 1
+    (record.folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(record.folder))} is damaged: .*{name}.*train it again with"):
+        runs.load(record.folder)
+    assert folder.damaged([record]) == [record]
+    assert name in capsys.readouterr().err
+
+
+def test_without_runs_the_error_says_what_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"run the script shift_memory.py with --model tcn --delay 8 first"):
+        runs.finished(tmp_path / "shift_memory", model="tcn", delay=8)

@@ -1,5 +1,6 @@
 """Locks, signals and exit codes."""
 
+import errno
 import os
 import re
 import signal
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from seqjax import tasks
-from seqjax.runs import process
+from seqjax.runs import folder, process
 from tests.runs.conftest import ROOT
+from tests.runs.regression import Config, configs
 
 HOLD = """
 import pathlib, sys, time
@@ -41,7 +43,7 @@ def test_lock_names_its_holder_and_is_free_after_kill_9(tmp_path):
     holder = python(HOLD, tmp_path / ".lock")
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    message = f"{tmp_path} is in use by pid {holder.pid} on {socket.gethostname()}"
+    message = f".lock is in use by pid {holder.pid} on {socket.gethostname()}"
     with pytest.raises(process.Busy, match=f"^{re.escape(message)}$"), process.lock(tmp_path / ".lock"):
         pass
     holder.kill()
@@ -52,15 +54,129 @@ def test_lock_names_its_holder_and_is_free_after_kill_9(tmp_path):
         pass
 
 
-def test_second_process_in_a_folder_exits_at_once(lab):
-    lab.home.mkdir(parents=True)
-    with process.lock(lab.home / ".lock"):
-        code, out, err = lab.run(log_compiles=True)
+def names(lab):
+    return [folder.run_name(config, Config()) for config in configs("smoke")]
+
+
+def test_a_process_exits_at_once_if_others_work_on_all_its_runs(lab):
+    with process.lock(lab.home / "locks" / names(lab)[0]), process.lock(lab.home / "locks" / names(lab)[1]):
+        code, out, err = lab.run("--scale", "smoke", log_compiles=True)
     assert code == process.BUSY
-    assert f"in use by pid {os.getpid()} on {socket.gethostname()}" in err
-    assert not out
+    assert f"{names(lab)[0]} is in use by pid {os.getpid()} on {socket.gethostname()}" in err
+    assert out == ""
     assert "ompiling" not in err
-    assert lab.works() == []
+
+
+def test_processes_share_the_runs_of_an_experiment(lab):
+    """Each trains what no other holds; whoever finds all finished draws the whole figure."""
+    with process.lock(lab.home / "locks" / names(lab)[0]):
+        code, out, err = lab.run("--scale", "smoke")
+    assert code == 0, err
+    assert f"1 runs are left to other processes: {names(lab)[0]} is in use by pid {os.getpid()}" in err
+    assert [run.name for run in lab.finished()] == [names(lab)[1]]
+    code, out, err = lab.run("--scale", "smoke")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["0.05", "0.2"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gets_a_file_with_the_process_number(tmp_path, monkeypatch, capsys, number):
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(process, "_lock_file", refuse)
+    path = tmp_path / "run"
+    with process.lock(path):
+        assert (tmp_path / "run.pid").read_text() == f"pid {os.getpid()} on {socket.gethostname()}"
+        assert "has no file locks" in capsys.readouterr().err
+        with pytest.raises(process.Busy, match=f"run is in use by pid {os.getpid()} on"), process.lock(path):
+            pass
+    assert not (tmp_path / "run.pid").exists()
+    (tmp_path / "run.pid").write_text(f"pid {2**22 - 1} on {socket.gethostname()}")  # has ended
+    with process.lock(path):
+        pass
+    (tmp_path / "run.pid").write_text("pid 1 on elsewhere")
+    with pytest.raises(process.Busy, match="pid 1 on elsewhere; if it has ended, delete"), process.lock(path):
+        pass
+
+
+def test_other_errors_of_a_lock_are_not_taken_for_another_process(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(process, "_lock_file", refuse)
+    with pytest.raises(OSError, match="Input/output"), process.lock(tmp_path / "run"):
+        pass
+
+
+def test_windows_locks_the_first_byte_wherever_the_file_stands(tmp_path):
+    """Locks of two processes exclude each other only if they are at one place."""
+    places = []
+
+    class Msvcrt:
+        LK_NBLCK = 2
+
+        @staticmethod
+        def locking(descriptor, mode, count):
+            places.append((os.lseek(descriptor, 0, os.SEEK_CUR), mode, count))
+
+    (tmp_path / "run").write_text("pid 7 on x")
+    with (tmp_path / "run").open("a+") as file:
+        process._lock_first_byte(file, Msvcrt)
+    assert places == [(0, 2, 1)]
+
+
+def test_no_home_and_no_cache_stop_nothing(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(process.Path, "home", nobody)
+    assert process._cache_folder() is None
+    assert "Could not determine home directory" in capsys.readouterr().err
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
+    assert process._cache_folder() is None
+
+
+def test_the_oldest_compiled_programs_are_deleted(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(process, "CACHE_BYTES", 250)
+    (tmp_path / "seqjax").mkdir()
+    for age in range(4):
+        (tmp_path / "seqjax" / str(age)).write_bytes(bytes(100))
+        os.utime(tmp_path / "seqjax" / str(age), (1e9 - age, 1e9 - age))
+    process._cache_folder()
+    assert sorted(path.name for path in (tmp_path / "seqjax").iterdir()) == ["0", "1"]
+
+
+def test_a_platform_without_device_is_one_line(lab, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    lab.environment = {"JAX_PLATFORMS": "cuda"}
+    code, _, err = lab.run("--scale", "smoke")
+    assert code == process.ENVIRONMENT
+    assert "error: JAX finds no device of the cuda platform" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_closed_stream_stops_nothing(lab, stream):
+    closed = {"stdout": ">&-", "stderr": "2>&-"}[stream]
+    lab.run("--scale", "smoke")
+    command = f'exec "$0" "$@" {closed}'
+    child = subprocess.run(
+        ["sh", "-c", command, sys.executable, str(lab.script), "--scale", "smoke", "--draw"],
+        cwd=lab.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+
+
+def test_letters_that_an_encoding_lacks_are_escaped(lab):
+    lab.environment = {"PYTHONIOENCODING": "ascii"}
+    code, out, err = lab.run("--scale", "smoke", "--out", "ψ")
+    assert code == 0, err
+    assert "figure \\u03c8/" in out
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
