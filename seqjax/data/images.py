@@ -1,10 +1,8 @@
 """Labelled images: strict readers of public formats, rows set aside by a fixed seed, and random changes of images."""
 
 import hashlib
-import io
 import math
 import struct
-import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from seqjax.data.files import DAMAGE, DataError, decoded_image, gunzipped
+from seqjax.data.files import DataError, decoded_image, gunzipped, untarred
 
 DIGITS = tuple("0123456789")
 """MNIST's classes (LeCun et al. 1998)."""
@@ -106,24 +104,19 @@ def cifar(path: Path) -> Images:
         DataError: a damaged tar, or a member that is no such image; names the member.
         ImportError: Pillow is not installed.
     """
-    content = path.read_bytes()
     found: dict[tuple[str, str], np.ndarray] = {}
     faults: list[str] = []
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-            for member in archive:
-                label, name = _label_and_name(member.name)
-                if member.isdir() or name.startswith("."):
-                    continue
-                if not (file := member.isfile() and archive.extractfile(member)) or not label:
-                    faults.append(f"{path}/{member.name}: expected a file train/<class>/<number>.jpg, found another")
-                    continue
-                try:
-                    found[label, name] = decoded_image(file.read(MOST_BYTES), "JPEG", CIFAR_SIZE)
-                except ValueError as error:
-                    faults.append(f"{path}/{member.name}: {error}")
-    except (tarfile.TarError, *DAMAGE) as error:
-        raise DataError([f"{path}: expected a whole tar.gz file, found {error or type(error).__name__}"]) from None
+    for member, content in untarred(path, "tar.gz", most_bytes=MOST_BYTES):
+        label, name = _label_and_name(member)
+        if name.startswith("."):
+            continue
+        if content is None or not label:
+            faults.append(f"{path}/{member}: expected a file train/<class>/<number>.jpg, found another")
+            continue
+        try:
+            found[label, name] = decoded_image(content, "JPEG", CIFAR_SIZE)
+        except ValueError as error:
+            faults.append(f"{path}/{member}: {error}")
     if faults:
         raise DataError(faults)
     if not found:

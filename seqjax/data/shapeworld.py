@@ -1,17 +1,13 @@
 """A strict reader of ShapeWorld: images of coloured shapes with captions."""
 
-import gzip
-import io
 import re
-import tarfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from seqjax.data.files import DataError, decoded_image, excerpt, filled, read_lines
+from seqjax.data.files import DataError, decoded_image, excerpt, filled, read_lines, untarred
 
 CAPTIONS = 5
 """Of each image."""
@@ -51,7 +47,9 @@ def read_shapeworld(path: Path) -> ShapeWorld:
     """
     folders: dict[str, dict[str, bytes]] = {}
     faults: list[str] = []
-    for name, content in _members(path):
+    for name, content in untarred(path, "tar", most_bytes=MOST_BYTES):
+        if content is None:
+            raise DataError([f"{path}/{name}: expected a file of at most {MOST_BYTES} bytes"])
         found = re.fullmatch(
             r"(?:\./)?shapeworld/([^/]+)/(caption\.txt|agreement\.txt|world-(?:0|[1-9]\d*)\.png)", name
         )
@@ -90,25 +88,6 @@ def read_shapeworld(path: Path) -> ShapeWorld:
     if not folders:
         raise DataError([f"{path}: expected folders shapeworld/<kind>, found none"])
     return ShapeWorld(np.stack(images), captions, np.array(agreement), np.array(kind), tuple(sorted(folders)))
-
-
-def _members(path: Path) -> list[tuple[str, bytes]]:
-    found = []
-    content = path.read_bytes()
-    try:
-        # As a whole: a tar ends before its gzip does, whose check sum would not be read.
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            for member in archive:
-                if member.isdir():
-                    continue
-                if not member.isfile() or member.size > MOST_BYTES:
-                    raise DataError([f"{path}/{member.name}: expected a file of at most {MOST_BYTES} bytes"])
-                # A member that is a file can be read.
-                found.append((member.name, archive.extractfile(member).read()))  # pyright: ignore
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise DataError([f"{path}: expected a whole tar file, found {error or type(error).__name__}"]) from None
-    return found
 
 
 def _captions(where: str, content: bytes, faults: list[str]) -> list[tuple[str, ...]]:

@@ -81,6 +81,7 @@ test_what_is_no_vocabulary_is_refused = refuses(
     ("", "must be JSON"),
     ('["<pad>", "<sos>"', "must be JSON"),
     ("[" * 100_000, "must be JSON"),
+    ("[" + "9" * 5000 + "]", "must be JSON"),
     ('{"a": 1}', "array of strings, got"),
     ('["<pad>", "<sos>", "<eos>", "<unk>", 4]', "array of strings, got"),
     ('["<pad>", "<eos>", "<sos>", "<unk>"]', "symbols must begin with"),
