@@ -18,7 +18,6 @@ Run       python experiments/learning_rates.py
 Next      python experiments/memory/shift_memory.py --learning-rate 0.0003 0.1 --model gru --out results/rates
 """
 
-import json
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from seqjax import plot
+from seqjax.data.files import read_json
 from seqjax.runs import Scale, read_header
 from seqjax.runs.folder import write_json
 
@@ -62,7 +62,7 @@ def search(experiment: str, config: Config) -> dict:
     command += [*([] if smoke else SEARCHES[experiment]), *(["--draw"] if config.draw else [])]
     if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
         sys.exit(code)
-    return json.loads((out / experiment / f"{experiment}.json").read_text())
+    return read_json(out / experiment / f"{experiment}.json")
 
 
 def table(numbers: dict) -> list[dict]:

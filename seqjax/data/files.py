@@ -159,12 +159,19 @@ def read_json(path: Path) -> Any:
     """What a file in JSON holds.
 
     Raises:
-        DataError: it is not JSON, or nested more deeply than Python can read.
+        DataError: it is not JSON, or has more than 50 levels of arrays and objects.
         FileNotFoundError: there is no such file.
     """
+
+    def deeper(value: Any, levels: int) -> bool:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return not levels or any(deeper(one, levels - 1) for one in inner)
+
     content = path.read_bytes()
     try:
-        return json.loads(content)
+        if not deeper(found := json.loads(content), 50):
+            return found
+        raise RecursionError("more than 50 levels")
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError([f"{path}{line}: expected JSON, found {error}"]) from None
