@@ -79,6 +79,8 @@ def bounded(
             found = found._replace(left_out=found.left_out + 1)
         else:
             found.rows.append(row)
+    if found.left_out and not found.rows:
+        raise ValueError(f"longest must leave some of {found.left_out} rows, got {longest}")
     return found
 
 

@@ -84,6 +84,11 @@ def filled(lines: list[str | None]) -> int:
     return max((number for number, line in enumerate(lines, start=1) if line is None or line.strip()), default=0)
 
 
+def summary(rows: str, **counts: int) -> str:
+    """What was done to bad and long rows: `summary("pairs", left_out=3, cut=0)` is "3 pairs left out"; empty if 0."""
+    return ", ".join(f"{count:,} {rows} {what.replace('_', ' ')}" for what, count in counts.items() if count)
+
+
 def excerpt(line: str) -> str:
     return repr(line if len(line) <= 60 else f"{line[:60]}…")
 

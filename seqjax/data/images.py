@@ -32,11 +32,13 @@ class Images(NamedTuple):
     Attributes:
         labels: which of `classes`.
         classes: their names.
+        skipped: images that were left out because they are malformed and the caller allowed it.
     """
 
     pixels: UInt8[np.ndarray, "rows height width channels"]
     labels: Int[np.ndarray, " rows"]
     classes: tuple[str, ...]
+    skipped: int = 0
 
 
 class Rows(NamedTuple):
@@ -47,8 +49,11 @@ class Rows(NamedTuple):
     test: Int[np.ndarray, " test_rows"]
 
 
-def mnist(folder: Path, classes: tuple[str, ...] = DIGITS) -> Images:
+def mnist(folder: Path, classes: tuple[str, ...] = DIGITS, *, skip_bad: bool = False) -> Images:
     """The training files of MNIST, or of what copies its format (Fashion-MNIST), gzipped or not.
+
+    Args:
+        skip_bad: leave images whose label is no class out and count them, instead of raising.
 
     Raises:
         DataError: a damaged gzip, a wrong header, bytes that are missing or too many, labels that are no class, or not
@@ -59,13 +64,15 @@ def mnist(folder: Path, classes: tuple[str, ...] = DIGITS) -> Images:
     labels_where, labels = read_idx(folder / "train-labels-idx1-ubyte", axes=1)
     if len(labels) != len(pixels):
         raise DataError([f"{labels_where}: expected {len(pixels)} labels as images in {where}, found {len(labels)}"])
+    good = labels < len(classes)
     faults = [
         f"{labels_where}: expected a label below {len(classes)} at byte {8 + row}, found {labels[row]}"
-        for row in np.flatnonzero(labels >= len(classes))
+        for row in np.flatnonzero(~good)
     ]
-    if faults:
+    if faults and not (skip_bad and good.any()):
         raise DataError(faults)
-    return Images(pixels[..., None], labels.astype(np.int32), classes)
+    pixels, labels = (pixels[good], labels[good]) if faults else (pixels, labels)
+    return Images(pixels[..., None], labels.astype(np.int32), classes, len(faults))
 
 
 def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
@@ -95,10 +102,13 @@ def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
     return where, np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def cifar(path: Path) -> Images:
+def cifar(path: Path, *, skip_bad: bool = False) -> Images:
     """A tar.gz of JPEGs of 32x32 pixels in colour, `train/<class>/<number>.jpg`, read without unpacking to disk.
 
     Classes and rows are in the order of their names.
+
+    Args:
+        skip_bad: leave other members out and count them, instead of raising.
 
     Raises:
         DataError: a damaged tar, or a member that is no such image; names the member.
@@ -117,14 +127,14 @@ def cifar(path: Path) -> Images:
             found[label, name] = decoded_image(content, "JPEG", CIFAR_SIZE)
         except ValueError as error:
             faults.append(f"{path}/{member}: {error}")
-    if faults:
+    if faults and not (skip_bad and found):
         raise DataError(faults)
     if not found:
         raise DataError([f"{path}: expected images, found none"])
     order = sorted(found)
     classes = sorted({label for label, _ in order})
     labels = np.array([classes.index(label) for label, _ in order], np.int32)
-    return Images(np.stack([found[name] for name in order]), labels, tuple(classes))
+    return Images(np.stack([found[name] for name in order]), labels, tuple(classes), len(faults))
 
 
 def _label_and_name(member: str) -> tuple[str, str]:

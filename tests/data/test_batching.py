@@ -285,9 +285,10 @@ def test_long_rows_are_cut_or_left_out_and_counted():
         ({"longest": 3}, (["a", "abc", ""], 1, 0)),
         ({"truncate": 3}, (["a", "abc", "abc", ""], 0, 1)),
         ({"truncate": 4, "longest": 3}, (["a", "abc", ""], 1, 1)),
-        ({"longest": 1}, ([], 4, 0)),
     ):
         assert bounded(rows, sides, cut, **options) == expected
+    with pytest.raises(ValueError, match="longest must leave some of 4 rows, got 1"):
+        bounded(rows, sides, cut, longest=1)
     for name in ("longest", "truncate"):
         with pytest.raises(ValueError, match=f"{name} must be >= 0, got -1"):
             bounded(rows, sides, cut, **{name: -1})
