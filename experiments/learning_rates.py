@@ -23,7 +23,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 from matplotlib.figure import Figure
@@ -47,11 +46,17 @@ SEARCHES = {
 
 @dataclass(frozen=True)
 class Config:
-    """The size of the search, and the folder of its runs."""
+    """The size of the search, and the folder of its runs.
 
-    scale: Annotated[Scale, tyro.conf.arg(help="smoke: two rates on one experiment; laptop, gpu: all")] = "laptop"
-    out: Annotated[Path, tyro.conf.arg(help="where the run folders go")] = Path("results")
-    draw: Annotated[bool, tyro.conf.arg(help="only draw what is finished")] = False
+    Attributes:
+        scale: smoke: two rates on one experiment; laptop, gpu: all.
+        out: where the run folders go.
+        draw: only draw what is finished.
+    """
+
+    scale: Scale = "laptop"
+    out: Path = Path("results")
+    draw: bool = False
 
 
 def search(experiment: str, config: Config) -> dict:

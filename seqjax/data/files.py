@@ -84,9 +84,10 @@ def filled(lines: list[str | None]) -> int:
     return max((number for number, line in enumerate(lines, start=1) if line is None or line.strip()), default=0)
 
 
-def summary(rows: str, **counts: int) -> str:
-    """What was done to bad and long rows: `summary("pairs", left_out=3, cut=0)` is "3 pairs left out"; empty if 0."""
-    return ", ".join(f"{count:,} {rows} {what.replace('_', ' ')}" for what, count in counts.items() if count)
+def summary(rows: str, *, malformed: int = 0, long: int = 0, cut: int = 0) -> str:
+    """What was done to rows, such as "3 of the pairs left out as too long"; empty if nothing was."""
+    counts = {"left out as malformed or empty": malformed, "left out as too long": long, "cut": cut}
+    return ", ".join(f"{count:,} of the {rows} {what}" for what, count in counts.items() if count)
 
 
 def excerpt(line: str) -> str:

@@ -83,3 +83,8 @@ def test_what_is_no_json_is_a_data_error(content, line, tmp_path):
     path = written(tmp_path, "a.json", content)
     assert failure(files.read_json, path)[0].startswith(f"{path}{line}: expected JSON, found ")
     assert files.read_json(written(tmp_path, "b.json", b'{"a": [1]}')) == {"a": [1]}
+
+
+def test_a_summary_names_what_there_is():
+    assert files.summary("pairs", long=1234, cut=1) == "1,234 of the pairs left out as too long, 1 of the pairs cut"
+    assert files.summary("pairs", cut=0) == ""
