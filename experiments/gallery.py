@@ -15,7 +15,6 @@ Run       python experiments/gallery.py
 Check     python experiments/gallery.py --check
 """
 
-import json
 import re
 import shlex
 import statistics
@@ -28,6 +27,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from seqjax._atomic import write_text
+from seqjax.data.files import DataError, read_json
 from seqjax.runs import find_experiments, read_header
 from seqjax.runs.folder import Row
 from seqjax.runs.scripts import typed_path
@@ -124,12 +124,29 @@ def equal(value: Any, text: str) -> bool:
 
 
 def published(folder: Path) -> list[Experiment]:
-    """The experiments whose numbers are in `figures`, chapter by chapter."""
-    found = []
+    """The experiments whose numbers are in `figures`, chapter by chapter.
+
+    Raises:
+        DataError: files that hold no numbers, all of them.
+    """
+    found, faults = list[Experiment](), list[str]()
     for script in find_experiments(folder):
         numbers = folder / "figures" / f"{script.stem}.json"
         if numbers.exists():
-            found.append(Experiment(script, read_header(script), json.loads(numbers.read_text())))
+            try:
+                e = Experiment(script, read_header(script), read_json(numbers))
+                sound = bool(e.cost) and all(isinstance(row, dict) for row in e.numbers["rows"])
+            except DataError as error:
+                faults.append(str(error))
+                continue
+            except (TypeError, LookupError, AttributeError, ValueError):
+                sound = False
+            if sound:
+                found.append(e)
+            else:
+                faults.append(f"{numbers}: expected rows and what they cost, found something else")
+    if faults:
+        raise DataError(faults)
     return found
 
 

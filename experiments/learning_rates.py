@@ -18,18 +18,17 @@ Run       python experiments/learning_rates.py
 Next      python experiments/memory/shift_memory.py --learning-rate 0.0003 0.1 --model gru --out results/rates
 """
 
-import json
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 from matplotlib.figure import Figure
 
 from seqjax import plot
+from seqjax.data.files import read_json
 from seqjax.runs import Scale, read_header
 from seqjax.runs.folder import write_json
 
@@ -47,11 +46,17 @@ SEARCHES = {
 
 @dataclass(frozen=True)
 class Config:
-    """The size of the search, and the folder of its runs."""
+    """The size of the search, and the folder of its runs.
 
-    scale: Annotated[Scale, tyro.conf.arg(help="smoke: two rates on one experiment; laptop, gpu: all")] = "laptop"
-    out: Annotated[Path, tyro.conf.arg(help="where the run folders go")] = Path("results")
-    draw: Annotated[bool, tyro.conf.arg(help="only draw what is finished")] = False
+    Attributes:
+        scale: smoke: two rates on one experiment; laptop, gpu: all.
+        out: where the run folders go.
+        draw: only draw what is finished.
+    """
+
+    scale: Scale = "laptop"
+    out: Path = Path("results")
+    draw: bool = False
 
 
 def search(experiment: str, config: Config) -> dict:
@@ -62,7 +67,7 @@ def search(experiment: str, config: Config) -> dict:
     command += [*([] if smoke else SEARCHES[experiment]), *(["--draw"] if config.draw else [])]
     if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
         sys.exit(code)
-    return json.loads((out / experiment / f"{experiment}.json").read_text())
+    return read_json(out / experiment / f"{experiment}.json")
 
 
 def table(numbers: dict) -> list[dict]:

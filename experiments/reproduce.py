@@ -9,7 +9,6 @@ Next      python experiments/reproduce.py --scale smoke --out results/smoke
 
 import ast
 import base64
-import json
 import os
 import shlex
 import signal
@@ -26,6 +25,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from seqjax._atomic import write_text
+from seqjax.data.files import read_json
 from seqjax.runs import Scale, find_experiments, process, read_header
 from seqjax.runs.folder import Row
 
@@ -138,17 +138,22 @@ def command(e: Experiment) -> str:
 
 
 def numbers_of(e: Experiment) -> Row:
-    """The JSON beside the figure; empty if it is missing or damaged."""
-    with suppress(OSError, ValueError):
-        return json.loads(e.figure.with_suffix(".json").read_text())
+    """The JSON beside the figure; empty if it is missing or damaged: no JSON, or nothing that can be shown."""
+    with suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
+        numbers = read_json(e.figure.with_suffix(".json"))
+        found(e, numbers), measured(numbers)
+        return numbers
     return {}
 
 
 def status(e: Experiment) -> str:
-    """Finished, missing, or failed with an exit code."""
+    """Finished, missing, damaged, or failed with an exit code."""
     if e.code:
         return f"failed (exit {e.code})"
-    return "finished" if e.figure.exists() and numbers_of(e) else "missing"
+    numbers = numbers_of(e)
+    if not numbers and e.figure.with_suffix(".json").exists():
+        return f"damaged ({e.figure.with_suffix('.json')})"
+    return "finished" if e.figure.exists() and numbers else "missing"
 
 
 def page(experiments: list[Experiment], scale: Scale, left_out: list[str]) -> str:
@@ -185,22 +190,16 @@ def page(experiments: list[Experiment], scale: Scale, left_out: list[str]) -> st
 
 def section(e: Experiment, scale: Scale) -> str:
     """One experiment: question, figure, expectation, numbers, and the command that repeats it."""
-    numbers, title, beside = numbers_of(e), escape(e.title), e.figure.with_suffix(".json")
-    cost, stated = numbers.get("cost"), e.header.get("Cost", "not stated")
-    measured = f"{cost['seconds']:,} s on {plain(cost['device'])}" if cost else "not measured"
+    numbers, title, stated = numbers_of(e), escape(e.title), e.header.get("Cost", "not stated")
     figure = paragraph(f"There is no figure: {e.figure} does not exist.", "warning")
     if e.figure.exists():
         data = base64.b64encode(e.figure.read_bytes()).decode()
         figure = f'<figure><img src="data:image/png;base64,{data}" alt="{title}"></figure>'
-    found = paragraph(f"There are no numbers: {beside} does not exist or is damaged.", "warning")
-    if rows := numbers.get("rows"):
-        found = table(rows, f"Numbers: {e.title}")
     warnings = ["This is the result of an earlier run."] if e.code and numbers else []
     if numbers.get("scale", scale) != scale:
         warnings.append(f"The numbers are from scale {numbers['scale']}.")
     facts = {key: e.header[key] for key in ("Fair", "Differs") if key in e.header}
-    facts |= {"Cost stated": stated, "Cost measured": measured}
-    facts |= {key.capitalize(): plain(numbers[key]) for key in ("versions", "commit") if key in numbers}
+    facts |= {"Cost stated": stated} | measured(numbers)
     return f"""<section id="{escape(e.name)}" aria-labelledby="{escape(e.name)}-title">
 <h2 id="{escape(e.name)}-title">{title}</h2>
 <p>{mark(e)}</p>
@@ -209,12 +208,27 @@ def section(e: Experiment, scale: Scale) -> str:
 {figure}
 <div class="compare">
 <div><h3>Expected</h3>{paragraph(e.header.get("Expect", "Nothing is stated."))}</div>
-<div><h3>Found</h3>{found}</div>
+<div><h3>Found</h3>{found(e, numbers)}</div>
 </div>
 {definitions(facts)}
 <pre><code>{escape(command(e))}</code></pre>
 </section>
 """
+
+
+def found(e: Experiment, numbers: Row) -> str:
+    """The table of the numbers, or that there are none."""
+    if rows := numbers.get("rows"):
+        return table(rows, f"Numbers: {e.title}")
+    return paragraph(f"There are no numbers: {e.figure.with_suffix('.json')} does not exist or is damaged.", "warning")
+
+
+def measured(numbers: Row) -> dict[str, str]:
+    """Cost, versions and commit."""
+    cost = numbers.get("cost")
+    text = f"{cost['seconds']:,.1f} s on {plain(cost['device'])}" if cost else "not measured"
+    others = {key.capitalize(): plain(numbers[key]) for key in ("versions", "commit") if key in numbers}
+    return {"Cost measured": text} | others
 
 
 def table(rows: list[Row], label: str) -> str:
@@ -314,7 +328,7 @@ tr:has(.long) > * { vertical-align: top; white-space: normal; }
 .scroll:has(.long) { margin: 0 calc(50% - 48vw); }
 pre { padding: .7rem 1rem; background: var(--tint); overflow-x: auto; font-size: .88rem; }
 .finished { color: var(--good); }
-.failed, .missing, .warning { color: var(--bad); }
+.failed, .missing, .damaged, .warning { color: var(--bad); }
 @media (max-width: 48rem) { .compare, dl { grid-template-columns: minmax(0, 1fr); } }
 @media print { body { max-width: none; margin: 0; } section { break-before: page; } .scroll { overflow: visible; } }
 """

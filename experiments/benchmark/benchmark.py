@@ -110,7 +110,16 @@ START_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Config:
-    """One workload and one peer; a round ends after `repeats`, or after `seconds` and at least three repeats."""
+    """One workload and one peer.
+
+    Attributes:
+        workload: name of a row of the table.
+        peer: what seqjax is compared with.
+        rounds: turns of each side.
+        repeats: most repeats of a round.
+        seconds: time after which a round ends, with at least three repeats.
+        smoke: tiny sizes, whose numbers mean nothing.
+    """
 
     workload: str = "train_step.lstm"
     peer: Peer = runs.traced("torch")  # noqa: RUF009 (a field)

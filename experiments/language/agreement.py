@@ -32,11 +32,9 @@ from seqjax.theory import bounds
 Model = Literal["forward_gru", "both_ways_gru", "causal_transformer", "transformer"]
 
 LABEL = {
-    "forward_gru": "GRU, causal",
-    "both_ways_gru": "GRU, bidirectional",
-    "causal_transformer": "Transformer, causal",
+    "forward_gru": "GRU, causal", "both_ways_gru": "GRU, bidirectional", "causal_transformer": "Transformer, causal",
     "transformer": "Transformer, bidirectional",
-}
+}  # fmt: skip
 
 LEARNING_RATE = {"forward_gru": 3e-3, "both_ways_gru": 3e-3, "causal_transformer": 1e-3, "transformer": 1e-3}
 
@@ -47,7 +45,16 @@ TEST_SEQUENCES = 4000
 
 @dataclass(frozen=True)
 class Config:
-    """One model and the distance from nouns to their verbs. A learning rate of 0 means `LEARNING_RATE`."""
+    """One model at one distance.
+
+    Attributes:
+        model: architecture.
+        distance: words from nouns to their verbs.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "both_ways_gru"
     distance: int = 8

@@ -27,7 +27,7 @@ import json
 import sys
 import textwrap
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args
+from typing import Any, Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
@@ -48,16 +48,10 @@ Model = Literal["naive_bayes", "bag", "gru", "lstm", "gru_both", "lstm_both", "t
 Pooling = Literal["last", "ends", "mean", "maximum", "attention"]
 
 LABEL = {
-    "naive_bayes": "naive Bayes",
-    "bag": "bag of words",
-    "gru": "GRU",
-    "lstm": "LSTM",
-    "gru_both": "GRU, bidirectional",
-    "lstm_both": "LSTM, bidirectional",
-    "tcn": "TCN",
-    "transformer": "Transformer",
+    "naive_bayes": "naive Bayes", "bag": "bag of words", "gru": "GRU", "lstm": "LSTM",
+    "gru_both": "GRU, bidirectional", "lstm_both": "LSTM, bidirectional", "tcn": "TCN", "transformer": "Transformer",
     "lru": "LRU",
-}
+}  # fmt: skip
 
 POOLED: Model = "gru_both"
 """The backbone with which all poolings are compared."""
@@ -72,9 +66,20 @@ class Config:
     """One backbone with one pooling.
 
     Attributes:
+        model: architecture, or naive Bayes.
+        pooling: how outputs over time become one vector.
         rows: size of the training set; 0: all of it.
+        embedding: width of word embeddings.
+        dropout: fraction of activations set to 0 in training.
         word_dropout: fraction of training words replaced by UNK.
         decay: weight of the squared embeddings in the loss.
+        epochs: passes over the training data.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate.
+        seeds: random seeds, trained together.
+        longest: rows with more tokens are left out and counted; 0: none.
+        truncate: rows with more tokens are cut to it and counted; 0: none.
+        skip_bad: leave malformed rows out and count them, instead of an error.
     """
 
     model: Model = "gru"
@@ -88,6 +93,9 @@ class Config:
     batch_size: int = 64
     learning_rate: float = runs.traced(3e-3)
     seeds: int = 3
+    longest: int = 0
+    truncate: int = 0
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -146,20 +154,26 @@ def _as_they_are(x, *, mask=None, train=False):
 
 
 @functools.lru_cache(maxsize=1)
-def data(rows: int) -> Sentiment:
+def data(rows: int, longest: int = 0, truncate: int = 0, skip_bad: bool = False) -> Sentiment:
     """The sentences of SST-2, those of train split into training and validation by a fixed random seed."""
     folder = files.data_folder() / "sentiment" / "sst2"
-    train, test = (read_sst2(folder / name).rows for name in ("train.tsv", "dev.tsv"))
-    held_out = HELD_OUT if not rows else rows // 4
-    return tasks.Sentiment.of(
-        train[: rows or None], test, Words(punctuation=PUNCTUATION), held_out=held_out, seed=0, least=2
-    )
+    (train, bad), (test, more) = (read_sst2(folder / name, skip_bad=skip_bad) for name in ("train.tsv", "dev.tsv"))
+    options: dict[str, Any] = {
+        "held_out": HELD_OUT if not rows else rows // 4,
+        "longest": longest,
+        "truncate": truncate,
+    }
+    words = Words(punctuation=PUNCTUATION)
+    task = tasks.Sentiment.of(train[: rows or None], test, words, seed=0, least=2, **options)
+    if text := files.summary("sentences", malformed=bad + more, long=task.left_out, cut=task.cut):
+        print(f"warning: {text}", file=sys.stderr)
+    return task
 
 
 def measure(records: list[runs.Record]) -> None:
     """Train all random seeds and learning rates as one program; each run keeps its best epoch by validation loss."""
     config: Config = records[0].config
-    task = data(config.rows)
+    task = data(config.rows, config.longest, config.truncate, config.skip_bad)
     if config.model == "naive_bayes":
         count(task, records)
         return

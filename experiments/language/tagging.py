@@ -23,6 +23,7 @@ Next      python experiments/language/tagging.py --tag "They will google the unf
 
 import functools
 import json
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -46,12 +47,10 @@ from seqjax.types import UNK, Labelled
 Model = Literal["window", "words", "forward", "letters", "crf"]
 
 LABEL = {
-    "window": "linear, two\nwords each side",
-    "words": "bidirectional,\nwords alone",
-    "forward": "forward,\nwith characters",
-    "letters": "bidirectional,\nwith characters",
+    "window": "linear, two\nwords each side", "words": "bidirectional,\nwords alone",
+    "forward": "forward,\nwith characters", "letters": "bidirectional,\nwith characters",
     "crf": "bidirectional, with\ncharacters and CRF",
-}
+}  # fmt: skip
 
 UNKNOWN = {"window": 0.05, "words": 0.05, "forward": 0.25, "letters": 0.25, "crf": 0.25}
 """Fraction of training words replaced by UNK: higher for models with characters, which do not need a word's id."""
@@ -73,8 +72,19 @@ class Config:
     """One model.
 
     Attributes:
+        model: architecture.
         sentences: size of the training set; 0: all of it.
-        shapes: number of lengths that sentences are padded to.
+        features: width of the hidden layers.
+        epochs: passes over the training data.
+        batch_size: sequences of a batch.
+        shapes: lengths that sentences are padded to.
+        dropout: fraction of activations set to 0 in training.
+        unknown: fraction of training words replaced by UNK.
+        learning_rate: peak of Adam's learning rate.
+        seeds: random seeds, trained together.
+        longest: rows with more tokens are left out and counted; 0: none.
+        truncate: rows with more tokens are cut to it and counted; 0: none.
+        skip_bad: leave malformed rows out and count them, instead of an error.
     """
 
     model: Model = "letters"
@@ -87,6 +97,9 @@ class Config:
     unknown: float = 0.05
     learning_rate: float = 3e-3
     seeds: int = 3
+    longest: int = 0
+    truncate: int = 0
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -122,20 +135,25 @@ def build(config: Config, words: int, letters: int) -> models.Module:
 
 
 @functools.lru_cache(maxsize=1)
-def data(sentences: int) -> Tagging:
+def data(sentences: int, longest: int = 0, truncate: int = 0, skip_bad: bool = False) -> Tagging:
     """UD English EWT, with its own division into words."""
     names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev")]
     folder = files.data_folder(*names)
-    train, test = (treebank.conllu(folder / name).sentences for name in names)
+    (train, bad), (test, more) = (treebank.conllu(folder / name, skip_bad=skip_bad) for name in names)
     if sentences:
         train, test = train[:sentences], test[:sentences]
-    return tasks.Tagging.of(train, test, held_out=min(500, len(train) // 5), seed=0, least=2)
+    options: dict[str, Any] = {"held_out": min(500, len(train) // 5), "longest": longest, "truncate": truncate}
+    task = tasks.Tagging.of(train, test, seed=0, least=2, **options)
+    if text := files.summary("sentences", malformed=bad + more, long=task.left_out, cut=task.cut):
+        print(f"warning: {text}", file=sys.stderr)
+    return task
 
 
 def measure(records: list[runs.Record]) -> None:
     """Train, then tag the development part."""
     (record,) = records
-    task = data(record.config.sentences)
+    config: Config = record.config
+    task = data(config.sentences, config.longest, config.truncate, config.skip_bad)
     record.keep("words.json", task.speller.words.to_json())
     record.keep("letters.json", task.speller.letters.to_json())
     sizes = record.keep_sizes(words=len(task.speller.words), letters=len(task.speller.letters))

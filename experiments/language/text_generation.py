@@ -76,8 +76,18 @@ class Config:
     """One architecture on one text.
 
     Attributes:
-        learning_rate: 0 means `LEARNING_RATE`, and a third of it for large models.
+        corpus: Tiny Shakespeare or the Penn Treebank.
+        unit: what a token is.
+        model: architecture.
+        size: number of parameters: about 0.8 or 10.8 million.
+        length: tokens of a window.
+        batch_size: windows of a batch.
+        steps: training updates.
+        dropout: fraction of activations set to 0 in training.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own, a third of it for large models.
+        seeds: random seeds, trained together.
         lines: most lines of each file; 0: all of it.
+        skip_bad: leave malformed lines out and count them, instead of an error.
     """
 
     corpus: Corpus = "shakespeare"
@@ -91,6 +101,7 @@ class Config:
     learning_rate: float = 0.0
     seeds: int = 3
     lines: int = 0
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -137,20 +148,23 @@ def build(config: Config, vocab: int) -> models.Module:
 
 
 @functools.lru_cache(maxsize=1)
-def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> TextGeneration:
+def data(corpus: Corpus, unit: Unit, length: int, lines: int, skip_bad: bool = False) -> TextGeneration:
     """Training, validation and test text as ids; the test text is the last 5 % (Penn Treebank: its validation file)."""
     folder = files.data_folder() / "text"
     if corpus == "shakespeare":
         if unit != "characters":
             raise ValueError(f"unit must be characters for shakespeare, whose lines are part of the text, got {unit}")
-        text = plain_text.read(folder / "tinyshakespeare" / "input.txt")
+        text, bad = plain_text.read(folder / "tinyshakespeare" / "input.txt", skip_bad=skip_bad)
+        warn(bad)
         text = "\n".join(text.split("\n")[: lines or None])
         return tasks.TextGeneration.of_text(
             plain_text.split(text, held_out=len(text) // 20), Characters(), length=length
         )
-    train, public = (
-        plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt")[: lines or None] for part in ("train", "valid")
+    (train, bad), (public, more) = (
+        plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt", skip_bad=skip_bad) for part in ("train", "valid")
     )
+    warn(bad + more)
+    train, public = train[: lines or None], public[: lines or None]
     kept = len(train) - len(train) // 20
     match unit:
         case "characters":
@@ -164,10 +178,16 @@ def data(corpus: Corpus, unit: Unit, length: int, lines: int) -> TextGeneration:
     return tasks.TextGeneration.of_sentences(train[:kept], train[kept:], public, tokenizer, length=length)
 
 
+def warn(malformed: int) -> None:
+    """Say how many lines were left out."""
+    if text := files.summary("lines", malformed=malformed):
+        print(f"warning: {text}", file=sys.stderr)
+
+
 @functools.lru_cache(maxsize=1)
-def counted(corpus: Corpus, unit: Unit, length: int, lines: int) -> dict[str, float]:
+def counted(corpus: Corpus, unit: Unit, length: int, lines: int, skip_bad: bool = False) -> dict[str, float]:
     """Bits per character of Kneser-Ney models of the training text, and the lower bound of all bigram models."""
-    task = data(corpus, unit, length, lines)
+    task = data(corpus, unit, length, lines, skip_bad)
     vocab, test = len(task.language.vocabulary), task.test
     found = {"bigram_floor": test.bits(ngrams.plug_in_entropy(test.ids, 2))}
     for order in (1, 2, ORDER):
@@ -180,7 +200,8 @@ def measure(records: list[runs.Record]) -> None:
     """Train, then evaluate on the whole held-out text, and generate a sample."""
     (record,) = records
     config: Config = record.config
-    task = data(config.corpus, config.unit, config.length, config.lines)
+    source = config.corpus, config.unit, config.length, config.lines, config.skip_bad
+    task = data(*source)
     record.keep("language.json", task.language.to_json())
     model = build(config, **record.keep_sizes(vocab=len(task.language.vocabulary)))
     params = early_stopping.chosen(fit(record, task, model))
@@ -202,7 +223,7 @@ def measure(records: list[runs.Record]) -> None:
         "nats": metrics.band(separate).median,
         "perplexity": float(np.exp(metrics.band(separate).median)),
         "overlapping_bits": metrics.band([task.test.bits(value) for value in overlapping]).median,
-        **counted(config.corpus, config.unit, config.length, config.lines),
+        **counted(*source),
     }
     record.finish(row)
 

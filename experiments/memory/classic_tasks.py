@@ -45,18 +45,9 @@ Model = Literal["rnn", "gru", "lstm", "tcn", "transformer", "lru"]
 Size = Literal["small", "paper"]
 
 LABEL = {
-    "adding": "adding",
-    "copy": "copy memory",
-    "multi_delay": "multi-delay",
-    "parity": "parity",
-    "xor": "delayed XOR",
-    "rnn": "RNN",
-    "gru": "GRU",
-    "lstm": "LSTM",
-    "tcn": "TCN",
-    "transformer": "Transformer",
-    "lru": "LRU",
-}
+    "adding": "adding", "copy": "copy memory", "multi_delay": "multi-delay", "parity": "parity", "xor": "delayed XOR",
+    "rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN", "transformer": "Transformer", "lru": "LRU",
+}  # fmt: skip
 
 TASKS = get_args(Task)
 
@@ -80,11 +71,8 @@ FEATURES = {
 """Widths that give equal numbers of parameters."""
 
 KERNEL_AND_BLOCKS = {
-    ("adding", "small"): (8, 4),
-    ("copy", "small"): (8, 6),
-    ("adding", "paper"): (8, 8),
-    ("copy", "paper"): (8, 8),
-}
+    ("adding", "small"): (8, 4), ("copy", "small"): (8, 6), ("adding", "paper"): (8, 8), ("copy", "paper"): (8, 8),
+}  # fmt: skip
 """Of the TCN: kernel size, and number of blocks, whose dilations double; 3 and 5 on the other tasks."""
 
 LEARNING_RATE = {
@@ -100,7 +88,18 @@ TEST_BATCHES, TEST_BATCH_SIZE = 16, 64
 
 @dataclass(frozen=True)
 class Config:
-    """One model on one task. A length or a learning rate of 0 means the task's own."""
+    """One model on one task.
+
+    Attributes:
+        task: what is to be remembered.
+        model: architecture.
+        length: steps of the task, of copy memory its blanks; 0: the task's own.
+        size: widths: about equal parameters on a laptop, or the paper's.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     task: Task = "adding"
     model: Model = "tcn"

@@ -51,7 +51,16 @@ FIT_SEQUENCES = 4096
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one kernel, named or given as filter text. A learning rate of 0 means its own."""
+    """One architecture on one kernel.
+
+    Attributes:
+        model: architecture.
+        filter: kernel: its name, or its weights with commas between them.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "tcn"
     filter: str = runs.traced("exponential")

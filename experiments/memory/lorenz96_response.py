@@ -55,7 +55,18 @@ SYSTEMS = ((1, 1.0), (4, 1.0), (8, 1.0), (4, 4.0))
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one system. A learning rate of 0 means the architecture's own."""
+    """One architecture on one system.
+
+    Attributes:
+        model: architecture.
+        K: slow variables.
+        amplitude: of the forcing.
+        rows: training trajectories.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "gru"
     K: int = 4

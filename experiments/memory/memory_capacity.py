@@ -40,14 +40,8 @@ Model = Literal[
 ]
 
 LEARNING_RATE = {
-    "linear RNN": 3e-3,
-    "RNN": 3e-3,
-    "GRU": 1e-2,
-    "LSTM": 1e-2,
-    "LRU": 1e-2,
-    "TCN": 1e-2,
-    "Transformer": 3e-3,
-}
+    "linear RNN": 3e-3, "RNN": 3e-3, "GRU": 1e-2, "LSTM": 1e-2, "LRU": 1e-2, "TCN": 1e-2, "Transformer": 3e-3,
+}  # fmt: skip
 """Of the models that are trained; the others have a fitted readout only."""
 
 FEATURES, DELAY, LENGTH = 16, 31, 96
@@ -55,7 +49,15 @@ FEATURES, DELAY, LENGTH = 16, 31, 96
 
 @dataclass(frozen=True)
 class Config:
-    """One model; "random 1" is a tanh RNN of random weights whose input is multiplied by 1."""
+    """One model.
+
+    Attributes:
+        model: architecture; "random 1" is a tanh RNN of random weights whose input is multiplied by 1.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "GRU"
     steps: int = 1_500

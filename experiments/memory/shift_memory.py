@@ -34,14 +34,8 @@ from seqjax.theory import bounds
 Model = Literal["linear_4", "linear_16", "rnn", "gru", "lstm", "tcn", "transformer"]
 
 LEARNING_RATE = {
-    "linear_4": 0.03,
-    "linear_16": 0.03,
-    "rnn": 0.01,
-    "gru": 0.03,
-    "lstm": 0.03,
-    "tcn": 0.03,
-    "transformer": 0.01,
-}
+    "linear_4": 0.03, "linear_16": 0.03, "rnn": 0.01, "gru": 0.03, "lstm": 0.03, "tcn": 0.03, "transformer": 0.01,
+}  # fmt: skip
 """Chosen by experiments/learning_rates.py."""
 
 TEST_SEQUENCES = 1024
@@ -52,7 +46,16 @@ SMALLEST_DRAWN = 1e-7
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one delay. A learning rate of 0 means the architecture's own."""
+    """One architecture on one delay.
+
+    Attributes:
+        model: architecture.
+        delay: steps between an input and its target.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "tcn"
     delay: int = 8

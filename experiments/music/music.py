@@ -26,6 +26,7 @@ Next      python experiments/music/music.py --model lstm --epochs 400 --dropout 
 """
 
 import functools
+import sys
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Literal, NamedTuple, assert_never, get_args
@@ -39,6 +40,7 @@ from matplotlib.figure import Figure
 
 from seqjax import early_stopping, evaluate, losses, metrics, models, plot, runs, tasks, train
 from seqjax.data import files, music
+from seqjax.data.batching import bounded
 from seqjax.data.music import KEYS, Roll
 from seqjax.tasks.music import frequency_loss, repetition_loss
 from seqjax.types import Params
@@ -52,24 +54,13 @@ FILE = {"jsb": "JSB_Chorales.mat", "nottingham": "Nottingham.mat"}
 TITLE = {"jsb": "Bach chorales (JSB)", "nottingham": "folk tunes (Nottingham)"}
 
 LABEL = {
-    "logistic": "logistic regression",
-    "rnn": "RNN",
-    "gru": "GRU",
-    "lstm": "LSTM",
-    "tcn": "TCN",
-    "transformer": "Transformer",
-    "lru": "LRU",
-}
+    "logistic": "logistic regression", "rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN",
+    "transformer": "Transformer", "lru": "LRU",
+}  # fmt: skip
 
 LEARNING_RATE = {
-    "logistic": 1e-2,
-    "rnn": 1e-3,
-    "gru": 3e-3,
-    "lstm": 3e-3,
-    "tcn": 2e-3,
-    "transformer": 1e-3,
-    "lru": 2e-3,
-}
+    "logistic": 1e-2, "rnn": 1e-3, "gru": 3e-3, "lstm": 3e-3, "tcn": 2e-3, "transformer": 1e-3, "lru": 2e-3,
+}  # fmt: skip
 
 PAPER = {
     "jsb": {"rnn": 8.91, "gru": 8.43, "lstm": 8.45, "tcn": 8.10},
@@ -86,9 +77,21 @@ PROMPT, SAMPLED = 16, 48
 
 @dataclass(frozen=True)
 class Config:
-    """One model on one collection, transposed in training by up to `transpose` semitones.
+    """One model on one collection.
 
-    A learning rate of 0 means `LEARNING_RATE`.
+    Attributes:
+        collection: Bach chorales or folk tunes.
+        model: architecture.
+        transpose: most semitones by which a piece is moved in training; 0: none.
+        length: steps predicted in a training window.
+        epochs: passes over the training data.
+        batch_size: windows of a batch.
+        dropout: fraction of activations set to 0 in training.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+        longest: pieces with more steps are left out and counted; 0: none.
+        truncate: pieces with more steps are cut to it and counted; 0: none.
+        skip_bad: leave malformed pieces out and count them, instead of an error.
     """
 
     collection: Collection = "jsb"
@@ -100,6 +103,9 @@ class Config:
     dropout: float = 0.5
     learning_rate: float = runs.traced(0.0)
     seeds: int = 3
+    longest: int = 0
+    truncate: int = 0
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -159,22 +165,27 @@ class Parts(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def data(collection: Collection) -> Parts:
+def data(collection: Collection, longest: int = 0, truncate: int = 0, skip_bad: bool = False) -> Parts:
     """The held-out part is drawn from the training pieces by a fixed random seed."""
     name = f"music/{FILE[collection]}"
-    rolls = music.piano_rolls(files.data_folder(name) / name)
-    order = np.random.default_rng(0).permutation(len(rolls.train))
-    held_out = set(order[: len(order) // 9].tolist())
-    train, chosen = (
-        [piece for n, piece in enumerate(rolls.train) if (n in held_out) == side] for side in (False, True)
+    *parts, bad = music.piano_rolls(files.data_folder(name) / name, skip_bad=skip_bad)
+    (pieces, left_out, cut), (test, of_test, cut_of_test) = (
+        bounded(part, lambda piece: [piece], lambda piece, steps: piece[:steps], longest=longest, truncate=truncate)
+        for part in parts
     )
-    return Parts(train, chosen, rolls.validation)
+    if text := files.summary("pieces", malformed=bad, long=left_out + of_test, cut=cut + cut_of_test):
+        print(f"warning: {text}", file=sys.stderr)
+    order = np.random.default_rng(0).permutation(len(pieces))
+    held_out = set(order[: len(order) // 9].tolist())
+    train, chosen = ([piece for n, piece in enumerate(pieces) if (n in held_out) == side] for side in (False, True))
+    return Parts(train, chosen, test)
 
 
 def measure(records: list[runs.Record]) -> None:
     """Train, evaluate the validation pieces, and sample the continuation of one of them."""
     config: Config = records[0].config
-    parts, model = data(config.collection), build(config)
+    parts = data(config.collection, config.longest, config.truncate, config.skip_bad)
+    model = build(config)
     state = fit(records, parts, model)
 
     @jax.jit

@@ -54,7 +54,17 @@ TEST_SEQUENCES = 1000
 
 @dataclass(frozen=True)
 class Config:
-    """A model whose state has `width` numbers. A learning rate of 0 means the model's own."""
+    """One model of one width.
+
+    Attributes:
+        model: architecture.
+        values: what is to be repeated: random numbers or symbols.
+        width: numbers of the context vector.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "attention"
     values: Values = "reals"

@@ -49,7 +49,16 @@ LENGTHS = ((1, 9), (10, 13), (14, 17), (18, 21), (22, 25), (26, 37))
 
 @dataclass(frozen=True)
 class Config:
-    """One model and its fraction of teacher forcing in training. A learning rate of 0 means the model's own."""
+    """One model.
+
+    Attributes:
+        model: architecture.
+        teacher_forcing: fraction of target words that training feeds back instead of the model's own.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "attention"
     teacher_forcing: float = 1.0

@@ -44,7 +44,16 @@ PEER = 1_800, 100
 
 @dataclass(frozen=True)
 class Config:
-    """One model on numbers of up to `digits` digits. A learning rate of 0 means the model's own."""
+    """One model on sums of numbers.
+
+    Attributes:
+        model: architecture.
+        digits: most digits of a number.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "attention"
     digits: int = 3

@@ -46,7 +46,16 @@ TEST_SEQUENCES = 1000
 
 @dataclass(frozen=True)
 class Config:
-    """One model, trained on sequences of 1 to `longest` symbols. A learning rate of 0 means the model's own."""
+    """One model.
+
+    Attributes:
+        model: architecture.
+        longest: most symbols of a training sequence, of 1 or more.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "attention"
     longest: int = 10

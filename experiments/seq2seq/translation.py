@@ -69,7 +69,23 @@ LENGTHS = ((1, 3), (4, 5), (6, 7), (8, 10), (11, 15), (16, 40))
 
 @dataclass(frozen=True)
 class Config:
-    """One model on one corpus. `words` bounds both sides of a pair, `pairs` the training set (0: all of them)."""
+    """One model on one corpus.
+
+    Attributes:
+        corpus: source and target language.
+        model: architecture.
+        words: most words of a pair's longer side; longer pairs are left out and counted.
+        pairs: size of the training set; 0: all of it.
+        features: width of the hidden layers.
+        epochs: passes over the training data.
+        batch_size: pairs of a batch.
+        dropout: fraction of activations set to 0 in training.
+        smoothing: label smoothing: probability spread over all classes.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seed: random seed.
+        truncate: pairs with more words are cut to it and counted, before `words` applies; 0: none.
+        skip_bad: leave malformed rows out and count them, instead of an error.
+    """
 
     corpus: Corpus = "spa-eng"
     model: Model = "attention"
@@ -82,6 +98,8 @@ class Config:
     smoothing: float = 0.1
     learning_rate: float = 0.0
     seed: int = 0
+    truncate: int = 0
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -126,26 +144,31 @@ def build(config: Config, source_vocab: int, target_vocab: int) -> models.Module
 
 
 @functools.lru_cache(maxsize=1)
-def data(corpus: Corpus, words: int, pairs: int) -> Translation:
+def data(corpus: Corpus, words: int, pairs: int, truncate: int = 0, skip_bad: bool = False) -> Translation:
     """Pairs of at most `words` tokens a side, split so that no sentence is in two parts."""
     folder = files.data_folder() / "translation"
     tokenizer = Words(punctuation="") if corpus == "spa-eng" else MarkedWords()
 
-    def prepared(pairs):
-        pairs = corpora.dedup(corpora.normalise(pairs, tokenizer, tokenizer).pairs)
-        return [pair for pair in pairs if max(len(tokenizer.split(side)) for side in pair) <= words]
+    def prepared(corpus: corpora.Corpus) -> list[corpora.Pair]:
+        pairs, empty = corpora.normalise(corpus.pairs, tokenizer, tokenizer)
+        found = corpora.within(corpora.dedup(pairs), tokenizer, tokenizer, longest=words, truncate=truncate)
+        malformed, long = corpus.skipped + empty, found.left_out
+        if text := files.summary("pairs", malformed=malformed, long=long, cut=found.cut):
+            print(f"warning: {text}", file=sys.stderr)
+        return corpora.dedup(found.rows)
 
     if corpus == "spa-eng":
-        read = prepared(corpora.tatoeba(folder / "tatoeba" / "spa-eng.zip", source_column=2).pairs)
+        read = prepared(corpora.tatoeba(folder / "tatoeba" / "spa-eng.zip", source_column=2, skip_bad=skip_bad))
         split = corpora.split(corpora.without(read, TUTORIAL_SENTENCES), held_out=1500, seed=0)
     else:
         train, public = (
-            corpora.multi30k(folder / "multi30k", part, *corpus.split("-")).pairs for part in ("train", "val")
+            corpora.multi30k(folder / "multi30k", part, *corpus.split("-"), skip_bad=skip_bad)
+            for part in ("train", "val")
         )
         split = corpora.split(prepared(train), held_out=500, seed=0)
         # The public validation set is the test set: nothing is chosen by it, and none of it is left out.
         split = split._replace(train=split.train + split.test)
-        split = split._replace(test=corpora.normalise(public, tokenizer, tokenizer).pairs)
+        split = split._replace(test=corpora.normalise(public.pairs, tokenizer, tokenizer).pairs)
     train = random.Random(0).sample(split.train, pairs or len(split.train))
     return tasks.Translation.of(split._replace(train=train), tokenizer, tokenizer, least=2)
 
@@ -208,7 +231,7 @@ def measure(records: list[runs.Record]) -> None:
     """Train with teacher forcing, keep the parameters with the fewest wrong tokens, translate the test set."""
     (record,) = records
     config: Config = record.config
-    task = data(config.corpus, config.words, config.pairs)
+    task = data(config.corpus, config.words, config.pairs, config.truncate, config.skip_bad)
     record.keep("source.json", task.source.to_json())
     record.keep("target.json", task.target.to_json())
     sizes = record.keep_sizes(source_vocab=len(task.source.vocabulary), target_vocab=len(task.target.vocabulary))
@@ -304,6 +327,10 @@ def translate(records: list[runs.Record], sentence: str) -> None:
     run = runs.load(record.folder)
     source, target = (Language.from_json(record.read(f"{side}.json")) for side in ("source", "target"))
     translator = Translator(run.model, run.params(), source, target, record.result["longest"])
+    tokens = source.tokenizer.split(sentence)
+    if record.config.truncate and len(tokens) >= translator.longest:
+        sentence = source.tokenizer.join(tokens[: translator.longest - 1])
+        print(f"warning: cut to {translator.longest - 1} of {len(tokens)} words", file=sys.stderr)
     if warning := source.warning(sentence):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{record.folder.name}: BLEU {record.result['bleu']:.1f}\n> {sentence}")

@@ -12,18 +12,13 @@ from seqjax.theory.perturbation import Parameterisation
 Weights = Literal["direct", "exp", "softplus", "best"]
 
 PARAMETERISATION: dict[Weights, Parameterisation] = {
-    "direct": perturbation.DIRECT,
-    "exp": perturbation.EXP,
-    "softplus": perturbation.SOFTPLUS,
+    "direct": perturbation.DIRECT, "exp": perturbation.EXP, "softplus": perturbation.SOFTPLUS,
     "best": perturbation.BEST,
-}
+}  # fmt: skip
 
 LABEL: dict[Weights, str] = {
-    "direct": "rate = w",
-    "exp": "rate = exp w",
-    "softplus": "rate = log(1 + exp w)",
-    "best": "rate = 1/(w² + .1)",
-}
+    "direct": "rate = w", "exp": "rate = exp w", "softplus": "rate = log(1 + exp w)", "best": "rate = 1/(w² + .1)",
+}  # fmt: skip
 
 
 def draw_gradient_scale(ax: Axes, rates: np.ndarray) -> None:

@@ -41,26 +41,14 @@ from seqjax.types import Batch
 Model = Literal["linear_rnn", "linear_cnn", "rnn", "gru", "lstm", "lru", "tcn", "transformer"]
 
 LABEL = {
-    "linear_rnn": "linear RNN",
-    "linear_cnn": "linear dilated CNN",
-    "rnn": "RNN",
-    "gru": "GRU",
-    "lstm": "LSTM",
-    "lru": "LRU",
-    "tcn": "TCN",
-    "transformer": "Transformer",
-}
+    "linear_rnn": "linear RNN", "linear_cnn": "linear dilated CNN", "rnn": "RNN", "gru": "GRU", "lstm": "LSTM",
+    "lru": "LRU", "tcn": "TCN", "transformer": "Transformer",
+}  # fmt: skip
 
 LEARNING_RATE = {
-    "linear_rnn": 1e-3,
-    "linear_cnn": 3e-3,
-    "rnn": 3e-3,
-    "gru": 1e-2,
-    "lstm": 1e-2,
-    "lru": 1e-2,
-    "tcn": 1e-2,
+    "linear_rnn": 1e-3, "linear_cnn": 3e-3, "rnn": 3e-3, "gru": 1e-2, "lstm": 1e-2, "lru": 1e-2, "tcn": 1e-2,
     "transformer": 3e-3,
-}
+}  # fmt: skip
 
 LENGTH, STATES = 128, 8
 """Steps of a sequence and lags of a kernel; states of the linear RNN whose floor errors are compared with."""
@@ -77,7 +65,17 @@ WEIGHT = 1 - np.arange(LENGTH) / LENGTH
 
 @dataclass(frozen=True)
 class Config:
-    """One architecture on one memory. A learning rate of 0 stands for the architecture's own."""
+    """One architecture on one memory.
+
+    Attributes:
+        model: architecture.
+        delay: steps before the target's memory begins.
+        poles: pole pairs of the target.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "tcn"
     delay: int = runs.traced(8)

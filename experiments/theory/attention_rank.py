@@ -44,7 +44,17 @@ LOWEST = 1e-5
 
 @dataclass(frozen=True)
 class Config:
-    """One width of the head on one relation. `rank` is the number of its terms."""
+    """One width of the head on one relation.
+
+    Attributes:
+        alpha: the i-th term of the relation has size i^-alpha.
+        rank: terms of the relation.
+        head_dim: width of queries and keys.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate.
+        seeds: random seeds, trained together.
+    """
 
     alpha: float = runs.traced(1.0)
     rank: int = runs.traced(6)

@@ -55,7 +55,19 @@ SMALLEST_DRAWN = 1e-12
 
 @dataclass(frozen=True)
 class Config:
-    """Networks of one width on one target of `lags` steps, with initial weights of `size` times Flax's own."""
+    """Networks of one width on one target.
+
+    Attributes:
+        target: memory to be learned.
+        channels: width of the network.
+        layers: convolutions, each with a doubled dilation.
+        lags: steps of the target.
+        optimizer: Adam or gradient flow.
+        size: initial weights in units of Flax's own.
+        learning_rate: peak of Adam's learning rate.
+        steps: training updates.
+        seeds: random seeds, trained together.
+    """
 
     target: Target = runs.traced("shift")  # noqa: RUF009
     channels: int = runs.traced(4)

@@ -48,25 +48,17 @@ Target = Literal[
 ]  # fmt: skip
 
 SPECTRUM: dict[Target, tuple[float, int]] = {
-    "n^-1/8 to 8": (1 / 8, 8),
-    "n^-1 to 8": (1.0, 8),
-    "n^-1 to 6": (1.0, 6),
-    "n^-1 to 4": (1.0, 4),
-    "n^-1 to 2": (1.0, 2),
-    "n^-2": (2.0, 32),
-}
+    "n^-1/8 to 8": (1 / 8, 8), "n^-1 to 8": (1.0, 8), "n^-1 to 6": (1.0, 6), "n^-1 to 4": (1.0, 4),
+    "n^-1 to 2": (1.0, 2), "n^-2": (2.0, 32),
+}  # fmt: skip
 """Targets that are defined by their singular values: the exponent, and the n after which they are 0."""
 
 LABEL: dict[Model, str] = {
-    "linear": "linear RNNs, trained",
-    "gru": "GRUs, trained",
-    "attention": "GRUs with attention, trained",
-}
+    "linear": "linear RNNs, trained", "gru": "GRUs, trained", "attention": "GRUs with attention, trained",
+}  # fmt: skip
 START: dict[Start, str] = {
-    "random": "random weights",
-    "constructed": "SVD weights",
-    "disturbed": "SVD weights with noise",
-}
+    "random": "random weights", "constructed": "SVD weights", "disturbed": "SVD weights with noise",
+}  # fmt: skip
 
 LENGTH = 32
 """Steps of input, and of output; and the width of both sides, which is enough for every code and every output."""
@@ -82,7 +74,18 @@ TEST_SEQUENCES = 4096
 
 @dataclass(frozen=True)
 class Config:
-    """One model with a code of some numbers on one target. `start` gives the initial weights of linear models."""
+    """One model with a code of some numbers on one target.
+
+    Attributes:
+        model: architecture.
+        target: singular values of the memory.
+        code: numbers of the code.
+        start: initial weights of linear models.
+        learning_rate: peak of Adam's learning rate.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        seeds: random seeds, trained together.
+    """
 
     model: Model = "linear"
     target: Target = runs.traced("n^-1 to 8")  # noqa: RUF009

@@ -51,11 +51,9 @@ Weights = Literal[_parameterisations.Weights, "growing"]
 Optimizer = Literal["descent", "adam"]
 
 LABEL = {
-    **_parameterisations.LABEL,
-    "growing": "rate = w, initialised at -rate",
-    "descent": "gradient descent",
+    **_parameterisations.LABEL, "growing": "rate = w, initialised at -rate", "descent": "gradient descent",
     "adam": "Adam",
-}
+}  # fmt: skip
 
 RATE = {"exp": jnp.exp, "softplus": jax.nn.softplus, "best": models.reciprocal}
 """Rates of weights, for JAX to differentiate; the others are weights themselves."""
@@ -74,7 +72,17 @@ WORST = 2.0
 
 @dataclass(frozen=True)
 class Config:
-    """One learning rate."""
+    """One learning rate.
+
+    Attributes:
+        target: memory to be learned.
+        weights: parameterisation of the decay rates.
+        optimizer: gradient descent or Adam.
+        learning_rate: of the optimiser, constant.
+        states: exponentials of the memory.
+        steps: training updates.
+        seeds: random seeds, trained together.
+    """
 
     target: Target = runs.traced("power law")  # noqa: RUF009
     weights: Weights = "direct"

@@ -49,7 +49,15 @@ DIRECTIONS = 30
 
 @dataclass(frozen=True)
 class Config:
-    """A fit of some states to one target. `slowest` is the slowest rate; 0 stands for the best one."""
+    """A fit of one target.
+
+    Attributes:
+        target: memory to be fitted.
+        weights: parameterisation of the decay rates.
+        states: exponentials of the fit.
+        slowest: slowest rate; 0: the best one.
+        length: steps of the memory.
+    """
 
     target: Target = "power law"
     weights: Weights = "direct"

@@ -59,7 +59,16 @@ DRAWS = 5
 
 @dataclass(frozen=True)
 class Config:
-    """One target for an RNN of `states` and a CNN of `channels`; with 0 steps only bounds are computed."""
+    """One target for a linear RNN and a linear CNN.
+
+    Attributes:
+        delay: steps before the target's memory begins.
+        poles: pole pairs of the target.
+        channels: width of the CNN.
+        states: width of the RNN.
+        steps: training updates; 0: only bounds are computed.
+        seeds: random seeds, trained together.
+    """
 
     delay: int = runs.traced(8)
     poles: int = runs.traced(4)

@@ -51,8 +51,16 @@ DROP = 0.05
 class Config:
     """One optimiser on one memory.
 
-    `epsilon` is Adam's; `noise` is the standard deviation of noise that is added to each derivative at each step;
-    `steps` are those of descent and Adam; a learning rate of 0 stands for the optimiser's own.
+    Attributes:
+        optimizer: gradient flow, gradient descent or Adam.
+        units: exponentials that are trained.
+        memory: time of the target's second term.
+        start: initial rates of the exponentials.
+        epsilon: Adam's.
+        noise: standard deviation of the noise added to each derivative at each step.
+        learning_rate: of descent or Adam; 0: the optimiser's own.
+        steps: training updates of descent and Adam.
+        seeds: random seeds, trained together.
     """
 
     optimizer: Optimizer = "descent"

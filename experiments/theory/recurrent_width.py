@@ -51,7 +51,17 @@ LOWEST = 1e-14
 
 @dataclass(frozen=True)
 class Config:
-    """RNNs of some order on one target. `batch_size` 0 is the exact loss."""
+    """RNNs of one order on one target.
+
+    Attributes:
+        target: memory to be learned.
+        order: hidden units.
+        start: initial weights: random, or those of a fit.
+        batch_size: sequences of a batch; 0: the exact loss.
+        steps: training updates.
+        learning_rate: peak of Adam's learning rate.
+        seeds: random seeds, trained together.
+    """
 
     target: Target = runs.traced("shift 8")  # noqa: RUF009
     order: int = 4

@@ -43,16 +43,10 @@ Model = Literal["rnn", "both_ways", "one_head"]
 Inputs = Literal["raw", "centred"]
 
 LABEL = {
-    "plain": "as they are",
-    "exchanged": "first ten and\nlast ten exchanged",
-    "mixed": "mixed by a\nrandom filter",
-    "random": "random\nkernels",
-    "rnn": "linear RNN",
-    "both_ways": "bidirectional linear RNN",
-    "one_head": "Transformer, one head",
-    "raw": "inputs in [0, 1]",
-    "centred": "inputs in [-½, ½]",
-}
+    "plain": "as they are", "exchanged": "first ten and\nlast ten exchanged", "mixed": "mixed by a\nrandom filter",
+    "random": "random\nkernels", "rnn": "linear RNN", "both_ways": "bidirectional linear RNN",
+    "one_head": "Transformer, one head", "raw": "inputs in [0, 1]", "centred": "inputs in [-½, ½]",
+}  # fmt: skip
 
 LEARNING_RATE = {"rnn": 1e-3, "both_ways": 1e-3, "one_head": 2e-3}
 
@@ -68,7 +62,17 @@ LENGTH, VARIANCE = 32, 1 / 12
 
 @dataclass(frozen=True)
 class Config:
-    """One model on one task. Random filters and kernels differ by seed; a learning rate of 0 stands for the model's."""
+    """One model on one task; random filters and kernels differ by seed.
+
+    Attributes:
+        task: the target's kernels: as they are, ends exchanged, mixed by a random filter, or random.
+        model: architecture.
+        inputs: raw: in [0, 1]; centred: in [-1/2, 1/2].
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+    """
 
     task: Task = "exchanged"
     model: Model = "rnn"

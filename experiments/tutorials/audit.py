@@ -158,7 +158,13 @@ CLAIMS: dict[Row, Claim] = {
 
 @dataclass(frozen=True)
 class Config:
-    """One row. With 0 steps, the row's own number is used."""
+    """One row.
+
+    Attributes:
+        only: row of the table.
+        steps: training updates; 0: the row's own.
+        seeds: random seeds.
+    """
 
     only: Row = "D1"
     steps: int = 0

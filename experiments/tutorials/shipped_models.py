@@ -44,13 +44,9 @@ from seqjax.theory import fits
 from seqjax.types import Batch
 
 STEPS: dict[pretrained.Name, int] = {
-    "shift_rnn_8_32": 8_000,
-    "shift_tcn_32_128": 5_000,
-    "shift_transformer_32_128": 4_000,
-    "lorenz_rnn_1_10_128": 2_000,
-    "lorenz_tcn_1_10_128": 2_000,
-    "lorenz_transformer_1_10_128": 3_000,
-}
+    "shift_rnn_8_32": 8_000, "shift_tcn_32_128": 5_000, "shift_transformer_32_128": 4_000,
+    "lorenz_rnn_1_10_128": 2_000, "lorenz_tcn_1_10_128": 2_000, "lorenz_transformer_1_10_128": 3_000,
+}  # fmt: skip
 """Of training; a few minutes each on two cores."""
 
 ERROR = "mean squared error (variance 1)"
@@ -67,7 +63,16 @@ TAPS = 32
 
 @dataclass(frozen=True)
 class Config:
-    """One of the models. `rows` is the size of the training set of Lorenz96; sequences of Shift are drawn anew."""
+    """One of the models.
+
+    Attributes:
+        model: name of the shipped model.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        rows: size of the training set of Lorenz96; sequences of Shift are drawn anew.
+        learning_rate: peak of Adam's learning rate.
+        seeds: random seeds, trained together.
+    """
 
     model: pretrained.Name = "shift_tcn_32_128"
     steps: int = 5_000

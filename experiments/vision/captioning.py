@@ -47,7 +47,16 @@ WORDS = ("a", "size", "colour", "shape")
 
 @dataclass(frozen=True)
 class Config:
-    """One model, and the number of test scenes. A learning rate of 0 means `LEARNING_RATE`."""
+    """One model.
+
+    Attributes:
+        model: architecture.
+        steps: training updates.
+        batch_size: scenes of a batch.
+        tested: test scenes.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seed: random seed.
+    """
 
     model: Model = "attention"
     steps: int = 16_000

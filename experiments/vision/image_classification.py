@@ -28,6 +28,7 @@ Next      python experiments/vision/image_classification.py --data shapes --mode
 """
 
 import functools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -60,9 +61,19 @@ VALIDATION, TEST, MISTAKES = 5_000, 10_000, 12
 
 @dataclass(frozen=True)
 class Config:
-    """One model on one data set. `augment`: whether training images are randomly shifted and mirrored.
+    """One model on one data set.
 
-    A learning rate of 0 means `LEARNING_RATE`.
+    Attributes:
+        data: data set.
+        model: architecture.
+        augment: whether training images are randomly shifted and mirrored.
+        smoothing: label smoothing: probability spread over all classes.
+        dropout: fraction of activations set to 0 in training.
+        steps: training updates.
+        batch_size: images of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+        skip_bad: leave malformed images out and count them, instead of an error.
     """
 
     data: Data = "cifar"
@@ -74,6 +85,7 @@ class Config:
     batch_size: int = 128
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -107,19 +119,22 @@ def build(config: Config) -> models.Module:
 
 
 @functools.lru_cache(maxsize=1)
-def load(data: Data) -> ImageClassification | Shapes:
+def load(data: Data, skip_bad: bool = False) -> ImageClassification | Shapes:
     """The data set with its validation and test rows; shapes are drawn when they are needed."""
+    if data == "shapes":
+        return tasks.Shapes()
+    folder = files.data_folder() / "images"
     match data:
         case "mnist":
-            read = images.mnist(files.data_folder() / "images" / "mnist")
+            read = images.mnist(folder / "mnist", skip_bad=skip_bad)
         case "fashion":
-            read = images.mnist(files.data_folder() / "images" / "fashion-mnist", images.CLOTHES)
+            read = images.mnist(folder / "fashion-mnist", images.CLOTHES, skip_bad=skip_bad)
         case "cifar":
-            read = images.cifar(files.data_folder() / "images" / "cifar-10-jpg" / "CIFAR-10-images-train.tar.gz")
-        case "shapes":
-            return tasks.Shapes()
+            read = images.cifar(folder / "cifar-10-jpg" / "CIFAR-10-images-train.tar.gz", skip_bad=skip_bad)
         case _:
             assert_never(data)
+    if text := files.summary("images", malformed=read.skipped):
+        print(f"warning: {text}", file=sys.stderr)
     rows = images.split(len(read.labels), validation=VALIDATION, test=TEST, seed=0, labels=read.labels)
     return tasks.ImageClassification(read, rows)
 
@@ -141,7 +156,7 @@ class Inputs(NamedTuple):
 
 def inputs(config: Config, validation_key: Array, test_key: Array) -> Inputs:
     """The batches of the training rows, or of new shapes, and the images for validation and test."""
-    task = load(config.data)
+    task = load(config.data, config.skip_bad)
     if isinstance(task, tasks.Shapes):
         count = 200 if config.steps < 100 else 5_000  # a smoke test
         validation, test = (jax.jit(task.sample, static_argnums=1)(key, count) for key in (validation_key, test_key))

@@ -26,6 +26,7 @@ Next      python experiments/vision/pixel_sequences.py --model gru --order permu
 """
 
 import functools
+import sys
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Literal, assert_never, get_args
@@ -44,14 +45,8 @@ Order = Literal["sequential", "permuted"]
 Model = Literal["linear", "rnn", "gru", "lstm", "lru", "tcn", "transformer"]
 
 LEARNING_RATE = {
-    "linear": 1e-3,
-    "rnn": 1e-3,
-    "gru": 3e-3,
-    "lstm": 3e-3,
-    "lru": 3e-3,
-    "tcn": 3e-3,
-    "transformer": 2e-3,
-}
+    "linear": 1e-3, "rnn": 1e-3, "gru": 3e-3, "lstm": 3e-3, "lru": 3e-3, "tcn": 3e-3, "transformer": 2e-3,
+}  # fmt: skip
 
 LABEL = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "lru": "LRU", "tcn": "TCN", "transformer": "Transformer"}
 
@@ -60,7 +55,18 @@ CHANCE = 10.0
 
 @dataclass(frozen=True)
 class Config:
-    """One model on images of `side` x `side` pixels, in one order. A learning rate of 0 means `LEARNING_RATE`."""
+    """One model in one order of the pixels.
+
+    Attributes:
+        model: architecture.
+        order: line by line, or one random order for all images.
+        side: pixels of a side.
+        steps: training updates.
+        batch_size: images of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+        skip_bad: leave malformed images out and count them, instead of an error.
+    """
 
     model: Model = "tcn"
     order: Order = "sequential"
@@ -69,6 +75,7 @@ class Config:
     batch_size: int = 64
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -109,9 +116,11 @@ def build(config: Config) -> models.Module:
 
 
 @functools.lru_cache(maxsize=1)
-def load(side: int) -> ImageClassification:
+def load(side: int, skip_bad: bool = False) -> ImageClassification:
     """MNIST's training files, averaged down to `side` x `side` pixels, with validation and test rows."""
-    read = images.mnist(files.data_folder() / "images" / "mnist")
+    read = images.mnist(files.data_folder() / "images" / "mnist", skip_bad=skip_bad)
+    if text := files.summary("images", malformed=read.skipped):
+        print(f"warning: {text}", file=sys.stderr)
     block = read.pixels.shape[1] // side
     blocks = read.pixels[:, : side * block, : side * block].reshape(-1, side, block, side, block, 1)
     pixels = np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
@@ -122,7 +131,7 @@ def load(side: int) -> ImageClassification:
 def measure(records: list[runs.Record]) -> None:
     """Train, then classify the validation and test images."""
     config: Config = records[0].config
-    task, model, length = load(config.side), build(config), config.side**2
+    task, model, length = load(config.side, config.skip_bad), build(config), config.side**2
     train_key, order_key = jax.random.split(jax.random.key(0))
     order = jnp.arange(length) if config.order == "sequential" else jax.random.permutation(order_key, length)
 

@@ -24,6 +24,7 @@ Next      python experiments/vision/shapeworld.py --caption picture.png
 
 import functools
 import pathlib
+import sys
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -49,13 +50,23 @@ CAPTIONS = 8
 
 @dataclass(frozen=True)
 class Config:
-    """The number of drawn worlds beside ShapeWorld's own in the training data; 0: none."""
+    """Training with or without drawn worlds.
+
+    Attributes:
+        drawn: worlds that are drawn in addition to ShapeWorld's own; 0: none.
+        steps: training updates.
+        batch_size: captions of a batch.
+        learning_rate: peak of Adam's learning rate.
+        seed: random seed.
+        skip_bad: leave malformed worlds out and count them, instead of an error.
+    """
 
     drawn: int = 6_000
     steps: int = 4_000
     batch_size: int = 32
     learning_rate: float = 2e-3
     seed: int = 0
+    skip_bad: bool = False
 
 
 def configs(scale: runs.Scale) -> list[Config]:
@@ -96,9 +107,11 @@ class Part(NamedTuple):
         return [[caption for caption, agrees in given.items() if agrees] for given in self.known]
 
 
-def data() -> tuple[Part, Part, Part]:
+def data(skip_bad: bool) -> tuple[Part, Part, Part]:
     """Training, validation and test."""
-    read = read_shapeworld(files.data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz")
+    read = read_shapeworld(files.data_folder() / "captions" / "shapeworld" / "shapeworld.tar.gz", skip_bad=skip_bad)
+    if text := files.summary("worlds", malformed=read.skipped):
+        print(f"warning: {text}", file=sys.stderr)
     said = [
         dict(zip(given, agrees, strict=True))
         for given, agrees in zip(read.captions, read.agreement.tolist(), strict=True)
@@ -121,7 +134,7 @@ def write(model: models.Module, params: Params, images: Array) -> Array:
 def measure(records: list[runs.Record]) -> None:
     """Train on true captions; those of test images are judged by the file, otherwise by `worlds.holds`."""
     (record,) = records
-    learned, validation, test = data()
+    learned, validation, test = data(record.config.skip_bad)
     model = build(record.config)
     params = fit(record, learned, validation, model)
 

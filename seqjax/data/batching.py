@@ -1,10 +1,11 @@
 """Batches of a data set held in memory: which rows make a batch is a pure function of key and step."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +42,46 @@ def pad(
         raise ValueError(f"rows must have at most {length} tokens, got {longest} in row {int(lengths.argmax())}")
     mask = np.arange(length)[None, :] < lengths[:, None]
     ids = np.full((len(rows), length), PAD, np.int32)
-    ids[mask] = [number for row in rows for number in row]
+    ids[mask] = np.fromiter(itertools.chain.from_iterable(rows), np.int32, lengths.sum())
     return ids, mask
+
+
+class Bounded(NamedTuple):
+    """Rows of bounded length, and how many were left out or cut for it."""
+
+    rows: list[Any]
+    left_out: int
+    cut: int
+
+
+def bounded(
+    rows: Iterable[Any],
+    sides: Callable[[Any], Sequence[Sequence[Any]]],
+    shortened: Callable[[Any, int], Any],
+    *,
+    longest: int = 0,
+    truncate: int = 0,
+) -> Bounded:
+    """Cut long rows, or leave them out: one of them would pad all others to its length.
+
+    Args:
+        sides: the sequences of a row, of which the longer one counts.
+        shortened: `(row, length) -> row`, cut to a length.
+        longest: rows that are longer are left out; 0: none.
+        truncate: rows that are longer are cut to it, before `longest` applies; 0: none.
+    """
+    at_least(0, longest=longest, truncate=truncate)
+    found = Bounded([], 0, 0)
+    for row in rows:
+        if truncate and max(map(len, sides(row))) > truncate:
+            row, found = shortened(row, truncate), found._replace(cut=found.cut + 1)
+        if longest and max(map(len, sides(row))) > longest:
+            found = found._replace(left_out=found.left_out + 1)
+        else:
+            found.rows.append(row)
+    if found.left_out and not found.rows:
+        raise ValueError(f"longest must leave some of {found.left_out} rows, got {longest}")
+    return found
 
 
 def close_up(tokens: Int[Array, "batch time"]) -> Int[Array, "batch time"]:
@@ -68,10 +107,7 @@ def pairs(
     Raises:
         ValueError: unequal numbers of sources and targets, an id outside [UNK, vocab), or a sequence that is too long.
     """
-    if len(sources) != len(targets):
-        raise ValueError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
-    _check_ids("sources", sources, source_vocab)
-    _check_ids("targets", targets, target_vocab)
+    _check_pairs(sources, targets, source_vocab, target_vocab)
     source, source_mask = pad([[*row, EOS] for row in sources], source_length)
     target, target_mask = pad([[*row, EOS] for row in targets], target_length)
     return Seq2SeqBatch(*map(jnp.asarray, (source, target, source_mask, target_mask)))
@@ -155,16 +191,13 @@ class Buckets:
         source_vocab: int,
         target_vocab: int,
     ) -> "Buckets":
-        """Pairs in at most `count` buckets, as `pairs` makes and `by_length` splits them."""
-        whole = pairs(sources, targets, source_vocab=source_vocab, target_vocab=target_vocab)
-        lengths = np.stack([np.asarray(whole.source_mask).sum(axis=1), np.asarray(whole.target_mask).sum(axis=1)])
-
-        def part(rows: Int[np.ndarray, " bucket"]) -> Seq2SeqBatch:
-            source, target = lengths[:, rows].max(axis=1)
-            sides = [field[rows] for field in whole]
-            return Seq2SeqBatch(*(field[:, :length] for field, length in zip(sides, (source, target) * 2, strict=True)))
-
-        return cls(tuple(map(part, by_length(lengths, batch_size=batch_size, count=count))), batch_size)
+        """Pairs in at most `count` buckets, split as by `by_length`, each as `pairs` makes it."""
+        vocabs = {"source_vocab": source_vocab, "target_vocab": target_vocab}
+        _check_pairs(sources, targets, **vocabs)
+        lengths = np.array([[len(row) for row in side] for side in (sources, targets)])
+        parts = by_length(lengths, batch_size=batch_size, count=count)
+        sides = [[[side[row] for row in rows] for side in (sources, targets)] for rows in parts]
+        return cls(tuple(pairs(*both, **vocabs) for both in sides), batch_size)
 
     @property
     def per_epoch(self) -> int:
@@ -210,6 +243,8 @@ def by_length(
 ) -> list[Int[np.ndarray, " bucket"]]:
     """Which rows go into each of at most `count` buckets of the longer side, split for the fewest padded tokens.
 
+    A few rows that are much longer than the others have a bucket of their own, filled with the longest of those.
+
     Args:
         batch_size: least rows of a bucket, from 1 to all rows.
         count: at least 1.
@@ -217,13 +252,27 @@ def by_length(
     at_least(1, count=count)
     if not 1 <= batch_size <= lengths.shape[1]:
         raise ValueError(f"batch_size must lie in [1, {lengths.shape[1]}], got {batch_size}")
-    edges = _edges(lengths, batch_size, count)
-    bucket = np.searchsorted(edges, lengths.max(axis=0))
-    return [np.flatnonzero(bucket == number) for number in range(len(edges))]
+    longer = lengths.max(axis=0)
+    order = np.lexsort((lengths.sum(axis=0), longer))
+    # A bucket ends with the last row of some length; or else those after it hold a batch each and no row more.
+    last = np.cumsum(np.unique(longer, return_counts=True)[1])
+    shifts = batch_size * np.arange(min(count, len(order) // batch_size))
+    cuts = np.unique(np.append(0, np.maximum(last[:, None] - shifts[None, :], 0)))
+    ends = [0, *cuts[_ends(lengths[:, order], cuts, batch_size, count)]]
+    return [np.sort(order[start:end]) for start, end in itertools.pairwise(ends)]
 
 
 def _rows(part: Any) -> int:
     return len(jax.tree.leaves(part)[0])
+
+
+def _check_pairs(
+    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], source_vocab: int, target_vocab: int
+) -> None:
+    if len(sources) != len(targets):
+        raise ValueError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
+    _check_ids("sources", sources, source_vocab)
+    _check_ids("targets", targets, target_vocab)
 
 
 def _check_ids(name: str, rows: Sequence[Sequence[int]], vocab: int) -> None:
@@ -234,24 +283,21 @@ def _check_ids(name: str, rows: Sequence[Sequence[int]], vocab: int) -> None:
                 raise ValueError(f"ids of {name} must lie in [{UNK}, {vocab}), got {number} in row {place}")
 
 
-def _edges(lengths: Int[np.ndarray, "sides rows"], batch_size: int, count: int) -> Int[np.ndarray, " buckets"]:
-    """The longest pair of each bucket, such that all buckets together hold the fewest steps.
+def _ends(
+    lengths: Int[np.ndarray, "sides rows"], cuts: Int[np.ndarray, " cuts"], batch_size: int, count: int
+) -> list[int]:
+    """At which of the cuts each bucket of the ordered rows ends, such that all buckets together hold the fewest steps.
 
-    By dynamic programming over the distinct lengths: the best k buckets up to a length extend the best k - 1 before it.
+    By dynamic programming: the best k buckets up to a cut extend the best k - 1 up to a cut before it.
     """
-    longer = lengths.max(axis=0)
-    distinct, group = np.unique(longer, return_inverse=True)
-    rows = np.bincount(group)
-    longest = np.zeros((len(lengths), len(distinct)), np.int64)
-    for side, longest_side in zip(lengths, longest, strict=True):
-        np.maximum.at(longest_side, group, side)
-    best = np.full(len(distinct) + 1, np.inf)
+    rows, longest = np.diff(cuts), np.maximum.reduceat(lengths, cuts[:-1], axis=1)
+    best = np.full(len(cuts), np.inf)
     best[0] = 0
     table = []
-    for _ in range(min(count, len(distinct))):
+    for _ in range(min(count, len(rows))):
         extended, first = np.full_like(best, np.inf), np.zeros(len(best), np.int64)
         for end in range(1, len(best)):
-            # Buckets of the lengths start … end - 1, for every start at once.
+            # Buckets from each cut before it to this one, at once.
             filled = np.cumsum(rows[:end][::-1])[::-1]
             shape = np.maximum.accumulate(longest[:, :end][:, ::-1], axis=1)[:, ::-1].sum(axis=0)
             cost = np.where(filled >= batch_size, best[:end] + filled * shape, np.inf)
@@ -260,11 +306,10 @@ def _edges(lengths: Int[np.ndarray, "sides rows"], batch_size: int, count: int) 
         best = extended
         table.append((best[-1], first))
     used = int(np.argmin([cost for cost, _ in table]))
-    edges, end = [], len(distinct)
-    for _, first in reversed(table[: used + 1]):
-        edges.append(distinct[end - 1])
-        end = first[end]
-    return np.array(edges[::-1])
+    ends = [len(rows)]
+    for _, first in table[used:0:-1]:
+        ends.append(int(first[ends[-1]]))
+    return ends[::-1]
 
 
 ROUNDS = 12

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqjax._checks import at_least
+from seqjax.data.batching import Bounded, bounded
 from seqjax.data.files import DataError, excerpt, filled, gunzipped, read_lines, unzipped
 from seqjax.data.tokenizers import Tokenizer
 
@@ -98,6 +99,21 @@ def normalise(pairs: Iterable[Pair], source: Tokenizer, target: Tokenizer) -> Co
         Pair(source.join(source.split(pair.source)), target.join(target.split(pair.target))) for pair in pairs
     ]
     return _corpus("pairs", rows, [], skip_bad=False)
+
+
+def within(
+    pairs: Iterable[Pair], source: Tokenizer, target: Tokenizer, *, longest: int = 0, truncate: int = 0
+) -> Bounded:
+    """The pairs with at most `longest` tokens a side, those longer than `truncate` cut to it before; 0: no bound."""
+
+    def sides(pair: Pair) -> list[list[str]]:
+        return [source.split(pair.source), target.split(pair.target)]
+
+    def shortened(pair: Pair, length: int) -> Pair:
+        of_source, of_target = sides(pair)
+        return Pair(source.join(of_source[:length]), target.join(of_target[:length]))
+
+    return bounded(pairs, sides, shortened, longest=longest, truncate=truncate)
 
 
 def dedup(pairs: Iterable[Pair]) -> list[Pair]:

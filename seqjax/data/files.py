@@ -2,19 +2,26 @@
 
 import gzip
 import io
+import json
 import os
 import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
 SHOWN = 20
 """Faults that an error names one by one."""
+
+MOST_UNPACKED = 1 << 28
+"""Bytes that an archive may hold unpacked. The tar of CIFAR-10 has 77 million."""
 
 
 class DataError(ValueError):
@@ -48,25 +55,39 @@ def data_folder(*expected: str) -> Path:
 
 
 def read_lines(where: str, content: bytes, faults: list[str]) -> list[str | None]:
-    """All lines, including the empty one after the last line end; None, and a fault, where a line is not UTF-8."""
+    """All lines, including the empty one after the last line end, which is \\n or \\r\\n.
+
+    None, and a fault, where a line is not UTF-8 or has another \\r: it may be the line end of another system.
+    """
     # Not `splitlines`: it also cuts at characters that are part of a sentence.
     lines: list[str | None] = []
     offset = 0
-    for number, raw in enumerate(content.split(b"\n"), start=1):
+    for number, raw in enumerate(chain(io.BytesIO(content), [b""] * (content[-1:] in (b"", b"\n"))), start=1):
         text = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+        begin, text = offset + len(raw) - len(text), text[:-2] if text.endswith(b"\r\n") else text.removesuffix(b"\n")
+        fault, offset = None, offset + len(raw)
         try:
-            lines.append(text.removesuffix(b"\r").decode())
+            lines.append(text.decode())
         except UnicodeDecodeError as error:
-            place = offset + len(raw) - len(text) + error.start
-            faults.append(f"{where}:{number}: expected UTF-8, found byte {text[error.start]:#04x} at offset {place}")
+            fault = f"expected UTF-8, found byte {text[error.start]:#04x} at offset {begin + error.start}"
+        if not fault and b"\r" in text:
+            fault = f"expected lines that end in \\n or \\r\\n, found \\r alone at offset {begin + text.index(13)}"
+            lines.pop()
+        if fault:
+            faults.append(f"{where}:{number}: {fault}")
             lines.append(None)
-        offset += len(raw) + 1
     return lines
 
 
 def filled(lines: list[str | None]) -> int:
     """How many lines there are without the blank ones at the end."""
     return max((number for number, line in enumerate(lines, start=1) if line is None or line.strip()), default=0)
+
+
+def summary(rows: str, *, malformed: int = 0, long: int = 0, cut: int = 0) -> str:
+    """What was done to rows, such as "3 of the pairs left out as too long"; empty if nothing was."""
+    counts = {"left out as malformed or empty": malformed, "left out as too long": long, "cut": cut}
+    return ", ".join(f"{count:,} of the {rows} {what}" for what, count in counts.items() if count)
 
 
 def excerpt(line: str) -> str:
@@ -76,31 +97,90 @@ def excerpt(line: str) -> str:
 def unzipped(path: Path) -> tuple[str, bytes]:
     """The name and the content of the one text in a zip."""
     content = path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            texts = [name for name in archive.namelist() if name.endswith(".txt")]
-            names = [name for name in texts if not name.rsplit("/", 1)[-1].startswith(("_", "."))]
-            if len(names) != 1:
-                found = ", ".join(names) or "none"
-                raise DataError([f"{path}: expected one text besides _about.txt, found {found}"])
-            return f"{path}/{names[0]}", archive.read(names[0])
-    except DAMAGE as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError([f"{path}: expected a whole zip file, found {error or type(error).__name__}"]) from None
+    with whole(path, "zip"), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        texts = [name for name in archive.namelist() if name.endswith(".txt")]
+        names = [name for name in texts if not name.rsplit("/", 1)[-1].startswith(("_", "."))]
+        if len(names) != 1:
+            found = ", ".join(names) or "none"
+            raise DataError([f"{path}: expected one text besides _about.txt, found {found}"])
+        with archive.open(names[0]) as file:
+            return f"{path}/{names[0]}", unpacked(path, file.read)
 
 
 def gunzipped(path: Path) -> tuple[str, bytes]:
     """The name and the content of a file or of its gzip."""
     packed = path.with_name(f"{path.name}.gz")
     if packed.is_file():
-        try:
-            return str(packed), gzip.decompress(packed.read_bytes())
-        except DAMAGE as error:
-            raise DataError([f"{packed}: expected a whole gzip file, found {error or type(error).__name__}"]) from None
+        with whole(packed, "gzip"), gzip.open(packed) as file:
+            return str(packed), unpacked(packed, file.read)
     if not path.is_file():
         raise FileNotFoundError(f"expected {packed} or {path.name} beside it, found neither")
     return str(path), path.read_bytes()
+
+
+def untarred(path: Path, kind: str, *, most_bytes: int) -> Iterator[tuple[str, bytes | None]]:
+    """Names and contents of what is no folder in a tar or tar.gz, without unpacking to disk.
+
+    Args:
+        kind: "tar" or "tar.gz", as errors call it.
+        most_bytes: of a file; None instead of its content if it has more, or is a link or a device.
+    """
+    content = path.read_bytes()
+    with whole(path, kind):
+        if content[:2] == b"\x1f\x8b":
+            # As a whole: a tar ends before its gzip does, whose check sum would not be read.
+            with gzip.open(io.BytesIO(content)) as file:
+                content = unpacked(path, file.read)
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            for member in archive:
+                # A sparse file is longer than what the tar holds of it.
+                plain = member.isreg() and not member.issparse() and member.size <= most_bytes
+                file = archive.extractfile(member) if plain else None
+                if not member.isdir():
+                    yield member.name, file and file.read()
+
+
+def unpacked(path: Path, read: Callable[[int], bytes]) -> bytes:
+    """All that `read` gives, at most `MOST_UNPACKED`: a small archive may hold more than fits into memory."""
+    content = io.BytesIO()
+    while chunk := read(1 << 20):
+        content.write(chunk)
+        if content.tell() > MOST_UNPACKED:
+            raise DataError([f"{path}: expected at most {MOST_UNPACKED} bytes unpacked, found more"])
+    return content.getvalue()
+
+
+@contextmanager
+def whole(path: Path, kind: str) -> Iterator[None]:
+    """Turn what is raised over a damaged archive into a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (tarfile.TarError, *DAMAGE) as error:
+        raise DataError([f"{path}: expected a whole {kind} file, found {error or type(error).__name__}"]) from None
+
+
+def read_json(path: Path) -> Any:
+    """What a file in JSON holds.
+
+    Raises:
+        DataError: it is not JSON, or has more than 50 levels of arrays and objects.
+        FileNotFoundError: there is no such file.
+    """
+
+    def deeper(value: Any, levels: int) -> bool:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return not levels or any(deeper(one, levels - 1) for one in inner)
+
+    content = path.read_bytes()
+    try:
+        if not deeper(found := json.loads(content), 50):
+            return found
+        raise RecursionError("more than 50 levels")
+    except (ValueError, RecursionError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError([f"{path}{line}: expected JSON, found {error}"]) from None
 
 
 def decoded_image(

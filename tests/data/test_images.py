@@ -85,6 +85,10 @@ def test_labels_that_are_no_class_are_named(tmp_path):
         f"{where}: expected a label below 10 at byte 8, found 10",
         f"{where}: expected a label below 10 at byte 10, found 255",
     ]
+    found = mnist(tmp_path, skip_bad=True)
+    assert (found.labels.tolist(), found.skipped) == ([9], 2)
+    np.testing.assert_array_equal(found.pixels, PIXELS[1:2, ..., None])
+    assert len(failure(mnist, both(tmp_path, labels=idx(np.full(3, 99, np.uint8))), skip_bad=True)) == 3
 
 
 def test_as_many_labels_as_images_are_needed(tmp_path):
@@ -164,6 +168,8 @@ def test_a_bad_image_is_named_by_its_member(content, message, tmp_path):
     first, second = failure(cifar, path)
     assert first.startswith(f"{path}/train/cat/1.jpg: {message}")
     assert second.startswith(f"{path}/train/dog/2.jpg: expected a whole JPEG")
+    found = cifar(path, skip_bad=True)
+    assert (found.classes, len(found.pixels), found.skipped) == (("cat",), 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from tests.files import BOM, failure, needs_data, public, written
 @pytest.mark.parametrize("change", [lambda c: c, lambda c: BOM + c, lambda c: c.replace(b"\n", b"\r\n")])
 def test_a_text_is_read_as_it_is(change, tmp_path):
     text = "  To be,\n\nor not\tto be:\u2028ñ\n\n"
-    assert plain_text.read(written(tmp_path, "text.txt", change(text.encode()))) == text
+    assert plain_text.read(written(tmp_path, "text.txt", change(text.encode()))) == (text, 0)
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\n\r\n \n"])
 def test_sentences_are_lines(end, tmp_path):
     path = written(tmp_path, "text.txt", b" the <unk> of N \r\nit  's\xc2\x85so" + end)
-    assert plain_text.sentences(path) == ["the <unk> of N", "it  's\x85so"]
+    assert plain_text.sentences(path) == (["the <unk> of N", "it  's\x85so"], 0)
     assert Whitespace().split(" the <unk>  of N ") == ["the", "<unk>", "of", "N"]
     assert Whitespace().join(["the", "of"]) == "the of"
 
@@ -37,13 +37,22 @@ def test_a_blank_sentence_is_a_fault(tmp_path):
     assert failure(plain_text.sentences, path) == [f"{path}:{n}: expected a sentence, found none" for n in (2, 4)]
 
 
+def test_bad_lines_are_skipped_and_counted_where_that_is_asked_for(tmp_path):
+    path = written(tmp_path, "text.txt", b"one\n\nt\xffo\nth\rree\nfour\n")
+    assert plain_text.sentences(path, skip_bad=True) == (["one", "four"], 3)
+    assert plain_text.read(path, skip_bad=True) == ("one\n\nfour\n", 2)
+    path.write_bytes(b"\xff\n")
+    for read in (plain_text.read, plain_text.sentences):
+        assert failure(read, path, skip_bad=True) == [f"{path}: expected text, found none"]
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60))
 def test_any_bytes_are_a_text_or_a_fault(content, tmp_path):
     path = written(tmp_path, "text.txt", content)
     for read in (plain_text.read, plain_text.sentences):
         try:
-            assert read(path)
+            assert read(path)[0]
         except DataError as error:
             assert str(path) in str(error)  # noqa: PT017
 
@@ -58,9 +67,10 @@ def test_a_text_is_cut_in_three():
 
 @needs_data
 def test_the_public_texts_are_what_they_are_said_to_be():
-    text = plain_text.read(public("text", "tinyshakespeare", "input.txt"))
+    text, _ = plain_text.read(public("text", "tinyshakespeare", "input.txt"))
     assert (len(text), len(set(text))) == (1_059_624, 65)
-    train, validation = (plain_text.sentences(public("text", "ptb", f"ptb.{part}.txt")) for part in ("train", "valid"))
+    read = (plain_text.sentences(public("text", "ptb", f"ptb.{part}.txt")) for part in ("train", "valid"))
+    (train, _), (validation, _) = read
     assert (len(train), len(validation)) == (42_068, 3_370)
     words = [[*Whitespace().split(line), "<eos>"] for line in train]
     assert sum(map(len, words)) == 929_589

@@ -108,6 +108,23 @@ def test_what_is_wrong_is_named_with_its_place(name, content, expected, tmp_path
     assert any(line.startswith(expected) for line in found), found
 
 
+def test_bad_worlds_are_skipped_and_counted_where_that_is_asked_for(tmp_path):
+    bad = folder(6) | {
+        "world-1.png": b"",
+        "agreement.txt": b"1.0;1.0;0.0;0.0;0.0\n" * 2 + b"1.0\n" * 2 + b"0.0;0.0;0.0;0.0;0.0\n" * 2,
+    }
+    bad["caption.txt"] = bad["caption.txt"].replace(GIVEN[0].encode() + b" 4", b"\xff")
+    without = folder(2)
+    del without["caption.txt"]
+    path = tar(tmp_path / "t.tar", {"a": without, "b": bad, "c": folder(1, 9)}, "w")
+    read = read_shapeworld(path, skip_bad=True)
+    assert (read.kinds, read.kind.tolist(), read.skipped) == (("a", "b", "c"), [1, 1, 2], 6)
+    np.testing.assert_array_equal(read.images, [picture(0), picture(5), picture(9)])
+    assert [given[0][-1] for given in read.captions] == ["0", "5", "0"]
+    np.testing.assert_array_equal(read.agreement.sum(axis=1), [2, 0, 1])
+    assert faults(tar(tmp_path / "t.tar", {"a": without}, "w")) == ["a: expected caption.txt, found none"]
+
+
 def test_another_tar_and_no_tar(tmp_path):
     whole = tar(tmp_path / "whole.tar.gz", {"k": folder(4, 9)})
     content = whole.read_bytes()

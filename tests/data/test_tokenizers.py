@@ -12,7 +12,7 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.tokenizers import MARK, Characters, MarkedWords, Subwords, Tokenizer, Words
+from seqjax.data.tokenizers import MARK, Characters, MarkedWords, Subwords, Tokenizer, Words, _attached, _characters
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, SOS, UNK
 from tests.refusals import refuses
@@ -81,6 +81,7 @@ test_what_is_no_vocabulary_is_refused = refuses(
     ("", "must be JSON"),
     ('["<pad>", "<sos>"', "must be JSON"),
     ("[" * 100_000, "must be JSON"),
+    ("[" + "9" * 5000 + "]", "must be JSON"),
     ('{"a": 1}', "array of strings, got"),
     ('["<pad>", "<sos>", "<eos>", "<unk>", 4]', "array of strings, got"),
     ('["<pad>", "<eos>", "<sos>", "<unk>"]', "symbols must begin with"),
@@ -107,6 +108,8 @@ def test_counts_that_cannot_be_are_refused():
         (Words(lower=False), "Él vio 3 Ñus...", "El vio Nus . . ."),
         (Words(fold=False), "Él vio 3 Ñus_x.", "él vio ñus x ."),
         (Words(fold=False), "u\u0308ber", "über"),
+        (Words(), "İĞ Ñu\u0308 Ελλάδα Ё", "ig nu ελλαδα е"),
+        (Words(), "x² 5ª ½ Ⅷ \u0301", "x"),
         (Words(), " \u200b 12 ", ""),
     ],
 )
@@ -116,7 +119,8 @@ def test_words_as_in_the_tutorial(words, sentence, tokens):
 
 
 test_punctuation_that_is_none_is_refused = refuses(
-    Words, *(({"punctuation": bad}, "punctuation must contain neither letters nor spaces") for bad in (".a", ". "))
+    Words,
+    *(({"punctuation": bad}, "punctuation must contain neither letters nor spaces") for bad in (".a", ". ", ".\u0301")),
 )
 
 
@@ -126,7 +130,38 @@ def test_marked_words_split_punctuation_off():
     assert MarkedWords().join(cut[:7]) == "ein t-shirt, „müde"
 
 
-@given(TEXT | st.text(alphabet='ab ü.-,"_', max_size=20))
+WHOLE = {
+    "Hindi": "नमस्ते दुनिया",
+    "pointed Hebrew": "שָׁלוֹם עֲלֵיכֶם",
+    "pointed Arabic": "السَّلَامُ عَلَيْكُمْ",
+    "Persian with a joiner": "می\u200cروم خانه",
+    "Thai, Lao, Khmer, Myanmar": "กำลัง ພາສາລາວ ភាសាខ្មែរ မြန်မာဘာသာ",
+    "Tamil, Malayalam": "தமிழ் അവന്\u200d",
+    "a script beyond 16 bits": "𑄌𑄋𑄴𑄟𑄳𑄦 𑄃",
+    "an accent without a letter of its own": "x\u0303y m\u0303",
+    "apostrophes that are letters": "ʻokina cʼhoazh",
+    "Japanese, Korean": "がんば 한국어",
+    "Turkish, lower case of two code points": "i\u0307stanbul",
+    "Latin letters beyond Z": "weiße cœur øl",
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_letter_keeps_its_marks(name):
+    for words in (Words(fold=False), MarkedWords()):
+        for form in ("NFC", "NFD"):
+            assert words.split(unicodedata.normalize(form, WHOLE[name])) == WHOLE[name].split()
+    assert Words().split(WHOLE[name]) == WHOLE[name].translate(dict.fromkeys([0x303, 0x307])).split()
+
+
+@pytest.mark.parametrize(("kind", "found"), [("L", _characters("L")), ("M", _attached().replace("\u200c\u200d", ""))])
+def test_every_letter_and_mark_of_unicode_is_known(kind, found):
+    every = {n for n in range(sys.maxunicode + 1) if unicodedata.category(chr(n))[0] == kind} - {0xAA, 0xBA}
+    ranges = [(ord(first), ord(last)) for first, _, last in zip(*[iter(found)] * 3, strict=True)]
+    assert {n for first, last in ranges for n in range(first, last + 1)} == every
+
+
+@given(TEXT | st.text(alphabet='ab ü.-,"_', max_size=20) | st.text(alphabet="aन्ते\u0301\u200d!١ ", max_size=20))
 def test_marked_words_are_joined_as_they_were(sentence):
     words = MarkedWords(lower=False)
     expected = " ".join(unicodedata.normalize("NFC", sentence).replace(MARK, " ").split())

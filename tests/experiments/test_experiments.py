@@ -1,7 +1,10 @@
 """Every experiment has a complete header and runs to the end at its smallest scale."""
 
+import ast
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from seqjax import runs
+from seqjax.data import DataError
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = runs.find_experiments(ROOT / "experiments")
@@ -62,6 +66,55 @@ def test_header_has_all_fields(script):
     assert header["Run"] in (f"python {script.relative_to(ROOT)}", f"{DATA}python {script.relative_to(ROOT)}")
     assert header["Figure"] == f"experiments/figures/{script.stem}.png"
     assert header["Next"].startswith(f"python {script.relative_to(ROOT)} --")
+
+
+def config_of(script: Path) -> ast.ClassDef | None:
+    classes = (node for node in ast.parse(script.read_text()).body if isinstance(node, ast.ClassDef))
+    return next((node for node in classes if node.name == "Config"), None)
+
+
+CONFIGS = {script.stem: config for script in SCRIPTS if (config := config_of(script))}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_field_of_a_configuration_is_documented(name):
+    """In Google's style, one line each in the order of the fields, more deeply indented where it goes on."""
+    _, _, listed = (ast.get_docstring(CONFIGS[name]) or "").partition("\n\nAttributes:\n")
+    documented = dict(re.findall(r"^    (\w+): (.+\.(?:\n {8}.+)*)$", f"{listed}\n", re.MULTILINE))
+    parts = (part.target for part in CONFIGS[name].body if isinstance(part, ast.AnnAssign))
+    fields = [part.id for part in parts if isinstance(part, ast.Name)]
+    assert list(documented) == fields
+    assert sum(1 + text.count("\n") for text in documented.values()) == len(listed.splitlines())
+
+
+def test_the_same_field_has_the_same_words():
+    """Of the fields that most experiments have."""
+    texts = {}
+    for config in CONFIGS.values():
+        for field, text in re.findall(r"^    (\w+): (.+)$", ast.get_docstring(config) or "", re.MULTILINE):
+            texts.setdefault(field, []).append(text)
+    common = {field: found for field, found in texts.items() if len(found) > 9}
+    assert {"model", "steps", "batch_size", "learning_rate", "seeds"} <= common.keys()
+    for field, found in common.items():
+        assert found.count(max(found, key=found.count)) > len(found) / 2, field
+
+
+def test_bad_and_long_rows_of_a_corpus_are_counted_on_stderr(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "experiments" / "language")
+    monkeypatch.setenv("SEQJAX_DATA", str(tmp_path))
+    folder = tmp_path / "sentiment" / "sst2"
+    folder.mkdir(parents=True)
+    rows = [f"word{n} good\t{n % 2}" for n in range(8)]
+    (folder / "dev.tsv").write_text("some more\t1\n")
+    (folder / "train.tsv").write_text("\n".join([*rows, "no label", "very " * 99 + "good\t1"]))
+    data = importlib.import_module("sentiment").data
+    with pytest.raises(DataError, match=r"train\.tsv:9: expected sentence<TAB>label, found 'no label'"):
+        data(8)
+    assert len(data(10, longest=50, skip_bad=True).train) == 6
+    left_out = "1 of the sentences left out as malformed or empty"
+    assert capsys.readouterr().err == f"warning: {left_out}, 1 of the sentences left out as too long\n"
+    assert len(data(10, truncate=2, skip_bad=True).train) == 7
+    assert capsys.readouterr().err == f"warning: {left_out}, 1 of the sentences cut\n"
 
 
 FIGURES = ROOT / "experiments" / "figures"

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,31 @@ def test_an_answer_that_fits_no_row_names_script_and_placeholder(lab, gallery, c
     assert gallery.update(gallery.Options()) == 2
     expected = "error: experiments/memory/shift.py: Answer: {mse model=lstm delay=8:.1e} must match one row"
     assert capsys.readouterr().err.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"rows": [',
+        "[" * 100_000,
+        "[]",
+        '{"rows": 3}',
+        '{"rows": [1]}',
+        "null",
+        '{"rows": [], "cost": {"seconds": "1"}}',
+    ],
+)
+def test_damaged_numbers_are_named_and_nothing_is_written(text, lab, gallery, capsys):
+    lab.add("memory", "shift", rows=ROWS)
+    for name in ("first", "second"):
+        lab.add("memory", name)
+        (lab.folder / "figures" / f"{name}.json").write_text(text)
+    assert gallery.update(gallery.Options()) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r":.*", "", line.removeprefix("error: ")) for line in lines] == [
+        str(lab.folder / "figures" / f"{name}.json") for name in ("first", "second")
+    ]
+    assert not (lab.folder / "memory" / "README.md").exists()
 
 
 def test_hand_written_texts_tables_and_the_top_readme(lab, gallery):

@@ -263,6 +263,31 @@ def test_figures_of_another_scale_or_an_earlier_run_are_called_so(lab):
     assert "not measured" in text
 
 
+DAMAGED = {
+    "deep": "[" * 100_000,
+    "cut": '{"rows": [',
+    "listed": "[1]",
+    "rows": '{"rows": [1, 2]}',
+    "cost": '{"rows": [{"a": 1}], "cost": {"seconds": "1", "device": "x"}}',
+    "ratio": '{"rows": [{"a": "x", "low": 1, "high": 2, "floor": 1}]}',
+    "bytes": "\ud800",
+}
+
+
+def test_damaged_numbers_are_named_and_the_report_goes_on(lab):
+    figures = lab.folder / "experiments" / "figures"
+    figures.mkdir()
+    for name, text in DAMAGED.items():
+        lab.add(name)
+        (figures / f"{name}.png").write_bytes(PNG)
+        (figures / f"{name}.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    code, out, err = lab.run("--draw")
+    assert (code, err) == (0, "")
+    for name in DAMAGED:
+        assert re.search(rf"^{name} +damaged \({re.escape(str(figures / name))}\.json\)$", out, re.MULTILINE)
+        assert f"{figures / name}.json does not exist or is damaged." in lab.page().text
+
+
 def test_experiments_are_run_and_listed_chapter_by_chapter(lab):
     lab.add("everywhere")
     lab.add("chart", chapter="theory")

@@ -43,6 +43,16 @@ def test_the_vocabulary_is_counted_on_training_rows():
     assert task().language.unknown("a good surprise") == ["surprise"]
 
 
+def test_long_rows_are_left_out_or_cut_and_counted():
+    rows = [*ROWS, Example("very " * 900 + "good", 1)]
+    for options, width, counts in (({}, 901, (0, 0)), ({"longest": 5}, 5, (1, 0)), ({"truncate": 5}, 5, (0, 1))):
+        made = task(rows, **options)
+        parts = made.encode(made.train), made.encode(made.validation), made.encode(made.test)
+        assert max(part.inputs.shape[1] for part in parts) == width
+        assert (made.left_out, made.cut) == counts
+        assert made.test == TEST
+
+
 def test_a_batch():
     made = task()
     batch = made.encode(TEST)

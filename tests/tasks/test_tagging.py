@@ -44,6 +44,15 @@ def test_sentences_are_held_out_of_train(task):
             Tagging.of(every, TEST, held_out=wrong, seed=0)
 
 
+def test_long_sentences_are_left_out_or_cut_and_counted():
+    long = Sentence(("so",) * 500, ("ADV",) * 500)
+    made = Tagging.of([*TRAIN, long], TEST, held_out=1, seed=4, longest=3)
+    assert (len(made.train) + len(made.validation), made.test, made.left_out, made.cut) == (4, TEST[:1], 2, 0)
+    made = Tagging.of([*TRAIN, long], TEST, held_out=1, seed=4, truncate=2)
+    assert {len(one.words) for one in (*made.train, *made.validation, *made.test)} == {1, 2}
+    assert (made.test[1], made.left_out, made.cut) == (sentence("zat/X the/DET"), 0, 3)
+
+
 SPELLER = Speller(Vocabulary.count(s.words for s in TRAIN), Vocabulary.count(w for s in TRAIN for w in s.words))
 
 

@@ -161,11 +161,7 @@ class Translator(nn.Module):
 
 
 PEERS: dict[str, Any] = {
-    "rnn": lambda size: Recurrent(nn.RNN, size),
-    "gru": lambda size: Recurrent(nn.GRU, size),
-    "lstm": lambda size: Recurrent(nn.LSTM, size),
-    "tcn": TCN,
-    "transformer": Transformer,
-    "cnn": CNN,
+    "rnn": lambda size: Recurrent(nn.RNN, size), "gru": lambda size: Recurrent(nn.GRU, size),
+    "lstm": lambda size: Recurrent(nn.LSTM, size), "tcn": TCN, "transformer": Transformer, "cnn": CNN,
     "translator": Translator,
-}
+}  # fmt: skip

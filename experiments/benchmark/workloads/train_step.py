@@ -31,14 +31,10 @@ class Sizes(NamedTuple):
 
 
 SIZES = {
-    "rnn": Sizes(128, 32, 256, 2),
-    "gru": Sizes(128, 32, 256, 2),
-    "lstm": Sizes(128, 32, 256, 2),
-    "tcn": Sizes(128, 128, 32, 8),
-    "transformer": Sizes(64, 128, 128, 4),
-    "cnn": Sizes(128, 28, 16, 2, kernel_size=3),
+    "rnn": Sizes(128, 32, 256, 2), "gru": Sizes(128, 32, 256, 2), "lstm": Sizes(128, 32, 256, 2),
+    "tcn": Sizes(128, 128, 32, 8), "transformer": Sizes(64, 128, 128, 4), "cnn": Sizes(128, 28, 16, 2, kernel_size=3),
     "translator": Sizes(64, 20, 512, 1),
-}
+}  # fmt: skip
 
 
 def sizes(name: str, smoke: bool) -> Sizes:

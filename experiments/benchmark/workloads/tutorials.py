@@ -23,10 +23,8 @@ class Sizes(NamedTuple):
 
 
 SIZES = {
-    "reversal": Sizes(256, 5, 256),
-    "rnn": Sizes(8, 128, 128, batch=64),
-    "processes": Sizes(100, 128),
-}
+    "reversal": Sizes(256, 5, 256), "rnn": Sizes(8, 128, 128, batch=64), "processes": Sizes(100, 128),
+}  # fmt: skip
 
 SYMBOLS = 26
 """Vocabulary of tutorial `reversal`: SOS and EOS, which are never generated here, and numbers."""

@@ -10,19 +10,14 @@ from seqjax import metrics, tasks, train
 from seqjax.theory import bounds, fits, hankel, perturbation, population, targets
 
 RATES = {
-    "direct": lambda w: w,
-    "exp": jnp.exp,
-    "softplus": jax.nn.softplus,
-    "best": lambda w: 1 / (w**2 + 0.1),
-}
+    "direct": lambda w: w, "exp": jnp.exp, "softplus": jax.nn.softplus, "best": lambda w: 1 / (w**2 + 0.1),
+}  # fmt: skip
 """f of each parameterisation, for JAX to differentiate; its inverse is in `theory.perturbation`."""
 
 WEIGHTS = {
-    "direct": perturbation.DIRECT,
-    "exp": perturbation.EXP,
-    "softplus": perturbation.SOFTPLUS,
+    "direct": perturbation.DIRECT, "exp": perturbation.EXP, "softplus": perturbation.SOFTPLUS,
     "best": perturbation.BEST,
-}
+}  # fmt: skip
 
 
 def both_signs(settings: Settings) -> Finding:

@@ -19,12 +19,10 @@ SOLVED = 0.1
 """A shift is learned if the error is this fraction of the best error without memory, or less."""
 
 NETWORKS = {
-    "rnn": (models.RNN(51), 1e-2),
-    "gru": (models.GRU(29), 3e-2),
-    "lstm": (models.LSTM(25), 3e-2),
+    "rnn": (models.RNN(51), 1e-2), "gru": (models.GRU(29), 3e-2), "lstm": (models.LSTM(25), 3e-2),
     "tcn": (models.TCN(10, kernel_size=3, dilations=(1, 2, 4, 8, 16)), 3e-2),
     "transformer": (models.Transformer(12, heads=2, layers=2, expansion=2, positions=models.Rotary()), 1e-2),
-}
+}  # fmt: skip
 """Each with its learning rate, that of experiments/memory/shift_memory.py: 2,750 parameters, give or take 5 %."""
 
 

@@ -1,8 +1,9 @@
 """Numbers measured by another experiment, read from the file beside its figure."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from seqjax.data.files import read_json
 
 EXPERIMENTS = Path(__file__).parents[2]
 FIGURES = EXPERIMENTS / "figures"
@@ -19,7 +20,7 @@ def rows(experiment: str, **wanted: Any) -> list[dict[str, Any]]:
     command = f"python experiments/{script.relative_to(EXPERIMENTS)}"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: `{command}` makes it")
-    found = [row for row in json.loads(path.read_text())["rows"] if wanted.items() <= row.items()]
+    found = [row for row in read_json(path)["rows"] if wanted.items() <= row.items()]
     if not found:
         named = ", ".join(f"{name} = {value}" for name, value in wanted.items())
         raise FileNotFoundError(f"{path} has no row with {named}: `{command}` makes it")

@@ -95,7 +95,7 @@ explore.LorenzPlotter(K=4, J=10, amplitude=4.0).plot()
 # %%
 try:
     folder = files.data_folder("text/ptb/ptb.train.txt")
-    sentences = plain_text.sentences(folder / "text" / "ptb" / "ptb.train.txt")[:20_000]
+    sentences = plain_text.sentences(folder / "text" / "ptb" / "ptb.train.txt").sentences[:20_000]
 except FileNotFoundError as error:
     print(f"sentences of the creature's villagers instead: {error}")
     creature = tasks.Creature()
