@@ -29,12 +29,13 @@ from matplotlib.figure import Figure
 
 from seqjax import plot
 from seqjax.data.files import read_json
-from seqjax.runs import Scale, read_header
+from seqjax.runs import Scale, process, read_header
+from seqjax.runs.command import require_publishable
 from seqjax.runs.folder import write_json
 
 FOLDER = Path(__file__).parent
 
-GRID = (1e-3, 3e-3, 1e-2, 3e-2)
+GRID = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 
 SEARCHES = {
     "shift_memory": ["--delay", "8"],
@@ -52,11 +53,13 @@ class Config:
         scale: smoke: two rates on one experiment; laptop, gpu: all.
         out: where the run folders go.
         draw: only draw what is finished.
+        publish: write the committed figure: all rates, at a clean commit.
     """
 
     scale: Scale = "laptop"
     out: Path = Path("results")
     draw: bool = False
+    publish: bool = False
 
 
 def search(experiment: str, config: Config) -> dict:
@@ -111,13 +114,17 @@ def main() -> None:
     config = tyro.cli(Config, prog="python experiments/learning_rates.py", description=header)
     # Ctrl-C reaches the running experiment, which saves its state; `search` exits with its code.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if config.publish:
+        require_publishable(config.scale != "smoke", config.scale)
     experiments = list(SEARCHES)[:1] if config.scale == "smoke" else list(SEARCHES)
     searches = [search(experiment, config) for experiment in experiments]
     rows = [row for numbers in searches for row in table(numbers)]
-    whole = config.out == Config.out and config.scale != "smoke"
-    folder = FOLDER / "figures" if whole else config.out / "learning_rates"
+    own = config.out / ("learning_rates" if config.scale == "smoke" else "figures")
+    folder = FOLDER / "figures" if config.publish else own
+    folder.mkdir(parents=True, exist_ok=True)
     draw(rows).savefig(folder / "learning_rates.png", dpi=150)
-    cost = {"seconds": sum(n["cost"]["seconds"] for n in searches), "device": searches[0]["cost"]["device"]}
+    cost = {name: round(sum(n["cost"][name] for n in searches), 1) for name in ("seconds", "cpu_seconds")}
+    cost["device"] = searches[0]["cost"]["device"]
     summary = {"experiment": "learning_rates", "scale": config.scale, "rows": rows, "cost": cost}
     write_json(folder / "learning_rates.json", summary | {name: searches[0][name] for name in ("versions", "commit")})
     for experiment in experiments:
@@ -126,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(process.exit_code(main))

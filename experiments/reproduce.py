@@ -62,8 +62,13 @@ class Experiment(NamedTuple):
     header: dict[str, str]
     has_scale: bool
     arguments: list[str]
-    figure: Path
+    drawn: Path
     code: int = 0
+
+    @property
+    def figure(self) -> Path:
+        """Where the script has drawn it (as in seqjax.runs.command), or else the committed one."""
+        return self.drawn if self.drawn.exists() else FOLDER / "figures" / self.drawn.name
 
 
 def find(options: Options) -> list[Experiment]:
@@ -82,12 +87,11 @@ def describe(script: Path, options: Options) -> Experiment:
     arguments = ["--scale", options.scale] if has_scale and options.scale != Options.scale else []
     if options.out != Options.out:
         arguments += ["--out", str(options.out if has_scale else own)]
-    separate = has_scale and (options.out != Options.out or options.scale == "smoke")  # as in seqjax.runs.command
     header = read_header(script)
-    figure = (own if separate else FOLDER / "figures") / f"{script.stem}.png"
+    drawn = (own if has_scale and options.scale == "smoke" else options.out / "figures") / f"{script.stem}.png"
     chapter = "All chapters" if script.parent == FOLDER else script.parent.name
     title = header["Title"] or script.stem
-    return Experiment(script.stem, chapter, script, title, header, has_scale, arguments, figure)
+    return Experiment(script.stem, chapter, script, title, header, has_scale, arguments, drawn)
 
 
 def run(experiment: Experiment) -> int:

@@ -314,7 +314,7 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax: Axes = axes[0, 0]
     for record in plays:
-        steps, bands = runs.load(record.folder).curve("validation_bits")
+        steps, bands = record.curve("validation_bits")
         read = [step * record.config.batch_size * record.config.length / 1e6 for step in steps]
         plot.curve(ax, read, *bands, label=LABEL[record.config.model], style=style[record.config.model])
     ax.set(xlabel="training characters (millions)", ylabel="bits per character, validation", title="Tiny Shakespeare")

@@ -254,7 +254,7 @@ def draw(records: list[runs.Record]) -> Figure:
     for ax, task in zip(axes[0], ("adding", "copy"), strict=True):
         for style, model in enumerate(get_args(Model)):
             for record in (r for r in records if r.config.task == task and r.config.model == model):
-                steps, bands = runs.load(record.folder).curve("loss")
+                steps, bands = record.curve("loss")
                 plot.curve(ax, steps, *bands, label=LABEL[model], style=style)
                 ends, trivial = [steps[0], steps[-1]], record.result["trivial"]
                 title = f"{LABEL[task]}, T = {record.config.time}"

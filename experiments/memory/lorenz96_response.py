@@ -250,7 +250,7 @@ def learning_curves(ax: Axes, records: list[runs.Record], networks: list[Model])
     steps: list[int] = []
     for record in records:
         if record.config.model in networks:
-            steps, bands = runs.load(record.folder).curve("loss")
+            steps, bands = record.curve("loss")
             plot.curve(ax, steps, *bands, label="", style=networks.index(record.config.model) + 2, markers=False)
     for record in records:
         if record.config.model == "fir_32" and steps:

@@ -308,7 +308,7 @@ def draw(records: list[runs.Record]) -> Figure:
 def _learning(ax: Axes, records: list[runs.Record]) -> None:
     """NLL of the held-out training pieces by step."""
     for record in records:
-        steps, bands = runs.load(record.folder).curve("validation")
+        steps, bands = record.curve("validation")
         style = get_args(Model).index(record.config.model)
         plot.curve(ax, steps, *bands, label=LABEL[record.config.model], style=style, markers=False)
     ax.set(title="during training", xlabel="steps", ylabel="NLL of held-out training pieces", ylim=(8, 14))

@@ -128,7 +128,7 @@ def draw(records: list[runs.Record]) -> Figure:
     for digits, (ax, by_carries) in zip(every, axes, strict=True):
         for style, model in enumerate(get_args(Model)):
             for record in (r for r in records if (r.config.model, r.config.digits) == (model, digits)):
-                steps, bands = runs.load(record.folder).curve("accuracy")
+                steps, bands = record.curve("accuracy")
                 name = f"{LABEL[model]} ({record.result['parameters']:,})"
                 plot.curve(ax, steps, *(100 * bands), label=name, style=style, markers=False)
                 name = f"{LABEL[model]}: {100 * record.result['exact']:.2f} % of all"

@@ -380,7 +380,7 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax = axes[0, 2]
     for number, record in enumerate(record for record in records if record.config.pairs == FEW):
-        steps, losses = runs.load(record.folder).curve("validation_loss")
+        steps, losses = record.curve("validation_loss")
         epochs = np.array(steps) / steps[-1] * record.config.epochs
         name = f"dropout {record.config.dropout:g}, smoothing {record.config.smoothing:g}"
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"

@@ -334,7 +334,7 @@ def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
     ax.set_title("linear RNNs while training (n^-1 to 8, N = 4)")
     for style, (start, label) in enumerate(START.items()):
         for record in [record for record in _line(records, "linear", "n^-1 to 8", start) if record.config.code == 4]:
-            steps, bands = runs.load(record.folder).curve("loss")
+            steps, bands = record.curve("loss")
             plot.curve(ax, steps, *(bands / record.result["floor"] - 1), label=label, style=style, markers=False)
     plot.legend(ax)
 

@@ -209,10 +209,9 @@ def draw(records: list[runs.Record]) -> Figure:
         for record in records:
             if record.config.order != order or record.config.model not in LABEL:
                 continue
-            history = [row for row in runs.load(record.folder).history if row["seed"] == 0]
-            steps, loss = [row["step"] for row in history], [row["loss"] for row in history]
+            steps, bands = record.curve("loss")
             style = list(LABEL).index(record.config.model)
-            plot.curve(ax, steps, loss, loss, loss, label=LABEL[record.config.model], style=style)
+            plot.curve(ax, steps, *bands, label=LABEL[record.config.model], style=style)
         ax.set(yscale="log", xlabel="training steps", ylabel="training loss (nats an image)", title=order)
         plot.legend(ax)
     return figure

@@ -90,7 +90,7 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     committed = experiments_folder(script) / "figures"
     target = committed if options.publish else options.out / "figures" if whole else home
     if options.publish:
-        _require_publishable(whole, options.scale)
+        require_publishable(whole, options.scale)
     process.require_replaceable(*(target / f"{script.stem}.{ending}" for ending in ("png", "json")))
     spoilt = [] if options.overwrite else damaged(records)
     records = [record for record in records if record not in spoilt]
@@ -205,7 +205,7 @@ def _others(home: Path, config_type: type) -> list[Record]:
     return [Record(config_type(**run.config), run.folder) for run in runs if run.config.keys() == names]
 
 
-def _require_publishable(whole: bool, scale: Scale) -> None:
+def require_publishable(whole: bool, scale: Scale) -> None:
     """A committed figure is only ever replaced by one of the whole experiment, made by code that is committed."""
     if not whole:
         raise InputError(

@@ -41,9 +41,8 @@ done = pathlib.Path(options.out, "{name}", "run")
 print("skipped" if done.exists() else "trained", "{name}", options.scale, flush=True)
 done.parent.mkdir(parents=True, exist_ok=True)
 done.touch()
-whole = options.out == "results" and options.scale != "smoke"
-home = pathlib.Path(__file__).parent / "figures" if whole else done.parent
-home.mkdir(exist_ok=True)
+home = done.parent if options.scale == "smoke" else pathlib.Path(options.out, "figures")
+home.mkdir(parents=True, exist_ok=True)
 (home / "{name}.png").write_bytes({png!r})
 errors = {{"<rnn>": .1234567, "m": 1.0}}
 rows = [dict(model=m, steps=20, parameters=7050, mse=e, low=e / 2, high=e * 2) for m, e in errors.items()]
