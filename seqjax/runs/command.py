@@ -237,7 +237,7 @@ def _train(records: list[Record], measure: Callable, options: Any) -> None:
     process.require_writable(missing[0].folder.parent)
     process.prepare_process()
     session, trained, holders = Session(Report(len(missing), device())), 0, []
-    with process.signals_into(session.signals), session.report:
+    with process.signals_into(session.signals, lambda: session.unsaved), session.report:
         for group in _groups(missing):
             with process.claim(group) as (claimed, others):
                 holders += others

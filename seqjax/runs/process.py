@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from seqjax.runs.folder import Record
 
 USAGE, BUSY, DIVERGED, ENVIRONMENT = 2, 3, 4, 5
 """Exit codes: usage, configuration or data; run in use; not finite for too long; disk, memory, device or permission."""
+
+SAVED = "stopped; the state is saved: the same command goes on from it"
+SHOW_CURSOR = "\x1b[?25h"
 
 CACHE_BYTES = 2 * 10**9
 """The most that compiled programs may take on the disk; the oldest are deleted at the start of a script."""
@@ -160,23 +164,47 @@ def _dead(holder: str) -> bool:
 
 
 @contextmanager
-def signals_into(received: list[int]) -> Iterator[None]:
-    """Note the first signal, so that the step can be finished and saved; leave at once at the second."""
+def signals_into(received: list[int], unsaved: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Note the first signal, so that the step can be finished and saved; leave at once at the second.
+
+    Args:
+        unsaved: whether there is anything to save. If not, as while a program compiles, the first signal ends the
+            process: the interpreter would only see it when the compiler returns.
+    """
 
     def note(signum: int, _: Any) -> None:
         if received:
             os._exit(128 + signum)
         received.append(signum)
-        message = "finishing the current steps and saving; press Ctrl-C again to quit immediately"
-        with suppress(OSError):
-            print(f"\n{message}", file=sys.stderr, flush=True)
+        if unsaved():
+            _tell("\nfinishing the current steps and saving; press Ctrl-C again to quit immediately")
 
+    def watch() -> None:
+        while signum := os.read(read_end, 1):
+            if signum[0] and not unsaved():
+                _tell(f"\n{SHOW_CURSOR if sys.stderr.isatty() else ''}{SAVED}")
+                os._exit(128 + signum[0])
+
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
     before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    woken = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         yield
     finally:
+        signal.set_wakeup_fd(woken)
         for signum, handler in before.items():
             signal.signal(signum, handler)
+        os.close(write_end)
+        watcher.join()
+        os.close(read_end)
+
+
+def _tell(message: str) -> None:
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def keep_memory() -> None:
@@ -241,7 +269,7 @@ def exit_code(run: Callable[[], None]) -> int:
         run()
         sys.stdout.flush()
     except Stopped as stopped:
-        return _fail(128 + stopped.signum, "stopped; the state is saved: the same command goes on from it")
+        return _fail(128 + stopped.signum, SAVED)
     except KeyboardInterrupt:
         return _fail(128 + signal.SIGINT, "stopped")
     except Busy as busy:

@@ -43,10 +43,17 @@ class SomeDiverged(Exception):
 
 @dataclasses.dataclass
 class Session:
-    """What the records of one command share: the progress it reports, and the signals it has received."""
+    """What the records of one command share.
+
+    Attributes:
+        report: the progress it reports.
+        signals: those it has received.
+        unsaved: whether training has gone on since the last checkpoint.
+    """
 
     report: Report
     signals: list[int] = dataclasses.field(default_factory=list)
+    unsaved: bool = False
 
 
 def train_group(
@@ -181,7 +188,9 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
     for now, so_far, reported in train.calls(advance, state, steps, totals):
         state, totals = now, so_far
         done = int(np.max(state.step))
-        session.report.update(done, "" if reported is None else _losses(reported))
+        session.unsaved = True
+        losses = (totals.sums["loss"] / totals.steps) if reported is None else reported["loss"]
+        session.report.update(done, "loss " + " ".join(f"{float(loss):.2g}" for loss in losses[:3]))
         if reported is not None:
             values = {name: [float(v) for v in value] for name, value in reported.items()}
             _note(records, done, values, np.asarray(state.skipped), steps)
@@ -189,6 +198,7 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         if session.signals or done == steps or lost or watch.due():
             with watch:
                 group.save({"state": state, "totals": totals}, began, done)
+            session.unsaved = False
         if session.signals:
             raise Stopped(session.signals[0])
         if lost:
@@ -349,10 +359,6 @@ def _note(
         )
         if (row["skipped"] >= limit or never) and all(other["seed"] != seed for other in record.diverged):
             record.diverged.append({"seed": seed, "last_good_step": int(step - skipped[run])})
-
-
-def _losses(metric: Metrics) -> str:
-    return "loss " + " ".join(f"{float(loss):.2g}" for loss in metric["loss"][:3])
 
 
 def _common_name(records: Sequence[Record]) -> str:

@@ -195,6 +195,26 @@ def test_second_signal_exits_at_once(signum):
     assert waiting.returncode == 128 + signum
 
 
+COMPILE = """
+import re
+from seqjax.runs import process
+with process.signals_into([], lambda: False):
+    print("ready", flush=True)
+    re.match("(a*)*b", "a" * 60)  # one instruction that takes hours
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_there_is_nothing_to_save_is_answered_at_once(signum):
+    """Also within one long call, such as a compilation, during which no Python code runs."""
+    busy = python(COMPILE)
+    assert busy.stdout is not None
+    assert busy.stdout.readline() == "ready\n"
+    busy.send_signal(signum)
+    _, err = busy.communicate(timeout=10)
+    assert (busy.returncode, err.strip()) == (128 + signum, process.SAVED)
+
+
 def test_first_signal_is_noted_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     received = []
