@@ -1,10 +1,15 @@
 """Checks of arguments."""
 
+import math
+from numbers import Integral
+from typing import Any
+
+import jax.core
 import numpy as np
 
 
-def at_least(least: int, /, **values: float | int | np.number) -> None:
-    """Refuse numbers below `least`, and NaN; each is given under the name that the error shows.
+def at_least(least: int, /, **values: Any) -> None:
+    """Refuse numbers below `least`, infinity and NaN; each is given under the name that the error shows.
 
     Raises:
         ValueError: the first such number.
@@ -12,3 +17,81 @@ def at_least(least: int, /, **values: float | int | np.number) -> None:
     for name, value in values.items():
         if not value >= least:
             raise ValueError(f"{name} must be >= {least}, got {value}")
+        if value == math.inf:
+            raise ValueError(f"{name} must be finite, got {value}")
+
+
+def integers(least: int, /, **values: Any) -> None:
+    """Refuse what is no integer, or an integer below `least`, as `at_least`."""
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} must be an integer, got {value!r}")
+        at_least(least, **{name: value})
+
+
+def fractions(**values: Any) -> None:
+    """Refuse numbers outside [0, 1], and NaN, as `at_least`."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def known(*arrays: Any) -> bool:
+    """Whether the values of these arrays can be looked at: inside `jax.jit` and its like only shape and dtype can."""
+    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def check_mask(mask: Any, shape: tuple[int, ...], *, prefix: bool = True, axes: str = "(batch, time)") -> None:
+    """Require a mask to be Bool[batch time], and each of its rows True for the first steps and False after them.
+
+    Values are checked where they are known: inside `jax.jit` only dtype and shape are.
+
+    Args:
+        prefix: whether to check the values.
+        axes: names of the axes of `shape`.
+
+    Raises:
+        ValueError: the mask has another dtype or shape, or a row has padding before a real step.
+    """
+    if mask is None:
+        return
+    if np.shape(mask) != tuple(shape):
+        raise ValueError(f"mask must have the shape {axes} = {tuple(shape)}, got {np.shape(mask)}")
+    if getattr(mask, "dtype", None) != np.dtype(bool):
+        got = getattr(mask, "dtype", type(mask).__name__)
+        raise ValueError(f"mask must be a boolean array, True where a step is real, got {got}")
+    if not prefix or not known(mask):
+        return
+    rows = np.asarray(mask)
+    wrong = (rows[:, 1:] > rows[:, :-1]).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"mask must be True for the first steps of each row and False after them (padding on the right), "
+            f"got {rows[row].astype(int).tolist()} in row {row}"
+        )
+
+
+def check_weight(weight: Any, shape: tuple[int, ...]) -> None:
+    """Require a weight of each step, Float[batch time], and >= 0 where its values are known.
+
+    Raises:
+        ValueError: the weight has another shape, or is somewhere negative or NaN.
+    """
+    if np.shape(weight) != tuple(shape):
+        raise ValueError(f"weight must have the shape (batch, time) = {tuple(shape)}, got {np.shape(weight)}")
+    if known(weight) and not (np.asarray(weight) >= 0).all():
+        raise ValueError(f"weight must be >= 0 at every step, got {np.asarray(weight).min()}")
+
+
+def check_ids(name: str, values: Any, vocab: int, mask: Any = None) -> None:
+    """Require ids to lie in [0, vocab) where their values are known; those in the padding may be anything.
+
+    Raises:
+        ValueError: an id outside.
+    """
+    if not known(values, mask):
+        return
+    values = np.asarray(values) if mask is None else np.asarray(values)[np.asarray(mask)]
+    if wrong := values[(values < 0) | (values >= vocab)].tolist():
+        raise ValueError(f"{name} must lie in [0, {vocab}), got {wrong[0]}")

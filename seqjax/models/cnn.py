@@ -28,10 +28,8 @@ class CNN(Module):
     dropout: float = 0.0
 
     def __post_init__(self):
-        if min(self.channels, default=1) < 1:
+        if not all(isinstance(c, int) and c >= 1 for c in self.channels):
             raise ValueError(f"channels must be numbers >= 1, got {self.channels}")
-        if self.kernel_size < 1:
-            raise ValueError(f"kernel_size must be >= 1, got {self.kernel_size}")
         if self.norm is not None:
             check_part("norm", self.norm, nn.Module, "nn.LayerNorm()")
         super().__post_init__()

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from seqjax._checks import check_mask
 from seqjax.models.backbone import Backbone
-from seqjax.models.module import Mask, Module, Tokens, check_mask, zero_padding
+from seqjax.models.module import Mask, Module, Tokens, zero_padding
 from seqjax.types import PAD, UNK
 
 
@@ -59,6 +60,7 @@ class Window(Backbone):
 
     features: int
     reach: int = 2
+    _least: ClassVar = {"reach": 0}
 
     @nn.compact
     def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
@@ -93,6 +95,7 @@ class Tagger(Module):
     characters: nn.Module | None = None
     dropout: float = 0.0
     unknown: float = 0.0
+    _fractions: ClassVar = ("dropout", "unknown")
 
     @nn.compact
     def __call__(

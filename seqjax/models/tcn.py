@@ -33,9 +33,7 @@ class TCN(Causal):
     dtype: DTypeLike | None = None
 
     def __post_init__(self):
-        if self.kernel_size < 1:
-            raise ValueError(f"kernel_size must be >= 1, got {self.kernel_size}")
-        if not self.dilations or min(self.dilations) < 1:
+        if not self.dilations or not all(isinstance(d, int) and d >= 1 for d in self.dilations):
             raise ValueError(f"dilations must be one or more numbers >= 1, got {self.dilations}")
         super().__post_init__()
 

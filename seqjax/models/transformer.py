@@ -34,6 +34,7 @@ class Sinusoidal(Positions):
     """Sines and cosines of geometric wavelengths, added to the input (arXiv:1706.03762, sec. 3.5)."""
 
     longest: float = 10_000.0
+    _least: ClassVar = {"longest": 1}
 
     def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
         angle = _angles(index, x.shape[-1], self.longest)
@@ -58,6 +59,7 @@ class Rotary(Positions):
     """Queries and keys rotated by position: scores depend on distance (Su et al. 2021, arXiv:2104.09864)."""
 
     longest: float = 10_000.0
+    _least: ClassVar = {"longest": 1}
 
     def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
         if heads.shape[-1] % 2:

@@ -5,23 +5,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from flax import linen as nn
 
 from seqjax import models
+from seqjax._checks import check_mask
+from seqjax.models.attention import self_attention
 from seqjax.models.crf import log_partition
-from seqjax.models.module import check_mask
 from tests import contracts
 
-
-@pytest.fixture(autouse=True)
-def unchecked():
-    """As users have it: without the type checks of the tests, which would refuse first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 CELL = "cell must be an instance such as LSTMCell\\(\\), got "
@@ -152,7 +146,7 @@ def test_who_may_be_a_language_model(key):
 WRONG_MASKS = {
     "left padding": (np.array([[True, True, False], [False, True, True]]), r"got \[0, 1, 1\] in row 1"),
     "a hole": (np.array([[True, False, True]] * 2), r"got \[1, 0, 1\] in row 0"),
-    "floats": (np.ones((2, 3), np.float32), "mask must be boolean, True where a step is real, got float32"),
+    "floats": (np.ones((2, 3), np.float32), "mask must be a boolean array, True where a step is real, got float32"),
     "one row": (np.ones(3, bool), r"mask must have the shape \(batch, time\) = \(2, 3\), got \(3,\)"),
     "other lengths": (np.ones((2, 4), bool), r"mask must have the shape \(batch, time\) = \(2, 3\), got \(2, 4\)"),
 }
@@ -207,14 +201,32 @@ ENTRIES = {
     "LanguageModel": reads(models.LanguageModel(models.GRU(4), 9), IDS),
     "source": reads(PAIR, IDS, IDS, name="source_mask"),
     "target": reads(PAIR, IDS, IDS, name="target_mask"),
+    **{
+        type(attention).__name__: partial(attention.init, jax.random.key(0), X, method="prepare")
+        for attention in (
+            models.DotAttention(),
+            models.GeneralAttention(4),
+            models.AdditiveAttention(4),
+            models.MultiHeadAttention(4, 2),
+            models.LowRankAttention(2, 4),
+        )
+    },
+    "self_attention": lambda mask: self_attention(*[X[:, :, None]] * 3, mask=mask, causal=True),
     "EncoderDecoderRegressor": reads(models.EncoderDecoderRegressor(models.GRU(4), models.RecurrentDecoder(4)), X, 2),
 }
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_model_checks_its_mask(entry):
-    with pytest.raises(ValueError, match=r"padding on the right.*in row 1"):
-        ENTRIES[entry](jnp.asarray(WRONG_MASKS["left padding"][0]))
+    for mask, message in WRONG_MASKS.values():
+        with pytest.raises(ValueError, match=message.replace("batch, time", "batch, (time|source)")):
+            ENTRIES[entry](jnp.asarray(mask))
+
+
+@pytest.mark.parametrize("mask", [jnp.ones((2, 3)), jnp.ones((2, 3, 4), bool), [[[True] * 3] * 3] * 2])
+def test_attention_checks_its_mask(mask):
+    with pytest.raises(ValueError, match=r"mask must (be a boolean array|have the shape \(batch, target, source\))"):
+        models.dot_attention(*[X[:, :, None]] * 3, mask=mask)
 
 
 def test_a_users_own_backbone_needs_no_more_than_the_base_class(key):
