@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int
 
-from seqjax._checks import at_least
+from seqjax._checks import check_weight, integers
 
 Values = Float[Array | np.ndarray, "batch time targets"]
 Weight = Float[Array | np.ndarray, "batch time"] | None
@@ -38,7 +38,9 @@ def r2(predictions: Values, targets: Values, weight: Weight = None) -> float:
     """
     predictions, targets, weight = _steps(predictions, targets, weight)
     spread = weight @ (targets - np.average(targets, axis=0, weights=weight)) ** 2
-    if not spread.sum() > 0:
+    # Not whether the spread is above 0: the mean of equal numbers need not be equal to them.
+    rounding = 8 * np.finfo(np.float64).eps * np.abs(targets).max(axis=0)
+    if not (np.ptp(targets, axis=0) > rounding).any() or not np.isfinite(spread).all():
         raise ValueError("r2 needs finite targets that vary")
     return float(1 - (weight @ (predictions - targets) ** 2).sum() / spread.sum())
 
@@ -49,10 +51,9 @@ def _steps(predictions, targets, weight):
     weight = np.ones(targets.shape[:2]) if weight is None else np.asarray(weight, np.float64)
     if predictions.shape != targets.shape:
         raise ValueError(f"predictions must have the targets' shape {targets.shape}, got {predictions.shape}")
-    if weight.shape != targets.shape[:2]:
-        raise ValueError(f"weight must have shape (batch, time) = {targets.shape[:2]}, got {weight.shape}")
-    if not (weight >= 0).all() or not weight.any():
-        raise ValueError("weight must be >= 0 and not 0 everywhere")
+    check_weight(weight, targets.shape[:2])
+    if not weight.any():
+        raise ValueError("weight must not be 0 everywhere")
     counted = weight > 0
     return predictions[counted], targets[counted], weight[counted]
 
@@ -81,8 +82,10 @@ def plateau_time(
     Choose a level a few percent below the plateau, as the next one may be close.
 
     Raises:
-        ValueError: times that do not increase.
+        ValueError: times that do not increase, or not a loss for each.
     """
+    if losses.shape[-1] != len(times):
+        raise ValueError(f"losses must be given for each of {len(times)} times, got {losses.shape[-1]}")
     if not (np.diff(times) > 0).all():
         raise ValueError("times must increase")
     below = losses < level
@@ -99,24 +102,31 @@ class Estimate(NamedTuple):
 
 def wilson_interval(correct: int, rows: int) -> Estimate:
     """Fraction of rows >= 1 that are correct, with the 95 % Wilson (1927, eq. 10) interval."""
-    at_least(1, rows=rows)
+    integers(1, rows=rows)
     if not 0 <= correct <= rows:
         raise ValueError(f"correct must lie in [0, {rows}], got {correct}")
     fraction, z = correct / rows, 1.959964
     centre = (fraction + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * (fraction * (1 - fraction) / rows + z**2 / (4 * rows**2)) ** 0.5
-    return Estimate(fraction, centre - half, centre + half)
+    # Both ends are exact where all rows are alike, but for rounding.
+    low = 0.0 if correct == 0 else max(0.0, centre - half)
+    return Estimate(fraction, low, 1.0 if correct == rows else min(1.0, centre + half))
 
 
 def accuracy(labels: Int[Array | np.ndarray, " rows"], guesses: Int[Array | np.ndarray, " rows"]) -> Estimate:
     """Fraction of the guesses that are correct, with its `wilson_interval`.
 
     Raises:
-        ValueError: not equally many labels and guesses, or none.
+        ValueError: not equally many labels and guesses, none, more than one a row (of tokens in padding, say), or such
+            as are no class: probabilities or logits.
     """
     labels, guesses = np.asarray(labels), np.asarray(guesses)
-    if labels.shape != guesses.shape or not labels.size:
-        raise ValueError(f"needs a guess for each label, and one at least, got {guesses.shape} for {labels.shape}")
+    if labels.shape != guesses.shape or labels.ndim != 1 or not labels.size:
+        raise ValueError(
+            f"needs a guess for each row's label, and one at least, got {guesses.shape} for {labels.shape}"
+        )
+    if "f" in labels.dtype.kind + guesses.dtype.kind:
+        raise ValueError(f"labels and guesses must be classes, not {labels.dtype} and {guesses.dtype}")
     return wilson_interval(int((labels == guesses).sum()), len(labels))
 
 
@@ -153,9 +163,9 @@ def calibration(
         ValueError: no bins, not equally many labels and probabilities, none, or one that is neither.
     """
     labels, probability = np.asarray(labels), np.asarray(probability, np.float64)
-    at_least(1, bins=bins)
-    if labels.shape != probability.shape or not labels.size:
-        raise ValueError(f"needs a probability for each label, and one, got {probability.shape} for {labels.shape}")
+    integers(1, bins=bins)
+    if labels.shape != probability.shape or labels.ndim != 1 or not labels.size:
+        raise ValueError(f"needs a probability for each row's label, got {probability.shape} for {labels.shape}")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"labels must be 0 or 1, got {labels.min()} to {labels.max()}")
     if not ((probability >= 0) & (probability <= 1)).all():
@@ -179,10 +189,16 @@ def confusion(
         weight: how often each row counts, such as a mask; rows of weight 0 may hold anything. None: once.
 
     Raises:
-        ValueError: shapes that differ, a negative weight, or a label or guess outside [0, classes).
+        ValueError: shapes that differ, a negative weight, numbers that are no integers, or a label or guess outside
+            [0, classes).
     """
+    integers(1, classes=classes)
     labels, guesses = np.asarray(labels), np.asarray(guesses)
-    weight = np.ones(labels.shape, np.int64) if weight is None else np.asarray(weight).astype(np.int64)
+    weight = np.ones(labels.shape, np.int64) if weight is None else np.asarray(weight)
+    for name, values in (("labels", labels), ("guesses", guesses), ("weight", weight)):
+        if values.dtype.kind not in "biu":
+            raise ValueError(f"{name} must be integers, got {values.dtype}")
+    weight = weight.astype(np.int64)
     if not labels.shape == guesses.shape == weight.shape:
         raise ValueError(
             f"guesses and weight must have the labels' shape {labels.shape}, got {guesses.shape} and {weight.shape}"
@@ -215,25 +231,47 @@ class Translation(NamedTuple):
 
 
 def translation(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, resamples: int = 1000
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    resamples: int = 1000,
+    tokenize: str = "13a",
 ) -> Translation:
     """BLEU, chrF and exact matches of sentences with one or more references each; intervals by resampling (Koehn 2004).
 
+    BLEU takes the n-grams up to 4 that the hypotheses are long enough for (sacrebleu's `effective_order`), so that
+    right sentences of three words have 100, not 0. Where all have four words the number is the usual one.
+
+    Args:
+        tokenize: sacrebleu's name of a tokenizer. The usual "13a" splits words at spaces; a language written without
+            them needs "char", or its own, such as "zh".
+
     Raises:
-        ValueError: no sentences, not equally many hypotheses as lists of references, or a list that is empty.
+        ValueError: no sentences, not equally many hypotheses as lists of references, a list that is empty, references
+            without a single word, or an unknown tokenizer.
+        TypeError: a string in place of a list of strings, or something else in place of a string.
     """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
     if len(hypotheses) != len(references) or not hypotheses:
         raise ValueError(f"needs references for each sentence, got {len(hypotheses)} and {len(references)}")
+    for number, given in enumerate([hypotheses, *references]):
+        if isinstance(given, str) or not all(isinstance(sentence, str) for sentence in given):
+            what = f"references of sentence {number - 1}" if number else "hypotheses"
+            raise TypeError(f"{what} must be a list of strings, got {given!r:.60}")
+    if tokenize not in BLEU.TOKENIZERS:
+        raise ValueError(f"tokenize must be one of {', '.join(BLEU.TOKENIZERS)}, got {tokenize!r}")
     if not all(references):
         raise ValueError(
             f"each sentence needs a reference, got none for sentence {[*map(bool, references)].index(False)}"
         )
+    if not any(sentence.strip() for given in references for sentence in given):
+        raise ValueError("references must hold a word, got none")
+    integers(1, resamples=resamples)
     most = max(map(len, references))
     columns: Any = [[given[n] if n < len(given) else None for given in references] for n in range(most)]
-    bleu, chrf = BLEU(), CHRF()
+    bleu, chrf = BLEU(tokenize=tokenize, effective_order=True), CHRF()
     matches = np.array([sentence in given for sentence, given in zip(hypotheses, references, strict=True)], float)
     drawn = np.random.default_rng(0).integers(len(matches), size=(resamples, len(matches)))
     drawn = drawn if resamples > 1 else np.arange(len(matches))[None]  # itself: no interval
