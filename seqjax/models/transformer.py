@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from seqjax._checks import known
 from seqjax.models.attention import dot_attention, self_attention
 from seqjax.models.backbone import Backbone
 from seqjax.models.module import Features, Inputs, Mask, Module, check_causal, widened, zero_padding
@@ -90,6 +91,11 @@ class Cache(NamedTuple):
     values: tuple[Float[Array, "batch heads length head_dim"], ...]
     real: Bool[Array, "batch length"]
     used: Int[Array, ""]
+
+    @property
+    def room(self) -> int:
+        """Number of empty slots; of all slots where it is not known how many are used, as inside `jax.jit`."""
+        return self.real.shape[1] - (int(self.used) if known(self.used) else 0)
 
 
 class Transformer(Backbone):
@@ -322,14 +328,10 @@ def _write(slots: Array, new: Array, used: Array, *, axis: int) -> Array:
     """`new` in the slots from `used` on; all of them at once where it fills the cache, as in a whole-sequence call."""
     if new.shape[axis] == slots.shape[axis]:
         return new
-    return jax.lax.dynamic_update_slice_in_dim(slots, new, used, axis=axis)
+    return jax.lax.dynamic_update_slice_in_dim(slots, new.astype(slots.dtype), used, axis=axis)
 
 
 def _check_room(cache: Cache, steps: int) -> None:
-    length = cache.real.shape[1]
-    try:
-        used = int(cache.used)
-    except jax.errors.ConcretizationTypeError:
-        used = 0
-    if used + steps > length:
-        raise ValueError(f"the cache holds {length} steps: {used} are used and {steps} more were given")
+    if steps > cache.room:
+        length = cache.real.shape[1]
+        raise ValueError(f"the cache holds {length} steps: {length - cache.room} are used and {steps} more were given")
