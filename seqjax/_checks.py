@@ -1,7 +1,7 @@
 """Checks of arguments."""
 
 import math
-from numbers import Integral
+import operator
 from typing import Any
 
 import jax.core
@@ -24,8 +24,10 @@ def at_least(least: int, /, **values: Any) -> None:
 def integers(least: int, /, **values: Any) -> None:
     """Refuse what is no integer, or an integer below `least`, as `at_least`."""
     for name, value in values.items():
-        if not isinstance(value, Integral):
-            raise ValueError(f"{name} must be an integer, got {value!r}")
+        try:
+            operator.index(value)
+        except TypeError as error:
+            raise ValueError(f"{name} must be an integer, got {value!r}") from error
         at_least(least, **{name: value})
 
 
@@ -34,6 +36,14 @@ def fractions(**values: Any) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def finite(**arrays: Any) -> None:
+    """Refuse arrays without a number, or with one that is infinite or NaN, as `at_least`."""
+    for name, array in arrays.items():
+        if not np.size(array) or not np.isfinite(array).all():
+            shown = np.array2string(np.asarray(array), threshold=8)
+            raise ValueError(f"{name} must hold one number or more, all finite, got {shown}")
 
 
 def known(*arrays: Any) -> bool:
@@ -72,16 +82,16 @@ def check_mask(mask: Any, shape: tuple[int, ...], *, prefix: bool = True, axes: 
         )
 
 
-def check_weight(weight: Any, shape: tuple[int, ...]) -> None:
-    """Require a weight of each step, Float[batch time], and >= 0 where its values are known.
+def check_weight(weight: Any, shape: tuple[int, ...], *, axes: str = "(batch, time)") -> None:
+    """Require a weight of each step, of this shape, and >= 0 where its values are known.
 
     Raises:
         ValueError: the weight has another shape, or is somewhere negative or NaN.
     """
     if np.shape(weight) != tuple(shape):
-        raise ValueError(f"weight must have the shape (batch, time) = {tuple(shape)}, got {np.shape(weight)}")
+        raise ValueError(f"weight must have the shape {axes} = {tuple(shape)}, got {np.shape(weight)}")
     if known(weight) and not (np.asarray(weight) >= 0).all():
-        raise ValueError(f"weight must be >= 0 at every step, got {np.asarray(weight).min()}")
+        raise ValueError(f"weight must be >= 0 everywhere, got {np.asarray(weight).min()}")
 
 
 def check_ids(name: str, values: Any, vocab: int, mask: Any = None) -> None:

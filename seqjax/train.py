@@ -11,6 +11,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Scalar
 
+from seqjax._checks import integers
 from seqjax.types import Batches, Bucketed, LossFn, Metrics, Params
 
 SampleFn = Callable[[Key[Array, ""]], Any]
@@ -204,8 +205,10 @@ def adam(learning_rate: Scalar | float, steps: int) -> optax.GradientTransformat
 
     Args:
         learning_rate: at its peak; may be traced, so that a sweep can hold several.
+        steps: at least 1. A single one has no warm-up, in which it would not move.
     """
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(1, steps // 20), steps)
+    integers(1, steps=steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(max(1, steps // 20), steps - 1), steps)
     descent = optax.scale_by_learning_rate(lambda step: learning_rate * schedule(step))
     return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), descent)
 

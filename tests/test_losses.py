@@ -124,7 +124,7 @@ REFUSED = {
     "a probability": (lambda: losses.binary_cross_entropy(V, 2 * V), r"targets must lie in \[0, 1\], got 2.0"),
     "a negative weight": (
         lambda: losses.squared_error(V, V, -V[..., 0]),
-        "weight must be >= 0 at every step, got -1.0",
+        "weight must be >= 0 everywhere, got -1.0",
     ),
     "a weight of one row": (lambda: losses.squared_error(V, V, V[0, :, 0]), r"weight must have the shape .*got \(3,\)"),
     "fewer targets": (lambda: losses.squared_error(V, V[..., :1]), r"predictions must have the targets' shape"),

@@ -55,7 +55,7 @@ def test_float32_inputs_are_summed_in_float64():
         (PREDICTIONS[:1], None, r"predictions must have the targets' shape \(2, 3, 2\), got \(1, 3, 2\)"),
         (PREDICTIONS, WEIGHT[0], r"weight must have the shape \(batch, time\) = \(2, 3\), got \(3,\)"),
         (PREDICTIONS, 0 * WEIGHT, "weight must not be 0 everywhere"),
-        (PREDICTIONS, -WEIGHT, "weight must be >= 0 at every step, got -2.0"),
+        (PREDICTIONS, -WEIGHT, "weight must be >= 0 everywhere, got -2.0"),
     ],
 )
 def test_wrong_arguments_are_refused(metric, predictions, weight, message):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.types import Batch
 
@@ -70,7 +70,7 @@ class Convolution:
             raise ValueError(f"taps must be finite numbers, at least one, got {self.taps}")
         if self.normalise and math.fsum(self.taps) == 0:
             raise ValueError(f"taps must have a sum other than 0 to be normalised, got {self.taps}")
-        at_least(1, length=self.length)
+        integers(1, length=self.length)
 
     @property
     def kernel(self) -> tuple[float, ...]:

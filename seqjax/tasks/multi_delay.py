@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.tasks.shift import counted_from, shift
 from seqjax.types import Batch
 
@@ -28,7 +28,7 @@ class MultiDelay:
     length: int = 128
 
     def __post_init__(self) -> None:
-        at_least(0, delay=self.delay)
+        integers(0, delay=self.delay, length=self.length)
         if self.length <= self.delay:
             raise ValueError(f"length must be > delay = {self.delay}, got {self.length}")
 

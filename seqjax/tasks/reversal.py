@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, UNK, Seq2SeqBatch
 
@@ -40,8 +40,8 @@ class Reversal:
     longest: int = 20
 
     def __post_init__(self) -> None:
-        at_least(2, symbols=self.symbols)
-        at_least(1, shortest=self.shortest)
+        integers(2, symbols=self.symbols)
+        integers(1, shortest=self.shortest, longest=self.longest)
         if self.longest < self.shortest:
             raise ValueError(f"longest must be >= shortest = {self.shortest}, got {self.longest}")
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, Key
 
+from seqjax._checks import integers
 from seqjax.data.language import Language
 from seqjax.data.plain_text import Parts
 from seqjax.data.tokenizers import Tokenizer
@@ -67,6 +68,7 @@ class TextGeneration:
     length: int
 
     def __post_init__(self) -> None:
+        integers(0, length=self.length)
         shortest = min(len(part.ids) for part in (self.train, self.validation, self.test))
         if not 1 <= self.length < shortest:
             raise ValueError(f"length must lie in [1, {shortest}), the tokens of the shortest part, got {self.length}")

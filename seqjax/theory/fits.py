@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from seqjax._checks import at_least
+from seqjax._checks import finite, integers
 from seqjax.theory.linear_rnn import LinearRNN, delay_line, kung, ring, two_level
 from seqjax.theory.tensor_train import DilatedFilter, alternating, digits, tensor_train
 from seqjax.theory.varpro import varpro
@@ -53,7 +53,7 @@ def fir(
     Args:
         weight: of each step, >= 0. The targets of steps with weight 0 are ignored; their inputs count for later steps.
     """
-    at_least(1, window=window)
+    integers(1, window=window)
     rows, time, channels = inputs.shape
     weight = np.ones((rows, time)) if weight is None else np.asarray(weight, np.float64)
     if not (weight >= 0).all() or not weight.any():
@@ -126,6 +126,7 @@ def encoder_decoder(kernel_matrix: Float64[np.ndarray, "target source"], rank: i
     backwards from the last one. The encoder is a delay line that holds the whole source; the decoder is a ring that
     holds the whole target and outputs it step by step.
     """
+    finite(kernel_matrix=kernel_matrix)
     target, source = kernel_matrix.shape
     if not 1 <= rank <= min(target, source):
         raise ValueError(f"rank must lie in [1, {min(target, source)}], got {rank}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from seqjax._checks import at_least
+from seqjax._checks import finite, integers
 from seqjax.theory import targets
 from seqjax.types import Params
 
@@ -45,8 +45,8 @@ def ring(delay: int, order: int) -> LinearRNN:
     all feedback strengths, and for one state over all linear RNNs; over a window E is less. From delay + 1 states on it
     is the exact delay line. Its eigenvalues lie evenly on a circle: a start from which training finds shifts.
     """
-    at_least(1, order=order)
-    at_least(0, delay=delay)
+    integers(1, order=order)
+    integers(0, delay=delay)
     rounds, place = divmod(delay, order)
     squared = rounds / (rounds + 1)
     first, last = np.eye(order)[[0, place]]
@@ -96,7 +96,8 @@ def kung(kernel: Float64[np.ndarray, " lags"], order: int, rows: int | None = No
     Args:
         rows: of H, from 2 to all but one of the >= 3 lags; None: half of the window.
     """
-    at_least(1, order=order)
+    integers(1, order=order)
+    finite(kernel=kernel)
     if len(kernel) < 3:
         raise ValueError(f"kernel must have >= 3 lags, got {len(kernel)}")
     rows = (len(kernel) + 1) // 2 if rows is None else rows

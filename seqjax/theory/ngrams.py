@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 
 NOTHING = -1
 """The token before a text begins."""
@@ -142,6 +142,6 @@ def _grams(tokens: Int[np.ndarray, " time"], order: int) -> Int[np.ndarray, "tim
 
 
 def _check(tokens: np.ndarray, order: int) -> None:
-    at_least(1, order=order)
+    integers(1, order=order)
     if not len(tokens):
         raise ValueError("tokens must be one or more, got none")

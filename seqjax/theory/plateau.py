@@ -45,4 +45,6 @@ def second_plateau(memory: float) -> float:
     sqrt(pi) (1 - 2 sqrt(pi)/(e memory)): a unit of rate w gains 2 w <e^-wt, bump>^2, which is largest at
     w = 1/(2 memory). That is a few percent for a distant bump, so an escape is best defined by a small drop.
     """
+    if not memory > 0:
+        raise ValueError(f"memory must be > 0, got {memory}")
     return HEIGHT * (1 - 2 * HEIGHT / (math.e * memory))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float64, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 
 
 def exponentials(bases: tuple[float, ...], length: int) -> Float64[np.ndarray, " lags"]:
@@ -23,6 +23,7 @@ def random_cosines(
 
     Radii (in `moduli`), angles and phases are uniform, weights normal.
     """
+    integers(1, poles=poles)
     modulus_key, angle_key, phase_key, weight_key = jax.random.split(key, 4)
     low, high = moduli
 
@@ -51,6 +52,7 @@ def shift(delay: int, length: int) -> Float64[np.ndarray, " lags"]:
 
 def bump(centre: float, width: float, length: int) -> Float64[np.ndarray, " lags"]:
     """rho(s) = exp(-(s - centre)^2 / (2 width^2)): a blurred delay."""
+    _require_positive(width)
     return np.exp(-((_lags(length) - centre) ** 2) / (2 * width**2))
 
 
@@ -79,11 +81,13 @@ def _airy(x: Float64[np.ndarray, " points"]) -> Float64[np.ndarray, " points"]:
 
 def noise(key: Key[Array, ""], length: int) -> Float64[np.ndarray, " lags"]:
     """Independent standard normal weights: a kernel without structure."""
+    integers(1, length=length)
     return np.asarray(jax.random.normal(key, (length,)), np.float64)
 
 
 def reversal(length: int) -> Float64[np.ndarray, "target source"]:
     """rho(t, s) = [t = s]: the last input is the first output."""
+    integers(1, length=length)
     return np.eye(length)
 
 
@@ -102,6 +106,7 @@ def hankel(kernel: Float64[np.ndarray, " lags"], rows: int) -> Float64[np.ndarra
 
 def gaussian(width: float, length: int) -> Float64[np.ndarray, "target source"]:
     """rho(t, s) = exp(-(t - s)^2 / (2 width^2)): a blurred reversal."""
+    _require_positive(width)
     t, s = np.meshgrid(_lags(length), _lags(length), indexing="ij")
     return np.exp(-((t - s) ** 2) / (2 * width**2))
 
@@ -128,6 +133,11 @@ def low_rank(
     return np.einsum("n,tn,sn->ts", strengths, target, source)
 
 
+def _require_positive(width: float) -> None:
+    if not width > 0:
+        raise ValueError(f"width must be > 0, got {width}")
+
+
 def _lags(length: int) -> Float64[np.ndarray, " lags"]:
-    at_least(1, length=length)
+    integers(1, length=length)
     return np.arange(length, dtype=np.float64)

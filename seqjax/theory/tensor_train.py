@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from seqjax._checks import at_least
+from seqjax._checks import finite, integers
 from seqjax.types import Params
 
 Taps = Float64[np.ndarray, "_base _inputs _channels"]
@@ -47,7 +47,8 @@ def tensor_train(
     Raises:
         ValueError: channels < 1, base < 2, or layers that do not fit: 1 <= layers, base^layers <= lags.
     """
-    at_least(1, channels=channels)
+    integers(1, channels=channels)
+    finite(kernel=kernel)
     layers = fitting(len(kernel), base, layers)
     rest, taps = kernel[: base**layers].reshape(1, -1), []
     for _ in range(layers - 1):
@@ -67,7 +68,8 @@ def alternating(start: DilatedFilter, kernel: Float64[np.ndarray, " lags"], swee
     With the layers on either side made orthonormal, the best taps of a layer are the kernel projected on both (ALS;
     Holtz, Rohwedder & Schneider 2012). Stops when a sweep reduces the loss by less than a relative 1e-12.
     """
-    at_least(1, sweeps=sweeps)
+    integers(1, sweeps=sweeps)
+    finite(kernel=kernel)
     layers, base = len(start.taps), len(start.taps[0])
     kernel = kernel[: base ** fitting(len(kernel), base, layers)]
     taps = list(start.taps)
@@ -95,8 +97,8 @@ def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
     The delays of the layers add up to the delay (the example of arXiv:2107.09355): layers x base weights, where a
     linear RNN needs delay + 1 states.
     """
-    at_least(2, base=base)
-    at_least(1, layers=layers)
+    integers(2, base=base)
+    integers(1, layers=layers)
     if not 0 <= delay < base**layers:
         raise ValueError(f"delay must lie in [0, {base**layers}), got {delay}")
     one_hot = np.eye(base)[..., None, None]
@@ -105,7 +107,7 @@ def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
 
 def fitting(lags: int, base: int, layers: int | None = None) -> int:
     """The number of layers: the given one, or the most that reach no further than the window."""
-    at_least(2, base=base)
+    integers(2, base=base)
     most = 0
     while base ** (most + 1) <= lags:
         most += 1

@@ -1,5 +1,6 @@
 """The rules that all models have in common: parts are instances, masks are prefixes, causality is declared."""
 
+import re
 from functools import partial
 from typing import Any
 
@@ -78,6 +79,22 @@ WRONG_FIELDS = [
     (models.LRU, (4, 2, None, (0.5, 0.5)), r"ring must be two moduli, 0 <= low < high <= 1, got \(0.5, 0.5\)"),
     (models.LRU, (4, 2, None, (-0.1, 0.5)), "ring must be two moduli"),
     (models.LRU, (4, 2, None, (0.5, 1.1)), "ring must be two moduli"),
+    (models.LRU, (4, 2, 0), "order must be >= 1, got 0"),
+    (models.GRU, (0,), "features must be >= 1, got 0"),
+    (models.GRU, (2.5,), r"features must be an integer, got 2\.5"),
+    (models.LSTM, (4, 0), "layers must be >= 1, got 0"),
+    (models.GRU, (4, 1, 1.5), r"dropout must lie in \[0, 1\], got 1\.5"),
+    (models.TCN, (4, 3, (1,), -0.1), r"dropout must lie in \[0, 1\], got -0\.1"),
+    (models.Bidirectional, (4, models.GRUCell(), 1, float("nan")), r"dropout must lie in \[0, 1\], got nan"),
+    (models.Transformer, (0,), "features must be >= 1, got 0"),
+    (models.TransformerDecoder, (4, 2, 0), "layers must be >= 1, got 0"),
+    (models.DiagonalRNN, (4, 0), "order must be >= 1, got 0"),
+    (models.Window, (4, -1), "reach must be >= 0, got -1"),
+    (models.Sinusoidal, (0.0,), r"longest must be >= 1, got 0\.0"),
+    (models.LanguageModel, (models.GRU(4), 0), "vocab must be >= 1, got 0"),
+    (models.Tagger, (models.GRU(4), 3, 9, 4, None, 0.0, 2.0), r"unknown must lie in \[0, 1\], got 2\.0"),
+    (models.LowRankBridge, (0,), "rank must be >= 1, got 0"),
+    (models.Classifier, (models.GRU(4), -1), "classes must be >= 1, got -1"),
 ]
 
 
@@ -214,6 +231,13 @@ ENTRIES = {
     "self_attention": lambda mask: self_attention(*[X[:, :, None]] * 3, mask=mask, causal=True),
     "EncoderDecoderRegressor": reads(models.EncoderDecoderRegressor(models.GRU(4), models.RecurrentDecoder(4)), X, 2),
 }
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 0, 4), (2, 3, 0), (4,)])
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: type(backbone).__name__)
+def test_sequences_have_three_axes_a_step_and_a_feature(backbone, shape, key):
+    with pytest.raises(ValueError, match=rf"sequences must have the shape .*, got {re.escape(str(shape))}"):
+        backbone.init(key, jnp.zeros(shape))
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
