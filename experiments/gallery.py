@@ -31,6 +31,7 @@ from seqjax.data.files import DataError, read_json
 from seqjax.runs import find_experiments, read_header
 from seqjax.runs.folder import Row
 from seqjax.runs.scripts import typed_path
+from seqjax.types import InputError
 
 FOLDER = Path(__file__).parent
 
@@ -63,13 +64,13 @@ class Experiment(NamedTuple):
         """The sentence with its numbers.
 
         Raises:
-            ValueError: a placeholder does not name one number; says which script and placeholder.
+            InputError: a placeholder does not name one number; says which script and placeholder.
         """
         text = " ".join(self.header.get("Answer", "").split())
         try:
             return re.sub(r"\{([^{}]+)\}", lambda match: resolve(match[1], self.numbers["rows"]), text)
         except ValueError as error:
-            raise ValueError(f"{typed_path(self.script)}: Answer: {error}") from None
+            raise InputError(f"{typed_path(self.script)}: Answer: {error}") from None
 
     @property
     def cost(self) -> str:
@@ -92,7 +93,7 @@ def resolve(placeholder: str, rows: list[Row]) -> str:
     """The text for a placeholder, given without its braces.
 
     Raises:
-        ValueError: the column is in no row, not exactly one row has the values, or the format does not fit.
+        InputError: the column is in no row, not exactly one row has the values, or the format does not fit.
     """
     expression, _, form = placeholder.partition(":")
     words = shlex.split(expression)
@@ -102,15 +103,15 @@ def resolve(placeholder: str, rows: list[Row]) -> str:
     columns = {key for row in rows for key in row}
     for key in (column, *(key for key, _ in wanted)):
         if key not in columns:
-            raise ValueError(f"{{{placeholder}}} names {key!r}; the rows have {', '.join(sorted(columns))}")
+            raise InputError(f"{{{placeholder}}} names {key!r}; the rows have {', '.join(sorted(columns))}")
     found = [row for row in rows if row.get(column) is not None and all(equal(row.get(k), v) for k, v in wanted)]
     if not found or (len(found) > 1 and not name):
-        raise ValueError(f"{{{placeholder}}} must match one row, or rows with min, max, median or count: {len(found)}")
+        raise InputError(f"{{{placeholder}}} must match one row, or rows with min, max, median or count: {len(found)}")
     values = [row[column] for row in found]
     try:
         return format(STATISTICS[name](values) if name else values[0], form)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{{{placeholder}}}: {error}") from None
+        raise InputError(f"{{{placeholder}}}: {error}") from None
 
 
 def equal(value: Any, text: str) -> bool:
@@ -201,7 +202,7 @@ def front(text: str, by_name: dict[str, Experiment]) -> str:
         items = []
         for name in match[1].split():
             if name not in by_name:
-                raise ValueError(f"README.md: gallery must name experiments with numbers in figures, got {name!r}")
+                raise InputError(f"README.md: gallery must name experiments with numbers in figures, got {name!r}")
             e = by_name[name]
             place = typed_path(e.script)
             chapter = f"{place.rpartition('/')[0]}/README.md#{name}"
@@ -231,7 +232,7 @@ def fragment(path: Path, by_name: dict[str, Experiment]) -> str:
     def table(match: re.Match[str]) -> str:
         name, *columns = match[1].split()
         if name not in by_name:
-            raise ValueError(f"{path}: a table must name an experiment with numbers in figures, got {name!r}")
+            raise InputError(f"{path}: a table must name an experiment with numbers in figures, got {name!r}")
         lines = [columns, ["---"] * len(columns)]
         lines += [[cell(shown(row.get(column))) for column in columns] for row in by_name[name].numbers["rows"]]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -28,6 +28,7 @@ from seqjax._atomic import write_text
 from seqjax.data.files import read_json
 from seqjax.runs import Scale, find_experiments, process, read_header
 from seqjax.runs.folder import Row
+from seqjax.types import InputError
 
 FOLDER = Path(__file__).parent
 
@@ -76,7 +77,7 @@ def find(options: Options) -> list[Experiment]:
     scripts = {script.stem: script for script in find_experiments(FOLDER)}
     for name in options.only:
         if name not in scripts:
-            raise ValueError(f"only must name experiments of {FOLDER} ({', '.join(scripts)}), got {name!r}")
+            raise InputError(f"only must name experiments of {FOLDER} ({', '.join(scripts)}), got {name!r}")
     return [describe(script, options) for script in scripts.values() if script.stem in (options.only or scripts)]
 
 

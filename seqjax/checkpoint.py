@@ -21,7 +21,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from seqjax._atomic import write_bytes, write_text
-from seqjax._checks import InputError
+from seqjax.types import InputError
 
 State = Any
 """A pytree of JAX or NumPy arrays, including typed keys."""

@@ -27,7 +27,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from seqjax.types import Params
+from seqjax._checks import known
+from seqjax.types import InputError, Params
 
 State = dict[str, Any]
 """Arrays by PyTorch's names."""
@@ -67,12 +68,12 @@ def load(path: Path | str) -> State:
     """The arrays of a safetensors file, by name.
 
     Raises:
-        ValueError: the file is no (whole) safetensors file.
+        InputError: the file is no (whole) safetensors file.
     """
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} must be a safetensors file, and whole: {error}") from error
+        raise InputError(f"{path} must be a safetensors file, and whole: {error}") from error
 
 
 def save(path: Path | str, state: Mapping[str, Any]) -> None:
@@ -88,22 +89,25 @@ def from_torch(state: Mapping[str, Any], layout: Layout, like: Params) -> Params
         layout: how these are named and laid out.
         like: the model's parameters, or their shapes, `jax.eval_shape(model.init, key, x)`.
 
+    Where an array has two names, they must agree, and the first one gets the gradient.
+
     Raises:
-        ValueError: names, shapes or dtypes do not fit the model, with all that are missing, unexpected or different.
+        InputError: names, shapes or dtypes do not fit the model, with all that are missing, unexpected or different; or
+            a part of the layout does not fit the parameters that it is for.
     """
     expected = jax.eval_shape(partial(to_torch, layout=layout), like)
     found, faults = {}, []
     for given, value in state.items():
-        value = value if isinstance(value, jax.Array) else np.asarray(value)
+        value = value if isinstance(value, jax.Array) else _array(value)
         name = _resolved(given, expected)
         if name not in found:
             found[name] = value
-        elif not np.array_equal(found[name], value):
+        elif known(found[name], value) and not np.array_equal(found[name], value):
             faults.append(f"{given}: expected the same as {name}, found other numbers")
     kinds = {name: (_kind(expected.get(name)), _kind(found.get(name))) for name in expected | found}
     faults += [f"{name}: expected {wanted}, found {got}" for name, (wanted, got) in kinds.items() if wanted != got]
     if faults:
-        raise ValueError("\n  ".join(["the PyTorch weights do not fit the model:", *sorted(faults)]))
+        raise InputError("\n  ".join(["the PyTorch weights do not fit the model:", *sorted(faults)]))
     return {"params": _read(layout, found, like["params"])}
 
 
@@ -130,7 +134,7 @@ def grid_linear(prefix: str, channels: int) -> Part:
         state = plain.write(tree)
         rows, numbers = state[weight].shape
         if numbers % channels:
-            raise ValueError(f"channels must divide the numbers of an image, {numbers}, got {channels}")
+            raise InputError(f"channels must divide the numbers of an image, {numbers}, got {channels}")
         return state | {weight: state[weight].reshape(rows, -1, channels).swapaxes(1, 2).reshape(rows, -1)}
 
     def read(state: State, like: Tree) -> Tree:
@@ -148,7 +152,7 @@ def embedding(prefix: str = "") -> Part:
 
     def write(tree: Tree) -> State:
         (table,) = tree.values()
-        return {weight: table}
+        return {weight: table[...]}
 
     return Part(write, lambda state, like: dict.fromkeys(like, jnp.asarray(state[weight])))
 
@@ -360,15 +364,30 @@ def _by_structure(layout: Callable[[Tree], Layout]) -> Part:
     return Part(lambda tree: _write(layout(tree), tree), lambda state, like: _read(layout(like), state, like))
 
 
-def _write(layout: Layout, tree: Tree) -> State:
+def _write(layout: Layout, tree: Tree, at: str = "") -> State:
+    """What the layout makes of the parameters; `at` is the place of both in the model, for errors."""
+    of = f" of {at}" if at else ""
+    keys = sorted(tree) if isinstance(tree, Mapping) else _kind(tree)
     if isinstance(layout, Part):
-        return layout.write(tree)
-    if set(layout) != set(tree):
-        raise ValueError(f"the layout must have the keys of the parameters, {sorted(tree)}, got {sorted(layout)}")
+        try:
+            return layout.write(tree)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the part for the parameters{of}, {keys}, does not fit them: {error}") from error
+    if not isinstance(layout, Mapping):
+        raise InputError(f"the layout{of} must be a part such as linear('fc'), or a dict of parts, got {layout!r:.60}")
+    if keys != sorted(layout):
+        raise InputError(f"the layout{of} must have the keys of the parameters, {keys}, got {sorted(layout)}")
     state: State = {}
     for name, part in layout.items():
-        state |= _write(part, tree[name])
+        state |= _write(part, tree[name], f"{at}.{name}" if at else name)
     return state
+
+
+def _array(value: Any) -> np.ndarray:
+    """NumPy's array of a tensor; NumPy itself has no bfloat16, so PyTorch cannot make one of it."""
+    if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        return np.asarray(value.float()).astype(jnp.bfloat16)
+    return np.asarray(value)
 
 
 def _read(layout: Layout, state: State, like: Tree) -> Tree:

@@ -5,7 +5,11 @@ first: SOS, or the last token of the prompt. A sentence ends with EOS, which cou
 and is followed by PAD; one that has not ended after `length` tokens is truncated.
 
 These are pure functions to be called under `jax.jit`; called outside of it, each call compiles anew. Their loops stop
-once every row has ended. Log-probabilities are float32.
+once every row has ended. Log-probabilities are float32. Where no logit is finite, or one is NaN or inf, there is no
+next token: the sentence ends there with EOS and the log-probability -inf (in `beam` it is then no sentence).
+
+A part of a carry that holds a limited number of further steps says so by its attribute `room`, as the cache of a
+Transformer: decoding further is an error.
 """
 
 import math
@@ -16,7 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
-from seqjax.types import EOS, PAD, Carry, StepFn
+from seqjax._checks import check_mask, integers, known
+from seqjax.types import EOS, PAD, Carry, InputError, StepFn
 
 Tokens = Int[Array, " batch"]
 
@@ -57,14 +62,14 @@ def forbid(step: StepFn, *tokens: int) -> StepFn:
     """The same model without these tokens: at each step the probabilities of the others are renormalised.
 
     Raises:
-        ValueError: a token outside the vocabulary; raised when the step is called.
+        InputError: a token outside the vocabulary; raised when the step is called.
     """
 
     def allowed(carry: Carry, token: Tokens) -> tuple[Carry, Float[Array, "batch vocab"]]:
         carry, logits = step(carry, token)
         vocab = logits.shape[-1]
         if outside := [token for token in tokens if not 0 <= token < vocab]:
-            raise ValueError(f"tokens must lie in [0, {vocab}), got {outside[0]}")
+            raise InputError(f"tokens must lie in [0, {vocab}), got {outside[0]}")
         return carry, jnp.asarray(logits).at[:, jnp.array(tokens, int)].set(-jnp.inf)
 
     return allowed
@@ -104,10 +109,11 @@ def sample(
         Sentences, with their log-probability under the model itself, at temperature 1 and without truncation.
 
     Raises:
-        ValueError: a number outside its range.
+        InputError: a number outside its range.
     """
     _require(temperature, "temperature must be finite and >= 0", lambda t: 0 <= t < math.inf)
-    _require(top_k, "top_k must be >= 1", lambda k: k >= 1)
+    if top_k is not None:
+        integers(1, top_k=top_k)
     _require(top_p, "top_p must lie in (0, 1]", lambda p: 0 < p <= 1)
     _require(min_p, "min_p must lie in [0, 1)", lambda p: 0 <= p < 1)
 
@@ -115,7 +121,7 @@ def sample(
         likeliest = jnp.argmax(logits, axis=-1)
         # The largest logit is 0 at any temperature, so that nothing overflows.
         logits = logits - jnp.max(logits, axis=-1, keepdims=True)
-        logits = logits / jnp.where(temperature == 0, 1.0, temperature)
+        logits = jnp.where(jnp.isneginf(logits), logits, logits / jnp.where(temperature == 0, 1.0, temperature))
         order = None
         if top_k is not None or top_p is not None:
             vocab = logits.shape[-1]
@@ -174,10 +180,10 @@ def beam(
         length_penalty: 0 scores by log-probability, which favours short sentences; 0.6 to 1 are usual.
 
     Raises:
-        ValueError: length or width below 1, a negative length penalty.
+        InputError: length or width below 1, a negative length penalty.
     """
-    _require(length, "length must be >= 1", lambda n: n >= 1)
-    _require(width, "width must be >= 1", lambda n: n >= 1)
+    integers(1, length=length, width=width)
+    _check_room(carry, length)
     _require(length_penalty, "length_penalty must be finite and >= 0", lambda a: 0 <= a < math.inf)
 
     def normaliser(size: Array | int) -> Array:
@@ -209,10 +215,12 @@ def score(
         carry, token, total = state
         following, real = now
         carry, logits = step(carry, token)
-        gained = _at(_log_softmax(logits), following)
+        logits, valid = _valid(logits)
+        gained = jnp.where(valid, _at(jax.nn.log_softmax(logits, axis=-1), following), -jnp.inf)
         return (carry, following, total + jnp.where(real, gained, 0.0)), None
 
-    start = carry, first.astype(target.dtype), jnp.zeros(first.shape)
+    check_mask(mask, target.shape, prefix=False)
+    start = carry, first.astype(target.dtype), jnp.zeros(first.shape, jnp.float32)
     (_, _, total), _ = jax.lax.scan(read, start, (target.T, mask.T))
     return total
 
@@ -221,7 +229,10 @@ def rollout(
     step: RealStep, carry: Carry, first: Float[Array, "batch inputs"], *, length: int
 ) -> Float[Array, "batch length inputs"]:
     """Feed each output back as the next input, x(t+1) = y(t), from x(0) = `first`; the `length` >= 1 outputs y."""
-    _require(length, "length must be >= 1", lambda n: n >= 1)
+    integers(1, length=length)
+    _check_room(carry, length)
+
+    first = first.astype(jax.eval_shape(step, carry, first)[1].dtype)
 
     def feed_back(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
         carry, y = step(*state)
@@ -235,7 +246,7 @@ def _start(carry: Carry, first: Tokens, length: int, width: int) -> BeamState:
     """One empty sentence a row: the other beams have probability 0."""
     carry = jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else jnp.repeat(leaf, width, axis=0), carry)
     token = jnp.repeat(first.astype(jnp.int32)[:, None], width, axis=1)
-    nothing = jnp.full(token.shape, -jnp.inf)
+    nothing = jnp.full(token.shape, -jnp.inf, jnp.float32)
     ended = Beams(jnp.full((*token.shape, length), PAD, jnp.int32), jnp.zeros_like(token), nothing, nothing)
     live = ended._replace(log_probability=nothing.at[:, 0].set(0.0))
     return BeamState(jnp.int32(0), carry, token, live, ended)
@@ -247,13 +258,13 @@ def _expand(state: BeamState, logits: Float[Array, "rows vocab"], normaliser: Sc
     One candidate of each beam can end, so at least `width` of them continue.
     """
     live = state.live
-    batch, width = live.log_probability.shape
+    width = live.log_probability.shape[1]
     gained, following = _likeliest(logits, 2 * width)
     so_far = jnp.repeat(live.log_probability, gained.shape[1], axis=1)
     # The model may return NaN for an empty beam.
-    log_probability = jnp.where(so_far > -jnp.inf, so_far + gained.reshape(batch, -1), -jnp.inf)
+    log_probability = jnp.where(so_far > -jnp.inf, so_far + gained.reshape(so_far.shape), -jnp.inf)
     log_probability, place = jax.lax.top_k(log_probability, 2 * width)
-    parent, token = place // gained.shape[1], _pick(following.reshape(batch, -1), place)
+    parent, token = place // gained.shape[1], _pick(following.reshape(so_far.shape), place)
     total = log_probability / normaliser
     tokens = _pick(live.tokens, parent).at[:, :, state.index].set(token)
     sentences = Beams(tokens, jnp.full_like(parent, state.index + 1), log_probability, total)
@@ -313,7 +324,8 @@ class _DecodeState(NamedTuple):
 
 def _decode(choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry, first: Tokens, length: int) -> Decoded:
     """One sentence a row, its tokens by `choose(logits, index)`."""
-    _require(length, "length must be >= 1", lambda n: n >= 1)
+    integers(1, length=length)
+    _check_room(carry, length)
     batch = first.shape[0]
 
     def unfinished(state: _DecodeState) -> Bool[Array, ""]:
@@ -322,30 +334,37 @@ def _decode(choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry,
     def advance(state: _DecodeState) -> _DecodeState:
         index, carry, token, alive, decoded = state
         carry, logits = step(carry, token)
-        token = jnp.where(alive, choose(logits.astype(jnp.float32), index), PAD)
-        gained = jnp.where(alive, _at(_log_softmax(logits), token), 0.0)
+        logits, valid = _valid(logits)
+        token = jnp.where(valid, choose(logits, index).astype(jnp.int32), EOS)
+        gained = jnp.where(valid, _at(jax.nn.log_softmax(logits, axis=-1), token), -jnp.inf)
+        token, gained = jnp.where(alive, token, PAD), jnp.where(alive, gained, 0.0)
         tokens = decoded.tokens.at[:, index].set(token)
         decoded = Decoded(tokens, decoded.lengths + alive, decoded.log_probability + gained)
         return _DecodeState(index + 1, carry, token, alive & (token != EOS), decoded)
 
-    decoded = Decoded(jnp.full((batch, length), PAD, jnp.int32), jnp.zeros(batch, jnp.int32), jnp.zeros(batch))
+    start = jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.float32)
+    decoded = Decoded(jnp.full((batch, length), PAD, jnp.int32), *start)
     state = _DecodeState(jnp.int32(0), carry, first.astype(jnp.int32), jnp.ones(batch, bool), decoded)
     return jax.lax.while_loop(unfinished, advance, state).decoded
 
 
-def _log_softmax(logits: Float[Array, "batch vocab"]) -> Float[Array, "batch vocab"]:
-    return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+def _valid(logits: Float[Array, "batch vocab"]) -> tuple[Float[Array, "batch vocab"], Bool[Array, " batch"]]:
+    """The logits in float32, and which rows are those of a distribution; zeros where they are not."""
+    logits = jnp.asarray(logits, jnp.float32)
+    valid = jnp.isfinite(jnp.max(logits, axis=-1))
+    return jnp.where(valid[:, None], logits, 0.0), valid
 
 
 def _likeliest(
     logits: Float[Array, "rows vocab"], count: int
 ) -> tuple[Float[Array, "rows count"], Int[Array, "rows count"]]:
     """The `count` likeliest tokens (all, if there are fewer) and their log-probabilities."""
-    logits = logits.astype(jnp.float32)
+    logits, valid = _valid(logits)
     best, token = jax.lax.top_k(logits, min(count, logits.shape[-1]))
     # Not best[:, :1]: for a slice of it XLA sorts the whole vocabulary on CPU.
     peak = jnp.max(logits, axis=-1, keepdims=True)
-    return best - peak - jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True)), token
+    best = best - peak - jnp.log(jnp.sum(jnp.exp(logits - peak), axis=-1, keepdims=True))
+    return jnp.where(valid[:, None], best, -jnp.inf), token
 
 
 def _at(values: Array, index: Tokens) -> Array:
@@ -364,5 +383,15 @@ def _join(first: Beams, second: Beams) -> Beams:
 
 def _require(value: Scalar | float | int | None, rule: str, holds: Callable[[float], bool]) -> None:
     """Check a number unless it is traced."""
-    if isinstance(value, (int, float)) and not holds(value):
-        raise ValueError(f"{rule}, got {value}")
+    if value is not None and known(value) and not holds(float(value)):
+        raise InputError(f"{rule}, got {value}")
+
+
+def _check_room(carry: Carry, length: int) -> None:
+    """Require that a carry holds `length` further steps."""
+    for part in jax.tree.leaves(carry, is_leaf=lambda part: hasattr(part, "room")):
+        if length > getattr(part, "room", length):
+            raise InputError(
+                f"length must be at most {part.room}, the steps that the carry still holds, got {length}: "
+                "begin with a longer one"
+            )

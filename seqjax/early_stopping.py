@@ -11,9 +11,8 @@ from jax.tree_util import Partial
 from jaxtyping import Scalar
 
 from seqjax import sweep
-from seqjax._checks import InputError
 from seqjax.train import Advance, Totals, TrainState
-from seqjax.types import Metrics, Params
+from seqjax.types import InputError, Metrics, Params
 
 
 class Best(NamedTuple):
@@ -59,8 +58,8 @@ def keep_best(
 
     worst = jnp.full(jnp.shape(state.step), jnp.inf, jnp.float32)  # a weak type would be compiled twice
     best = Best(state.opt_state, jax.tree.map(jnp.copy, state.params), worst)
-    wrapped = (Partial(function, advance) for function in (extend, report, start))
-    return state._replace(opt_state=best), Advance(*wrapped, advance.steps)
+    inner = Partial(extend, advance), Partial(report, advance), Partial(start, advance)
+    return state._replace(opt_state=best), Advance(*inner, steps=advance.steps)
 
 
 def chosen(state: TrainState) -> Params:

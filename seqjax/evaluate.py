@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree, Shaped
 
 from seqjax import decode
+from seqjax._checks import integers
 from seqjax.types import SOS, Params, Seq2SeqBatch
 
 
@@ -22,8 +23,12 @@ def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int =
 
     Returns:
         What `function` returns, as NumPy arrays.
+
+    Raises:
+        InputError: no rows, or batch_size < 1.
     """
     count = len(jax.tree.leaves(rows)[0])
+    integers(1, rows=count, batch_size=batch_size)
     batch_size = min(batch_size, count)
     chunks = []
     for start in range(0, count, batch_size):

@@ -1,8 +1,17 @@
-"""What training minimises."""
+"""What training minimises, computed in float32 or wider.
+
+Targets, masks and weights are checked where their values are known. Inside `jax.jit` only shapes and dtypes are: there
+a target outside the vocabulary makes the loss NaN, and one that the model never predicts makes it infinite. Training
+skips such an update, and counts it (`train.make_step`).
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
+
+from seqjax._checks import check_ids, check_mask, check_weight, fractions, known
+from seqjax.types import InputError
 
 Values = Float[Array, "batch time targets"]
 Mask = Bool[Array, "batch time"] | None
@@ -13,8 +22,15 @@ def squared_error(predictions: Values, targets: Values, weight: Float[Array, "ba
 
     Steps of weight 0 may hold anything, NaN too: they change neither the value nor its gradient with respect to
     `predictions`. If no step counts the loss is 0.
+
+    Raises:
+        InputError: shapes that differ, or a negative weight.
     """
+    _same_shape("predictions", predictions.shape, targets.shape)
+    predictions, targets = _wide(predictions), _wide(targets)
     weight = jnp.ones_like(targets[..., 0]) if weight is None else weight
+    check_weight(weight, targets.shape[:2])
+    weight = _wide(weight)
     error = jnp.where(weight[..., None] > 0, predictions - targets, 0)
     total = jnp.sum(weight)
     return jnp.sum(weight * jnp.mean(error**2, axis=-1)) / jnp.where(total > 0, total, 1)
@@ -34,13 +50,26 @@ def cross_entropy(
     Args:
         smoothing: fraction of the target's probability that is spread evenly over all tokens that can be predicted
             (Szegedy et al. 2016, arXiv:1512.00567, sec. 7).
+
+    Raises:
+        InputError: shapes that differ, a wrong mask or smoothing, or a target that is outside the vocabulary or never
+            predicted, such as SOS in a `LanguageModel`.
     """
+    fractions(smoothing=smoothing)
+    _same_shape("logits, but for their last axis,", logits.shape[:-1], targets.shape)
+    check_mask(mask, targets.shape, prefix=False)
+    check_ids("targets", targets, logits.shape[-1], mask)
+    logits = _wide(logits)
     mask = jnp.ones(targets.shape, bool) if mask is None else mask
     # Before anything is computed from them: a NaN that the sum leaves out would still reach the gradient.
     logits = jnp.where(mask[..., None], logits, 0.0)
     possible = jnp.isfinite(logits)
     total = jax.nn.logsumexp(logits, axis=-1)
-    chosen = jnp.take_along_axis(logits, jnp.where(mask, targets, 0)[..., None], axis=-1)[..., 0]
+    # A negative index would count from the end: NaN for it, as for one past the end.
+    place = jnp.where(targets < 0, logits.shape[-1], targets)
+    chosen = jnp.take_along_axis(logits, jnp.where(mask, place, 0)[..., None], axis=-1)[..., 0]
+    if known(chosen, mask) and (never := np.asarray(targets)[np.asarray(mask & jnp.isneginf(chosen))]).size:
+        raise InputError(f"targets must be ids that the model can predict (logit > -inf), got {never[0]}")
     cost = total - chosen
     if smoothing:
         even = jnp.where(possible, logits, 0).sum(axis=-1) / possible.sum(axis=-1)
@@ -54,7 +83,17 @@ def binary_cross_entropy(logits: Values, targets: Values, mask: Mask = None) -> 
 
     Targets are independent, each 1 with probability sigmoid(logit). Padding may hold anything; the loss is 0 if no step
     is real.
+
+    Raises:
+        InputError: shapes that differ, a wrong mask, or a target outside [0, 1].
     """
+    _same_shape("logits", logits.shape, targets.shape)
+    check_mask(mask, targets.shape[:2], prefix=False)
+    if known(targets, mask):
+        real = np.asarray(targets) if mask is None else np.asarray(targets)[np.asarray(mask)]
+        if wrong := real[~((real >= 0) & (real <= 1))].tolist():
+            raise InputError(f"targets must lie in [0, 1], got {wrong[0]}")
+    logits, targets = _wide(logits), _wide(targets)
     mask = jnp.ones(targets.shape[:2], bool) if mask is None else mask
     # Before anything is computed from them, as above.
     logits, targets = (jnp.where(mask[..., None], part, 0.0) for part in (logits, targets))
@@ -62,3 +101,14 @@ def binary_cross_entropy(logits: Values, targets: Values, mask: Mask = None) -> 
     cost = jnp.sum(jax.nn.softplus(logits) - targets * logits, axis=-1)
     count = jnp.sum(mask)
     return jnp.sum(jnp.where(mask, cost, 0)) / jnp.where(count > 0, count, 1)
+
+
+def _wide(x: Array) -> Array:
+    """In float32 or wider: sums over many steps overflow in half precision, or lose their last terms."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _same_shape(name: str, shape: tuple[int, ...], targets: tuple[int, ...]) -> None:
+    if shape != targets:
+        raise InputError(f"{name} must have the targets' shape {targets}, got {shape}")

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float64, Int
 
-from seqjax._checks import at_least
+from seqjax._checks import check_weight, integers
+from seqjax.types import InputError
 
 Values = Float[Array | np.ndarray, "batch time targets"]
 Weight = Float[Array | np.ndarray, "batch time"] | None
@@ -21,7 +22,7 @@ def mse(predictions: Values, targets: Values, weight: Weight = None) -> float:
     """Squared error, averaged over targets and, by weight, over steps. Steps of weight 0 may hold anything.
 
     Raises:
-        ValueError: shapes that differ, or a weight that is negative or 0 everywhere.
+        InputError: shapes that differ, or a weight that is negative or 0 everywhere.
     """
     predictions, targets, weight = _steps(predictions, targets, weight)
     return float(np.average(np.mean((predictions - targets) ** 2, axis=1), weights=weight))
@@ -34,12 +35,14 @@ def r2(predictions: Values, targets: Values, weight: Weight = None) -> float:
     as that constant.
 
     Raises:
-        ValueError: shapes that differ, a weight that is negative or 0 everywhere, or targets that do not vary.
+        InputError: shapes that differ, a weight that is negative or 0 everywhere, or targets that do not vary.
     """
     predictions, targets, weight = _steps(predictions, targets, weight)
     spread = weight @ (targets - np.average(targets, axis=0, weights=weight)) ** 2
-    if not spread.sum() > 0:
-        raise ValueError("r2 needs finite targets that vary")
+    # Not whether the spread is above 0: the mean of equal numbers need not be equal to them.
+    rounding = 8 * np.finfo(np.float64).eps * np.abs(targets).max(axis=0)
+    if not (np.ptp(targets, axis=0) > rounding).any() or not np.isfinite(spread).all():
+        raise InputError("r2 needs finite targets that vary")
     return float(1 - (weight @ (predictions - targets) ** 2).sum() / spread.sum())
 
 
@@ -48,11 +51,10 @@ def _steps(predictions, targets, weight):
     predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
     weight = np.ones(targets.shape[:2]) if weight is None else np.asarray(weight, np.float64)
     if predictions.shape != targets.shape:
-        raise ValueError(f"predictions must have the targets' shape {targets.shape}, got {predictions.shape}")
-    if weight.shape != targets.shape[:2]:
-        raise ValueError(f"weight must have shape (batch, time) = {targets.shape[:2]}, got {weight.shape}")
-    if not (weight >= 0).all() or not weight.any():
-        raise ValueError("weight must be >= 0 and not 0 everywhere")
+        raise InputError(f"predictions must have the targets' shape {targets.shape}, got {predictions.shape}")
+    check_weight(weight, targets.shape[:2])
+    if not weight.any():
+        raise InputError("weight must not be 0 everywhere")
     counted = weight > 0
     return predictions[counted], targets[counted], weight[counted]
 
@@ -81,10 +83,12 @@ def plateau_time(
     Choose a level a few percent below the plateau, as the next one may be close.
 
     Raises:
-        ValueError: times that do not increase.
+        InputError: times that do not increase, or not a loss for each.
     """
+    if losses.shape[-1] != len(times):
+        raise InputError(f"losses must be given for each of {len(times)} times, got {losses.shape[-1]}")
     if not (np.diff(times) > 0).all():
-        raise ValueError("times must increase")
+        raise InputError("times must increase")
     below = losses < level
     return np.where(below.any(axis=1), np.asarray(times, np.float64)[below.argmax(axis=1)], np.inf)
 
@@ -99,24 +103,31 @@ class Estimate(NamedTuple):
 
 def wilson_interval(correct: int, rows: int) -> Estimate:
     """Fraction of rows >= 1 that are correct, with the 95 % Wilson (1927, eq. 10) interval."""
-    at_least(1, rows=rows)
+    integers(1, rows=rows)
     if not 0 <= correct <= rows:
-        raise ValueError(f"correct must lie in [0, {rows}], got {correct}")
+        raise InputError(f"correct must lie in [0, {rows}], got {correct}")
     fraction, z = correct / rows, 1.959964
     centre = (fraction + z**2 / (2 * rows)) / (1 + z**2 / rows)
     half = z / (1 + z**2 / rows) * (fraction * (1 - fraction) / rows + z**2 / (4 * rows**2)) ** 0.5
-    return Estimate(fraction, centre - half, centre + half)
+    # Both ends are exact where all rows are alike, but for rounding.
+    low = 0.0 if correct == 0 else max(0.0, centre - half)
+    return Estimate(fraction, low, 1.0 if correct == rows else min(1.0, centre + half))
 
 
 def accuracy(labels: Int[Array | np.ndarray, " rows"], guesses: Int[Array | np.ndarray, " rows"]) -> Estimate:
     """Fraction of the guesses that are correct, with its `wilson_interval`.
 
     Raises:
-        ValueError: not equally many labels and guesses, or none.
+        InputError: not equally many labels and guesses, none, more than one a row (of tokens in padding, say), or such
+            as are no class: probabilities or logits.
     """
     labels, guesses = np.asarray(labels), np.asarray(guesses)
-    if labels.shape != guesses.shape or not labels.size:
-        raise ValueError(f"needs a guess for each label, and one at least, got {guesses.shape} for {labels.shape}")
+    if labels.shape != guesses.shape or labels.ndim != 1 or not labels.size:
+        raise InputError(
+            f"needs a guess for each row's label, and one at least, got {guesses.shape} for {labels.shape}"
+        )
+    if "f" in labels.dtype.kind + guesses.dtype.kind:
+        raise InputError(f"labels and guesses must be classes, not {labels.dtype} and {guesses.dtype}")
     return wilson_interval(int((labels == guesses).sum()), len(labels))
 
 
@@ -150,16 +161,16 @@ def calibration(
         bins: on [0, 1]; a bin includes its lower end, the last one both.
 
     Raises:
-        ValueError: no bins, not equally many labels and probabilities, none, or one that is neither.
+        InputError: no bins, not equally many labels and probabilities, none, or one that is neither.
     """
     labels, probability = np.asarray(labels), np.asarray(probability, np.float64)
-    at_least(1, bins=bins)
-    if labels.shape != probability.shape or not labels.size:
-        raise ValueError(f"needs a probability for each label, and one, got {probability.shape} for {labels.shape}")
+    integers(1, bins=bins)
+    if labels.shape != probability.shape or labels.ndim != 1 or not labels.size:
+        raise InputError(f"needs a probability for each row's label, got {probability.shape} for {labels.shape}")
     if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"labels must be 0 or 1, got {labels.min()} to {labels.max()}")
+        raise InputError(f"labels must be 0 or 1, got {labels.min()} to {labels.max()}")
     if not ((probability >= 0) & (probability <= 1)).all():
-        raise ValueError(f"probability must lie in [0, 1], got {probability.min()} to {probability.max()}")
+        raise InputError(f"probability must lie in [0, 1], got {probability.min()} to {probability.max()}")
     place = np.minimum((probability * bins).astype(int), bins - 1)
     rows = np.bincount(place)
     sums = [np.bincount(place, weights=values)[rows > 0] for values in (probability, labels)]
@@ -179,21 +190,27 @@ def confusion(
         weight: how often each row counts, such as a mask; rows of weight 0 may hold anything. None: once.
 
     Raises:
-        ValueError: shapes that differ, a negative weight, or a label or guess outside [0, classes).
+        InputError: shapes that differ, a negative weight, numbers that are no integers, or a label or guess outside
+            [0, classes).
     """
+    integers(1, classes=classes)
     labels, guesses = np.asarray(labels), np.asarray(guesses)
-    weight = np.ones(labels.shape, np.int64) if weight is None else np.asarray(weight).astype(np.int64)
+    weight = np.ones(labels.shape, np.int64) if weight is None else np.asarray(weight)
+    for name, values in (("labels", labels), ("guesses", guesses), ("weight", weight)):
+        if values.dtype.kind not in "biu":
+            raise InputError(f"{name} must be integers, got {values.dtype}")
+    weight = weight.astype(np.int64)
     if not labels.shape == guesses.shape == weight.shape:
-        raise ValueError(
+        raise InputError(
             f"guesses and weight must have the labels' shape {labels.shape}, got {guesses.shape} and {weight.shape}"
         )
     if (weight < 0).any():
-        raise ValueError(f"weight must be >= 0, got {weight.min()}")
+        raise InputError(f"weight must be >= 0, got {weight.min()}")
     found = np.zeros((classes, classes), np.int64)
     counted = weight > 0
     for name, values in (("labels", labels[counted]), ("guesses", guesses[counted])):
         if ((values < 0) | (values >= classes)).any():
-            raise ValueError(f"{name} must lie in [0, {classes}), got {values.min()} to {values.max()}")
+            raise InputError(f"{name} must lie in [0, {classes}), got {values.min()} to {values.max()}")
     np.add.at(found, (labels[counted], guesses[counted]), weight[counted])
     return found
 
@@ -215,25 +232,47 @@ class Translation(NamedTuple):
 
 
 def translation(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, resamples: int = 1000
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    resamples: int = 1000,
+    tokenize: str = "13a",
 ) -> Translation:
     """BLEU, chrF and exact matches of sentences with one or more references each; intervals by resampling (Koehn 2004).
 
+    BLEU takes the n-grams up to 4 that the hypotheses are long enough for (sacrebleu's `effective_order`), so that
+    right sentences of three words have 100, not 0. Where all have four words the number is the usual one.
+
+    Args:
+        tokenize: sacrebleu's name of a tokenizer. The usual "13a" splits words at spaces; a language written without
+            them needs "char", or its own, such as "zh".
+
     Raises:
-        ValueError: no sentences, not equally many hypotheses as lists of references, or a list that is empty.
+        InputError: no sentences, not equally many hypotheses as lists of references, a list that is empty, references
+            without a single word, or an unknown tokenizer.
+        TypeError: a string in place of a list of strings, or something else in place of a string.
     """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
     if len(hypotheses) != len(references) or not hypotheses:
-        raise ValueError(f"needs references for each sentence, got {len(hypotheses)} and {len(references)}")
+        raise InputError(f"needs references for each sentence, got {len(hypotheses)} and {len(references)}")
+    for number, given in enumerate([hypotheses, *references]):
+        if isinstance(given, str) or not all(isinstance(sentence, str) for sentence in given):
+            what = f"references of sentence {number - 1}" if number else "hypotheses"
+            raise TypeError(f"{what} must be a list of strings, got {given!r:.60}")
+    if tokenize not in BLEU.TOKENIZERS:
+        raise InputError(f"tokenize must be one of {', '.join(BLEU.TOKENIZERS)}, got {tokenize!r}")
     if not all(references):
-        raise ValueError(
+        raise InputError(
             f"each sentence needs a reference, got none for sentence {[*map(bool, references)].index(False)}"
         )
+    if not any(sentence.strip() for given in references for sentence in given):
+        raise InputError("references must hold a word, got none")
+    integers(1, resamples=resamples)
     most = max(map(len, references))
     columns: Any = [[given[n] if n < len(given) else None for given in references] for n in range(most)]
-    bleu, chrf = BLEU(), CHRF()
+    bleu, chrf = BLEU(tokenize=tokenize, effective_order=True), CHRF()
     matches = np.array([sentence in given for sentence, given in zip(hypotheses, references, strict=True)], float)
     drawn = np.random.default_rng(0).integers(len(matches), size=(resamples, len(matches)))
     drawn = drawn if resamples > 1 else np.arange(len(matches))[None]  # itself: no interval

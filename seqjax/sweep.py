@@ -11,9 +11,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Int, Key, PyTree
 
 from seqjax import train
-from seqjax._checks import InputError
 from seqjax.train import Advance, Totals, TrainState
-from seqjax.types import Batches, Bucketed, LossFn, Params
+from seqjax.types import Batches, Bucketed, InputError, LossFn, Params
 
 RUNS = jax.sharding.PartitionSpec("runs")
 

@@ -13,8 +13,8 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Scalar
 
-from seqjax._checks import InputError, at_least
-from seqjax.types import Batches, Bucketed, LossFn, Metrics, Params
+from seqjax._checks import at_least, integers
+from seqjax.types import Batches, Bucketed, InputError, LossFn, Metrics, Params
 
 SampleFn = Callable[[Key[Array, ""]], Any]
 """`key -> batch`: a task that makes its own data. `scan` gives each step its own key, the same whenever it is done."""
@@ -260,10 +260,10 @@ def descend(
         The parameters after the last step, and what was recorded after `times` steps.
 
     Raises:
-        ValueError: times that do not increase from 0 or more.
+        InputError: times that do not increase from 0 or more.
     """
     if not len(times) or times[0] < 0 or not (np.diff(times) > 0).all():
-        raise ValueError(f"times must increase from 0 or more, got {times}")
+        raise InputError(f"times must increase from 0 or more, got {times}")
 
     def update(step: Int[Array, ""], carry: tuple[Params, Any]) -> tuple[Params, Any]:
         params, state = carry
@@ -287,8 +287,10 @@ def adam(learning_rate: Scalar | float, steps: int) -> optax.GradientTransformat
 
     Args:
         learning_rate: at its peak; may be traced, so that a sweep can hold several.
+        steps: at least 1. A single one has no warm-up, in which it would not move.
     """
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, max(1, steps // 20), steps)
+    integers(1, steps=steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(max(1, steps // 20), steps - 1), steps)
     descent = optax.scale_by_learning_rate(lambda step: learning_rate * schedule(step))
     return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), descent)
 

@@ -31,6 +31,10 @@ PAD, SOS, EOS, UNK = range(4)
 """Padding, start of sequence, end of sequence, and unknown symbol."""
 
 
+class InputError(ValueError):
+    """A value, a file or a configuration that seqjax refuses; the message names the rule and the value."""
+
+
 class Batch(NamedTuple):
     """Sequences with what is to be predicted at each step.
 

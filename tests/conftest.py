@@ -9,6 +9,7 @@ import os
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
 import jax  # XLA reads its flags when it is loaded
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -20,6 +21,14 @@ install_import_hook("seqjax", "beartype.beartype")
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+@pytest.fixture
+def unchecked():
+    """As users have it: without the type checks of the tests, which would refuse first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -326,6 +326,56 @@ def test_a_layout_has_the_models_keys():
         convert.from_torch(recorded("gru")["weights"], layout, shapes_of("gru"))
 
 
+WRONG_PARTS = {
+    "a Dense for an LSTM": ({"backbone": convert.linear("rnn")}, r"part for the parameters of backbone, \['layer_0'"),
+    "a TCN for an LSTM": ({"backbone": convert.tcn("rnn")}, "part for the parameters of backbone, .* does not fit"),
+    "a table for an LSTM": ({"backbone": convert.embedding("rnn")}, "part for the parameters of backbone, .* not fit"),
+    "an image's for a Dense": ({"readout": convert.conv("fc")}, "part for the parameters of readout, .* not fit them"),
+    "no part": (
+        {"readout": convert.linear},
+        r"the layout of readout must be a part such as linear\('fc'\), .* got <func",
+    ),
+    "one level too deep": (
+        {"readout": {"kernel": convert.linear(), "bias": "b"}},
+        r"parameters of readout.kernel, float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_PARTS)
+def test_a_wrong_part_is_named(what):
+    wrong, message = WRONG_PARTS[what]
+    layout = {"backbone": convert.recurrent("rnn"), "readout": convert.linear("fc")} | wrong
+    with pytest.raises(ValueError, match=message):
+        convert.from_torch(recorded("gru")["weights"], layout, shapes_of("gru"))
+
+
+def test_gradients_of_an_array_with_two_names_reach_the_first():
+    state, layout = recorded("tcn")["weights"], CASES["tcn"].layout
+
+    def size(state):
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(convert.from_torch(state, layout, shapes_of("tcn"))))
+
+    gradient = jax.grad(size)({name: jnp.asarray(x) for name, x in state.items()})
+    names = "network.0.conv1.bias", "network.0.net.0.bias"
+    np.testing.assert_allclose(sum(gradient[name] for name in names), 2 * state[names[0]], rtol=1e-6)
+
+
+def test_half_precision_is_listed_by_name():
+    """PyTorch's tensors of bfloat16, too, of which it makes no NumPy array."""
+
+    class Tensor:
+        dtype = "torch.bfloat16"
+
+        def float(self):
+            return np.ones((2, 4), np.float32)
+
+    for dtype, value in (("float16", np.ones((2, 4), np.float16)), ("bfloat16", Tensor())):
+        state = recorded("gru")["weights"] | {"fc.weight": value}
+        with pytest.raises(ValueError, match=rf"fc.weight: expected float32\[2, 4\], found {dtype}\[2, 4\]"):
+            convert.from_torch(state, CASES["gru"].layout, shapes_of("gru"))
+
+
 def test_the_channels_of_a_grid_divide_it():
     _, layout = simple_cnn((4, 7), 4)
     with pytest.raises(ValueError, match="channels must divide the numbers of an image, 30, got 7"):

@@ -3,6 +3,7 @@
 import itertools
 import operator
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from seqjax import decode
+from seqjax import decode, models
 from seqjax.types import EOS, PAD, SOS
 from tests.refusals import refuses
 
@@ -429,7 +430,56 @@ test_bad_arguments_of_sampling = refuses(
     ({"top_p": 1.5}, r"top_p must lie in \(0, 1\], got 1.5"),
     ({"min_p": -0.1}, r"min_p must lie in \[0, 1\), got -0.1"),
     ({"min_p": 1.0}, r"min_p must lie in \[0, 1\), got 1.0"),
+    ({"top_p": jnp.float32(0)}, r"top_p must lie in \(0, 1\], got 0.0"),
+    ({"temperature": jnp.float32("nan")}, "temperature must be finite and >= 0, got nan"),
 )
+
+
+BROKEN = np.full((6, VOCAB), -1.0, np.float32)
+BROKEN[1:, PAD] = -np.inf, np.nan, -np.nan, np.inf, np.nan
+BROKEN[1:5, SOS:] = [[-np.inf], [np.nan], [-np.nan], [0]]
+
+
+def broken(carry, token):
+    return carry, jnp.repeat(jnp.asarray(BROKEN), len(token) // len(BROKEN), axis=0)
+
+
+def test_where_no_logit_is_finite_or_one_is_nan_a_sentence_ends_with_probability_zero(key):
+    """The first row is right."""
+    read = jnp.full(6, SOS, jnp.int32)
+    for found in (
+        decode.greedy(broken, (), read, length=2),
+        decode.sample(key, broken, (), read, length=2, top_k=2, top_p=0.5, min_p=0.1),
+    ):
+        np.testing.assert_array_equal(found.tokens[1:], [[EOS, PAD]] * 5)
+        np.testing.assert_array_equal(np.isneginf(found.log_probability), [False] + [True] * 5)
+    for width in (1, 2, 2 * VOCAB):
+        beams = decode.beam(broken, (), read, length=2, width=width)
+        assert (beams.lengths[0] > 0).all()
+        np.testing.assert_array_equal(beams.lengths[1:], 0)
+        np.testing.assert_array_equal(beams.score[1:], -np.inf)
+    total = decode.score(broken, (), read, jnp.full((6, 2), 4), jnp.ones((6, 2), bool))
+    np.testing.assert_allclose(total, [-2 * np.log(VOCAB)] + [-np.inf] * 5, rtol=1e-6)
+
+
+def test_no_rows(key):
+    nothing = start(0), first(0)
+    assert decode.greedy(step, *nothing, length=2).tokens.shape == (0, 2)
+    assert decode.sample(key, step, *nothing, length=2, top_k=2).tokens.shape == (0, 2)
+    assert decode.beam(step, *nothing, length=2, width=3).tokens.shape == (0, 3, 2)
+
+
+@pytest.mark.parametrize("search", [decode.greedy, partial(decode.beam, width=2)])
+def test_no_more_tokens_than_the_carry_holds(search, key):
+    """Inside jit, where the number of used slots is not known, at most as many as the cache is long."""
+    model = models.LanguageModel(models.Transformer(4, layers=1), VOCAB, 4)
+    params, prompt = model.init(key, jnp.ones((1, 2), jnp.int32)), jnp.full((1, 2), 4)
+    carry, _ = model.apply(params, model.begin(1, 4), prompt, method="extend")
+    of = partial(search, partial(model.apply, params, method="step"))
+    with pytest.raises(ValueError, match="length must be at most 2, the steps that the carry still holds, got 3"):
+        of(carry, prompt[:, 0], length=3)
+    with pytest.raises(ValueError, match=r"length must be at most 4, .*, got 5"):
+        jax.jit(partial(of, length=5))(carry, prompt[:, 0])
 
 
 test_bad_arguments_of_the_search = refuses(

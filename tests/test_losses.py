@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,9 +85,63 @@ def test_gradient_of_cross_entropy_is_softmax_minus_target(smoothing, tokens):
     np.testing.assert_array_equal(np.asarray(gradient)[..., :2], 0)
 
 
-def test_a_target_that_is_never_predicted_costs_infinity(tokens):
+@pytest.mark.parametrize(
+    ("target", "cost", "rule"), [(1, np.inf, "can predict"), (-1, np.nan, "[0, 7)"), (7, np.nan, "[0, 7)")]
+)
+def test_a_target_that_is_never_predicted_is_refused_and_costs_infinity_inside_jit(target, cost, rule, tokens):
+    """One outside the vocabulary costs NaN there. In padding, anything goes."""
     logits, targets, mask = tokens
-    assert losses.cross_entropy(logits, targets.at[0, 0].set(1), mask) == np.inf
+    wrong = targets.at[0, 0].set(target)
+    with pytest.raises(ValueError, match=f"targets must .*{re.escape(rule)}.*got {target}"):
+        losses.cross_entropy(logits, wrong, mask)
+    np.testing.assert_array_equal(jax.jit(losses.cross_entropy)(logits, wrong, mask), cost)
+    assert np.isfinite(losses.cross_entropy(logits, wrong, mask.at[0, 0].set(False)))
+
+
+@pytest.mark.parametrize("half", [jnp.float16, jnp.bfloat16])
+def test_losses_of_half_precision_are_summed_in_single(half):
+    ones, labels = jnp.ones((64, 2048, 1), half), jnp.zeros((16, 2048), jnp.int32)
+    logits = jnp.broadcast_to(jnp.asarray([0, 1, 2, 0.5], half), (16, 2048, 4))
+    loss, gradient = jax.value_and_grad(losses.squared_error)(ones, 0 * ones)
+    assert (loss, loss.dtype, gradient.dtype) == (1, jnp.float32, half)
+    exact = np.log(np.exp(np.asarray([0, 1, 2, 0.5])).sum())
+    np.testing.assert_allclose(losses.cross_entropy(logits, labels), exact, rtol=1e-5)
+    np.testing.assert_allclose(losses.binary_cross_entropy(ones, 0 * ones), np.log1p(np.exp(1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32, jnp.float64])
+def test_losses_are_as_wide_as_their_inputs_and_no_narrower_than_single(dtype, x64):
+    values, ids = jnp.ones((1, 2, 3), dtype), jnp.zeros((1, 2), jnp.int32)
+    found = losses.squared_error(values, values), losses.cross_entropy(values, ids)
+    assert {loss.dtype for loss in found} == {jnp.promote_types(dtype, jnp.float32)}
+
+
+V, IDS = jnp.ones((2, 3, 4)), jnp.ones((2, 3), jnp.int32)
+REFUSED = {
+    "smoothing": (lambda: losses.cross_entropy(V, IDS, smoothing=3), r"smoothing must lie in \[0, 1\], got 3"),
+    "a float mask": (lambda: losses.cross_entropy(V, IDS, jnp.ones((2, 3))), "mask must be a boolean array"),
+    "a mask of one row": (lambda: losses.binary_cross_entropy(V, V, jnp.ones(3, bool)), r"mask must have the shape"),
+    "a probability": (lambda: losses.binary_cross_entropy(V, 2 * V), r"targets must lie in \[0, 1\], got 2.0"),
+    "a negative weight": (
+        lambda: losses.squared_error(V, V, -V[..., 0]),
+        "weight must be >= 0 everywhere, got -1.0",
+    ),
+    "a weight of one row": (lambda: losses.squared_error(V, V, V[0, :, 0]), r"weight must have the shape .*got \(3,\)"),
+    "fewer targets": (lambda: losses.squared_error(V, V[..., :1]), r"predictions must have the targets' shape"),
+    "fewer ids": (lambda: losses.cross_entropy(V, IDS[:, :1]), r"logits.* must have the targets' shape"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_wrong_targets_masks_and_weights_are_refused(what, unchecked):
+    call, message = REFUSED[what]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_mask_of_a_loss_may_have_holes(tokens):
+    logits, targets, mask = tokens
+    assert np.isfinite(losses.cross_entropy(logits, targets, mask[:, ::-1] & (targets > 1)))
 
 
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf, 1e30])

@@ -1,5 +1,4 @@
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 import sacrebleu
@@ -10,14 +9,6 @@ from tests.refusals import refuses
 TARGETS = np.array([[[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]], [[1.0, 1.0], [3.0, 5.0], [9.0, 9.0]]])
 PREDICTIONS = TARGETS + np.array([[[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], [[0.0, 0.0], [3.0, 1.0], [0.0, 2.0]]])
 WEIGHT = np.array([[1.0, 0.5, 0.0], [2.0, 1.0, 0.0]])
-
-
-@pytest.fixture
-def unchecked():
-    """Without the shape checks that only the tests have, so that the library's own are reached."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def unchecked_refuses(*arguments):
@@ -62,9 +53,9 @@ def test_float32_inputs_are_summed_in_float64():
     ("predictions", "weight", "message"),
     [
         (PREDICTIONS[:1], None, r"predictions must have the targets' shape \(2, 3, 2\), got \(1, 3, 2\)"),
-        (PREDICTIONS, WEIGHT[0], r"weight must have shape \(batch, time\) = \(2, 3\), got \(3,\)"),
-        (PREDICTIONS, 0 * WEIGHT, "weight must be >= 0 and not 0 everywhere"),
-        (PREDICTIONS, -WEIGHT, "weight must be >= 0 and not 0 everywhere"),
+        (PREDICTIONS, WEIGHT[0], r"weight must have the shape \(batch, time\) = \(2, 3\), got \(3,\)"),
+        (PREDICTIONS, 0 * WEIGHT, "weight must not be 0 everywhere"),
+        (PREDICTIONS, -WEIGHT, "weight must be >= 0 everywhere, got -2.0"),
     ],
 )
 def test_wrong_arguments_are_refused(metric, predictions, weight, message):
@@ -73,7 +64,10 @@ def test_wrong_arguments_are_refused(metric, predictions, weight, message):
 
 
 test_r2_of_constant_targets_is_refused = refuses(
-    metrics.r2, (PREDICTIONS, np.ones_like(TARGETS), "r2 needs finite targets that vary")
+    metrics.r2,
+    (PREDICTIONS, np.ones_like(TARGETS), "r2 needs finite targets that vary"),
+    (PREDICTIONS, np.full_like(TARGETS, 0.1), "r2 needs finite targets that vary"),  # the mean is not quite 0.1
+    (PREDICTIONS, np.full_like(TARGETS, np.nan), "r2 needs finite targets that vary"),
 )
 
 
@@ -150,7 +144,32 @@ test_translations_without_references_are_refused = refuses(
     ([], [], "needs references for each sentence, got 0 and 0"),
     (["a"], [["a"], ["b"]], "needs references for each sentence, got 1 and 2"),
     (["a", "b", "c"], [["a"], [], ["c"]], "each sentence needs a reference, got none for sentence 1"),
+    ([""], [[""]], "references must hold a word, got none"),
 )
+
+
+@pytest.mark.parametrize(("said", "meant"), [(["a b"], ["a b"]), ("a", ["a"]), (["a"], [[1]])])
+@pytest.mark.usefixtures("unchecked")
+def test_strings_are_no_lists_of_references(said, meant):
+    with pytest.raises(TypeError, match="must be a list of strings"):
+        metrics.translation(said, meant)
+
+
+@pytest.mark.parametrize("sentence", ["a", "a b c", "a b c d e"])
+def test_what_is_exactly_right_has_the_best_scores_however_short(sentence):
+    found = metrics.translation([sentence] * 60, [[sentence]] * 60, resamples=5)
+    assert [value for part in found[:2] for value in part] == pytest.approx([100] * 6)
+
+
+def test_languages_without_spaces():
+    """Of five characters the first four: as a word it is another one."""
+    by_word, by_character = (
+        metrics.translation(["abcdx"], [["abcde"]], resamples=1, tokenize=name).bleu.value for name in ("13a", "char")
+    )
+    assert by_word == 0
+    assert by_character == pytest.approx(100 * (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25)
+    with pytest.raises(ValueError, match=r"tokenize must be one of .*char.*, got 'words'"):
+        metrics.translation(["a"], [["a"]], tokenize="words")
 
 
 def test_one_sample_is_no_interval():
@@ -169,7 +188,9 @@ def test_accuracy_and_the_interval_that_its_test_would_accept():
         for limit in (found.low, found.high):
             z = abs(right / count - limit) / np.sqrt(max(limit * (1 - limit), 1e-300) / count)
             assert z == pytest.approx(1.96, abs=1e-3) or limit == pytest.approx(right / count, abs=1e-12)
-        assert -1e-9 <= found.low <= found.value <= found.high <= 1 + 1e-9
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert (found.low == 0) == (right == 0)
+        assert (found.high == 1) == (right == count)
         assert found.low < found.high
 
 
@@ -192,8 +213,14 @@ test_a_fraction_is_of_some_rows = refuses(
 
 test_an_accuracy_needs_guesses = unchecked_refuses(
     lambda labels, guesses: metrics.accuracy(np.zeros(labels, int), np.ones(guesses, int)),
-    (0, 0, r"needs a guess for each label, and one at least, got \(0,\) for \(0,\)"),
-    (2, 3, r"needs a guess for each label, and one at least, got \(3,\) for \(2,\)"),
+    (0, 0, r"needs a guess for each row's label, and one at least, got \(0,\) for \(0,\)"),
+    (2, 3, r"needs a guess for each row's label, and one at least, got \(3,\) for \(2,\)"),
+    ((2, 3), (2, 3), r"needs a guess for each row's label, and one at least, got \(2, 3\) for \(2, 3\)"),
+)
+
+
+test_a_guess_is_a_class = unchecked_refuses(
+    metrics.accuracy, ([0, 1], [0.2, 0.9], "labels and guesses must be classes, not int64 and float64")
 )
 
 
@@ -245,8 +272,8 @@ def test_bins_hold_all_rows_and_their_means_are_those_of_all(bins):
 test_what_cannot_be_calibrated_is_refused = unchecked_refuses(
     lambda labels, probability, bins: metrics.calibration(np.array(labels, int), np.array(probability), bins=bins),
     ([0, 1], [0.5, 0.5], 0, "bins must be >= 1, got 0"),
-    ([0, 1], [0.5], 2, r"needs a probability for each label, and one, got \(1,\) for \(2,\)"),
-    ([], [], 2, r"needs a probability for each label, and one, got \(0,\) for \(0,\)"),
+    ([0, 1], [0.5], 2, r"needs a probability for each row's label, got \(1,\) for \(2,\)"),
+    ([], [], 2, r"needs a probability for each row's label, got \(0,\) for \(0,\)"),
     ([0, 2], [0.5, 0.5], 2, "labels must be 0 or 1, got 0 to 2"),
     ([0, 1], [0.5, 1.5], 2, r"probability must lie in \[0, 1\], got 0.5 to 1.5"),
     ([0, 1], [0.5, -0.5], 2, r"probability must lie in \[0, 1\], got -0.5 to 0.5"),
@@ -275,6 +302,8 @@ test_what_is_no_confusion_is_refused = unchecked_refuses(
     ([0, 1], [0], r"must have the labels' shape \(2,\), got \(1,\) and \(2,\)"),
     ([0, 1], [0, 1], [1], r"must have the labels' shape \(2,\), got \(2,\) and \(1,\)"),
     ([0, 1], [0, 1], [1, -1], "weight must be >= 0, got -1"),
+    ([0, 1], [0, 1], [0.5, 0.5], "weight must be integers, got float64"),
+    ([0.0, 1], [0, 1], "labels must be integers, got float64"),
 )
 
 

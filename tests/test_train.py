@@ -1,7 +1,7 @@
 """One run: a step by hand, fused steps, resuming, and what a caller may do with its own state."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -278,6 +278,16 @@ def test_a_state_made_by_hand_trains_as_one_from_init(state):
     *_, (ours, _) = train.run(advance, by_hand, 4)
     *_, (theirs, _) = train.run(advance, state, 4)
     assert_bitwise(ours, theirs)
+
+
+def test_the_schedule_of_a_single_step_moves(state):
+    """All others start from 0."""
+    for steps in (1, 2, 3, 40):
+        optimizer = train.adam(0.1, steps)
+        updates: Any = optimizer.update(state.params, optimizer.init(state.params))[0]
+        assert (jnp.abs(updates["kernel"]).max() > 0.09) == (steps == 1)
+    with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
+        train.adam(0.1, 0)
 
 
 def test_no_update_is_made_for_a_loss_that_is_not_finite(state):

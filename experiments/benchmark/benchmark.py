@@ -34,6 +34,7 @@ from typing import Any, Literal, NamedTuple
 from matplotlib.figure import Figure
 
 from seqjax import plot, runs
+from seqjax.types import InputError
 
 PROCESS = Path(__file__).parent / "workloads" / "process.py"
 
@@ -165,7 +166,7 @@ def measure(records: list[runs.Record]) -> None:
     """Sides take turns, one process at a time; a peer that is not installed leaves its row unfinished."""
     first: Config = records[0].config
     if first.workload not in ROWS:
-        raise ValueError(f"--workload must be one of {', '.join(ROWS)}, got {first.workload}")
+        raise InputError(f"--workload must be one of {', '.join(ROWS)}, got {first.workload}")
     found: dict[str, list[dict[str, Any]]] = {
         side: [] for side in ("seqjax", *(record.config.peer for record in records))
     }

@@ -42,7 +42,7 @@ from seqjax.data.sst2 import Example
 from seqjax.data.tokenizers import Words
 from seqjax.tasks import Sentiment
 from seqjax.theory.naive_bayes import NaiveBayes
-from seqjax.types import UNK
+from seqjax.types import UNK, InputError
 
 Model = Literal["naive_bayes", "bag", "gru", "lstm", "gru_both", "lstm_both", "tcn", "transformer", "lru"]
 Pooling = Literal["last", "ends", "mean", "maximum", "attention"]
@@ -112,7 +112,7 @@ def build(config: Config, vocab: int) -> models.Module:
     width, dropout = config.embedding, config.dropout
     match config.model:
         case "naive_bayes":
-            raise ValueError("naive Bayes is counted, not built")
+            raise InputError("naive Bayes is counted, not built")
         case "bag":
             backbone = _as_they_are
         case "gru":
@@ -272,7 +272,7 @@ def classify(records: list[runs.Record], sentence: str) -> None:
     """Classify a sentence with the finished network that does best on validation sentences, averaged over its seeds."""
     networks = [record for record in records if record.config.model != "naive_bayes"]
     if not networks:
-        raise ValueError("--classify needs a finished network, found none: train one without it")
+        raise InputError("--classify needs a finished network, found none: train one without it")
     record = max(networks, key=lambda record: record.result["validation_accuracy"])
     language = Language.from_json(record.read("language.json"))
     if warning := language.warning(sentence):

@@ -42,7 +42,7 @@ from seqjax.data.treebank import UPOS
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.models import crf
 from seqjax.tasks import Speller, Tagging
-from seqjax.types import UNK, Labelled
+from seqjax.types import UNK, InputError, Labelled
 
 Model = Literal["window", "words", "forward", "letters", "crf"]
 
@@ -257,7 +257,7 @@ def tag(records: list[runs.Record], sentence: str) -> None:
     record = min(records, key=lambda record: record.result["validation_error"])
     speller = Speller(*(Vocabulary.from_json(record.read(f"{name}.json")) for name in ("words", "letters")))
     if not (words := sentence.split()):
-        raise ValueError(f"the sentence must hold a word, got {sentence!r}")
+        raise InputError(f"the sentence must hold a word, got {sentence!r}")
     inputs, mask = speller.read([words])
     run = runs.load(record.folder)
     batch = Labelled(inputs, jnp.zeros(mask.shape, int), jnp.asarray(mask))

@@ -46,7 +46,7 @@ from seqjax.data.tokenizers import Characters, Subwords, Whitespace
 from seqjax.decode import Beams, Decoded
 from seqjax.tasks.text_generation import TextGeneration
 from seqjax.theory import ngrams
-from seqjax.types import EOS
+from seqjax.types import EOS, InputError
 
 Corpus = Literal["shakespeare", "penn"]
 Unit = Literal["characters", "pieces", "words"]
@@ -153,7 +153,7 @@ def data(corpus: Corpus, unit: Unit, length: int, lines: int, skip_bad: bool = F
     folder = files.data_folder() / "text"
     if corpus == "shakespeare":
         if unit != "characters":
-            raise ValueError(f"unit must be characters for shakespeare, whose lines are part of the text, got {unit}")
+            raise InputError(f"unit must be characters for shakespeare, whose lines are part of the text, got {unit}")
         text, bad = plain_text.read(folder / "tinyshakespeare" / "input.txt", skip_bad=skip_bad)
         warn(bad)
         text = "\n".join(text.split("\n")[: lines or None])
@@ -294,7 +294,7 @@ def prompt(records: list[runs.Record], text: str) -> None:
     config = record.config
     if unknown:
         if config.unit == "characters":
-            raise ValueError(
+            raise InputError(
                 f"the prompt must hold characters of the training text, got {', '.join(map(repr, unknown))}"
             )
         print(f"warning: read as <unk>: {', '.join(unknown)}", file=sys.stderr)

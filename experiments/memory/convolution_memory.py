@@ -36,7 +36,7 @@ from seqjax.data import WhiteNoise
 from seqjax.tasks import convolution
 from seqjax.tasks.convolution import convolve
 from seqjax.theory import fits, targets
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 Model = Literal["fir_1", "fir_4", "fir_16", "rnn", "gru", "lstm", "tcn", "transformer"]
 
@@ -94,7 +94,7 @@ def build(config: Config) -> models.Module:
     """All networks have 7,050 parameters, give or take 2 %."""
     match config.model:
         case "fir_1" | "fir_4" | "fir_16":
-            raise ValueError(
+            raise InputError(
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
         case name:

@@ -38,7 +38,7 @@ from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
 from seqjax.data import Epochs
 from seqjax.tasks.lorenz96 import Irreducible
 from seqjax.theory import bounds, fits
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 Model = Literal["fir_32", "fir_64", "rnn", "gru", "lstm", "tcn", "transformer"]
 
@@ -96,7 +96,7 @@ def build(config: Config) -> models.Module:
     """All networks have 29,000 parameters, give or take 2.5 %, at K = 4."""
     match config.model:
         case "fir_32" | "fir_64":
-            raise ValueError(
+            raise InputError(
                 f"model must be a network to be built, got {config.model}: a filter is fitted, not trained"
             )
         case "rnn":

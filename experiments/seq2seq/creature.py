@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, models, plot, runs, tasks
 from seqjax.tasks.creature import TARGET_LENGTH
-from seqjax.types import EOS, PAD, Params, Seq2SeqBatch
+from seqjax.types import EOS, PAD, InputError, Params, Seq2SeqBatch
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -153,7 +153,7 @@ def translate(records: list[runs.Record], sentence: str) -> None:
         first, *rest = [word[place : place + 2] for place in range(0, len(word), 2)]
         syllables += ["▁" + first, *rest]
     if unknown := task.source_vocabulary.unknown(syllables):
-        raise ValueError(f"the sentence must be made of the creature's syllables, got {', '.join(unknown)}")
+        raise InputError(f"the sentence must be made of the creature's syllables, got {', '.join(unknown)}")
     source = jnp.array([[*task.source_vocabulary.encode(syllables), EOS]])
     target = jnp.zeros((1, TARGET_LENGTH), int)
     batch = Seq2SeqBatch(source, target, source != PAD, target != PAD)

@@ -39,6 +39,7 @@ from matplotlib.figure import Figure
 
 from seqjax import evaluate, models, plot, runs, sweep, train
 from seqjax.theory import bounds, coding, fits, targets
+from seqjax.types import InputError
 
 Model = Literal["constructed", "linear", "gru", "attention"]
 Start = Literal["random", "constructed", "disturbed"]
@@ -198,7 +199,7 @@ def _train(records: list[runs.Record], kernels: list[np.ndarray]) -> list[np.nda
     config: Config = records[0].config
     model, codes = build(config), [record.config.code for record in records]
     if max(codes) > WIDEST:
-        raise ValueError(f"code must be <= {WIDEST} for a trained model, got {max(codes)}")
+        raise InputError(f"code must be <= {WIDEST} for a trained model, got {max(codes)}")
 
     def predict(params, x):
         return model.apply(params, x, LENGTH)

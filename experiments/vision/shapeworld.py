@@ -42,7 +42,7 @@ from seqjax.data.images import split
 from seqjax.data.shapeworld import read_shapeworld
 from seqjax.tasks import Captioning, worlds
 from seqjax.tasks.captioning import LENGTH
-from seqjax.types import PAD, SOS, Params
+from seqjax.types import PAD, SOS, InputError, Params
 
 CAPTIONS = 8
 """Captions of each drawn world."""
@@ -231,7 +231,7 @@ def caption(records: list[runs.Record], path: str) -> None:
     try:
         image = files.decoded_image(pathlib.Path(path).read_bytes(), "PNG", 100)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     for record in records:
         run = runs.load(record.folder)
         ids = write(run.model, run.params(), image[None])

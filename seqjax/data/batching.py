@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Key, UInt32
 
 from seqjax._checks import at_least
-from seqjax.types import EOS, PAD, UNK, Batches, Seq2SeqBatch
+from seqjax.types import EOS, PAD, UNK, Batches, InputError, Seq2SeqBatch
 
 Step = Int[Array, ""] | int
 
@@ -21,7 +21,7 @@ Step = Int[Array, ""] | int
 def epoch_rows(key: Key[Array, ""], step: Step, rows: int, batch_size: int) -> Int[Array, " batch"]:
     """The rows of batch `step`, 1 to `rows` of them; every epoch is a fresh permutation without incomplete batches."""
     if not 1 <= batch_size <= rows:
-        raise ValueError(f"batch_size must lie in [1, {rows}], got {batch_size}")
+        raise InputError(f"batch_size must lie in [1, {rows}], got {batch_size}")
     batches = rows // batch_size
     epoch, place = step // batches, step % batches
     return _shuffled(jax.random.fold_in(key, epoch), place * batch_size + jnp.arange(batch_size), rows)
@@ -39,7 +39,7 @@ def pad(
     longest = int(lengths.max(initial=0))
     length = longest if length is None else length
     if longest > length:
-        raise ValueError(f"rows must have at most {length} tokens, got {longest} in row {int(lengths.argmax())}")
+        raise InputError(f"rows must have at most {length} tokens, got {longest} in row {int(lengths.argmax())}")
     mask = np.arange(length)[None, :] < lengths[:, None]
     ids = np.full((len(rows), length), PAD, np.int32)
     ids[mask] = np.fromiter(itertools.chain.from_iterable(rows), np.int32, lengths.sum())
@@ -80,7 +80,7 @@ def bounded(
         else:
             found.rows.append(row)
     if found.left_out and not found.rows:
-        raise ValueError(f"longest must leave some of {found.left_out} rows, got {longest}")
+        raise InputError(f"longest must leave some of {found.left_out} rows, got {longest}")
     return found
 
 
@@ -105,7 +105,7 @@ def pairs(
         source_length: steps of the result, EOS included; None: as the longest source needs.
 
     Raises:
-        ValueError: unequal numbers of sources and targets, an id outside [UNK, vocab), or a sequence that is too long.
+        InputError: unequal numbers of sources and targets, an id outside [UNK, vocab), or a sequence that is too long.
     """
     _check_pairs(sources, targets, source_vocab, target_vocab)
     source, source_mask = pad([[*row, EOS] for row in sources], source_length)
@@ -219,7 +219,7 @@ class Buckets:
         at_least(1, batch_size=self.batch_size)
         fewest = min(map(_rows, self.parts), default=0)
         if fewest < self.batch_size:
-            raise ValueError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
+            raise InputError(f"every bucket must hold a batch of {self.batch_size}, got one of {fewest} rows")
         return np.cumsum([_rows(part) // self.batch_size for part in self.parts]).astype(np.int32)
 
     def _slot(self, key: Key[Array, ""], step: Step) -> tuple[Key[Array, ""], Int[Array, ""]]:
@@ -251,7 +251,7 @@ def by_length(
     """
     at_least(1, count=count)
     if not 1 <= batch_size <= lengths.shape[1]:
-        raise ValueError(f"batch_size must lie in [1, {lengths.shape[1]}], got {batch_size}")
+        raise InputError(f"batch_size must lie in [1, {lengths.shape[1]}], got {batch_size}")
     longer = lengths.max(axis=0)
     order = np.lexsort((lengths.sum(axis=0), longer))
     # A bucket ends with the last row of some length; or else those after it hold a batch each and no row more.
@@ -270,7 +270,7 @@ def _check_pairs(
     sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], source_vocab: int, target_vocab: int
 ) -> None:
     if len(sources) != len(targets):
-        raise ValueError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
+        raise InputError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
     _check_ids("sources", sources, source_vocab)
     _check_ids("targets", targets, target_vocab)
 
@@ -280,7 +280,7 @@ def _check_ids(name: str, rows: Sequence[Sequence[int]], vocab: int) -> None:
         for number in row:
             # PAD, SOS and EOS are added here; within a sentence they would end or mask it.
             if not UNK <= number < vocab:
-                raise ValueError(f"ids of {name} must lie in [{UNK}, {vocab}), got {number} in row {place}")
+                raise InputError(f"ids of {name} must lie in [{UNK}, {vocab}), got {number} in row {place}")
 
 
 def _ends(

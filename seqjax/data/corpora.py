@@ -10,6 +10,7 @@ from seqjax._checks import at_least
 from seqjax.data.batching import Bounded, bounded
 from seqjax.data.files import DataError, excerpt, filled, gunzipped, read_lines, unzipped
 from seqjax.data.tokenizers import Tokenizer
+from seqjax.types import InputError
 
 
 class Pair(NamedTuple):
@@ -47,7 +48,7 @@ def tatoeba(path: Path, *, source_column: int = 1, skip_bad: bool = False) -> Co
         DataError: nothing to read, a damaged zip, or malformed lines.
     """
     if source_column not in (1, 2):
-        raise ValueError(f"source_column must be 1 or 2, got {source_column}")
+        raise InputError(f"source_column must be 1 or 2, got {source_column}")
     where, content = unzipped(path) if path.suffix.lower() == ".zip" else (str(path), path.read_bytes())
     faults: list[str] = []
     lines = read_lines(where, content, faults)
@@ -143,7 +144,7 @@ def split(pairs: Sequence[Pair], *, held_out: int, seed: int) -> Split:
     `held_out` / 10 pairs stay in train: held-out sentences have somewhat fewer translations than the others.
 
     Raises:
-        ValueError: held_out < 1, or too few pairs are in groups that are small enough.
+        InputError: held_out < 1, or too few pairs are in groups that are small enough.
     """
     at_least(1, held_out=held_out)
     groups = _groups(pairs)
@@ -161,7 +162,7 @@ def split(pairs: Sequence[Pair], *, held_out: int, seed: int) -> Split:
         while taken < held_out:
             if (group := next(waiting, None)) is None:
                 free = sum(size[group] for group in small)
-                raise ValueError(f"held_out must be at most half of the {free} pairs in small groups, got {held_out}")
+                raise InputError(f"held_out must be at most half of the {free} pairs in small groups, got {held_out}")
             part[group] = number
             taken += size[group]
     parts: tuple[list[Pair], ...] = ([], [], [])

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from seqjax.types import InputError
+
 SHOWN = 20
 """Faults that an error names one by one."""
 
@@ -24,7 +26,7 @@ MOST_UNPACKED = 1 << 28
 """Bytes that an archive may hold unpacked. The tar of CIFAR-10 has 77 million."""
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """A file does not hold what it should: `path:line: expected …, found …` for each of the first faults."""
 
     def __init__(self, faults: Sequence[str]):
@@ -189,7 +191,7 @@ def decoded_image(
     """The pixels of a square image in RGB.
 
     Raises:
-        ValueError: it is something else.
+        InputError: it is something else.
         ImportError: Pillow is not installed.
     """
     try:
@@ -201,9 +203,9 @@ def decoded_image(
         if image.size == (side, side) and image.mode == "RGB":
             return np.array(image)
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"expected a whole {form}, found {error or type(error).__name__}") from None
+        raise InputError(f"expected a whole {form}, found {error or type(error).__name__}") from None
     found = f"{image.size[0]} x {image.size[1]} in mode {image.mode}"
-    raise ValueError(f"expected {side} x {side} pixels in mode RGB, found {found}")
+    raise InputError(f"expected {side} x {side} pixels in mode RGB, found {found}")
 
 
 # What zipfile and gzip raise over bytes that they cannot read.

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float64, Key
 
 from seqjax._checks import at_least
+from seqjax.types import InputError
 
 
 @runtime_checkable
@@ -55,7 +56,7 @@ class GaussianProcess:
 
     def __post_init__(self) -> None:
         if not self.length_scale > 0:
-            raise ValueError(f"length_scale must be > 0, got {self.length_scale}")
+            raise InputError(f"length_scale must be > 0, got {self.length_scale}")
         at_least(0, jitter=self.jitter)
 
     def covariance(self, length: int) -> Float64[np.ndarray, "time time"]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from seqjax.data.files import DataError, decoded_image, gunzipped, untarred
+from seqjax.types import InputError
 
 DIGITS = tuple("0123456789")
 """MNIST's classes (LeCun et al. 1998)."""
@@ -155,7 +156,7 @@ def split(rows: int, *, validation: int, test: int, seed: int, labels: Int[np.nd
         labels: if given, each class has the same fraction in each part, to within a row or two.
     """
     if min(validation, test) < 1 or validation + test >= rows:
-        raise ValueError(
+        raise InputError(
             f"validation and test must be >= 1 and leave some of {rows} rows to train, got {validation} and {test}"
         )
     hashed = [hashlib.sha256(f"{seed} {row}".encode()).digest() for row in range(rows)]

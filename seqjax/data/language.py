@@ -10,7 +10,7 @@ import numpy as np
 from seqjax.data.batching import pad
 from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Tokenizer, Whitespace, Words
 from seqjax.data.vocabulary import Vocabulary
-from seqjax.types import EOS
+from seqjax.types import EOS, InputError
 
 TOKENIZERS = {kind.__name__: kind for kind in (Characters, Whitespace, Words, MarkedWords, Subwords)}
 
@@ -41,7 +41,7 @@ class Language:
     def warning(self, sentence: str) -> str | None:
         """A message about the unknown words of a sentence that holds a word at least; None if there are none."""
         if not (ids := self.ids(sentence)):
-            raise ValueError(f"the sentence must hold a word, got {sentence!r}")
+            raise InputError(f"the sentence must hold a word, got {sentence!r}")
         unknown = self.unknown(sentence)
         return f"read as <unk>: {', '.join(unknown)} ({len(unknown)} of {len(ids)} words)" if unknown else None
 
@@ -55,7 +55,7 @@ class Language:
         """The language that `to_json` wrote.
 
         Raises:
-            ValueError: it is something else.
+            InputError: it is something else.
         """
         try:
             kept = json.loads(text)
@@ -63,7 +63,7 @@ class Language:
             tokenizer = TOKENIZERS[kind](**fields)
             symbols = json.dumps(kept["vocabulary"])
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise ValueError(
+            raise InputError(
                 f"expected a tokenizer and a vocabulary in JSON, found {text[:60]!r} ({error!r})"
             ) from None
         return cls(tokenizer, Vocabulary.from_json(symbols))

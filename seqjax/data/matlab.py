@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seqjax.data.files import DataError
+from seqjax.types import InputError
 
 MOST_INFLATED = 1 << 29
 """Bytes that all compressed elements of a file may inflate to together. Nottingham has 20 million."""
@@ -56,7 +57,7 @@ def read_cells(path: Path, names: Collection[str]) -> dict[str, list[np.ndarray]
 
 def _require(right: bool, expected: str, found: object) -> None:
     if not right:
-        raise ValueError(f"expected {expected}, found {found}")
+        raise InputError(f"expected {expected}, found {found}")
 
 
 def _elements(data: memoryview) -> Iterator[Element]:
@@ -85,7 +86,7 @@ def _variables(data: memoryview) -> Iterator[memoryview]:
         try:
             inflated = stream.decompress(element, left + 1)
         except zlib.error as error:
-            raise ValueError(f"expected whole zlib data, found {error}") from None
+            raise InputError(f"expected whole zlib data, found {error}") from None
         left -= len(inflated)
         _require(left >= 0, f"{MOST_INFLATED} bytes of inflated data at most", "more")
         _require(stream.eof and not stream.unused_data, "whole zlib data", "a part of it, or more after it")

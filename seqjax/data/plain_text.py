@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seqjax.data.files import DataError, filled, read_lines
+from seqjax.types import InputError
 
 
 class Parts(NamedTuple):
@@ -63,7 +64,7 @@ def sentences(path: Path, *, skip_bad: bool = False) -> Sentences:
 def split(text: str, *, held_out: int) -> Parts:
     """The last `held_out` >= 1 characters for the test, as many before them for validation, the rest for training."""
     if not 1 <= held_out < len(text) / 2:
-        raise ValueError(f"held_out must lie in [1, {len(text)} / 2), got {held_out}")
+        raise InputError(f"held_out must lie in [1, {len(text)} / 2), got {held_out}")
     return Parts(text[: -2 * held_out], text[-2 * held_out : -held_out], text[-held_out:])
 
 

@@ -11,6 +11,8 @@ from functools import cache, cached_property
 from itertools import groupby
 from typing import Any, Protocol, runtime_checkable
 
+from seqjax.types import InputError
+
 MARK = "￭"
 """Marks the side of a token where there was no space (U+FFED, as in OpenNMT's tokenizer)."""
 
@@ -70,7 +72,7 @@ class Words:
 
     def __post_init__(self) -> None:
         if any(unicodedata.category(character)[0] in "LM" or character.isspace() for character in self.punctuation):
-            raise ValueError(f"punctuation must contain neither letters nor spaces, got {self.punctuation!r}")
+            raise InputError(f"punctuation must contain neither letters nor spaces, got {self.punctuation!r}")
 
     @cached_property
     def _token(self) -> re.Pattern[str]:
@@ -136,11 +138,11 @@ class Subwords:
 
         Raises:
             ImportError: sentencepiece is not installed.
-            ValueError: there is no text, or `size` cannot hold its characters.
+            InputError: there is no text, or `size` cannot hold its characters.
         """
         tidy = [line for sentence in sentences if (line := _tidy(sentence, lower, _SPACE))]
         if not tidy:
-            raise ValueError("sentences must hold some text, got none")
+            raise InputError("sentences must hold some text, got none")
         trained = io.BytesIO()
         try:
             _sentencepiece().SentencePieceTrainer.train(
@@ -160,7 +162,7 @@ class Subwords:
             )
         except (RuntimeError, OSError) as error:
             characters = len({*"".join(tidy)})
-            raise ValueError(f"size must hold the {characters} characters and more, got {size} ({error})") from None
+            raise InputError(f"size must hold the {characters} characters and more, got {size} ({error})") from None
         return cls(base64.b64encode(trained.getvalue()).decode(), lower)
 
     @cached_property
@@ -169,7 +171,7 @@ class Subwords:
         try:
             return processor(model_proto=base64.b64decode(self.model, validate=True))
         except (RuntimeError, binascii.Error):
-            raise ValueError(f"model must be sentencepiece's in base 64, got {self.model[:40]!r}") from None
+            raise InputError(f"model must be sentencepiece's in base 64, got {self.model[:40]!r}") from None
 
     def split(self, sentence: str) -> list[str]:
         return self._processor.encode(_tidy(sentence, self.lower, _SPACE), out_type=str)

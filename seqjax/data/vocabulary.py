@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from seqjax._checks import at_least
-from seqjax.types import EOS, PAD, SOS, UNK
+from seqjax.types import EOS, PAD, SOS, UNK, InputError
 
 RESERVED = ("<pad>", "<sos>", "<eos>", "<unk>")
 """The symbols of PAD, SOS, EOS and UNK, in the order of their ids."""
@@ -31,10 +31,10 @@ class Vocabulary:
     def __post_init__(self) -> None:
         first = self.symbols[: len(RESERVED)]
         if first != RESERVED:
-            raise ValueError(f"symbols must begin with {RESERVED}, got {first}")
+            raise InputError(f"symbols must begin with {RESERVED}, got {first}")
         if len(set(self.symbols)) < len(self.symbols):
             twice = [symbol for symbol, count in Counter(self.symbols).items() if count > 1]
-            raise ValueError(f"symbols must be unique, got more than one {twice[0]!r}")
+            raise InputError(f"symbols must be unique, got more than one {twice[0]!r}")
 
     @classmethod
     def count(cls, sentences: Iterable[Sequence[str]], *, least: int = 1) -> "Vocabulary":
@@ -65,7 +65,7 @@ class Vocabulary:
         tokens = []
         for number in map(int, ids):
             if not 0 <= number < len(self):
-                raise ValueError(f"ids must lie in [0, {len(self)}), got {number}")
+                raise InputError(f"ids must lie in [0, {len(self)}), got {number}")
             if number == EOS:
                 break
             if number not in (PAD, SOS):
@@ -85,12 +85,12 @@ class Vocabulary:
         """The vocabulary that `to_json` wrote.
 
         Raises:
-            ValueError: the text is not an array of strings that make a vocabulary.
+            InputError: the text is not an array of strings that make a vocabulary.
         """
         try:
             symbols = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"a vocabulary must be JSON: {error}") from None
+            raise InputError(f"a vocabulary must be JSON: {error}") from None
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
-            raise ValueError(f"a vocabulary must be a JSON array of strings, got {text[:60]!r}")
+            raise InputError(f"a vocabulary must be a JSON array of strings, got {text[:60]!r}")
         return cls(tuple(symbols))

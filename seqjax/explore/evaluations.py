@@ -36,7 +36,7 @@ class _Evaluation(Explorer):
         rows: sequences over which the error is averaged.
 
     Raises:
-        ValueError: the file is damaged, or the parameters, the model and the task do not fit together.
+        InputError: the file is damaged, or the parameters, the model and the task do not fit together.
     """
 
     model: Any

@@ -21,7 +21,7 @@ from seqjax.decode import Beams, Decoded
 from seqjax.explore.explorer import Explorer, load_ipywidgets, title
 from seqjax.explore.trained import require_fit
 from seqjax.models.language_model import TokenWindow
-from seqjax.types import Params
+from seqjax.types import InputError, Params
 
 
 class Continuation(NamedTuple):
@@ -68,7 +68,7 @@ class Writer:
         prompted = self.language.ids(prompt)
         read = [*self.prefix, *prompted]
         if not read:
-            raise ValueError(f"prompt must hold at least one token, got {prompt!r}")
+            raise InputError(f"prompt must hold at least one token, got {prompt!r}")
         past = read[:-1][-self.window :]
         context = TokenWindow(jnp.asarray(pad([past], self.window)[0]), jnp.int32(len(past)))
         first = jnp.array(read[-1:], jnp.int32)
@@ -103,9 +103,9 @@ class TextGenerator(Explorer):
 
     def __post_init__(self) -> None:
         if not self.writers:
-            raise ValueError("writers must hold at least one, got none")
+            raise InputError("writers must hold at least one, got none")
         if self.chosen not in self.writers:
-            raise ValueError(f"unit must be one of {', '.join(self.writers)}, got {self.unit!r}")
+            raise InputError(f"unit must be one of {', '.join(self.writers)}, got {self.unit!r}")
 
     @property
     def chosen(self) -> str:
@@ -115,7 +115,7 @@ class TextGenerator(Explorer):
     def text(self) -> Continuation:
         """The prompt and its continuation."""
         if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be finite and >= 0, got {self.temperature}")
+            raise InputError(f"temperature must be finite and >= 0, got {self.temperature}")
         options = {"key": jax.random.key(self.seed), "temperature": jnp.float32(self.temperature)}
         return self.writers[self.chosen](self.prompt, decode.sample, length=self.length, **options)
 

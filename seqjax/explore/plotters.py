@@ -16,6 +16,7 @@ from seqjax.explore.explorer import Explorer, legend_above, line, load_ipywidget
 from seqjax.tasks.convolution import BUMP, Convolution, parse_filter
 from seqjax.tasks.lorenz96 import Lorenz96, Trajectories
 from seqjax.tasks.shift import Shift
+from seqjax.types import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +120,7 @@ class LorenzPlotter(Explorer):
         task = Lorenz96(self.K, self.J, self.length, self.amplitude)
         forcing, slow, fast, ok = (np.asarray(rows[0]) for rows in _solve(task, jax.random.key(self.seed)))
         if not ok:
-            raise ValueError(f"amplitude must be small enough for the solver, got {self.amplitude}: it blew up")
+            raise InputError(f"amplitude must be small enough for the solver, got {self.amplitude}: it blew up")
         time = task.sample_step * np.arange(1, self.length + 1)
         figure, axes = plot.figure(1, 3, width=14.0, height=3.8)
         left, middle, right = axes[0]

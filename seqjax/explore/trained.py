@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from seqjax import pretrained
-from seqjax.types import Params
+from seqjax.types import InputError, Params
 
 
 @partial(jax.jit, static_argnums=0)
@@ -35,7 +35,7 @@ def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLi
         outputs: the width of the output.
 
     Raises:
-        ValueError: missing, unexpected or different leaves, with all of them, or another width of the output.
+        InputError: missing, unexpected or different leaves, with all of them, or another width of the output.
     """
     inputs = jax.ShapeDtypeStruct(tuple(shape), dtype)
     expected, found = (
@@ -48,10 +48,10 @@ def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLi
         if expected.get(name) != found.get(name)
     ]
     if faults:
-        raise ValueError("\n  ".join(["params must be those of the model:", *faults]))
+        raise InputError("\n  ".join(["params must be those of the model:", *faults]))
     width = jax.eval_shape(model.apply, params, inputs).shape[-1]
     if width != outputs:
-        raise ValueError(f"model must return {outputs} values at each step, got {width}")
+        raise InputError(f"model must return {outputs} values at each step, got {width}")
 
 
 def _kind(leaf: Any) -> str:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
+from seqjax._checks import check_mask
 from seqjax.models.module import Module
+from seqjax.types import InputError
 
 
 def dot_attention(
@@ -50,6 +52,7 @@ def self_attention(
         causal: whether a step attends only to itself and the steps before it.
     """
     time = query.shape[1]
+    check_mask(mask, query.shape[:2])
     whole = partial(_by_blocks, causal=causal, size=time)
     if not causal:
         return whole(query, keys, values, mask)
@@ -92,6 +95,8 @@ def weighted_average(
     mask: Bool[Array, "batch target source"],
 ) -> tuple[Float[Array, "batch target heads values"], Float[Array, "batch heads target source"]]:
     """softmax(scores) v over the source steps in each target's mask, and the weights."""
+    batch, _, target, source = scores.shape
+    check_mask(mask, (batch, target, source), prefix=False, axes="(batch, target, source)")
     scores = jnp.where(mask[:, None], scores, -jnp.inf)
     peak = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     mass = jnp.exp(scores - jnp.where(jnp.isfinite(peak), peak, 0.0))
@@ -117,6 +122,12 @@ class KeysValues(NamedTuple):
     mask: Bool[Array, "batch source"]
 
 
+def keys_values(keys: Array, values: Array, mask: Array) -> KeysValues:
+    """`KeysValues` whose mask is one of the source (`check_mask`)."""
+    check_mask(mask, keys.shape[:2], axes="(batch, source)")
+    return KeysValues(keys, values, mask)
+
+
 Attended = tuple[Float[Array, "batch target values"], Float[Array, "batch heads target source"]]
 """The average of the source's values for each query, and the weights, which sum to 1 over source."""
 
@@ -137,7 +148,7 @@ class DotAttention(Attention):
     """q' k, where query and source have one width ("dot" of Luong et al. 2015, arXiv:1508.04025, sec. 3.1)."""
 
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
-        return KeysValues(source[:, :, None], source[:, :, None], mask)
+        return keys_values(source[:, :, None], source[:, :, None], mask)
 
     def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         return dot_product(source, query)
@@ -156,7 +167,7 @@ class GeneralAttention(DotAttention):
         self.key = nn.Dense(self.features, use_bias=False)
 
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
-        return KeysValues(self.key(source)[:, :, None], source[:, :, None], mask)
+        return keys_values(self.key(source)[:, :, None], source[:, :, None], mask)
 
 
 class AdditiveAttention(Attention):
@@ -174,7 +185,7 @@ class AdditiveAttention(Attention):
         self.energy = self.param("energy", nn.initializers.lecun_normal(), (self.features, 1))
 
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
-        return KeysValues(self.key(source)[:, :, None], source[:, :, None], mask)
+        return keys_values(self.key(source)[:, :, None], source[:, :, None], mask)
 
     def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         hidden = jnp.tanh(self.query(query)[:, :, None] + source.keys[:, None, :, 0])
@@ -194,7 +205,7 @@ class MultiHeadAttention(Attention):
 
     def __post_init__(self):
         if self.heads < 1 or self.features % self.heads:
-            raise ValueError(f"heads must divide features, got {self.heads} heads and {self.features} features")
+            raise InputError(f"heads must divide features, got {self.heads} heads and {self.features} features")
         super().__post_init__()
 
     def setup(self):
@@ -204,7 +215,7 @@ class MultiHeadAttention(Attention):
 
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
         projected = self.key_value(source)
-        return KeysValues(projected[:, :, 0], projected[:, :, 1], mask)
+        return keys_values(projected[:, :, 0], projected[:, :, 1], mask)
 
     def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         seen = jnp.broadcast_to(source.mask[:, None, :], (*query.shape[:2], source.mask.shape[1]))
@@ -216,10 +227,10 @@ def dot_product(source: KeysValues, query: Float[Array, "batch target features"]
     """Attention with the scores q' k, not scaled.
 
     Raises:
-        ValueError: queries and keys differ in width.
+        InputError: queries and keys differ in width.
     """
     if query.shape[-1] != source.keys.shape[-1]:
-        raise ValueError(f"dot attention needs one width, got {query.shape[-1]} and {source.keys.shape[-1]}")
+        raise InputError(f"dot attention needs one width, got {query.shape[-1]} and {source.keys.shape[-1]}")
     return _average(jnp.einsum("btd,bshd->bhts", query, source.keys), source)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from seqjax.models.module import Module
+from seqjax.types import InputError
 
 
 class Bridge(Module):
@@ -37,11 +38,11 @@ class CopyState(Module):
         """The first state.
 
         Raises:
-            ValueError: the encoder's state has other shapes than the decoder's.
+            InputError: the encoder's state has other shapes than the decoder's.
         """
         found, needed = (jax.tree.map(jnp.shape, state) for state in (final, like))
         if found != needed:
-            raise ValueError(f"CopyState needs an encoder that ends in states {needed}, got {found}: use Bridge()")
+            raise InputError(f"CopyState needs an encoder that ends in states {needed}, got {found}: use Bridge()")
         return final
 
 

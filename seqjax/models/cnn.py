@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from seqjax.models.module import Module, check_part
+from seqjax.types import InputError
 
 
 class CNN(Module):
@@ -28,10 +29,8 @@ class CNN(Module):
     dropout: float = 0.0
 
     def __post_init__(self):
-        if min(self.channels, default=1) < 1:
-            raise ValueError(f"channels must be numbers >= 1, got {self.channels}")
-        if self.kernel_size < 1:
-            raise ValueError(f"kernel_size must be >= 1, got {self.kernel_size}")
+        if not all(isinstance(c, int) and c >= 1 for c in self.channels):
+            raise InputError(f"channels must be numbers >= 1, got {self.channels}")
         if self.norm is not None:
             check_part("norm", self.norm, nn.Module, "nn.LayerNorm()")
         super().__post_init__()
@@ -43,12 +42,12 @@ class CNN(Module):
         """The grid of features.
 
         Raises:
-            ValueError: the image is smaller than one place of the grid.
+            InputError: the image is smaller than one place of the grid.
         """
         height, width = x.shape[1:3]
         least = 2 ** len(self.channels)
         if min(height, width) < least:
-            raise ValueError(f"images must be at least {least} pixels high and wide, got {height} x {width}")
+            raise InputError(f"images must be at least {least} pixels high and wide, got {height} x {width}")
         # The batch axis last: shifted slices and their maxima are then copied in long runs.
         x = x.transpose(3, 1, 2, 0)
         for number, features in enumerate(self.channels):

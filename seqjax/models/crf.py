@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Mask, Module, zero_padding
+from seqjax.models.module import Mask, Module, widened, zero_padding
 
 Emissions = Float[Array, "batch time tags"]
 Tags = Int[Array, "batch time"]
@@ -106,6 +106,6 @@ class CRF(Module):
 
 
 def _clean(emissions: Array, mask: Array | None) -> tuple[Array, Array]:
-    """Zeros in the padding of the emissions, and the mask."""
+    """Zeros in the padding of the emissions, in float32 or wider, and the mask."""
     mask = jnp.ones(emissions.shape[:2], bool) if mask is None else mask
-    return zero_padding(emissions, mask), mask
+    return zero_padding(widened(emissions), mask), mask

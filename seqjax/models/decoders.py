@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
+from seqjax._checks import check_mask
 from seqjax.models.attention import AdditiveAttention, Attention, DotAttention, MultiHeadAttention
 from seqjax.models.bridges import Bridge
-from seqjax.models.module import Mask, Module, check_mask, check_part
+from seqjax.models.module import Mask, Module, check_part
 from seqjax.models.recurrent import Cell, GRUCell, Recurrent
 from seqjax.models.transformer import Positions, Sinusoidal, Transformer
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float
 from seqjax.models.backbone import Causal
 from seqjax.models.linear_recurrence import linear_recurrence
 from seqjax.models.module import zero_padding
+from seqjax.types import InputError
 
 
 class DiagonalRNN(Causal):
@@ -22,15 +24,20 @@ class DiagonalRNN(Causal):
         features: width of the output.
         order: states.
         rate: f; a state is stable while 0 < f(w) < 2 / step.
-        weight: initialiser of w.
-        step: time between two inputs.
+        weight: initialiser of w; None: normal numbers, of which those that are not stable are drawn again.
+        step: time between two inputs, > 0.
     """
 
     features: int
     order: int
     rate: Callable[[Array], Array] = jnp.exp
-    weight: nn.initializers.Initializer = nn.initializers.normal(1.0)
+    weight: nn.initializers.Initializer | None = None
     step: float = 1.0
+
+    def __post_init__(self):
+        if not self.step > 0:
+            raise InputError(f"step must be > 0, got {self.step}")
+        super().__post_init__()
 
     def start(self, batch: int, inputs: int, length: int) -> Float[Array, "batch order"]:
         """Zeros; their size depends neither on `inputs` nor on `length`."""
@@ -38,10 +45,18 @@ class DiagonalRNN(Causal):
 
     @nn.compact
     def _extend(self, carry: Array, x: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
-        w = self.param("w", self.weight, (self.order,))
+        w = self.param("w", self.weight or self._stable, (self.order,))
         driven = self.step * nn.Dense(self.order, use_bias=False, name="read")(x)
         state, h = linear_recurrence(1 - self.step * self.rate(w), carry, driven, mask)
         return state, zero_padding(nn.Dense(self.features, use_bias=False, name="write")(h), mask)
+
+    def _stable(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """For each state the first stable one of 256 numbers; their scale widens and narrows, should the first fail."""
+        tries = jnp.arange(256)
+        scale = jnp.exp(jnp.maximum(tries - 32, 0) / 32 * (-1.0) ** tries)
+        w = scale[:, None] * jax.random.normal(key, (256, *shape))
+        moved = self.step * jax.vmap(self.rate)(w)
+        return jnp.take_along_axis(w, jnp.argmax((moved > 0) & (moved < 2), axis=0)[None], axis=0)[0]
 
 
 def reciprocal(w: Array) -> Array:

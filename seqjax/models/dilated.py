@@ -1,5 +1,7 @@
 """The dilated linear network of approximation theory: convolutions without bias or nonlinearity."""
 
+from typing import ClassVar
+
 from flax import linen as nn
 from jaxtyping import Array
 
@@ -27,12 +29,7 @@ class LinearDilatedCNN(Causal):
     layers: int
     base: int = 2
     features: int = 1
-
-    def __post_init__(self):
-        for name, least in (("channels", 1), ("layers", 1), ("base", 2), ("features", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
-        super().__post_init__()
+    _least: ClassVar = {"base": 2}
 
     @property
     def receptive_field(self) -> int:

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Num
 
+from seqjax._checks import check_mask
 from seqjax.models.backbone import Backbone
 from seqjax.models.decoders import Decoder, Memory, scan_steps
 from seqjax.models.language_model import TokenModel
-from seqjax.models.module import Mask, Module, check_mask
+from seqjax.models.module import Mask, Module
 from seqjax.types import SOS
 
 Target = Int[Array, "batch target"]

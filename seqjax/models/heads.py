@@ -70,7 +70,7 @@ class Regressor(Module):
         """The backbone's empty carry.
 
         Raises:
-            ValueError: the backbone is not causal.
+            InputError: the backbone is not causal.
         """
         check_causal(self.backbone, "Regressor.start")
         return self.backbone.start(batch, inputs, length)

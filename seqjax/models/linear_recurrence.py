@@ -14,6 +14,8 @@ def linear_recurrence(
     mask: Mask,
 ) -> tuple[Inexact[Array, "batch order"], Inexact[Array, "batch time order"]]:
     """h[t] = factor h[t-1] + driven[t], in parallel over time: the state after the last real step, and all h."""
+    wide = jnp.result_type(factor, state, driven)
+    factor, state, driven = factor.astype(wide), state.astype(wide), driven.astype(wide)
     driven = driven.at[:, 0].add(factor[None] * state)
     factors = jnp.broadcast_to(factor[None, None], (1, *driven.shape[1:]))  # the same for every row
     _, h = jax.lax.associative_scan(_compose, (factors, driven), axis=1)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from seqjax.models.attention import Attended, Attention, KeysValues, dot_product
+from seqjax.models.attention import Attended, Attention, KeysValues, dot_product, keys_values
 from seqjax.models.backbone import Backbone
 from seqjax.models.module import Features, Inputs, Module, zero_padding
 
@@ -27,7 +27,7 @@ class LowRankAttention(Attention):
         self.value = nn.Dense(self.features, use_bias=False)
 
     def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
-        return KeysValues(self.key(source)[:, :, None], self.value(source)[:, :, None], mask)
+        return keys_values(self.key(source)[:, :, None], self.value(source)[:, :, None], mask)
 
     def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
         return dot_product(source, self.query(query))

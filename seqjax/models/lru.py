@@ -10,7 +10,8 @@ from jaxtyping import Array, Complex, Float
 
 from seqjax.models.backbone import Causal
 from seqjax.models.linear_recurrence import linear_recurrence
-from seqjax.models.module import Features, Mask, Module, zero_padding
+from seqjax.models.module import Features, Mask, Module, widened, zero_padding
+from seqjax.types import InputError
 
 State = Complex[Array, "batch order"]
 
@@ -38,13 +39,13 @@ class LRU(Causal):
 
     def __post_init__(self):
         if not 0 <= self.ring[0] < self.ring[1] <= 1:
-            raise ValueError(f"ring must be two moduli, 0 <= low < high <= 1, got {self.ring}")
+            raise InputError(f"ring must be two moduli, 0 <= low < high <= 1, got {self.ring}")
         super().__post_init__()
 
     def start(self, batch: int, inputs: int, length: int) -> tuple[State, ...]:
         """One zero state a block; its size depends neither on `inputs` nor on `length`."""
         order = self.order or self.features
-        return tuple(jnp.zeros((batch, order), jnp.complex64) for _ in range(self.layers))
+        return tuple(jnp.zeros((batch, order), complex) for _ in range(self.layers))
 
     @nn.compact
     def _extend(self, carry: tuple[Array, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
@@ -89,14 +90,14 @@ class Recurrence(Module):
         c = [self.param(f"c_{part}", write, (order, features)) for part in ("real", "imaginary")]
         d = self.param("d", nn.initializers.normal(1.0), (features,))
 
-        driven = jnp.exp(gamma)[None, None] * jax.lax.complex(x @ b[0], x @ b[1])
+        driven = jnp.exp(gamma)[None, None] * jax.lax.complex(widened(x @ b[0]), widened(x @ b[1]))
         state, h = linear_recurrence(eigenvalues(nu, theta), state, driven, mask)
         return state, h.real @ c[0] - h.imag @ c[1] + d[None, None] * x
 
 
 def eigenvalues(nu: Float[Array, " order"], theta: Float[Array, " order"]) -> Complex[Array, " order"]:
     """exp(-exp(nu) + i exp(theta)): within the unit circle for any parameters."""
-    modulus, angle = jnp.exp(-jnp.exp(nu)), jnp.exp(theta)
+    modulus, angle = jnp.exp(-jnp.exp(widened(nu))), jnp.exp(widened(theta))
     return jax.lax.complex(modulus * jnp.cos(angle), modulus * jnp.sin(angle))
 
 

@@ -1,13 +1,16 @@
 """The base class of all models, and the rules that they have in common: for masks, for padding and for their parts."""
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin
 
-import jax.core
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
+
+from seqjax._checks import at_least, check_mask, fractions, integers
+from seqjax.types import InputError
 
 Part = TypeVar("Part")
 
@@ -23,14 +26,28 @@ Tokens = Int[Array, "batch time"]
 class Module(nn.Module):
     """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be.
 
+    Fields of the type `int` are sizes, and must be at least 1; `dropout` is a fraction.
+
     A subclass may list fields that must be instances in `_parts`: their class, and an example for the error.
     """
 
     _parts: ClassVar[dict[str, tuple[type, str]]] = {}
+    _least: ClassVar[dict[str, int]] = {}  # of other numbers, and of sizes where it is not 1
+    _fractions: ClassVar[tuple[str, ...]] = ("dropout",)
 
     def __post_init__(self):
         for name, (kind, example) in self._parts.items():
             check_part(name, getattr(self, name), kind, example)
+        for field in dataclasses.fields(self):
+            value: Any = getattr(self, field.name)
+            if field.type is int or (field.type == int | None and value is not None):
+                integers(self._least.get(field.name, 1), **{field.name: value})
+            elif field.name in self._least:
+                at_least(self._least[field.name], **{field.name: value})
+            elif field.name in self._fractions:
+                fractions(**{field.name: value})
+            elif get_origin(field.type) is Callable and not callable(value):
+                raise TypeError(f"{field.name} must be a function, got {value!r}")
         super().__post_init__()
 
     if TYPE_CHECKING:
@@ -46,35 +63,14 @@ def zero_padding(y: Features, mask: Mask) -> Array:
     """Zeros where a step is padding, whatever is there (NaN included).
 
     Models apply it to their inputs too: a NaN in the padding that no output shows would still reach the gradients.
-    """
-    check_mask(mask, y.shape[:2])
-    return y if mask is None else jnp.where(mask[..., None], y, 0.0)
-
-
-def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
-    """Require a mask to be Bool[batch time], and each of its rows True for the first steps and False after them.
-
-    Values are checked where they are known: inside `jax.jit` only dtype and shape are.
 
     Raises:
-        ValueError: the mask has another dtype or shape, or a row has padding before a real step.
+        InputError: `y` is not three-dimensional, or has no step or no feature, or `mask` is not one (`check_mask`).
     """
-    if mask is None:
-        return
-    if np.shape(mask) != tuple(shape):
-        raise ValueError(f"mask must have the shape (batch, time) = {tuple(shape)}, got {np.shape(mask)}")
-    if mask.dtype != bool:
-        raise ValueError(f"mask must be boolean, True where a step is real, got {mask.dtype}")
-    if isinstance(mask, jax.core.Tracer):
-        return
-    rows = np.asarray(mask)
-    wrong = (rows[:, 1:] > rows[:, :-1]).any(axis=1)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise ValueError(
-            f"mask must be True for the first steps of each row and False after them (padding on the right), "
-            f"got {rows[row].astype(int).tolist()} in row {row}"
-        )
+    if y.ndim != 3 or 0 in y.shape[1:]:
+        raise InputError(f"sequences must have the shape (batch, time >= 1, features >= 1), got {y.shape}")
+    check_mask(mask, y.shape[:2])
+    return y if mask is None else jnp.where(mask[..., None], y, 0.0)
 
 
 def check_part(name: str, part: Any, kind: type[Part], example: str) -> Part:
@@ -98,16 +94,16 @@ def check_causal(backbone: Any, user: str) -> None:
     """Require that no output of a backbone depends on a later input.
 
     Raises:
-        ValueError: the backbone is not causal, or does not declare whether it is.
+        InputError: the backbone is not causal, or does not declare whether it is.
     """
     causal, name = getattr(backbone, "causal", None), type(backbone).__name__
     if causal is None:
-        raise ValueError(
+        raise InputError(
             f"{user} needs a causal backbone, and {name} does not declare whether it is one: "
             "set `causal = True` in its class if no output depends on a later input"
         )
     if not causal:
-        raise ValueError(f"{user} needs a causal backbone, got {name} with causal={causal}")
+        raise InputError(f"{user} needs a causal backbone, got {name} with causal={causal}")
 
 
 def widened(y: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from seqjax._checks import check_mask
 from seqjax.models.attention import weighted_average
-from seqjax.models.module import Features, Mask, Module, check_mask, zero_padding
+from seqjax.models.module import Features, Mask, Module, zero_padding
 
 Pooling = Callable[[Array, Array | None], Array]
 """`(y, mask) -> (batch, features)`: a function or a module; zeros for a row without a real step."""

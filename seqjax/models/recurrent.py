@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from seqjax.models.backbone import Backbone, Causal
 from seqjax.models.module import Features, Inputs, Mask, Module, zero_padding
+from seqjax.types import InputError
 
 State = Any
 """The state of one layer: h, or (h, c) for the LSTM; each Float[batch features]."""
@@ -232,7 +233,7 @@ class Bidirectional(Backbone):
 
     def __post_init__(self):
         if self.features % 2:
-            raise ValueError(f"features must be even, half of them for each direction, got {self.features}")
+            raise InputError(f"features must be even, half of them for each direction, got {self.features}")
         super().__post_init__()
 
     def encode(self, x: Array, *, mask: Array, train: bool = False) -> tuple[Array, tuple[tuple[State, State], ...]]:

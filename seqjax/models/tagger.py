@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from seqjax._checks import check_mask
 from seqjax.models.backbone import Backbone
-from seqjax.models.module import Mask, Module, Tokens, check_mask, zero_padding
-from seqjax.types import PAD, UNK
+from seqjax.models.module import Mask, Module, Tokens, zero_padding
+from seqjax.types import PAD, UNK, InputError
 
 
 class CharacterCNN(Module):
@@ -29,7 +30,7 @@ class CharacterCNN(Module):
 
     def __post_init__(self):
         if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, so that it has a middle, got {self.kernel_size}")
+            raise InputError(f"kernel_size must be odd, so that it has a middle, got {self.kernel_size}")
         super().__post_init__()
 
     @nn.compact
@@ -59,6 +60,7 @@ class Window(Backbone):
 
     features: int
     reach: int = 2
+    _least: ClassVar = {"reach": 0}
 
     @nn.compact
     def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
@@ -93,6 +95,7 @@ class Tagger(Module):
     characters: nn.Module | None = None
     dropout: float = 0.0
     unknown: float = 0.0
+    _fractions: ClassVar = ("dropout", "unknown")
 
     @nn.compact
     def __call__(
@@ -117,7 +120,7 @@ class Tagger(Module):
         x = nn.Embed(self.vocab, self.embedding, name="words")(ids)
         if self.characters is not None:
             if spelling is None:
-                raise ValueError("a tagger with characters needs the spelling of its words, got None")
+                raise InputError("a tagger with characters needs the spelling of its words, got None")
             spelling = spelling if mask is None else jnp.where(mask[..., None], spelling, PAD)
             x = jnp.concatenate([x, self.characters(spelling)], axis=-1)
         y = self.backbone(drop(zero_padding(x, mask)), mask=mask, train=train)

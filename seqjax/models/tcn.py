@@ -8,6 +8,7 @@ from jaxtyping import Array
 from seqjax.models.backbone import Causal
 from seqjax.models.causal_conv import CausalConv, Taps
 from seqjax.models.module import Module, widened, zero_padding
+from seqjax.types import InputError
 
 
 class TCN(Causal):
@@ -33,10 +34,8 @@ class TCN(Causal):
     dtype: DTypeLike | None = None
 
     def __post_init__(self):
-        if self.kernel_size < 1:
-            raise ValueError(f"kernel_size must be >= 1, got {self.kernel_size}")
-        if not self.dilations or min(self.dilations) < 1:
-            raise ValueError(f"dilations must be one or more numbers >= 1, got {self.dilations}")
+        if not self.dilations or not all(isinstance(d, int) and d >= 1 for d in self.dilations):
+            raise InputError(f"dilations must be one or more numbers >= 1, got {self.dilations}")
         super().__post_init__()
 
     @property

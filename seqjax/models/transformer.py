@@ -10,9 +10,11 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from seqjax._checks import known
 from seqjax.models.attention import dot_attention, self_attention
 from seqjax.models.backbone import Backbone
 from seqjax.models.module import Features, Inputs, Mask, Module, check_causal, widened, zero_padding
+from seqjax.types import InputError
 
 CrossAttention = Callable[[Array], tuple[Array, Array]]
 """`queries -> (averages, weights)`: attention to a source that is not part of the sequence."""
@@ -34,6 +36,7 @@ class Sinusoidal(Positions):
     """Sines and cosines of geometric wavelengths, added to the input (arXiv:1706.03762, sec. 3.5)."""
 
     longest: float = 10_000.0
+    _least: ClassVar = {"longest": 1}
 
     def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
         angle = _angles(index, x.shape[-1], self.longest)
@@ -48,7 +51,7 @@ class Learned(Positions):
     @nn.compact
     def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
         if x.shape[1] > self.length:
-            raise ValueError(f"learned positions hold {self.length} steps, got {x.shape[1]}")
+            raise InputError(f"learned positions hold {self.length} steps, got {x.shape[1]}")
         table = self.param("table", nn.initializers.normal(0.02), (self.length, x.shape[-1]))
         # NaN for a position past the table, which only streaming can reach.
         return x + jnp.take(table, index, axis=0, mode="fill").astype(x.dtype)
@@ -58,10 +61,11 @@ class Rotary(Positions):
     """Queries and keys rotated by position: scores depend on distance (Su et al. 2021, arXiv:2104.09864)."""
 
     longest: float = 10_000.0
+    _least: ClassVar = {"longest": 1}
 
     def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
         if heads.shape[-1] % 2:
-            raise ValueError(f"rotary positions rotate pairs: features / heads must be even, got {heads.shape[-1]}")
+            raise InputError(f"rotary positions rotate pairs: features / heads must be even, got {heads.shape[-1]}")
         angle = _angles(index, heads.shape[-1], self.longest)[:, :, None, :]
         first, second = jnp.split(heads, 2, axis=-1)
         sin, cos = jnp.sin(angle), jnp.cos(angle)
@@ -88,6 +92,11 @@ class Cache(NamedTuple):
     values: tuple[Float[Array, "batch heads length head_dim"], ...]
     real: Bool[Array, "batch length"]
     used: Int[Array, ""]
+
+    @property
+    def room(self) -> int:
+        """Number of empty slots; of all slots where it is not known how many are used, as inside `jax.jit`."""
+        return self.real.shape[1] - (int(self.used) if known(self.used) else 0)
 
 
 class Transformer(Backbone):
@@ -123,14 +132,14 @@ class Transformer(Backbone):
 
     def __post_init__(self):
         if self.heads < 1 or self.features % self.heads:
-            raise ValueError(f"heads must divide features, got {self.heads} heads and {self.features} features")
+            raise InputError(f"heads must divide features, got {self.heads} heads and {self.features} features")
         super().__post_init__()
 
     def start(self, batch: int, inputs: int, length: int) -> Cache:
         """An empty cache of `length` slots.
 
         Raises:
-            ValueError: the model is not causal.
+            InputError: the model is not causal.
         """
         check_causal(self, "Transformer.start")
         return self._empty(batch, length)
@@ -144,7 +153,7 @@ class Transformer(Backbone):
         """Read further steps, any number of them.
 
         Raises:
-            ValueError: the model is not causal, or the cache is too short. Inside jit, where the number of used slots
+            InputError: the model is not causal, or the cache is too short. Inside jit, where the number of used slots
                 is not known, outputs past the cache's end are NaN: check the length before the loop.
         """
         check_causal(self, "Transformer.extend")
@@ -320,14 +329,10 @@ def _write(slots: Array, new: Array, used: Array, *, axis: int) -> Array:
     """`new` in the slots from `used` on; all of them at once where it fills the cache, as in a whole-sequence call."""
     if new.shape[axis] == slots.shape[axis]:
         return new
-    return jax.lax.dynamic_update_slice_in_dim(slots, new, used, axis=axis)
+    return jax.lax.dynamic_update_slice_in_dim(slots, new.astype(slots.dtype), used, axis=axis)
 
 
 def _check_room(cache: Cache, steps: int) -> None:
-    length = cache.real.shape[1]
-    try:
-        used = int(cache.used)
-    except jax.errors.ConcretizationTypeError:
-        used = 0
-    if used + steps > length:
-        raise ValueError(f"the cache holds {length} steps: {used} are used and {steps} more were given")
+    if steps > cache.room:
+        length = cache.real.shape[1]
+        raise InputError(f"the cache holds {length} steps: {length - cache.room} are used and {steps} more were given")

@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from seqjax import convert, models, tasks
 from seqjax.data.gaussian_process import GaussianProcess
-from seqjax.types import Params
+from seqjax.types import InputError, Params
 
 ShiftName = Literal["shift_rnn_8_32", "shift_tcn_32_128", "shift_transformer_32_128"]
 """Task, architecture, delay and length."""
@@ -40,7 +40,7 @@ def load(name: str) -> tuple[models.Regressor, Params, tasks.Shift | tasks.Loren
     """A trained model, its parameters and its task.
 
     Raises:
-        ValueError: there is no model of this name.
+        InputError: there is no model of this name.
     """
     return build(name), read_params(FOLDER / f"{name}.safetensors"), task_of(name)
 
@@ -69,7 +69,7 @@ def task_of(name: str) -> tasks.Shift | tasks.Lorenz96:
 def _parts(name: str) -> list[str]:
     names = get_args(Name)
     if name not in names:
-        raise ValueError(f"name must be one of {', '.join(names)}, got {name!r}")
+        raise InputError(f"name must be one of {', '.join(names)}, got {name!r}")
     return name.split("_")
 
 
@@ -82,7 +82,7 @@ def read_params(path: Path | str) -> Params:
     """The parameters that `write_params` wrote.
 
     Raises:
-        ValueError: the file is not a complete safetensors file.
+        InputError: the file is not a complete safetensors file.
     """
     flat = {name: jnp.asarray(value) for name, value in convert.load(path).items()}
     return unflatten_dict(flat, sep="/")

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import tyro
 
 from seqjax import checkpoint
-from seqjax._checks import InputError
 from seqjax.runs import manifest, process
 from seqjax.runs.figures import print_table
 from seqjax.runs.folder import Row, load
 from seqjax.runs.training import forget_groups
+from seqjax.types import InputError
 
 RESULTS = Path("results")
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hi
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from seqjax._checks import InputError
 from seqjax.runs import figures, process
 from seqjax.runs.folder import Record, Run, damaged, finished, load, run_name
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import commit, device
 from seqjax.runs.scripts import experiments_folder, read_header, typed_path
 from seqjax.runs.training import Session, SomeDiverged, forget_groups, progress
+from seqjax.types import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def main(
     config_type: type,
     configs: Callable[[Scale], list],
     measure: Callable[[list[Record]], None],
-    draw: "Callable[[list[Record]], Figure]",
+    draw: "Callable[[list[Any]], Figure]",
     **uses: Callable[..., None],
 ) -> None:
     """Run an experiment from the command line.
@@ -98,11 +98,11 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
         _train(records, measure, options)
     complete = [record for record in records if record.complete]
     diverged = [record for record in complete if "diverged" in record.result]
-    drawn: Sequence[Any] = [record for record in complete if record not in diverged]
+    drawn = [record for record in complete if record not in diverged]
     if not drawn and whole and options.draw:
-        drawn = figures.published(committed / script.stem, config_type)
-        if drawn:
-            draw(drawn).savefig(target / f"{script.stem}.png", dpi=150)
+        published = figures.published(committed / script.stem, config_type)
+        if published:
+            draw(published).savefig(target / f"{script.stem}.png", dpi=150)
             print(f"figure {target / script.stem}.png, drawn from the committed numbers and arrays")
             return
     if drawn:

@@ -26,10 +26,10 @@ from jaxtyping import Float64
 
 from seqjax import checkpoint, early_stopping, metrics
 from seqjax._atomic import flush_folder, write_bytes, write_text
-from seqjax._checks import InputError
 from seqjax.runs import manifest
 from seqjax.runs.provenance import provenance
 from seqjax.runs.scripts import find_script, import_script
+from seqjax.types import InputError
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqjax._atomic import write_text
-from seqjax._checks import InputError
+from seqjax.types import InputError
 
 MANIFEST = "MANIFEST"
 """Its own sha256, then JSON."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from seqjax._checks import InputError
 from seqjax.runs.folder import Record
+from seqjax.types import InputError
 
 USAGE, BUSY, DIVERGED, ENVIRONMENT = 2, 3, 4, 5
 """Exit codes: usage, configuration or data; run in use; not finite for too long; disk, memory, device or permission."""

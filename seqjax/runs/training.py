@@ -17,7 +17,6 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from seqjax import checkpoint, early_stopping, metrics, sweep, train
-from seqjax._checks import InputError
 from seqjax.early_stopping import Best
 from seqjax.runs import manifest
 from seqjax.runs.folder import Place, Record, Row
@@ -25,7 +24,7 @@ from seqjax.runs.process import Stopped
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import provenance, versions
 from seqjax.train import Advance, Totals, TrainState
-from seqjax.types import Batches, Bucketed, LossFn, Metrics, Params
+from seqjax.types import Batches, Bucketed, InputError, LossFn, Metrics, Params
 
 SKIPPED_AT_MOST = 25
 """Non-finite updates in a row after which a run counts as diverged; half of the steps, if these are fewer."""

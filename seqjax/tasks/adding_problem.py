@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.types import Batch
 
 
@@ -25,7 +25,7 @@ class AddingProblem:
     length: int = 200
 
     def __post_init__(self) -> None:
-        at_least(2, length=self.length)
+        integers(2, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs are [batch, time, 2], value and marker."""

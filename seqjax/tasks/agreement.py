@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import fractions, integers
 from seqjax.types import UNK, Labelled
 
 NOUN, SINGULAR_VERB, PLURAL_VERB, FILLER = range(UNK + 1, UNK + 5)
@@ -43,9 +43,8 @@ class Agreement:
     fillers: int = 4
 
     def __post_init__(self) -> None:
-        at_least(1, distance=self.distance, clauses=self.clauses, fillers=self.fillers)
-        if not 0 <= self.repeat <= 1:
-            raise ValueError(f"repeat must lie in [0, 1], got {self.repeat}")
+        integers(1, distance=self.distance, clauses=self.clauses, fillers=self.fillers)
+        fractions(repeat=self.repeat)
 
     @property
     def vocab(self) -> int:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, Key, UInt8
 from seqjax.data.batching import Epochs, pad
 from seqjax.tasks import worlds
 from seqjax.tasks.scenes import Captioned
-from seqjax.types import EOS, PAD
+from seqjax.types import EOS, PAD, InputError
 
 LENGTH = 16
 """Tokens of the longest caption: "a red square is to the left of a blue square ." and its EOS, and three to spare."""
@@ -46,16 +46,16 @@ class Captioning:
         """Captions of the kinds that `worlds.parse` knows, any number for each image.
 
         Raises:
-            ValueError: not as many lists of captions as images, no caption at all, or one of another kind.
+            InputError: not as many lists of captions as images, no caption at all, or one of another kind.
         """
         if len(captions) != len(images):
-            raise ValueError(f"captions must be given for each of {len(images)} images, got {len(captions)}")
+            raise InputError(f"captions must be given for each of {len(images)} images, got {len(captions)}")
         rows = [(number, caption) for number, given in enumerate(captions) for caption in given]
         if not rows:
-            raise ValueError("captions must hold at least one, got none")
+            raise InputError("captions must hold at least one, got none")
         for _, caption in rows:
             if worlds.parse(caption) is None:
-                raise ValueError(f"captions must be of the kinds that are known, got {caption!r}")
+                raise InputError(f"captions must be of the kinds that are known, got {caption!r}")
         target, _ = pad([[*worlds.WORDS.encode(caption.split()), EOS] for _, caption in rows], LENGTH)
         return cls(images, np.array([number for number, _ in rows]), target)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.data.gaussian_process import Signal, WhiteNoise
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 BUMP = "0.002, 0.022, 0.097, 0.159, 0.097, 0.022, 0.002"
 """The centre row of a two-dimensional Gaussian, as the text that `parse_filter` reads; it sums to .401."""
@@ -20,7 +20,7 @@ def parse_filter(text: str) -> tuple[float, ...]:
     """Read a filter from comma-separated finite numbers: "0.5, 0.25" -> (0.5, 0.25), the weight of lag 0 first.
 
     Raises:
-        ValueError: anything else, with the position (from 1) and the text of the first part that is wrong.
+        InputError: anything else, with the position (from 1) and the text of the first part that is wrong.
     """
     return tuple(_finite(part.strip(), position) for position, part in enumerate(text.split(","), start=1))
 
@@ -31,7 +31,7 @@ def _finite(text: str, position: int) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"filter must be comma-separated finite numbers, got {text!r} at position {position}")
+        raise InputError(f"filter must be comma-separated finite numbers, got {text!r} at position {position}")
     return number
 
 
@@ -67,10 +67,10 @@ class Convolution:
 
     def __post_init__(self) -> None:
         if not self.taps or not all(map(math.isfinite, self.taps)):
-            raise ValueError(f"taps must be finite numbers, at least one, got {self.taps}")
+            raise InputError(f"taps must be finite numbers, at least one, got {self.taps}")
         if self.normalise and math.fsum(self.taps) == 0:
-            raise ValueError(f"taps must have a sum other than 0 to be normalised, got {self.taps}")
-        at_least(1, length=self.length)
+            raise InputError(f"taps must have a sum other than 0 to be normalised, got {self.taps}")
+        integers(1, length=self.length)
 
     @property
     def kernel(self) -> tuple[float, ...]:

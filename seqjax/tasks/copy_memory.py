@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.types import Labelled
 
 
@@ -32,7 +32,7 @@ class CopyMemory:
     vocab = 10
 
     def __post_init__(self) -> None:
-        at_least(1, blanks=self.blanks, recalled=self.recalled)
+        integers(1, blanks=self.blanks, recalled=self.recalled)
 
     @property
     def length(self) -> int:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.data.batching import close_up
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.tasks import creature_words as words
@@ -95,7 +95,7 @@ class Creature:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(0, seed=self.seed)
+        integers(0, seed=self.seed)
 
     @property
     def lexicon(self) -> words.Lexicon:

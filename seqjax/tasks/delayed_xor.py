@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from seqjax._checks import integers
 from seqjax.tasks.shift import counted_from, shift
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class DelayedXor:
 
     def __post_init__(self) -> None:
         if min(self.first, self.second) < 0 or self.first == self.second:
-            raise ValueError(f"delays must be >= 0 and differ, got {self.first} and {self.second}")
+            raise InputError(f"delays must be >= 0 and differ, got {self.first} and {self.second}")
+        integers(0, first=self.first, second=self.second, length=self.length)
         if self.length <= max(self.first, self.second):
-            raise ValueError(f"length must be > {max(self.first, self.second)}, got {self.length}")
+            raise InputError(f"length must be > {max(self.first, self.second)}, got {self.length}")
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1]."""

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from seqjax._checks import integers
 from seqjax.data.batching import close_up
 from seqjax.data.vocabulary import RESERVED, Vocabulary
-from seqjax.types import EOS, PAD, Seq2SeqBatch
+from seqjax.types import EOS, PAD, InputError, Seq2SeqBatch
 
 CHARACTERS = Vocabulary((*RESERVED, *"0123456789", "+"))
 """Digit d has the id d + 4, the sign the id 14."""
@@ -38,8 +39,9 @@ class DigitSums:
     digits: int = 3
 
     def __post_init__(self) -> None:
+        integers(0, digits=self.digits)
         if not 1 <= self.digits <= 9:
-            raise ValueError(f"digits must lie in [1, 9], got {self.digits}")
+            raise InputError(f"digits must lie in [1, 9], got {self.digits}")
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from seqjax._checks import at_least
+from seqjax._checks import at_least, integers
 from seqjax.data.batching import Epochs
 from seqjax.data.images import Images, Rows, crop, flip
-from seqjax.types import Labelled
+from seqjax.types import InputError, Labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,9 @@ class Augment:
     padding: int
     mirror: bool
 
+    def __post_init__(self) -> None:
+        integers(0, padding=self.padding)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -120,10 +123,10 @@ class Shapes:
     contrast: float = 0.4
 
     def __post_init__(self) -> None:
-        at_least(8, size=self.size)
+        integers(8, size=self.size)
         at_least(0, noise=self.noise)
         if not 0 <= self.contrast <= 0.8:
-            raise ValueError(f"contrast must lie in [0, 0.8], got {self.contrast}")
+            raise InputError(f"contrast must lie in [0, 0.8], got {self.contrast}")
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Labelled:
         """Draw fresh images; inputs are [batch, size, size, 3]."""

@@ -11,9 +11,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import at_least, finite, integers
 from seqjax.data.gaussian_process import GaussianProcess
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 if TYPE_CHECKING:
     import diffrax
@@ -124,17 +124,19 @@ class Lorenz96:
 
     def __post_init__(self) -> None:
         at_least(0, burn_in=self.burn_in)
-        at_least(1, K=self.K, length=self.length, substeps=self.substeps)
-        at_least(3, J=self.J)
+        integers(0, washout=self.washout)
+        finite(mean=self.mean, hx=self.hx, hy=self.hy)
+        integers(1, K=self.K, length=self.length, substeps=self.substeps)
+        integers(3, J=self.J)
         rules = (
-            (f"washout must lie in [0, {self.length})", 0 <= self.washout < self.length, self.washout),
+            (f"washout must lie in [0, length = {self.length})", 0 <= self.washout < self.length, self.washout),
             ("dtype must be float32 or float64", jnp.dtype(self.dtype) in ("float32", "float64"), self.dtype),
         )
         positive = ("amplitude", "eps", "length_scale", "sample_step", "target_scale")
         rules += tuple((f"{name} must be > 0", getattr(self, name) > 0, getattr(self, name)) for name in positive)
         for rule, holds, value in rules:
             if not holds:
-                raise ValueError(f"{rule}, got {value}")
+                raise InputError(f"{rule}, got {value}")
 
     def tendency(
         self,
@@ -216,10 +218,10 @@ class Lorenz96:
         """Draw a forcing and an initial state, and integrate; the burn-in is integrated and cut off.
 
         Raises:
-            ValueError: if dtype is float64 and `jax_enable_x64` is off.
+            InputError: if dtype is float64 and `jax_enable_x64` is off.
         """
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
-            raise ValueError("jax_enable_x64 must be on for this dtype, got float64 without it")
+            raise InputError("jax_enable_x64 must be on for this dtype, got float64 without it")
         forcing_key, state_key = jax.random.split(key)
         noise = self._process.sample(forcing_key, batch_size * self.K, self._settling + self.length)
         return self._respond(state_key, noise)
@@ -263,7 +265,7 @@ class Lorenz96:
         Raises:
             RuntimeError: if rows are left that blew up in every attempt.
         """
-        at_least(1, rows=rows, attempts=attempts, chunk=chunk)
+        integers(1, rows=rows, attempts=attempts, chunk=chunk)
         size = min(chunk, rows)
         sample = jax.jit(lambda key: self.sample(key, size))
         kept = None
@@ -296,8 +298,7 @@ class Lorenz96:
         forcing, differ by what no model can know: half their mean squared distance is the variance of y given the whole
         window, hence a floor. Rows that blew up are left out; rows and chunk must be >= 2.
         """
-        if min(rows, chunk) < 2:
-            raise ValueError(f"rows and chunk must be >= 2, got {rows} and {chunk}")
+        integers(2, rows=rows, chunk=chunk)
         size = min(rows, chunk)
 
         @jax.jit

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.tasks.shift import counted_from, shift
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class MultiDelay:
     length: int = 128
 
     def __post_init__(self) -> None:
-        at_least(0, delay=self.delay)
+        integers(0, delay=self.delay, length=self.length)
         if self.length <= self.delay:
-            raise ValueError(f"length must be > delay = {self.delay}, got {self.length}")
+            raise InputError(f"length must be > delay = {self.delay}, got {self.length}")
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; targets are [batch, time, delay + 1], and the first `delay` steps do not count."""

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.data.batching import Epochs
 from seqjax.data.music import KEYS, Roll
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +37,12 @@ class Music:
         """Adjacent windows that predict `length` steps each, the last of a piece fewer: each step but the first once.
 
         Raises:
-            ValueError: length < 1, transpose < 0, or there are no pieces.
+            InputError: length < 1, transpose < 0, or there are no pieces.
         """
-        at_least(1, length=length)
-        at_least(0, transpose=transpose)
+        integers(1, length=length)
+        integers(0, transpose=transpose)
         if not pieces:
-            raise ValueError("needs one piece or more, got none")
+            raise InputError("needs one piece or more, got none")
         windows = [piece[start : start + length + 1] for piece in pieces for start in range(0, len(piece) - 1, length)]
         lengths = np.array([len(window) for window in windows])
         rolls = np.zeros((len(windows), lengths.max(), KEYS), np.uint8)

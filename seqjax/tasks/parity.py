@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.tasks.shift import counted_from
 from seqjax.types import Batch
 
@@ -28,7 +28,7 @@ class Parity:
     length: int = 32
 
     def __post_init__(self) -> None:
-        at_least(2, length=self.length)
+        integers(2, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1], +1 or -1."""

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.data.vocabulary import RESERVED, Vocabulary
-from seqjax.types import EOS, PAD, UNK, Seq2SeqBatch
+from seqjax.types import EOS, PAD, UNK, InputError, Seq2SeqBatch
 
 HELD_OUT_FROM = 4
 """The length from which on some sequences are held out. There are so few shorter ones (25 of length 1) that a model can
@@ -40,10 +40,10 @@ class Reversal:
     longest: int = 20
 
     def __post_init__(self) -> None:
-        at_least(2, symbols=self.symbols)
-        at_least(1, shortest=self.shortest)
+        integers(2, symbols=self.symbols)
+        integers(1, shortest=self.shortest, longest=self.longest)
         if self.longest < self.shortest:
-            raise ValueError(f"longest must be >= shortest = {self.shortest}, got {self.longest}")
+            raise InputError(f"longest must be >= shortest = {self.shortest}, got {self.longest}")
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -60,10 +60,10 @@ class Reversal:
         """Draw sequences that `sample` never gives, of max(`shortest`, `HELD_OUT_FROM`) symbols and more.
 
         Raises:
-            ValueError: longest < HELD_OUT_FROM.
+            InputError: longest < HELD_OUT_FROM.
         """
         if self.longest < HELD_OUT_FROM:
-            raise ValueError(f"longest must be >= {HELD_OUT_FROM} for sequences to be held out, got {self.longest}")
+            raise InputError(f"longest must be >= {HELD_OUT_FROM} for sequences to be held out, got {self.longest}")
         length_key, symbol_key = jax.random.split(key)
         shortest = max(self.shortest, HELD_OUT_FROM)
         lengths = jax.random.randint(length_key, (batch_size,), shortest, self.longest + 1)

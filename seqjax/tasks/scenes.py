@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from seqjax._checks import at_least
 from seqjax.data.batching import close_up
 from seqjax.data.vocabulary import RESERVED, Vocabulary
-from seqjax.types import EOS, PAD
+from seqjax.types import EOS, PAD, InputError
 
 SIZES = ("small", "big")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
@@ -203,7 +203,7 @@ def named(caption: str, scene: Scene) -> list[int]:
     """Which object of a scene (one row) each word of a true caption belongs to; -1: to none, or to none for certain."""
     said = parse(caption)
     if said is None:
-        raise ValueError(f"caption must be one of the grammar, got {caption!r}")
+        raise InputError(f"caption must be one of the grammar, got {caption!r}")
     found = []
     for phrase in said.objects:
         there = [n for n, real in enumerate(scene.real) if real]

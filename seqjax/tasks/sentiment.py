@@ -13,7 +13,7 @@ from seqjax.data.language import Language
 from seqjax.data.sst2 import Example
 from seqjax.data.tokenizers import Tokenizer
 from seqjax.data.vocabulary import Vocabulary
-from seqjax.types import UNK, Labelled
+from seqjax.types import UNK, InputError, Labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Sentiment:
             longest, truncate: rows with more tokens are left out, or cut, as by `batching.bounded`; 0: none.
 
         Raises:
-            ValueError: held_out does not lie in [1, rows), repeated rows not counted.
+            InputError: held_out does not lie in [1, rows), repeated rows not counted.
         """
 
         def shortened(row: Example, length: int) -> Example:
@@ -73,7 +73,7 @@ class Sentiment:
         once = {row.sentence: row for row in reversed(rows) if row.sentence not in seen}
         kept = [once[sentence] for sentence in dict.fromkeys(row.sentence for row in rows) if sentence in once]
         if not 1 <= held_out < len(kept):
-            raise ValueError(f"held_out must lie in [1, {len(kept)}), got {held_out}")
+            raise InputError(f"held_out must lie in [1, {len(kept)}), got {held_out}")
         random.Random(seed).shuffle(kept)
         train = kept[held_out:]
         vocabulary = Vocabulary.count((tokenizer.split(row.sentence) for row in train), least=least)
@@ -101,7 +101,7 @@ class WordDropout:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
-            raise ValueError(f"word_dropout must lie in [0, 1), got {self.rate}")
+            raise InputError(f"word_dropout must lie in [0, 1), got {self.rate}")
 
     def __call__(self, key: Key[Array, ""], batch: Labelled) -> Labelled:
         if not self.rate:

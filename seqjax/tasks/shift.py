@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.data.gaussian_process import Signal, WhiteNoise
 from seqjax.theory import bounds
-from seqjax.types import Batch
+from seqjax.types import Batch, InputError
 
 
 def shift(x: Float[Array, "batch time"], delay: int) -> Float[Array, "batch time"]:
@@ -16,7 +16,7 @@ def shift(x: Float[Array, "batch time"], delay: int) -> Float[Array, "batch time
 
     Example: by 3 steps, 5 8 9 0 1 2 5 6 -> 0 0 0 5 8 9 0 1.
     """
-    at_least(0, delay=delay)
+    integers(0, delay=delay)
     length = x.shape[1]
     return jnp.pad(x, ((0, 0), (min(delay, length), 0)))[:, :length]
 
@@ -46,8 +46,8 @@ class Shift:
     signal: Signal = field(default=WhiteNoise())
 
     def __post_init__(self) -> None:
-        at_least(0, delay=self.delay)
-        at_least(1, length=self.length)
+        integers(0, delay=self.delay)
+        integers(1, length=self.length)
 
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1]."""
@@ -71,8 +71,8 @@ class Shift:
         """Best error of any linear RNN with `order` states on white noise (`bounds.shift`).
 
         Raises:
-            ValueError: the signal is not white noise, or length < 2 delay + 1.
+            InputError: the signal is not white noise, or length < 2 delay + 1.
         """
         if not isinstance(self.signal, WhiteNoise):
-            raise ValueError(f"signal must be WhiteNoise() for this floor to hold, got {self.signal}")
+            raise InputError(f"signal must be WhiteNoise() for this floor to hold, got {self.signal}")
         return bounds.shift(self.delay, self.length, order)

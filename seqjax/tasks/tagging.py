@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int, Int32
 from seqjax.data.batching import Buckets, bounded, by_length, pad
 from seqjax.data.treebank import UPOS, Sentence
 from seqjax.data.vocabulary import Vocabulary
-from seqjax.types import PAD, Labelled
+from seqjax.types import PAD, InputError, Labelled
 
 LETTERS = 12
 """Letters of a word's spelling. The middle of longer words, six in a thousand, is left out."""
@@ -91,7 +91,7 @@ class Tagging:
             longest, truncate: sentences of more words are left out, or cut, as by `batching.bounded`; 0: none.
 
         Raises:
-            ValueError: held_out does not lie in [1, training sentences).
+            InputError: held_out does not lie in [1, training sentences).
         """
 
         def shortened(sentence: Sentence, length: int) -> Sentence:
@@ -102,7 +102,7 @@ class Tagging:
             for part in (train, test)
         )
         if not 1 <= held_out < len(train):
-            raise ValueError(f"held_out must lie in [1, {len(train)}), got {held_out}")
+            raise InputError(f"held_out must lie in [1, {len(train)}), got {held_out}")
         apart = set(random.Random(seed).sample(range(len(train)), held_out))
         kept = [sentence for place, sentence in enumerate(train) if place not in apart]
         words = Vocabulary.count((sentence.words for sentence in kept), least=least)

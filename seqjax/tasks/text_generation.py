@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, Key
 
+from seqjax._checks import integers
 from seqjax.data.language import Language
 from seqjax.data.plain_text import Parts
 from seqjax.data.tokenizers import Tokenizer
 from seqjax.data.vocabulary import Vocabulary
-from seqjax.types import EOS, Labelled
+from seqjax.types import EOS, InputError, Labelled
 
 
 class Stretch(NamedTuple):
@@ -67,9 +68,10 @@ class TextGeneration:
     length: int
 
     def __post_init__(self) -> None:
+        integers(0, length=self.length)
         shortest = min(len(part.ids) for part in (self.train, self.validation, self.test))
         if not 1 <= self.length < shortest:
-            raise ValueError(f"length must lie in [1, {shortest}), the tokens of the shortest part, got {self.length}")
+            raise InputError(f"length must lie in [1, {shortest}), the tokens of the shortest part, got {self.length}")
 
     @classmethod
     def of_text(cls, parts: Parts, tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
@@ -108,7 +110,7 @@ class TextGeneration:
         to have full length.
         """
         if not 1 <= stride <= self.length:
-            raise ValueError(f"stride must lie in [1, {self.length}], got {stride}")
+            raise InputError(f"stride must lie in [1, {self.length}], got {stride}")
         last = len(stretch.ids) - 1 - self.length
         starts = np.append(np.arange(0, last, stride), last)
         place = starts[:, None] + np.arange(self.length)[None, :]

@@ -3,10 +3,11 @@
 import numpy as np
 from jaxtyping import Float, Float64
 
-from seqjax._checks import at_least
+from seqjax._checks import at_least, check_weight, finite, integers
 from seqjax.theory.hankel import isometric, tail, uniform
 from seqjax.theory.tensor_train import fitting
 from seqjax.theory.tensor_train import tensor_train as decompose
+from seqjax.types import InputError
 
 Values = float | Float[np.ndarray, "*runs"]
 
@@ -61,12 +62,13 @@ def shift(delay: int, length: int, order: int) -> float:
     Source: Eckart & Young 1936; for an infinite past, the memory capacities of Jaeger 2001 (arXiv:2305.01457).
 
     Raises:
-        ValueError: length < 2 delay + 1. All lags of G must lie in the window: in a shorter one an unstable W fakes
+        InputError: length < 2 delay + 1. All lags of G must lie in the window: in a shorter one an unstable W fakes
             the last lags, and the inequality is false.
     """
-    at_least(0, delay=delay, order=order)
+    integers(0, delay=delay, order=order)
+    integers(1, length=length)
     if length < 2 * delay + 1:
-        raise ValueError(f"length must be >= 2 delay + 1 = {2 * delay + 1}, got {length}")
+        raise InputError(f"length must be >= 2 delay + 1 = {2 * delay + 1}, got {length}")
     return (1 - delay / length) * max(0.0, 1 - order / (delay + 1))
 
 
@@ -83,7 +85,8 @@ def memoryless(covariance: Float64[np.ndarray, "time time"], delay: int) -> floa
         covariance: of the T steps of a sequence, as `Signal.covariance(length)` gives it.
         delay: k >= 0; from k = T on every target is zero, and so is the floor.
     """
-    at_least(0, delay=delay)
+    integers(0, delay=delay)
+    finite(covariance=covariance)
     length = len(covariance)
     if delay >= length:
         return 0.0
@@ -104,10 +107,11 @@ def window(covariance: Float64[np.ndarray, "time time"], delay: int, window: int
     Args:
         covariance: of at least max(delay + 1, window) consecutive steps.
     """
-    at_least(0, delay=delay, window=window)
+    integers(0, delay=delay, window=window)
+    finite(covariance=covariance)
     steps = max(delay + 1, window)
     if len(covariance) < steps:
-        raise ValueError(f"covariance must span max(delay + 1, window) = {steps} steps, got {len(covariance)}")
+        raise InputError(f"covariance must span max(delay + 1, window) = {steps} steps, got {len(covariance)}")
     if window > delay:
         return 0.0
     # The signal is stationary, so row i is that of x_{t-i}.
@@ -124,7 +128,8 @@ def truncation(kernel_matrix: Float64[np.ndarray, "target source"], rank: int) -
     Young 1936). Reached by weights from the singular vectors, if encoder and decoder have as many states as the
     sequence has steps. Reversal has T singular values of 1: rank N leaves T - N.
     """
-    at_least(0, rank=rank)
+    integers(0, rank=rank)
+    finite(kernel_matrix=kernel_matrix)
     return tail(np.linalg.svd(kernel_matrix, compute_uv=False), rank)
 
 
@@ -144,10 +149,10 @@ def hankel(
     Args:
         weight: w_n >= 0 of each lag; 1 - n/T for the error averaged over T steps (`population.averaged`). None: 1.
     """
-    at_least(0, order=order)
+    integers(0, order=order)
+    finite(kernel=kernel)
     weight = np.ones(len(kernel)) if weight is None else weight
-    if not (weight >= 0).all():
-        raise ValueError(f"weight must be >= 0 at every lag, got {weight.min()}")
+    check_weight(weight, kernel.shape, axes="(lags,)")
     if order == 0:
         return float(weight @ kernel**2)
     return max(isometric(kernel, order, weight), uniform(kernel, order, weight))
@@ -169,7 +174,7 @@ def tensor_train(
         layers: None: the deepest network whose base^layers lags lie in the window.
 
     Raises:
-        ValueError: as `fits.tensor_train`.
+        InputError: as `fits.tensor_train`.
     """
     weights = decompose(kernel, channels, base, layers)
     reached = base ** fitting(len(kernel), base, layers)
@@ -189,7 +194,7 @@ def bessel(targets: int, features: int) -> float:
     Valid for every model with a linear readout, if the targets are uncorrelated and stationary, as all delays 0..k of
     white noise are (Dambre, Verstraeten, Schrauwen & Massar 2012). One delay alone is not bounded in this way.
     """
-    at_least(0, targets=targets, features=features)
+    integers(0, targets=targets, features=features)
     return float(max(0, targets - features))
 
 
@@ -200,6 +205,8 @@ def causal(response: Float64[np.ndarray, "target source"], variance: float = 1.0
     Idea: inputs after t are independent of all inputs of the model, and their mean is the best prediction.
     Valid for independent inputs of this variance, of any distribution and any mean.
     """
+    finite(response=response)
+    at_least(0, variance=variance)
     return float(variance * (np.triu(response, 1) ** 2).sum() / len(response))
 
 
@@ -211,6 +218,7 @@ def homogeneous(response: Float64[np.ndarray, "time time"], variance: float = 1.
     Idea: such a model weighs x_s by khat(t - s), constant along a diagonal, for which its mean is best.
     Valid for independent inputs of this variance, and any number of states; reached with T of them.
     """
+    finite(response=response)
     length = len(response)
     lags = [np.diagonal(response, -lag) for lag in range(length)]
     uneven = sum(float(((lag - lag.mean()) ** 2).sum()) for lag in lags)
@@ -227,5 +235,6 @@ def logits(target: Float64[np.ndarray, "target source"], head_dim: int) -> float
     It bounds logits, not the attention weights after the softmax, which reach one-hot targets at rank 2
     (`fits.position_attention`).
     """
-    at_least(0, head_dim=head_dim)
+    integers(0, head_dim=head_dim)
+    finite(target=target)
     return truncation(target - target.mean(axis=1, keepdims=True), head_dim)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 
 Taps = tuple[Float[Array, "_base _inputs _channels"], ...]
 """Of all layers, the first one first; each has its own widths, whence the underscores."""
@@ -33,8 +33,8 @@ def random(key: Key[Array, ""], channels: Int[Array, ""] | int, widest: int, lay
     Channels from `channels` (at most `widest`; may be traced) on are zero in both layers that share them. Their
     gradients vanish, so training leaves them at zero: networks of several widths fit into one compiled program.
     """
-    at_least(1, widest=widest, layers=layers)
-    at_least(2, base=base)
+    integers(1, widest=widest, layers=layers)
+    integers(2, base=base)
     used = (jnp.arange(widest) < channels).astype(float)
     inside = used / jnp.sqrt(channels)
     taps = []

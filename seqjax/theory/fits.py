@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from seqjax._checks import at_least
+from seqjax._checks import finite, integers
 from seqjax.theory.linear_rnn import LinearRNN, delay_line, kung, ring, two_level
 from seqjax.theory.tensor_train import DilatedFilter, alternating, digits, tensor_train
 from seqjax.theory.varpro import varpro
-from seqjax.types import Params
+from seqjax.types import InputError, Params
 
 __all__ = [
     "FIR", "DilatedFilter", "LinearEncoderDecoder", "LinearRNN", "PositionAttention", "alternating", "delay_line",
@@ -53,11 +53,11 @@ def fir(
     Args:
         weight: of each step, >= 0. The targets of steps with weight 0 are ignored; their inputs count for later steps.
     """
-    at_least(1, window=window)
+    integers(1, window=window)
     rows, time, channels = inputs.shape
     weight = np.ones((rows, time)) if weight is None else np.asarray(weight, np.float64)
     if not (weight >= 0).all() or not weight.any():
-        raise ValueError(f"weight must be >= 0 and not 0 everywhere, got {weight.min()} to {weight.max()}")
+        raise InputError(f"weight must be >= 0 and not 0 everywhere, got {weight.min()} to {weight.max()}")
 
     columns = window * channels + 1
     triangle = np.zeros((0, columns + targets.shape[-1]))
@@ -126,9 +126,10 @@ def encoder_decoder(kernel_matrix: Float64[np.ndarray, "target source"], rank: i
     backwards from the last one. The encoder is a delay line that holds the whole source; the decoder is a ring that
     holds the whole target and outputs it step by step.
     """
+    finite(kernel_matrix=kernel_matrix)
     target, source = kernel_matrix.shape
     if not 1 <= rank <= min(target, source):
-        raise ValueError(f"rank must lie in [1, {min(target, source)}], got {rank}")
+        raise InputError(f"rank must lie in [1, {min(target, source)}], got {rank}")
     left, values, right = np.linalg.svd(kernel_matrix, full_matrices=False)
     line = delay_line(source)
     # The ring turns once before the first output, which thus starts at place 1.
@@ -176,7 +177,7 @@ def position_attention(delay: int, length: int, sharpness: float) -> PositionAtt
     For t >= delay this is y_t = x_{t-delay}; earlier steps attend around the circle to the end of the sequence.
     """
     if not 0 <= delay < length:
-        raise ValueError(f"delay must lie in [0, {length}), got {delay}")
+        raise InputError(f"delay must lie in [0, {length}), got {delay}")
     angle = 2 * np.pi * delay / length
     back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return PositionAttention(query=sharpness * back, key=np.eye(2), length=length)

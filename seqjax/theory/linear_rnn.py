@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from seqjax._checks import at_least
+from seqjax._checks import finite, integers
 from seqjax.theory import targets
-from seqjax.types import Params
+from seqjax.types import InputError, Params
 
 
 class LinearRNN(NamedTuple):
@@ -45,8 +45,8 @@ def ring(delay: int, order: int) -> LinearRNN:
     all feedback strengths, and for one state over all linear RNNs; over a window E is less. From delay + 1 states on it
     is the exact delay line. Its eigenvalues lie evenly on a circle: a start from which training finds shifts.
     """
-    at_least(1, order=order)
-    at_least(0, delay=delay)
+    integers(1, order=order)
+    integers(0, delay=delay)
     rounds, place = divmod(delay, order)
     squared = rounds / (rounds + 1)
     first, last = np.eye(order)[[0, place]]
@@ -64,9 +64,9 @@ def two_level(eps: float, hx: float, hy: float, sample_step: float) -> LinearRNN
     hx = -1, hy = 1.
     """
     if not eps > 0:
-        raise ValueError(f"eps must be > 0, got {eps}")
+        raise InputError(f"eps must be > 0, got {eps}")
     if hx * hy == 1:
-        raise ValueError(f"hx hy must differ from 1, got {hx} and {hy}")
+        raise InputError(f"hx hy must differ from 1, got {hx} and {hy}")
     A = np.array([[-1.0, hx], [hy / eps, -1 / eps]])
     W, first = _exponential(A * sample_step), np.array([1.0, 0.0])
     return LinearRNN(W=W, U=np.linalg.solve(A, (W - np.eye(2)) @ first), c=first)
@@ -96,12 +96,13 @@ def kung(kernel: Float64[np.ndarray, " lags"], order: int, rows: int | None = No
     Args:
         rows: of H, from 2 to all but one of the >= 3 lags; None: half of the window.
     """
-    at_least(1, order=order)
+    integers(1, order=order)
+    finite(kernel=kernel)
     if len(kernel) < 3:
-        raise ValueError(f"kernel must have >= 3 lags, got {len(kernel)}")
+        raise InputError(f"kernel must have >= 3 lags, got {len(kernel)}")
     rows = (len(kernel) + 1) // 2 if rows is None else rows
     if not 2 <= rows < len(kernel):
-        raise ValueError(f"rows must lie in [2, {len(kernel)}), got {rows}")
+        raise InputError(f"rows must lie in [2, {len(kernel)}), got {rows}")
     vectors, values, _ = np.linalg.svd(targets.hankel(kernel, rows), full_matrices=False)
     used = min(order, rows - 1, int((values > 1e-14 * values[0]).sum()))
     scale, vectors = np.sqrt(values[:used]), vectors[:, :used]

@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seqjax._checks import integers
+from seqjax.types import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class NaiveBayes:
@@ -31,6 +34,11 @@ class NaiveBayes:
         Args:
             smoothing: pseudo-count of each n-gram in both classes.
         """
+        integers(1, longest=longest)
+        if not smoothing > 0:
+            raise InputError(f"smoothing must be > 0, got {smoothing}")
+        if set(labels) != {0, 1}:
+            raise InputError(f"labels must be 0 and 1, both of which occur, got {sorted(set(labels))}")
         counts = {label: Counter[tuple[str, ...]]() for label in (0, 1)}
         for sentence, label in zip(sentences, labels, strict=True):
             counts[label].update(_ngrams(sentence, longest))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
+from seqjax.types import InputError
 
 NOTHING = -1
 """The token before a text begins."""
@@ -70,11 +71,11 @@ class KneserNey:
         """Count a text.
 
         Raises:
-            ValueError: order < 1, fewer tokens than that, or tokens outside of [0, vocab).
+            InputError: order < 1, fewer tokens than that, or tokens outside of [0, vocab).
         """
         _check(tokens, order)
         if len(tokens) < order or tokens.min() < 0 or tokens.max() >= vocab:
-            raise ValueError(f"needs {order} tokens or more, all in [0, {vocab}), got {len(tokens)}")
+            raise InputError(f"needs {order} tokens or more, all in [0, {vocab}), got {len(tokens)}")
         levels, above = [], np.zeros(len(tokens), np.int64)
         keys, number, first = [], [above], []
         for k in range(1, order + 1):
@@ -142,6 +143,6 @@ def _grams(tokens: Int[np.ndarray, " time"], order: int) -> Int[np.ndarray, "tim
 
 
 def _check(tokens: np.ndarray, order: int) -> None:
-    at_least(1, order=order)
+    integers(1, order=order)
     if not len(tokens):
-        raise ValueError("tokens must be one or more, got none")
+        raise InputError("tokens must be one or more, got none")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from seqjax._checks import finite, integers
 from seqjax.types import Params
 
 Rates = Float64[np.ndarray, "*any"]
@@ -39,6 +40,7 @@ def decays(kernel: Float64[np.ndarray, " lags"], rates: Float64[np.ndarray, " un
     With amplitudes of any sign, close rates would need amplitudes of 1e10 that cancel, and any perturbation would break
     the fit.
     """
+    finite(kernel=kernel, rates=rates)
     return Decays(rates, _nonnegative(_powers(rates, len(kernel)), kernel))
 
 
@@ -46,6 +48,8 @@ def best_decays(
     kernel: Float64[np.ndarray, " lags"], units: int, slowest: Float64[np.ndarray, " candidates"], fastest: float = 1.0
 ) -> Decays:
     """The best fit by log-spaced rates from one of the candidates to the fastest; at rate 1 a state is the input."""
+    integers(1, units=units)
+    finite(slowest=slowest)
     fits = [decays(kernel, np.geomspace(rate, fastest, units)) for rate in slowest]
     return min(fits, key=lambda fit: float(((fit.kernel(len(kernel)) - kernel) ** 2).sum()))
 

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Scalar
 
+from seqjax.types import InputError
+
 HEIGHT = math.sqrt(math.pi)
 """The loss once e^-t is learned and the bump is not: the bump's squared norm."""
 
@@ -45,4 +47,6 @@ def second_plateau(memory: float) -> float:
     sqrt(pi) (1 - 2 sqrt(pi)/(e memory)): a unit of rate w gains 2 w <e^-wt, bump>^2, which is largest at
     w = 1/(2 memory). That is a few percent for a distant bump, so an escape is best defined by a small drop.
     """
+    if not memory > 0:
+        raise InputError(f"memory must be > 0, got {memory}")
     return HEIGHT * (1 - 2 * HEIGHT / (math.e * memory))

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float64, Key
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
+from seqjax.types import InputError
 
 
 def exponentials(bases: tuple[float, ...], length: int) -> Float64[np.ndarray, " lags"]:
@@ -23,6 +24,7 @@ def random_cosines(
 
     Radii (in `moduli`), angles and phases are uniform, weights normal.
     """
+    integers(1, poles=poles)
     modulus_key, angle_key, phase_key, weight_key = jax.random.split(key, 4)
     low, high = moduli
 
@@ -45,12 +47,13 @@ def power_law(exponent: float, length: int, scale: float = 0.1) -> Float64[np.nd
 def shift(delay: int, length: int) -> Float64[np.ndarray, " lags"]:
     """rho(s) = [s = delay], for a delay in [0, length)."""
     if not 0 <= delay < length:
-        raise ValueError(f"delay must lie in [0, {length}), got {delay}")
+        raise InputError(f"delay must lie in [0, {length}), got {delay}")
     return (_lags(length) == delay).astype(np.float64)
 
 
 def bump(centre: float, width: float, length: int) -> Float64[np.ndarray, " lags"]:
     """rho(s) = exp(-(s - centre)^2 / (2 width^2)): a blurred delay."""
+    _require_positive(width)
     return np.exp(-((_lags(length) - centre) ** 2) / (2 * width**2))
 
 
@@ -79,11 +82,13 @@ def _airy(x: Float64[np.ndarray, " points"]) -> Float64[np.ndarray, " points"]:
 
 def noise(key: Key[Array, ""], length: int) -> Float64[np.ndarray, " lags"]:
     """Independent standard normal weights: a kernel without structure."""
+    integers(1, length=length)
     return np.asarray(jax.random.normal(key, (length,)), np.float64)
 
 
 def reversal(length: int) -> Float64[np.ndarray, "target source"]:
     """rho(t, s) = [t = s]: the last input is the first output."""
+    integers(1, length=length)
     return np.eye(length)
 
 
@@ -93,15 +98,16 @@ def hankel(kernel: Float64[np.ndarray, " lags"], rows: int) -> Float64[np.ndarra
     The outputs of an RNN of that kernel after the input has ended.
 
     Raises:
-        ValueError: rows outside [1, lags].
+        InputError: rows outside [1, lags].
     """
     if not 1 <= rows <= len(kernel):
-        raise ValueError(f"rows must lie in [1, {len(kernel)}], got {rows}")
+        raise InputError(f"rows must lie in [1, {len(kernel)}], got {rows}")
     return np.array(np.lib.stride_tricks.sliding_window_view(kernel, len(kernel) - rows + 1))
 
 
 def gaussian(width: float, length: int) -> Float64[np.ndarray, "target source"]:
     """rho(t, s) = exp(-(t - s)^2 / (2 width^2)): a blurred reversal."""
+    _require_positive(width)
     t, s = np.meshgrid(_lags(length), _lags(length), indexing="ij")
     return np.exp(-((t - s) ** 2) / (2 * width**2))
 
@@ -128,6 +134,11 @@ def low_rank(
     return np.einsum("n,tn,sn->ts", strengths, target, source)
 
 
+def _require_positive(width: float) -> None:
+    if not width > 0:
+        raise InputError(f"width must be > 0, got {width}")
+
+
 def _lags(length: int) -> Float64[np.ndarray, " lags"]:
-    at_least(1, length=length)
+    integers(1, length=length)
     return np.arange(length, dtype=np.float64)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from seqjax._checks import at_least
-from seqjax.types import Params
+from seqjax._checks import finite, integers
+from seqjax.types import InputError, Params
 
 Taps = Float64[np.ndarray, "_base _inputs _channels"]
 """Of one layer. Widths differ between layers, so their axes have underscores."""
@@ -45,9 +45,10 @@ def tensor_train(
         layers: None: as many as fit in the window. Lags from base^layers on cannot be reached.
 
     Raises:
-        ValueError: channels < 1, base < 2, or layers that do not fit: 1 <= layers, base^layers <= lags.
+        InputError: channels < 1, base < 2, or layers that do not fit: 1 <= layers, base^layers <= lags.
     """
-    at_least(1, channels=channels)
+    integers(1, channels=channels)
+    finite(kernel=kernel)
     layers = fitting(len(kernel), base, layers)
     rest, taps = kernel[: base**layers].reshape(1, -1), []
     for _ in range(layers - 1):
@@ -67,7 +68,8 @@ def alternating(start: DilatedFilter, kernel: Float64[np.ndarray, " lags"], swee
     With the layers on either side made orthonormal, the best taps of a layer are the kernel projected on both (ALS;
     Holtz, Rohwedder & Schneider 2012). Stops when a sweep reduces the loss by less than a relative 1e-12.
     """
-    at_least(1, sweeps=sweeps)
+    integers(1, sweeps=sweeps)
+    finite(kernel=kernel)
     layers, base = len(start.taps), len(start.taps[0])
     kernel = kernel[: base ** fitting(len(kernel), base, layers)]
     taps = list(start.taps)
@@ -95,23 +97,23 @@ def digits(delay: int, layers: int, base: int = 2) -> DilatedFilter:
     The delays of the layers add up to the delay (the example of arXiv:2107.09355): layers x base weights, where a
     linear RNN needs delay + 1 states.
     """
-    at_least(2, base=base)
-    at_least(1, layers=layers)
+    integers(2, base=base)
+    integers(1, layers=layers)
     if not 0 <= delay < base**layers:
-        raise ValueError(f"delay must lie in [0, {base**layers}), got {delay}")
+        raise InputError(f"delay must lie in [0, {base**layers}), got {delay}")
     one_hot = np.eye(base)[..., None, None]
     return DilatedFilter(tuple(one_hot[delay // base**k % base] for k in range(layers)))
 
 
 def fitting(lags: int, base: int, layers: int | None = None) -> int:
     """The number of layers: the given one, or the most that reach no further than the window."""
-    at_least(2, base=base)
+    integers(2, base=base)
     most = 0
     while base ** (most + 1) <= lags:
         most += 1
     layers = most if layers is None else layers
     if not 1 <= layers <= most:
-        raise ValueError(f"layers must lie in [1, {most}], so that base^layers <= {lags} lags, got {layers}")
+        raise InputError(f"layers must lie in [1, {most}], so that base^layers <= {lags} lags, got {layers}")
     return layers
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex128, Float64
 
-from seqjax._checks import at_least
+from seqjax._checks import integers
 from seqjax.theory.linear_rnn import LinearRNN, kung
 
 
@@ -40,7 +40,7 @@ def varpro(kernel: Float64[np.ndarray, " lags"], order: int, restarts: int = 8) 
     An upper bound on what this order can reach, never worse than `kung`. Poles may lie outside the unit circle: only
     the window counts.
     """
-    at_least(0, restarts=restarts)
+    integers(0, restarts=restarts)
     lags, energy = len(kernel), float(kernel @ kernel)
     found = [kung(kernel, order, rows) for rows in sorted({max(2, lags // 4), (lags + 1) // 2, 3 * lags // 4})]
     best = min(found, key=lambda rnn: _loss(kernel, rnn))

@@ -39,6 +39,16 @@ def test_an_impulse_decays_as_euler_has_it(key, rate, closed_form, step):
     np.testing.assert_allclose(model.apply(params, impulse)[0], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_every_start_is_stable(key):
+    for rate in (jnp.exp, jax.nn.softplus, reciprocal, lambda w: w):
+        for step in (1.0, 30.0):
+            w = DiagonalRNN(4, 400, rate=rate, step=step)._stable(key, (400,))
+            assert (np.abs(1 - step * rate(w)) < 1).all()
+            assert len(np.unique(w)) > 390
+    params = DIAGONAL.init(key, jnp.zeros((1, 1, 1)))
+    np.testing.assert_array_less(np.abs(1 - jnp.exp(params["params"]["w"])), 1)
+
+
 def test_rates_of_the_theory_are_the_models():
     """`perturbation.decays` fits a kernel, and the module that loads it has that kernel."""
     fit = perturbation.best_decays(targets.power_law(1.1, 40), 4, np.geomspace(1e-3, 0.5, 8))

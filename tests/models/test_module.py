@@ -1,27 +1,22 @@
 """The rules that all models have in common: parts are instances, masks are prefixes, causality is declared."""
 
+import re
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from flax import linen as nn
 
 from seqjax import models
+from seqjax._checks import check_mask
+from seqjax.models.attention import self_attention
 from seqjax.models.crf import log_partition
-from seqjax.models.module import check_mask
 from tests import contracts
 
-
-@pytest.fixture(autouse=True)
-def unchecked():
-    """As users have it: without the type checks of the tests, which would refuse first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 CELL = "cell must be an instance such as LSTMCell\\(\\), got "
@@ -84,6 +79,22 @@ WRONG_FIELDS = [
     (models.LRU, (4, 2, None, (0.5, 0.5)), r"ring must be two moduli, 0 <= low < high <= 1, got \(0.5, 0.5\)"),
     (models.LRU, (4, 2, None, (-0.1, 0.5)), "ring must be two moduli"),
     (models.LRU, (4, 2, None, (0.5, 1.1)), "ring must be two moduli"),
+    (models.LRU, (4, 2, 0), "order must be >= 1, got 0"),
+    (models.GRU, (0,), "features must be >= 1, got 0"),
+    (models.GRU, (2.5,), r"features must be an integer, got 2\.5"),
+    (models.LSTM, (4, 0), "layers must be >= 1, got 0"),
+    (models.GRU, (4, 1, 1.5), r"dropout must lie in \[0, 1\], got 1\.5"),
+    (models.TCN, (4, 3, (1,), -0.1), r"dropout must lie in \[0, 1\], got -0\.1"),
+    (models.Bidirectional, (4, models.GRUCell(), 1, float("nan")), r"dropout must lie in \[0, 1\], got nan"),
+    (models.Transformer, (0,), "features must be >= 1, got 0"),
+    (models.TransformerDecoder, (4, 2, 0), "layers must be >= 1, got 0"),
+    (models.DiagonalRNN, (4, 0), "order must be >= 1, got 0"),
+    (models.Window, (4, -1), "reach must be >= 0, got -1"),
+    (models.Sinusoidal, (0.0,), r"longest must be >= 1, got 0\.0"),
+    (models.LanguageModel, (models.GRU(4), 0), "vocab must be >= 1, got 0"),
+    (models.Tagger, (models.GRU(4), 3, 9, 4, None, 0.0, 2.0), r"unknown must lie in \[0, 1\], got 2\.0"),
+    (models.LowRankBridge, (0,), "rank must be >= 1, got 0"),
+    (models.Classifier, (models.GRU(4), -1), "classes must be >= 1, got -1"),
 ]
 
 
@@ -152,7 +163,7 @@ def test_who_may_be_a_language_model(key):
 WRONG_MASKS = {
     "left padding": (np.array([[True, True, False], [False, True, True]]), r"got \[0, 1, 1\] in row 1"),
     "a hole": (np.array([[True, False, True]] * 2), r"got \[1, 0, 1\] in row 0"),
-    "floats": (np.ones((2, 3), np.float32), "mask must be boolean, True where a step is real, got float32"),
+    "floats": (np.ones((2, 3), np.float32), "mask must be a boolean array, True where a step is real, got float32"),
     "one row": (np.ones(3, bool), r"mask must have the shape \(batch, time\) = \(2, 3\), got \(3,\)"),
     "other lengths": (np.ones((2, 4), bool), r"mask must have the shape \(batch, time\) = \(2, 3\), got \(2, 4\)"),
 }
@@ -207,14 +218,39 @@ ENTRIES = {
     "LanguageModel": reads(models.LanguageModel(models.GRU(4), 9), IDS),
     "source": reads(PAIR, IDS, IDS, name="source_mask"),
     "target": reads(PAIR, IDS, IDS, name="target_mask"),
+    **{
+        type(attention).__name__: partial(attention.init, jax.random.key(0), X, method="prepare")
+        for attention in (
+            models.DotAttention(),
+            models.GeneralAttention(4),
+            models.AdditiveAttention(4),
+            models.MultiHeadAttention(4, 2),
+            models.LowRankAttention(2, 4),
+        )
+    },
+    "self_attention": lambda mask: self_attention(*[X[:, :, None]] * 3, mask=mask, causal=True),
     "EncoderDecoderRegressor": reads(models.EncoderDecoderRegressor(models.GRU(4), models.RecurrentDecoder(4)), X, 2),
 }
 
 
+@pytest.mark.parametrize("shape", [(2, 4), (2, 0, 4), (2, 3, 0), (4,)])
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: type(backbone).__name__)
+def test_sequences_have_three_axes_a_step_and_a_feature(backbone, shape, key):
+    with pytest.raises(ValueError, match=rf"sequences must have the shape .*, got {re.escape(str(shape))}"):
+        backbone.init(key, jnp.zeros(shape))
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_model_checks_its_mask(entry):
-    with pytest.raises(ValueError, match=r"padding on the right.*in row 1"):
-        ENTRIES[entry](jnp.asarray(WRONG_MASKS["left padding"][0]))
+    for mask, message in WRONG_MASKS.values():
+        with pytest.raises(ValueError, match=message.replace("batch, time", "batch, (time|source)")):
+            ENTRIES[entry](jnp.asarray(mask))
+
+
+@pytest.mark.parametrize("mask", [jnp.ones((2, 3)), jnp.ones((2, 3, 4), bool), [[[True] * 3] * 3] * 2])
+def test_attention_checks_its_mask(mask):
+    with pytest.raises(ValueError, match=r"mask must (be a boolean array|have the shape \(batch, target, source\))"):
+        models.dot_attention(*[X[:, :, None]] * 3, mask=mask)
 
 
 def test_a_users_own_backbone_needs_no_more_than_the_base_class(key):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import pytest
 
 from seqjax import runs
 from seqjax.runs import process
+from seqjax.train import Advance, TrainState
 from tests.runs import regression
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ class Outcome(NamedTuple):
     err: str
 
 
-def program(group: Sequence[regression.Config]) -> tuple[Any, Callable]:
+def program(group: Sequence[regression.Config]) -> tuple[TrainState, Advance]:
     """That of the experiment, compiled once for all tests; training takes over the memory of its state."""
     state, advance = _program(tuple(group))
     return jax.tree.map(jnp.copy, state), advance

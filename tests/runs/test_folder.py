@@ -9,6 +9,7 @@ import string
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -125,7 +126,7 @@ def test_a_finished_run_is_renamed_into_place_and_read_back(record):
         {"step": step, "seed": seed, "loss": loss} for step, row in losses for seed, loss in enumerate(row)
     ]
     kernel = np.arange(6.0).reshape(2, 3)
-    record.state = TrainState({"params": {"kernel": kernel}}, {}, np.full(2, 20), jax.random.split(jax.random.key(0)))
+    record.state = TrainState({"params": {"kernel": kernel}}, {}, jnp.full(2, 20), jax.random.split(jax.random.key(0)))
     assert not record.complete
     record.finish(ROW, outputs=np.ones(3))
     assert record.complete
@@ -217,7 +218,7 @@ FILES = ["config.json", "result.json", "history.csv", "provenance.json", "arrays
 
 @pytest.mark.parametrize("name", [*FILES, "checkpoint/00000020.safetensors", "MANIFEST"])
 def test_every_damaged_file_of_a_finished_run_is_named(record, capsys, name):
-    record.state = TrainState({"kernel": np.ones((2, 3))}, {}, np.full(2, 20), jax.random.split(jax.random.key(0)))
+    record.state = TrainState({"kernel": np.ones((2, 3))}, {}, jnp.full(2, 20), jax.random.split(jax.random.key(0)))
     record.keep("words.json", "[]")
     record.finish(ROW, outputs=np.ones(3))
     assert folder.damaged([record]) == []

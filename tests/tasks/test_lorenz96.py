@@ -344,7 +344,7 @@ test_rules = refuses(
     ("K", 0, "K must be >= 1, got 0"),
     ("J", 2, "J must be >= 3, got 2"),
     ("length", 0, "length must be >= 1, got 0"),
-    ("washout", 128, r"washout must lie in \[0, 128\), got 128"),
+    ("washout", 128, r"washout must lie in \[0, length = 128\), got 128"),
     ("washout", -1, "got -1"),
     ("burn_in", -1.0, "burn_in must be >= 0, got -1.0"),
     ("substeps", 0, "substeps must be >= 1, got 0"),

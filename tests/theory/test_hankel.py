@@ -194,5 +194,7 @@ def test_coloured_inputs_are_outside_of_it():
 test_wrong_arguments_are_refused = refuses(
     operator.call,
     (lambda: bounds.hankel(np.ones(4), -1), "order must be >= 0, got -1"),
-    (lambda: bounds.hankel(np.ones(4), 1, -np.ones(4)), r"weight must be >= 0 at every lag, got -1\.0"),
+    (lambda: bounds.hankel(np.ones(0), 1), r"kernel must hold one number or more, all finite, got \[\]"),
+    (lambda: bounds.hankel(np.array([1, np.nan]), 0), "kernel must hold one number or more, all finite, got .*nan"),
+    (lambda: bounds.hankel(np.ones(4), 1, -np.ones(4)), r"weight must be >= 0 everywhere, got -1\.0"),
 )

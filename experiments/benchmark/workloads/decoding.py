@@ -14,7 +14,7 @@ from workloads import train_step, work
 from workloads.train_step import Sizes
 from workloads.work import Work, filled
 
-from seqjax.types import EOS, SOS
+from seqjax.types import EOS, SOS, InputError
 
 LENGTH = 50
 """Tokens generated for every row."""
@@ -112,7 +112,7 @@ def torch(name: str, smoke: bool) -> Work:
                 return _greedy(*_translator(module, text, 1), first, length)
             case "beam":
                 return _beam(*_translator(module, text, WIDTH), first, length)
-        raise ValueError(f"workload must be one of {sorted(SIZES)}, got {name}")
+        raise InputError(f"workload must be one of {sorted(SIZES)}, got {name}")
 
     return Work(run, size.batch * length, sum(p.numel() for p in module.parameters()))
 

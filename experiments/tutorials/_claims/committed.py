@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from seqjax.data.files import read_json
+from seqjax.types import InputError
 
 EXPERIMENTS = Path(__file__).parents[2]
 FIGURES = EXPERIMENTS / "figures"
@@ -32,9 +33,9 @@ def row(experiment: str, **wanted: Any) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: as `rows`.
-        ValueError: several rows match.
+        InputError: several rows match.
     """
     found = rows(experiment, **wanted)
     if len(found) > 1:
-        raise ValueError(f"one row of {experiment} must have {wanted}, got {len(found)}")
+        raise InputError(f"one row of {experiment} must have {wanted}, got {len(found)}")
     return found[0]
