@@ -124,8 +124,8 @@ def _told(diverged: Sequence[dict[str, int]]) -> str:
     return ", ".join(f"seed {found['seed']} after step {found['last_good_step']}" for found in diverged)
 
 
-def _selected(configs: Sequence[Any], only: Sequence[str] | None, changes: dict[str, tuple]) -> list[Any]:
-    """The configurations that `--only` leaves, each with all combinations of the values named for its fields."""
+def _selected(configs: Sequence[Any], only: Sequence[str] | None, changes: dict[str, tuple]) -> dict[Any, Any]:
+    """The configurations that `--only` leaves, with all combinations of the values named for fields, and without."""
     for condition in only or ():
         name, equals, text = condition.partition("=")
         fields = [field.name for field in dataclasses.fields(configs[0])]
@@ -136,13 +136,11 @@ def _selected(configs: Sequence[Any], only: Sequence[str] | None, changes: dict[
         if not wanted:
             raise InputError(f"--only {condition} selects nothing: {name} is one of {', '.join(map(str, values))}")
         configs = [config for config in configs if getattr(config, name) in wanted]
-    return list(
-        dict.fromkeys(
-            dataclasses.replace(config, **dict(zip(changes, values, strict=True)))
-            for config in configs
-            for values in itertools.product(*changes.values())
-        )
-    )
+    return {
+        dataclasses.replace(config, **dict(zip(changes, values, strict=True))): config
+        for config in configs
+        for values in itertools.product(*changes.values())
+    }
 
 
 def _is(value: Any, text: str) -> bool:
@@ -154,8 +152,8 @@ def _is(value: Any, text: str) -> bool:
     return str(value) == text
 
 
-def _check(chosen: Sequence[Any], config_type: type, configs: Callable) -> None:
-    """Refuse numbers that no run could use, before anything else happens.
+def _check(chosen: dict[Any, Any], config_type: type, configs: Callable) -> None:
+    """Refuse numbers that no run could use, and models that cannot be built, before anything else happens.
 
     Whole numbers are at least 1, or as small as the experiment itself has them, as where 0 means "all" or "its own";
     real numbers are finite, and not negative unless the experiment has negative ones.
@@ -175,8 +173,12 @@ def _check(chosen: Sequence[Any], config_type: type, configs: Callable) -> None:
     if build is None:
         return
     sizes = dict.fromkeys(list(inspect.signature(build).parameters)[1:], 1_000)  # of vocabularies, not yet known
-    for config in chosen:
-        build(config, **sizes)
+    for config, unchanged in chosen.items():
+        with suppress(InputError):  # of a configuration without a network, such as a fitted filter
+            build(unchanged, **sizes)
+            unchanged = None
+        if unchanged is None:
+            build(config, **sizes)
 
 
 def _use(name: str, use: Callable, text: Any, records: list[Record], named: bool, config_type: type) -> None:

@@ -58,7 +58,7 @@ def measure(records: list[runs.Record]) -> None:
     """The error on fresh noise, and the predictions for it."""
     group = [record.config for record in records]
     if group[0].fault == "refused":
-        raise ValueError("this experiment refuses a fault of 'refused'")
+        raise types.InputError("this experiment refuses a fault of 'refused'")
     if group[0].fault == "library":
         jax.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))
     state = runs.fit(records, *program(group), group[0].steps)
