@@ -46,7 +46,7 @@ from seqjax.data.language import Language
 from seqjax.data.tokenizers import MarkedWords, Words
 from seqjax.tasks.translation import Translation
 from seqjax.train import TrainState
-from seqjax.types import SOS, UNK, Params
+from seqjax.types import SOS, UNK, InputError, Params
 
 Model = Literal["lstm", "attention", "transformer"]
 Corpus = Literal["spa-eng", "de-en", "en-de"]
@@ -169,6 +169,8 @@ def data(corpus: Corpus, words: int, pairs: int, truncate: int = 0, skip_bad: bo
         # The public validation set is the test set: nothing is chosen by it, and none of it is left out.
         split = split._replace(train=split.train + split.test)
         split = split._replace(test=corpora.normalise(public.pairs, tokenizer, tokenizer).pairs)
+    if pairs > len(split.train):
+        raise InputError(f"pairs must be at most {len(split.train)} (0: all), those of {corpus} that fit, got {pairs}")
     train = random.Random(0).sample(split.train, pairs or len(split.train))
     return tasks.Translation.of(split._replace(train=train), tokenizer, tokenizer, least=2)
 

@@ -121,7 +121,8 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
 
 
 def _told(diverged: Sequence[dict[str, int]]) -> str:
-    return ", ".join(f"seed {found['seed']} after step {found['last_good_step']}" for found in diverged)
+    places = sorted((found["seed"], found["last_good_step"]) for found in diverged)
+    return ", ".join(f"seed {seed} after step {step}" for seed, step in places)
 
 
 def _selected(configs: Sequence[Any], only: Sequence[str] | None, changes: dict[str, tuple]) -> dict[Any, Any]:

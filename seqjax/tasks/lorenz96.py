@@ -263,7 +263,7 @@ class Lorenz96:
         the solver survives: a count far above zero asks for more substeps.
 
         Raises:
-            RuntimeError: if rows are left that blew up in every attempt.
+            InputError: if rows are left that blew up in every attempt.
         """
         integers(1, rows=rows, attempts=attempts, chunk=chunk)
         size = min(chunk, rows)
@@ -281,7 +281,7 @@ class Lorenz96:
             missing = missing[~fresh.weight.any(axis=1)]
             if not missing.size:
                 return Drawn(jax.tree.map(jnp.asarray, kept), redrawn=solved - rows)
-        raise RuntimeError(
+        raise InputError(
             f"{missing.size} of {rows} trajectories blew up in each of {attempts} attempts ({solved - rows} redrawn): "
             f"raise substeps, now {self.substeps}, or lower amplitude, now {self.amplitude}"
         )

@@ -335,7 +335,7 @@ def test_blown_up_rows_are_drawn_again(key):
 
 
 def test_hopeless_rows_are_an_error(key):
-    with pytest.raises(RuntimeError, match=r"8 of 8 trajectories blew up in each of 2 attempts \(8 redrawn\)"):
+    with pytest.raises(ValueError, match=r"8 of 8 trajectories blew up in each of 2 attempts \(8 redrawn\)"):
         replace(FRAGILE, amplitude=1e6).draw(key, 8, attempts=2)
 
 
