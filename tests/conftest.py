@@ -1,12 +1,15 @@
 """Strict for all tests: shapes and types are checked at run time, and no axis is added silently.
 
-There are two devices, which share the runs of sweeps, as several GPUs would. Most of the time goes into compiling, a
-third less without XLA's newer emitters, whose programs are faster; a test runs each of its own but a few times.
+There are two devices, which share the runs of sweeps, as several GPUs would. Most of the time goes into compiling what
+a test runs a few times: XLA optimises little, in one piece, and without its newer emitters; garbage is left to lie.
 """
 
+import gc
 import os
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"""{os.environ.get("XLA_FLAGS", "")} --xla_cpu_use_fusion_emitters=false
+    --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0
+    --xla_llvm_disable_expensive_passes=true"""
 
 import jax  # XLA reads its flags when it is loaded
 import jaxtyping
@@ -16,6 +19,7 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 install_import_hook("seqjax", "beartype.beartype")
+gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture
