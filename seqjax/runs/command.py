@@ -258,13 +258,13 @@ def _train(records: list[Record], measure: Callable, options: Any) -> None:
 
 def _begun(records: list[Record], options: Any, session: Session) -> list[list[Record]]:
     """The records with their working folders, in groups of equal progress: none waits for others or starts again."""
-    groups: dict[int, list[Record]] = {}
+    groups: dict[tuple[int, int, bool], list[Record]] = {}
     for record in records:
         record.session = session
         record.extends = _shorter(record) if options.extend else None
         record.begin(resume=options.resume)
-        groups.setdefault(progress(record), []).append(record)
-    return [groups[step] for step in sorted(groups)]
+        groups.setdefault((progress(record), record.base, record.place is None), []).append(record)
+    return [groups[key] for key in sorted(groups)]
 
 
 def _train_part(records: list[Record], measure: Callable, session: Session) -> None:

@@ -220,6 +220,7 @@ class Record:
         write_json(self.work / "result.json", dict(result))
         manifest.write(self.work)
         self._replace()
+        self.state = None  # a command may finish thousands of runs
 
     def finish_diverged(self) -> None:
         """Write what there is of a run whose updates are not finite any more: no numbers, but its last good state."""

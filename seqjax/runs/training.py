@@ -176,7 +176,7 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         SomeDiverged: some runs did; their records are finished, and the others are to be measured without them.
         Stopped: a signal arrived; the state is saved.
     """
-    if records[0].base and not int(np.max(state.step)):
+    if records[0].base and records[0].place is None and not int(np.max(state.step)):
         raise InputError("--extend is for experiments that train by runs.train_group: this one does not")
     session: Session = records[0].session
     group = Group(records)

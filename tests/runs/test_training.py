@@ -322,8 +322,10 @@ TASK = tasks.Shift(1, 4)
 MODEL = models.Regressor(models.RNN(2))
 
 
-def trained(home: Path, steps: int, optimizer: Callable, extends: runs.Run | None = None) -> runs.Record:
-    """A run by `train_group`, finished."""
+def trained(
+    home: Path, steps: int, optimizer: Callable, extends: runs.Run | None = None, stop: bool = False
+) -> runs.Record:
+    """A run by `train_group`, finished; with `stop` a signal arrives at its first step."""
 
     def loss(params, batch, key):
         return losses.squared_error(MODEL.apply(params, batch.inputs), batch.targets)
@@ -332,6 +334,7 @@ def trained(home: Path, steps: int, optimizer: Callable, extends: runs.Run | Non
     record = runs.Record(config, home / f"steps={steps}", training.Session(Report(1)))
     record.extends = extends
     record.begin(resume=True)
+    record.session.signals += [signal.SIGTERM] * stop
     runs.train_group(
         [record],
         lambda key: MODEL.init(key, jnp.zeros((1, 4, 1))),
@@ -355,6 +358,10 @@ def test_a_finished_run_is_extended(tmp_path):
     longer = trained(tmp_path / "constant", 20, constant, runs.load(tmp_path / "constant" / "steps=10"))
     whole = trained(tmp_path / "whole", 20, constant)
     assert everything(longer.folder) == everything(whole.folder)
+    with pytest.raises(process.Stopped):
+        trained(tmp_path / "constant", 30, constant, runs.load(longer.folder), stop=True)
+    stopped = trained(tmp_path / "constant", 30, constant)  # goes on as what it is, without being asked to extend
+    assert [stretch["from"] for stretch in stopped.provenance["stretches"]] == [0, 10, 20, 21]
     stretches = longer.provenance["stretches"]
     assert [(stretch["from"], stretch["to"]) for stretch in stretches] == [(0, 10), (10, 20)]
     assert longer.provenance["seconds"] >= stretches[0]["seconds"]
@@ -364,8 +371,9 @@ def test_a_finished_run_is_extended(tmp_path):
     after = trained(tmp_path / "cosine", 20, train.adam, before)
     assert [row["step"] for row in after.history[::2]] == [5, 10, 15, 20]
     assert after.history[:4] == before.history
-    assert int(after.state.opt_state[2].count[0]) == 10  # the schedule began again
-    np.testing.assert_array_equal(after.state.step, [20, 20])
+    saved = checkpoint.read(after.folder / "checkpoint").arrays
+    assert saved[".opt_state[2].count"].tolist() == [10, 10]  # the schedule began again
+    assert saved[".step"].tolist() == [20, 20]
 
 
 def test_other_versions_are_warned_of_and_recorded(tmp_path, monkeypatch, capsys):
