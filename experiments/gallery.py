@@ -169,7 +169,7 @@ def pages(folder: Path) -> dict[Path, str]:
     written[folder / "README.md"] = f"# {title}\n{intro}{''.join(sections)}{notes(folder, by_name)}"
     top = folder.parent / "README.md"
     if top.exists():
-        written[top] = front(top.read_text(), by_name)
+        written[top] = front(top.read_text(encoding="utf-8"), by_name)
     return written
 
 
@@ -237,7 +237,7 @@ def fragment(path: Path, by_name: dict[str, Experiment]) -> str:
         lines += [[cell(shown(row.get(column))) for column in columns] for row in by_name[name].numbers["rows"]]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
-    return re.sub(r"^\{table ([\w ]+)\}$", table, path.read_text(), flags=re.MULTILINE)
+    return re.sub(r"^\{table ([\w ]+)\}$", table, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def shown(value: Any) -> str:
@@ -261,7 +261,9 @@ def update(options: Options) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    changed = [(path, text) for path, text in written.items() if not path.exists() or path.read_text() != text]
+    changed = [
+        (path, text) for path, text in written.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     for path, text in changed:
         if not options.check:
             write_text(path, text)

@@ -83,7 +83,9 @@ def find(options: Options) -> list[Experiment]:
 
 def describe(script: Path, options: Options) -> Experiment:
     """Read from the source: a script with a `Config` has the options of `runs.main`; others have no `--scale`."""
-    has_scale = any(isinstance(n, ast.ClassDef) and n.name == "Config" for n in ast.parse(script.read_text()).body)
+    has_scale = any(
+        isinstance(n, ast.ClassDef) and n.name == "Config" for n in ast.parse(script.read_text(encoding="utf-8")).body
+    )
     own = options.out / script.stem
     arguments = ["--scale", options.scale] if has_scale and options.scale != Options.scale else []
     if options.out != Options.out:
@@ -104,13 +106,16 @@ def run(experiment: Experiment) -> int:
         received.append(signum)
         for child in children:
             with suppress(ProcessLookupError):
-                os.killpg(child.pid, signum)
+                if sys.platform == "win32":
+                    child.terminate()
+                else:
+                    os.killpg(child.pid, signum)
 
     before = {signum: signal.signal(signum, forward) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
-        # In its own process group, so that the terminal's Ctrl-C reaches it once, through `forward`.
+        # In its own process group, so that the terminal's Ctrl-C reaches it once, through `forward`. Windows has none.
         arguments = [sys.executable, str(experiment.script), *experiment.arguments]
-        children.append(subprocess.Popen(arguments, process_group=0))
+        children.append(subprocess.Popen(arguments, process_group=None if sys.platform == "win32" else 0))
         if received:
             forward(received.pop())
         code = children[0].wait()

@@ -18,7 +18,7 @@ EVERYTHING = "types data losses metrics theory tasks models train sweep early_st
 MAY_IMPORT = {
     "types": "",
     "_atomic": "",
-    "_checks": "",
+    "_checks": "types",
     # floor 1
     "data": "types _checks data",
     "losses": "types _checks",
@@ -49,7 +49,7 @@ HOMES = {
     "diffrax": "seqjax/tasks/lorenz96.py seqjax/tasks/runge_kutta.py experiments",
     "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
     "scipy": "seqjax/tasks/worlds.py experiments/benchmark/workloads",
-    "safetensors": "seqjax/convert.py",
+    "safetensors": "seqjax/convert.py seqjax/checkpoint.py",
     "torch": "experiments/benchmark/workloads",
     "ipywidgets": "seqjax/explore/explorer.py",
     "IPython": "seqjax/explore/explorer.py",
@@ -203,3 +203,14 @@ heavy = {{"IPython", "diffrax", "ipywidgets", "sacrebleu", "scipy", "sentencepie
 print(*heavy & set(sys.modules))
 """
     assert run(script, JAX_PLATFORMS="nowhere").split() == ["no", "device"]
+
+
+@pytest.mark.parametrize("folder", ["seqjax", "experiments"])
+def test_text_is_utf_8_whatever_the_system_s_own_encoding(folder):
+    """Windows has another one."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                given = {keyword.arg for keyword in node.keywords}
+                if node.func.attr == "read_text" or (node.func.attr == "open" and given & {"newline"}):
+                    assert "encoding" in given, f"{path}:{node.lineno}"

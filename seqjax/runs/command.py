@@ -109,6 +109,7 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
         if options.publish:
             _require_clean(drawn)
         figures.save(script.stem, options.scale, drawn, draw, target, arrays=options.publish)
+        figures.print_numbers(drawn, {record.config: _told(record.result["diverged"]) for record in diverged})
         print(f"\nfigure {target / script.stem}.png, numbers beside it in {script.stem}.json, runs in {home}")
     elif not diverged:
         raise InputError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
@@ -199,9 +200,9 @@ def _use(name: str, use: Callable, text: Any, records: list[Record], named: bool
 
 
 def _others(home: Path, config_type: type) -> list[Record]:
-    """All finished runs there are, whatever their configuration; the newest are those of the last date."""
+    """All finished runs there are, whatever their configuration, the newest first."""
     try:
-        runs = [load(folder) for folder in finished(home)]
+        runs = [load(folder) for folder in sorted(finished(home), key=lambda run: -run.stat().st_mtime)]
     except FileNotFoundError:
         return []
     names = {field.name for field in dataclasses.fields(config_type)}
@@ -330,12 +331,15 @@ def _arguments(config_type: type, header: dict[str, str], uses: dict[str, Callab
     def option(kind: Any, text: str, default: Any) -> tuple:
         return Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default)
 
+    def values(kind: Any, text: str, default: str) -> tuple:
+        one = f"{{{','.join(map(str, get_args(kind)))}}}" if get_args(kind) else kind.__name__.upper()
+        shown = tyro.conf.arg(help=text, metavar=f"{one} ...", help_behavior_hint=f"(default: {default})")
+        return Annotated[tuple[kind, ...] | None, shown], dataclasses.field(default=None)
+
     options = {
         "scale": option(Scale, "smoke: seconds; laptop: minutes on two cores; gpu: the full size", "laptop"),
-        "only": option(
-            tuple[str, ...] | None,
-            "field=value[,value] …: only these of the scale's configurations; a field as an option changes all of them",
-            None,
+        "only": values(
+            str, "field=value: of the scale's configurations these; a field as an option changes all", "all"
         ),
         "out": option(Path, "where the run folders and figures go", Path("results")),
         "draw": option(bool, "only draw what is finished", False),
@@ -349,7 +353,7 @@ def _arguments(config_type: type, header: dict[str, str], uses: dict[str, Callab
         options[use] = option(Text, text, None) if _takes_text(function) else option(bool, text, False)
     kinds, texts = get_type_hints(config_type), attributes(config_type)
     fields = {
-        field.name: option(tuple[kinds[field.name], ...] | None, texts.get(field.name, ""), None)
+        field.name: values(kinds[field.name], texts.get(field.name, ""), "the scale's own")
         for field in dataclasses.fields(config_type)
     }
     arguments = dataclasses.make_dataclass(

@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ ARRAYS_BYTES = 200_000
 
 
 def save(name: str, scale: str, records: Sequence[Record], draw: Callable, folder: Path, *, arrays: bool) -> None:
-    """Write the picture, the numbers in it beside it, and the same numbers as a table on standard output.
+    """Write the picture, and the numbers in it beside it.
 
     Args:
         arrays: also write what else the figure draws, so that `published` gives it back without the runs.
@@ -36,10 +36,18 @@ def save(name: str, scale: str, records: Sequence[Record], draw: Callable, folde
     write_json(folder / f"{name}.json", numbers)
     if arrays:
         _save_arrays(folder / f"{name}.npz", records, configs)
-    same = {knob for knob, value in configs[0].items() if all(config[knob] == value for config in configs)}
-    # Whatever differs between the configurations is the key of a row.
-    keys = [knob for knob in configs[0] if knob not in same]
-    print_table([{name: value for name, value in row.items() if name not in same} for row in rows], keys)
+
+
+def print_numbers(records: Sequence[Record], diverged: Mapping[Any, str]) -> None:
+    """The numbers of a figure as a table, and the configurations that diverged, with their seeds."""
+    rows = [dataclasses.asdict(record.config) | record.result for record in records]
+    rows += [dataclasses.asdict(config) | {"diverged": seeds} for config, seeds in diverged.items()]
+    knobs = [field.name for field in dataclasses.fields(records[0].config)]
+    # What is equal in all configurations is left out; whatever differs is the key of a row.
+    configs = [record.config for record in records] + list(diverged)
+    keys = [knob for knob in knobs if len({getattr(config, knob) for config in configs}) > 1]
+    left_out = set(knobs) - set(keys)
+    print_table([{name: value for name, value in row.items() if name not in left_out} for row in rows], keys)
 
 
 class Published:

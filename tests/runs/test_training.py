@@ -281,7 +281,8 @@ def test_a_run_that_diverges_harms_no_other(here, tmp_path):
 def test_the_healthy_runs_of_a_group_are_finished_and_drawn(here, tmp_path):
     code, out, err = here("--scale", "smoke", "--learning-rate", "0.2", "3e38")
     assert code == process.DIVERGED, err
-    assert [line.split()[0] for line in out.splitlines()[:2]] == ["parameters", "5"]
+    assert [line.split()[0] for line in out.splitlines()[:3]] == ["learning_rate", "0.2", "3e+38"]
+    assert out.splitlines()[2].endswith("seed 0 after step 1, seed 1 after step 1")
     assert "1 of 2 runs, which are not drawn:\n  steps=20-learning_rate=3e_38" in err
     assert here("--scale", "smoke", "--learning-rate", "0.2")[0] == 0
     [healthy] = runs.finished(tmp_path / "results" / "regression")
