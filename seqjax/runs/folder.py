@@ -103,8 +103,8 @@ class Record:
 
     @property
     def complete(self) -> bool:
-        """Whether the run is finished; then nothing needs to be trained."""
-        return (self.folder / "result.json").exists()
+        """Whether the run is finished; then nothing needs to be trained. Its files may be damaged."""
+        return self.folder.exists()  # renamed into place when everything is written
 
     @property
     def result(self) -> Row:

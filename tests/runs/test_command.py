@@ -273,6 +273,13 @@ def test_any_number_of_steps_works(here, tmp_path, steps):
     assert runs.load(run).history[-1]["step"] == steps
 
 
+def test_a_large_group_is_claimed_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "LARGEST_GROUP", 3)
+    configs = [Config(learning_rate=rate / 10, features=features) for features in (4, 5) for rate in range(4)]
+    groups = command._groups([runs.Record(config, tmp_path) for config in configs])
+    assert [[r.config.features for r in group] for group in groups] == [[4, 4, 4], [4], [5, 5, 5], [5]]
+
+
 def test_only_selects_and_a_field_changes(here, tmp_path):
     assert here("--scale", "smoke", "--only", "learning_rate=0.2", "--seeds", "1")[0] == 0
     [run] = runs.finished(tmp_path / "results" / "regression")

@@ -229,6 +229,8 @@ def test_every_damaged_file_of_a_finished_run_is_named(record, capsys, name):
         runs.load(record.folder)
     assert folder.damaged([record]) == [record]
     assert name in capsys.readouterr().err
+    (record.folder / name).unlink()
+    assert folder.damaged([record]) == [record]
 
 
 def test_without_runs_the_error_says_what_to_run(tmp_path):
