@@ -324,7 +324,7 @@ MODEL = models.Regressor(models.RNN(2))
 
 
 def trained(
-    home: Path, steps: int, optimizer: Callable, extends: runs.Run | None = None, stop: bool = False
+    home: Path, steps: int, optimizer: Callable, extends: runs.Run | None = None, *, stop: bool = False, validate=None
 ) -> runs.Record:
     """A run by `train_group`, finished; with `stop` a signal arrives at its first step."""
 
@@ -344,6 +344,7 @@ def trained(
         keys=jax.random.split(jax.random.key(0), 2),
         optimizer=optimizer,
         steps_per_report=5,
+        validate=validate,
     )
     record.finish({"mse": record.history[-1]["loss"]})
     return record
@@ -375,6 +376,19 @@ def test_a_finished_run_is_extended(tmp_path):
     saved = checkpoint.read(after.folder / "checkpoint").arrays
     assert saved[".opt_state[2].count"].tolist() == [10, 10]  # the schedule began again
     assert saved[".step"].tolist() == [20, 20]
+
+
+def test_the_best_parameters_of_a_run_that_is_extended_are_the_best_of_both_stretches(tmp_path):
+    def validate(params):
+        inputs, targets, *_ = TASK.sample(jax.random.key(5), 16)
+        return losses.squared_error(MODEL.apply(params, inputs), targets), {}
+
+    trained(tmp_path, 10, train.adam, validate=validate)
+    longer = trained(tmp_path, 30, train.adam, runs.load(tmp_path / "steps=10"), validate=validate)
+    saved = checkpoint.read(longer.folder / "checkpoint").arrays
+    lowest = [min(row["validation"] for row in longer.history if row["seed"] == seed) for seed in range(2)]
+    np.testing.assert_allclose(saved[".opt_state.loss"], lowest, rtol=1e-6)
+    assert [row["step"] for row in longer.history[::2]] == [5, 10, 15, 20, 25, 30]
 
 
 def test_other_versions_are_warned_of_and_recorded(tmp_path, monkeypatch, capsys):
