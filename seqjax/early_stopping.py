@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Scalar
 
 from seqjax import sweep
+from seqjax._checks import known
 from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import InputError, Metrics, Params
 
@@ -70,8 +71,7 @@ def chosen(state: TrainState) -> Params:
     """
     if not isinstance(state.opt_state, Best):
         return state.params
-    if not np.isfinite(never := np.asarray(state.opt_state.loss)).all():
-        raise InputError(
-            f"validation losses must be finite at one report at least, got none of run {np.argmax(~np.isfinite(never))}"
-        )
+    if known(losses := state.opt_state.loss) and not np.isfinite(losses).all():
+        run = int(np.argmin(np.isfinite(losses)))
+        raise InputError(f"validation losses must be finite at one report at least, got none of run {run}")
     return jax.tree.map(jnp.copy, state.opt_state.params)  # `train.run` donates what it is a part of

@@ -1,6 +1,5 @@
 """The process of a script: locks, signals that save, streams, and exit codes for each kind of error."""
 
-import ctypes
 import errno
 import os
 import re
@@ -14,7 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+import jax
+
 from seqjax.runs.folder import Record
+from seqjax.runs.memory import keep_memory
 from seqjax.types import InputError
 
 USAGE, BUSY, DIVERGED, ENVIRONMENT = 2, 3, 4, 5
@@ -207,23 +209,12 @@ def _tell(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
-def keep_memory() -> None:
-    """Keep freed memory for the next step: XLA on CPU gives it back after every one and faults it in again (glibc)."""
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # in an arena of a thread they would not hold
-        for option, value in ((trim_threshold, 2**31 - 1), (top_pad, 2**26), (mmap_max, 0), (arena_max, 1)):
-            libc.mallopt(option, value)
-
-
 def prepare_process() -> None:
     """Settings of a script, never of an import: keep memory for the next step, compiled programs for the next start.
 
     Raises:
         NoDevice: JAX cannot use the platform that it was told to use.
     """
-    import jax  # here, so that the benchmark can run `keep_memory` in the process of another framework
-
     keep_memory()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (cache := _cache_folder()):
         jax.config.update("jax_compilation_cache_dir", str(cache))

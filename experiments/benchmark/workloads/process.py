@@ -17,7 +17,7 @@ from typing import Annotated
 
 import tyro
 
-PROCESS = Path(__file__).parents[3] / "seqjax" / "runs" / "process.py"
+PROCESS = Path(__file__).parents[3] / "seqjax" / "runs" / "memory.py"
 """Run by its path: importing `seqjax.runs` would load JAX into the process of another framework."""
 
 
