@@ -35,7 +35,11 @@ from seqjax.runs.folder import write_json
 
 FOLDER = Path(__file__).parent
 
-GRID = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+GRID = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+"""Wide enough that no best rate is the first or the last."""
+
+LARGEST_DRAWN = 2.0
+"""Larger errors are of runs that are not stable; predicting zero has less."""
 
 SEARCHES = {
     "shift_memory": ["--delay", "8"],
@@ -63,12 +67,13 @@ class Config:
 
 
 def search(experiment: str, config: Config) -> dict:
-    """Run one experiment over the grid, and return its numbers; exit with its code if that is not 0."""
+    """Run one experiment over the grid, and return its numbers; exit with its code unless 0 or that of diverged runs."""
     smoke, out = config.scale == "smoke", config.out / "learning_rates"
     command = [sys.executable, str(FOLDER / "memory" / f"{experiment}.py"), "--scale", config.scale, "--out", str(out)]
     command += ["--seeds", "1", "--learning-rate", *map(str, GRID[:2] if smoke else GRID)]
     command += [*([] if smoke else SEARCHES[experiment]), *(["--draw"] if config.draw else [])]
-    if code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+    code = subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode
+    if code not in (0, process.DIVERGED):
         sys.exit(code)
     return read_json(out / experiment / f"{experiment}.json")
 
@@ -99,10 +104,11 @@ def draw(rows: list[dict]) -> Figure:
         for style, model in enumerate(models):
             line = [row for row in rows if (row["experiment"], row["model"]) == (experiment, model)]
             if line:
-                rates, errors = [row["learning_rate"] for row in line], [row["validation_mse"] for row in line]
+                rates = [row["learning_rate"] for row in line]
+                errors = [min(row["validation_mse"], LARGEST_DRAWN) for row in line]
                 plot.curve(ax, rates, errors, errors, errors, label=model.replace("_", " "), style=style)
         ax.set(xscale="log", yscale="log", title=experiment.replace("_", " "), xlabel="peak learning rate of Adam")
-    axes[0, 0].set_ylabel("validation error (mean squared)")
+    axes[0, 0].set_ylabel(f"validation error (mean squared)\nlarger ones drawn at {LARGEST_DRAWN:g}")
     handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8)
     return figure
