@@ -67,7 +67,7 @@ class Config:
 
 
 def search(experiment: str, config: Config) -> dict:
-    """Run one experiment over the grid, and return its numbers; exit with its code unless 0 or that of diverged runs."""
+    """Run one experiment over the grid, and return its numbers; exit with its code, unless some runs diverged."""
     smoke, out = config.scale == "smoke", config.out / "learning_rates"
     command = [sys.executable, str(FOLDER / "memory" / f"{experiment}.py"), "--scale", config.scale, "--out", str(out)]
     command += ["--seeds", "1", "--learning-rate", *map(str, GRID[:2] if smoke else GRID)]
