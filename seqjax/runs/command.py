@@ -248,13 +248,12 @@ def _train(records: list[Record], measure: Callable, options: Any) -> None:
                 for part in _begun([r for r in claimed if options.overwrite or not r.complete], options, session):
                     _train_part(part, measure, session)
                     trained += len(part)
-    if holders and not trained:
+    held = [record for record in missing if not record.complete] if holders else []
+    if held and not trained:
         raise process.Busy("; ".join(dict.fromkeys(holders)))
-    if holders:
-        print(
-            f"{len(holders)} runs are left to other processes: {holders[0]}; --draw when they are finished",
-            file=sys.stderr,
-        )
+    if held:
+        left = f"{len(held)} of {len(records)} runs are left to other processes: {holders[0]}"
+        print(f"{left}; when they are finished, --draw draws all", file=sys.stderr)
 
 
 def _begun(records: list[Record], options: Any, session: Session) -> list[list[Record]]:

@@ -51,7 +51,7 @@ class Report:
     def begin(self, name: str, done: int, steps: int) -> None:
         """A run, or a group of runs trained as one program, starts at step `done` of `steps`; now it compiles."""
         self.name, self.steps = name, steps
-        self.since, self.first = time.monotonic(), done
+        self.since: float | None = None
         if self.bars:
             self.current = self.bars.add_task(name, total=steps, completed=done, rate="compiling")
         else:
@@ -59,13 +59,15 @@ class Report:
 
     def update(self, done: int, text: str) -> None:
         """The current run has done `done` steps; `text` says how it does."""
-        rate = (done - self.first) / max(time.monotonic() - self.since, 1e-9)
+        if self.since is None:  # the first call compiled, and says nothing of the rate
+            self.since, self.first, rate, left = time.monotonic(), done, "", ""
+        else:
+            pace = max(done - self.first, 1) / max(time.monotonic() - self.since, 1e-9)
+            rate, left = f"{pace:.0f} steps/s  ", f"{(self.steps - done) / pace:.0f} s left  "
         if self.bars:
-            self.bars.update(self.current, completed=done, rate=f"{rate:.0f} steps/s  {text}")
+            self.bars.update(self.current, completed=done, rate=f"{rate}{text}")
         elif time.monotonic() - self.printed > self.every or done == self.steps:
-            left = (self.steps - done) / max(rate, 1e-9)
-            progress = f"step {done}/{self.steps}  {rate:.0f} steps/s  {left:.0f} s left"
-            self._line(f"{self.name}: {progress}  {text}")
+            self._line(f"{self.name}: step {done}/{self.steps}  {rate}{left}{text}")
 
     def end(self) -> None:
         """The current runs are trained."""

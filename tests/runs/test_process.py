@@ -72,7 +72,7 @@ def test_processes_share_the_runs_of_an_experiment(lab):
     with process.lock(lab.home / "locks" / names(lab)[0]):
         code, out, err = lab.run("--scale", "smoke")
     assert code == 0, err
-    assert f"1 runs are left to other processes: {names(lab)[0]} is in use by pid {os.getpid()}" in err
+    assert f"1 of 2 runs are left to other processes: {names(lab)[0]} is in use by pid {os.getpid()}" in err
     assert [run.name for run in lab.finished()] == [names(lab)[1]]
     code, out, err = lab.run("--scale", "smoke")
     assert code == 0
