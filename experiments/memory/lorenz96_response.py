@@ -14,7 +14,7 @@ Answer    At K = 1 a linear filter of 64 taps has R2 = {r2 model=fir_64 K=1:.4f}
           {r2 model=fir_64 K=4 amplitude=4:.2f} and a GRU {r2 model=gru K=4 amplitude=4:.2f}, where about
           {ceiling model=gru K=4 amplitude=4:.2f} is the most that the forcing determines.
 Fair      Equal parameters (within 5 %), steps and data; one learning rate per architecture, the best of 1e-3, 3e-3,
-          1e-2, 3e-2 by validation error in 200 steps on K = 4, amplitude 4 (experiments/learning_rates.py), but
+          …, 1 by validation error in 200 steps on K = 4, amplitude 4 (experiments/learning_rates.py), but
           1e-2 instead of 3e-2 in the long runs of that system (HARDEST_RATE).
 Differs   from the tutorial: integrated by a solver of order 5 with the forcing's jumps on its steps, fresh initial
           states, fixed scales, a washout, and linear filters as baselines (eps .5, burn-in 20 time units, washout 32).

@@ -11,8 +11,8 @@ Answer    At delay 32 the TCN has an error of {mse model=tcn delay=32:.0e}, the 
           {mse model=transformer delay=32:.0e}, the GRU {mse model=gru delay=32:.2f} and the LSTM
           {mse model=lstm delay=32:.2f}, where {zero_predictor model=gru delay=32:.2f} is the error of predicting zero;
           at delay 8 the GRU has {mse model=gru delay=8:.0e} and the LSTM {mse model=lstm delay=8:.0e}.
-Fair      Equal parameters (within 5 %) and steps. One learning rate per architecture, the best of 1e-3, 3e-3, 1e-2,
-          3e-2 by validation error: experiments/learning_rates.py, table in figures/learning_rates.json.
+Fair      Equal parameters (within 5 %) and steps. One learning rate per architecture, the best of 1e-3, 3e-3, …, 1
+          by validation error: experiments/learning_rates.py, table in figures/learning_rates.json.
 Differs   from the tutorial: every architecture on every delay, recurrence over time instead of the batch, white noise
           (smooth input lets a model extrapolate into the past), and a linear output.
 Cost      4 min on two CPU cores
@@ -34,7 +34,7 @@ from seqjax.theory import bounds
 Model = Literal["linear_4", "linear_16", "rnn", "gru", "lstm", "tcn", "transformer"]
 
 LEARNING_RATE = {
-    "linear_4": 0.03, "linear_16": 0.03, "rnn": 0.01, "gru": 0.03, "lstm": 0.03, "tcn": 0.03, "transformer": 0.01,
+    "linear_4": 0.03, "linear_16": 0.1, "rnn": 0.01, "gru": 0.1, "lstm": 0.1, "tcn": 0.3, "transformer": 0.01,
 }  # fmt: skip
 """Chosen by experiments/learning_rates.py."""
 
