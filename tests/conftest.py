@@ -8,8 +8,7 @@ import gc
 import os
 
 os.environ["XLA_FLAGS"] = f"""{os.environ.get("XLA_FLAGS", "")} --xla_cpu_use_fusion_emitters=false
-    --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0
-    --xla_llvm_disable_expensive_passes=true"""
+    --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0"""
 
 import jax  # XLA reads its flags when it is loaded
 import jaxtyping

@@ -69,10 +69,10 @@ class Import(NamedTuple):
 def imports_of(path: Path) -> Iterator[Import]:
     where = path.relative_to(ROOT).as_posix()
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    branches = (node for node in ast.walk(tree) if isinstance(node, ast.If))
-    guards = [branch for branch in branches if ast.unparse(branch.test).endswith("TYPE_CHECKING")]
+    nodes = list(ast.walk(tree))
+    guards = [node for node in nodes if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")]
     guarded = {node for guard in guards for child in guard.body for node in ast.walk(child)}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (Import(where, alias.name, node in guarded) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -152,7 +152,7 @@ def learns(backbone, key):
     model = Regressor(backbone)
     x = inputs(key, 4, rows=2)
     y = jnp.asarray(np.pad(np.asarray(x)[:, :-1, :1], ((0, 0), (1, 0), (0, 0))))
-    overfits(lambda params: jnp.mean((model.apply(params, x) - y) ** 2), model.init(key, x), 300, to=0.02)
+    overfits(lambda params: jnp.mean((model.apply(params, x) - y) ** 2), compiled(model.init)(key, x), 300, to=0.02)
 
 
 def forward(model) -> Any:

@@ -11,10 +11,7 @@ import optax
 from seqjax.models import EncoderDecoder
 
 BATCH, INPUTS = 3, 2
-
-
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-"""Most of the time below is the compiler's: ask for little."""
+compiled = jax.jit
 
 
 def parameters(model, key, width=INPUTS) -> Any:

@@ -24,10 +24,12 @@ from seqjax.data.batching import (
 from seqjax.types import EOS, PAD, UNK, Batches, Bucketed
 from tests.refusals import refuses
 
+compiled = jax.jit(epoch_rows, static_argnums=(2, 3))
+
 
 def epoch(key, number, rows, batch_size):
     batches = rows // batch_size
-    return np.stack([epoch_rows(key, number * batches + place, rows, batch_size) for place in range(batches)])
+    return np.stack([compiled(key, number * batches + place, rows, batch_size) for place in range(batches)])
 
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(12, 4), (5, 5), (3, 1)])
@@ -46,12 +48,11 @@ def test_what_does_not_fill_a_batch_is_left_out_of_that_epoch_only(key):
 
 
 def test_a_batch_is_a_function_of_key_and_step_alone(key):
-    rows = jax.jit(epoch_rows, static_argnums=(2, 3))
-    later = rows(key, jnp.int32(8), 12, 4)
-    rows(key, jnp.int32(0), 12, 4)
-    np.testing.assert_array_equal(rows(key, jnp.int32(8), 12, 4), later)
+    later = compiled(key, jnp.int32(8), 12, 4)
+    compiled(key, jnp.int32(0), 12, 4)
+    np.testing.assert_array_equal(compiled(key, jnp.int32(8), 12, 4), later)
     np.testing.assert_array_equal(epoch_rows(key, 8, 12, 4), later)
-    assert not np.array_equal(rows(jax.random.key(1), jnp.int32(8), 12, 4), later)
+    assert not np.array_equal(compiled(jax.random.key(1), jnp.int32(8), 12, 4), later)
 
 
 test_batches_that_cannot_be_are_refused = refuses(
@@ -64,15 +65,15 @@ ROWS = {"x": np.arange(24).reshape(12, 2), "y": np.arange(12.0)}
 
 
 def test_batches_of_arrays_are_their_rows_in_fresh_order(key):
-    batches = Epochs(ROWS, 4)
+    draw = jax.jit(Epochs(ROWS, 4).batch)
     for step in (0, 2, 5):
-        rows = np.asarray(epoch_rows(key, step, 12, 4))
-        jax.tree.map(np.testing.assert_array_equal, batches.batch(key, step), {k: v[rows] for k, v in ROWS.items()})
+        rows = np.asarray(compiled(key, step, 12, 4))
+        jax.tree.map(np.testing.assert_array_equal, draw(key, step), {k: v[rows] for k, v in ROWS.items()})
 
 
 def test_augmentation_has_a_new_key_at_every_step_and_keeps_rows(key):
     batches = Epochs(ROWS, 12, lambda key, batch: (batch, jax.random.uniform(key)))
-    (first, one), (second, other) = (batches.batch(key, step) for step in range(2))
+    (first, one), (second, other) = map(partial(jax.jit(batches.batch), key), range(2))
     assert one != other
     for rows in (first, second):
         np.testing.assert_array_equal(np.sort(rows["y"]), ROWS["y"])
@@ -81,8 +82,7 @@ def test_augmentation_has_a_new_key_at_every_step_and_keeps_rows(key):
 
 def test_a_mixture_concatenates(key):
     parts = Epochs(ROWS, 4), Epochs({"x": -ROWS["x"], "y": -ROWS["y"]}, 6)
-    found = Mixture(parts).batch(key, 1)
-    one, other = (part.batch(key, 1) for part in parts)
+    found, one, other = (jax.jit(part.batch)(key, 1) for part in (Mixture(parts), *parts))
     jax.tree.map(lambda a, b, c: np.testing.assert_array_equal(a, np.concatenate([b, c])), found, one, other)
 
 
@@ -98,7 +98,7 @@ def test_batches_are_pytrees_whose_arrays_are_arguments(key):
         traced = jax.make_jaxpr(draw)(batches, 3)
         assert max((np.size(constant) for constant in traced.consts), default=0) <= 3
         assert jax.tree.structure(jax.tree.map(lambda _: None, batches)).num_leaves == 0
-        jax.tree.map(np.testing.assert_array_equal, jax.jit(draw)(batches, 3), draw(batches, 3))
+        jax.tree.map(np.testing.assert_array_equal, jax.jit(draw)(batches, 3), jax.jit(partial(draw, batches))(3))
 
 
 # Token sequences

@@ -41,8 +41,8 @@ def test_the_first_axis_is_taken_for_time():
     axis = importlib.import_module("_claims.approximation_batch_axis")
     network = axis.over_batch(models.Regressor(models.LSTM(4)))
     x = jax.random.normal(jax.random.key(0), (6, 9, 1))
-    params = network.init(jax.random.key(1), x)
-    felt = np.argwhere(np.asarray(network.apply(params, x) != network.apply(params, x.at[2, 5].add(1.0)))[..., 0])
+    params, apply = jax.jit(network.init)(jax.random.key(1), x), jax.jit(network.apply)
+    felt = np.argwhere(np.asarray(apply(params, x) != apply(params, x.at[2, 5].add(1.0)))[..., 0])
     np.testing.assert_array_equal(felt, [[row, 5] for row in range(2, 6)])
 
 
@@ -130,10 +130,10 @@ def test_a_decoder_that_forgets_starts_anew_for_every_token():
     reversal = importlib.import_module("_claims.reversal")
     params = reversal.start(jax.random.key(0), 3, reversal.EOS + 1)
     source, given, target = jnp.array([[3, 4, 5, 6, 7]]), (0, 7, 6, 5, 4, 3), (7, 6, 5, 4, 3, reversal.EOS)
-    state = reversal.read(params, source)
-    logits = [reversal.write(params, state, jnp.array([token]))[1][0] for token in given]
+    state, write = jax.jit(reversal.read)(params, source), jax.jit(reversal.write)
+    logits = [write(params, state, jnp.array([token]))[1][0] for token in given]
     alone = -np.mean([jax.nn.log_softmax(now)[token] for now, token in zip(logits, target, strict=True)])
-    found = reversal.loss(params, (source, reversal.Case(forgets=True)))
+    found = jax.jit(reversal.loss)(params, (source, reversal.Case(forgets=True)))
     np.testing.assert_allclose(found, alone, rtol=1e-5)
 
 
@@ -141,9 +141,9 @@ def test_a_symbol_that_is_eos_cannot_be_written():
     reversal = importlib.import_module("_claims.reversal")
     params = reversal.start(jax.random.key(0), 3, reversal.EOS + 1)
     always = params | {"readout_bias": jnp.zeros(reversal.EOS + 1).at[1].set(100.0)}
-    source = jnp.array([[1] * 5, [1, 1, 2, 1, 1]])
-    assert reversal.wrong(always, source, reversal.Case()).tolist() == [False, True]
-    assert reversal.wrong(always, source, reversal.Case(clashes=True)).tolist() == [True, True]
+    source, wrong = jnp.array([[1] * 5, [1, 1, 2, 1, 1]]), jax.jit(reversal.wrong)
+    assert wrong(always, source, reversal.Case()).tolist() == [False, True]
+    assert wrong(always, source, reversal.Case(clashes=True)).tolist() == [True, True]
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def test_an_impulse_decays_as_euler_has_it(key, rate, closed_form, step):
     impulse = jnp.zeros((1, 6, params["params"]["read"]["kernel"].shape[0])).at[0, 0].set(1.0)
     factors = (1 - step * closed_form(weights["w"])) ** np.arange(6)[:, None]
     expected = factors @ (step * weights["read"]["kernel"].sum(axis=0)[:, None] * weights["write"]["kernel"])
-    np.testing.assert_allclose(model.apply(params, impulse)[0], expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(contracts.forward(model)(params, impulse)[0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_every_start_is_stable(key):
@@ -54,7 +54,7 @@ def test_rates_of_the_theory_are_the_models():
     fit = perturbation.best_decays(targets.power_law(1.1, 40), 4, np.geomspace(1e-3, 0.5, 8))
     impulse = jnp.zeros((1, 40, 1)).at[0, 0].set(1.0)
     params = jax.tree.map(jnp.asarray, fit.params())
-    response = DiagonalRNN(1, order=4, rate=lambda w: w).apply(params, impulse)
+    response = contracts.forward(DiagonalRNN(1, order=4, rate=lambda w: w))(params, impulse)
     np.testing.assert_allclose(np.asarray(response)[0, :, 0], fit.kernel(40), rtol=1e-4, atol=1e-6)
     weights = np.linspace(0.5, 3, 7)
     for ours, numpys in (

@@ -71,10 +71,10 @@ def test_vectors_can_be_the_source(key):
     tokens, frames = (models.EncoderDecoder(*parts, vocab, 12, 5) for vocab in (13, None))
     params, batch = contracts.parameters(tokens, key)["params"], contracts.pairs(tokens)
     masks = {"source_mask": batch.source_mask, "target_mask": batch.target_mask}
-    expected = tokens.apply({"params": params}, batch.source, batch.target, **masks)
+    expected = contracts.compiled(tokens.apply)({"params": params}, batch.source, batch.target, **masks)
     source = params["source_embedding"]["embedding"][batch.source]
     source = jnp.where(batch.source_mask[..., None], source, jnp.nan)
-    found = frames.apply({"params": params}, source, batch.target, **masks)
+    found = contracts.compiled(frames.apply)({"params": params}, source, batch.target, **masks)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -244,8 +244,8 @@ def test_real_values_read_may_be_padded(encoder, key):
     )
     x, mask = contracts.inputs(key, 7), contracts.upto((1, 4, 7), 7)
     params = contracts.filled(jax.eval_shape(lambda key: model.init(key, x, 5), key), key)
-    y = model.apply(params, x, 5, mask=mask)
+    apply = contracts.compiled(model.apply, static_argnums=2)
+    y = apply(params, x, 5, mask=mask)
     assert y.shape == (3, 5, 2)
-    np.testing.assert_array_equal(model.apply(params, jnp.where(mask[..., None], x, jnp.nan), 5, mask=mask), y)
-    alone = model.apply(params, x[1:2, :4], 5)
-    np.testing.assert_allclose(alone[0], y[1], rtol=1e-4, atol=2e-5)
+    np.testing.assert_array_equal(apply(params, jnp.where(mask[..., None], x, jnp.nan), 5, mask=mask), y)
+    np.testing.assert_allclose(apply(params, x[1:2, :4], 5)[0], y[1], rtol=1e-4, atol=2e-5)

@@ -71,7 +71,7 @@ def test_dropout_drops_in_training_only(build, key):
     still, plain = (contracts.forward(models.Regressor(backbone))(params, x) for backbone in (model.backbone, build()))
     np.testing.assert_allclose(still, plain, rtol=1e-5, atol=1e-6)
     with pytest.raises(flax.errors.InvalidRngError, match="dropout"):
-        model.apply(params, x, train=True)
+        contracts.compiled(partial(model.apply, train=True))(params, x)
 
 
 def test_a_linen_module_becomes_an_nnx_module(key):
@@ -217,4 +217,4 @@ def test_a_classifier_learns_what_came_first(key):
         logits = model.apply(params, ids, mask=mask)
         return losses.cross_entropy(logits[:, None], ids[:, :1] - 4)
 
-    contracts.overfits(cost, model.init(key, ids), 150, rate=3e-2)
+    contracts.overfits(cost, contracts.compiled(model.init)(key, ids), 150, rate=3e-2)

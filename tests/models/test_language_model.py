@@ -73,7 +73,7 @@ def test_padding_may_hold_anything(model, key):
     for garbage in (PAD, -7, 999):
         dirty = graded(params, jnp.asarray(np.where(mask, tokens, garbage), jnp.int32))
         jax.tree.map(np.testing.assert_array_equal, dirty, clean)
-    alone = model.apply(params, jnp.asarray(tokens[1:2, :2]))
+    alone = contracts.forward(model)(params, jnp.asarray(tokens[1:2, :2]))
     np.testing.assert_allclose(clean[0][1][1, :2, EOS:], alone[0, :, EOS:], rtol=1e-4, atol=1e-5)
 
 
@@ -119,8 +119,9 @@ def test_a_prompt_is_continued(key):
     """The likeliest continuation, by hand: argmax, read everything anew, argmax."""
     model = LanguageModel(Transformer(4, 2, 1, positions=Learned(length=8)), VOCAB, embedding=5)
     params, prompt = parameters(model, key), texts()[:, :3]
-    carry, _ = model.apply(params, model.begin(3, 8), prompt[:, :-1], method="extend")
-    written = decode.greedy(partial(model.apply, params, method="step"), carry, prompt[:, -1], length=4)
+    carry, _ = contracts.extend(model)(params, model.begin(3, 8), prompt[:, :-1])
+    greedy = contracts.compiled(partial(decode.greedy, partial(model.apply, params, method="step"), length=4))
+    written = greedy(carry, prompt[:, -1])
     text, ended = np.asarray(prompt), np.zeros(3, bool)
     for t in range(4):
         best = np.where(ended, PAD, np.asarray(contracts.forward(model)(params, text))[:, -1].argmax(axis=-1))
@@ -133,9 +134,9 @@ def test_a_tied_readout_is_the_embedding(key):
     model = LanguageModel(RNN(4), VOCAB, embedding=5, tied=True)
     params = parameters(model, key)["params"]
     table, bias = np.asarray(params["embed"]["embedding"]), np.asarray(params["bias"])
-    features = np.asarray(RNN(4).apply({"params": params["backbone"]}, jnp.asarray(table)[texts()]))
+    features = np.asarray(contracts.forward(RNN(4))({"params": params["backbone"]}, table[texts()]))
     expected = features @ np.asarray(params["narrow"]["kernel"]) @ table.T + bias
-    found = np.asarray(model.apply({"params": params}, texts()))
+    found = np.asarray(contracts.forward(model)({"params": params}, texts()))
     np.testing.assert_allclose(found[..., EOS:], expected[..., EOS:], rtol=1e-4, atol=1e-5)
     assert "readout" not in params
 

@@ -74,7 +74,7 @@ def test_modulus(nu, modulus):
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.9, 0.999), (0.5, 1.0)])
 def test_eigenvalues_start_evenly_spread_over_the_ring(low, high, key):
     recurrence = Recurrence((low, high))
-    params = recurrence.init(key, jnp.zeros((1, 20_000), jnp.complex64), jnp.zeros((1, 1, 1)), None)["params"]
+    params = jax.jit(recurrence.init)(key, jnp.zeros((1, 20_000), jnp.complex64), jnp.zeros((1, 1, 1)), None)["params"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     value = np.asarray(eigenvalues(params["nu"], params["theta"]))
     modulus, angle = np.abs(value), np.angle(value) % (2 * np.pi)
@@ -92,7 +92,7 @@ def test_white_noise_gives_states_and_outputs_of_unit_variance(key):
     recurrence = Recurrence((0.5, 0.98))
     x = jax.random.normal(key, (64, 300, 16))
     empty = jnp.zeros((64, 100), jnp.complex64)
-    params = recurrence.init(key, empty[:1], x[:1, :1], None)["params"]
+    params = jax.jit(recurrence.init)(key, empty[:1], x[:1, :1], None)["params"]
     state, y = jax.jit(recurrence.apply)({"params": params | {"d": 0 * params["d"]}}, empty, x, None)
     modulus = np.abs(eigenvalues(params["nu"], params["theta"]))
     power = (np.abs(state) ** 2).mean(axis=0)

@@ -65,9 +65,9 @@ def test_scores_are_a_readout_of_the_backbone_over_words_and_letters(backbone, k
     ids, spelling = words(key)
     params = parameters(model, key, ids, spelling)["params"]
     mask = contracts.upto((5, 3, 1), 5)
-    letters = characters.apply({"params": params["characters"]}, spelling)
+    letters = jax.jit(characters.apply)({"params": params["characters"]}, spelling)
     x = jnp.concatenate([params["words"]["embedding"][ids], letters], axis=-1)
-    features = backbone.apply({"params": params["backbone"]}, x, mask=mask)
+    features = contracts.forward(backbone)({"params": params["backbone"]}, x, mask=mask)
     expected = features @ params["readout"]["kernel"] + params["readout"]["bias"][None, None]
     found = np.asarray(jax.jit(model.apply)({"params": params}, ids, spelling, mask=mask))
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -98,15 +98,15 @@ def test_padding_and_other_rows_change_nothing(key):
     other = np.asarray(forward(params, ids.at[0].set(UNK), spelling)[0])
     np.testing.assert_array_equal(other[1], scores[1])
     assert not np.array_equal(other[0], scores[0])
-    short = np.asarray(model.apply(params, ids[1:2, :3], spelling[1:2, :3]))
+    short = np.asarray(jax.jit(model.apply)(params, ids[1:2, :3], spelling[1:2, :3]))
     np.testing.assert_allclose(short[0], scores[1, :3], atol=1e-5)
 
 
 def test_letters_are_looked_at_only_if_there_is_a_use_for_them(key):
     ids, spelling = words(key)
     alone = Tagger(Recurrent(4), TAGS, VOCAB, 3)
-    params = alone.init(key, ids)
-    np.testing.assert_array_equal(alone.apply(params, ids, spelling), alone.apply(params, ids))
+    params, apply = parameters(alone, key, ids), jax.jit(alone.apply)
+    np.testing.assert_array_equal(apply(params, ids, spelling), apply(params, ids))
     both = Tagger(Recurrent(4), TAGS, VOCAB, 3, CharacterCNN(LETTERS, 2, 2))
     with pytest.raises(ValueError, match="a tagger with characters needs the spelling of its words, got None"):
         both.init(key, ids)
@@ -128,4 +128,4 @@ def test_words_are_unknown_in_training_as_often_as_asked(key):
 def test_dropout_is_for_training_alone(key):
     model = Tagger(Window(8, 0), TAGS, VOCAB, 8, dropout=0.5)
     ids, _ = words(key)
-    contracts.drops_in_training_only(model, model.init(key, ids), ids)
+    contracts.drops_in_training_only(model, parameters(model, key, ids), ids)

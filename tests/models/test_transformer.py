@@ -38,38 +38,40 @@ def test_equals_flax(pre_norm, causal, key):
     """One block, written with `nn.MultiHeadDotProductAttention` and the same weights."""
     model = Transformer(6, heads=3, layers=1, causal=causal, pre_norm=pre_norm, positions=Positions())
     params, x, mask = contracts.parameters(model, key), contracts.inputs(key, 5), contracts.upto([5, 5, 3], 5)
-    ours = params["params"]
-    block = ours["Block_0"]
 
-    def norm(name, y, where=block):
-        return nn.LayerNorm().apply({"params": where[name]}, y)
+    @contracts.compiled
+    def flax(ours, x):
+        block = ours["Block_0"]
 
-    def dense(name, y, where=block):
-        return y @ where[name]["kernel"] + where[name]["bias"].reshape(1, 1, -1)
+        def norm(name, y, where=block):
+            return nn.LayerNorm().apply({"params": where[name]}, y)
 
-    def attention(y):
-        joint = block["query_key_value"]
-        theirs = {
-            part: {"kernel": joint["kernel"][:, n], "bias": joint["bias"][n]}
-            for n, part in enumerate(["query", "key", "value"])
-        }
-        seen = nn.make_attention_mask(jnp.ones_like(mask), mask, dtype=bool)
-        seen = nn.combine_masks(seen, nn.make_causal_mask(mask, dtype=bool) if causal else None)
-        module = nn.MultiHeadDotProductAttention(num_heads=3)
-        return module.apply({"params": {**theirs, "out": block["attention_out"]}}, y, mask=seen)
+        def dense(name, y, where=block):
+            return y @ where[name]["kernel"] + where[name]["bias"].reshape(1, 1, -1)
 
-    def feed_forward(y):
-        return dense("feed_forward_out", nn.gelu(dense("feed_forward_in", y)))
+        def attention(y):
+            joint = block["query_key_value"]
+            theirs = {
+                part: {"kernel": joint["kernel"][:, n], "bias": joint["bias"][n]}
+                for n, part in enumerate(["query", "key", "value"])
+            }
+            past = nn.make_causal_mask(mask, dtype=bool) if causal else None
+            seen = nn.combine_masks(nn.make_attention_mask(jnp.ones_like(mask), mask, dtype=bool), past)
+            params = {"params": {**theirs, "out": block["attention_out"]}}
+            return nn.MultiHeadDotProductAttention(num_heads=3).apply(params, y, mask=seen)
 
-    y: Any = dense("embed", x, ours)
-    if pre_norm:
-        y = y + attention(norm("attention_norm", y))
-        y = y + feed_forward(norm("feed_forward_norm", y))
-        y = norm("final_norm", y, ours)
-    else:
+        def feed_forward(y):
+            return dense("feed_forward_out", nn.gelu(dense("feed_forward_in", y)))
+
+        y: Any = dense("embed", x, ours)
+        if pre_norm:
+            y = y + attention(norm("attention_norm", y))
+            return norm("final_norm", y + feed_forward(norm("feed_forward_norm", y)), ours)
         y = norm("attention_norm", y + attention(y))
-        y = norm("feed_forward_norm", y + feed_forward(y))
-    np.testing.assert_allclose(contracts.forward(model)(params, x, mask=mask)[mask], y[mask], rtol=1e-4, atol=1e-5)
+        return norm("feed_forward_norm", y + feed_forward(y))
+
+    found, expected = contracts.forward(model)(params, x, mask=mask), flax(params["params"], x)
+    np.testing.assert_allclose(found[mask], expected[mask], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("features", [1, 5, 6])
@@ -172,7 +174,7 @@ def test_padding_after_a_full_learned_table_harms_no_gradient(key):
     """A row that has used every position may still be padded while its neighbours go on."""
     model = Transformer(4, heads=2, layers=1, positions=Learned(length=3))
     x = jax.random.normal(key, (1, 3, 2))
-    params = model.init(key, x)
+    params = contracts.compiled(model.init)(key, x)
 
     def total(params):
         carry, _ = model.apply(params, model.start(1, 2, 4), x, method="extend")

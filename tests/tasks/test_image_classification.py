@@ -55,13 +55,13 @@ def test_a_channel_without_contrast_stays_finite():
 
 
 def test_every_training_row_comes_once_an_epoch_with_its_label(key):
-    sample = jax.jit(TASK.batches(5).batch)
+    sample, choose = jax.jit(TASK.batches(5).batch), jax.jit(epoch_rows, static_argnums=(2, 3))
     batches = [sample(key, step) for step in range(8)]
     every = TASK.standardise(ROWS.train)
     for epoch in (batches[:4], batches[4:]):
         inputs = np.concatenate([batch.inputs for batch in epoch])
         labels = np.concatenate([batch.labels for batch in epoch])
-        expected = np.concatenate([ROWS.train[np.asarray(epoch_rows(key, n, 20, 5))] for n in range(4)])
+        expected = np.concatenate([ROWS.train[np.asarray(choose(key, n, 20, 5))] for n in range(4)])
         if epoch is batches[:4]:
             np.testing.assert_array_equal(labels, IMAGES.labels[expected])
         order, known = (np.lexsort(x.reshape(20, -1).T) for x in (inputs, np.asarray(every.inputs)))
@@ -83,7 +83,7 @@ def shapes(noise: float, seed: int = 0) -> Any:
 
 
 def drawn(label, size=64, centre=(0.5, 0.5), radius=0.4) -> np.ndarray:
-    return np.asarray(Shapes(size).inside(label, jnp.array(centre), radius))
+    return np.asarray(jax.jit(Shapes.inside, static_argnums=0)(Shapes(size), label, jnp.array(centre), radius))
 
 
 AREA = {

@@ -1,6 +1,7 @@
 """Lorenz96 against its identities, plain loops, DOP853 and, at K = 1, linear theory."""
 
 from dataclasses import replace
+from functools import partial
 
 import diffrax
 import jax
@@ -64,6 +65,7 @@ def dop853(task, forcing, y, z):
     return np.array(path)
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def start(task, batch, time):
     """Forcing and initial state in float64, for the tests that need them before the burn-in."""
     forcing_key, slow_key, fast_key = jax.random.split(jax.random.key(7), 3)
@@ -91,7 +93,7 @@ def lagged(x, window):
 
 
 @pytest.mark.parametrize("ring", [per_slow_ring, canonical_ring])
-@pytest.mark.parametrize(("slow", "fast"), [(1, 3), (1, 10), (2, 3), (3, 4), (5, 7)])
+@pytest.mark.parametrize(("slow", "fast"), [(1, 3), (2, 3), (3, 4), (5, 7)])
 def test_tendency_equals_plain_loops(x64, ring, slow, fast):
     task = Lorenz96(K=slow, J=fast, ring=ring, eps=0.3, hx=-0.7, hy=1.3)
     forcing, y, z = start(task, 4, 1)
@@ -156,14 +158,15 @@ def test_unrolled_stages_are_the_method(x64, method):
         start = {"a": jnp.ones(2), "b": jnp.arange(2.0)}
         return diffrax.diffeqsolve(diffrax.ODETerm(field), solver, 0.5, 2.0, 0.25, start, 1.5).ys
 
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), solve(Unrolled(method)), solve(method))
+    found, expected = jax.jit(lambda: (solve(Unrolled(method)), solve(method)))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-13), found, expected)
 
 
 @pytest.mark.parametrize("ring", [per_slow_ring, canonical_ring])
 def test_whole_path_equals_dop853(x64, key, ring):
     """Also the convention of time: from the state after sample 0, `forcing[1]` leads to `slow[1]`."""
     task = Lorenz96(K=4, J=10, amplitude=4.0, mean=1.0, ring=ring, length=40, burn_in=2.0, dtype="float64")
-    path = task.solve(key, 2)
+    path = jax.jit(task.solve, static_argnums=1)(key, 2)
     exact = dop853(task, path.forcing[1, 1:], path.slow[1, 0], path.fast[1, 0])
     np.testing.assert_allclose(path.slow[1, 1:], exact, atol=1e-5)  # chaos amplifies the solver's error
 
@@ -194,13 +197,12 @@ def test_linear_response(x64):
 
     task = Lorenz96(substeps=40)
     impulse = jnp.zeros((1, 60, 1)).at[:, 0].set(1.0)
-    found = task.integrate(impulse, jnp.zeros((1, 1)), jnp.zeros((1, 1, 10))).slow[0, :, 0]
-    np.testing.assert_allclose(found, kernel, atol=1e-10)
-
     forcing, _, _ = start(task, 8, 60)
+    both, rest = jnp.concatenate([impulse, forcing]), jnp.zeros((9, 1, 10))
+    slow = jax.jit(task.integrate)(both, rest[..., 0], rest).slow[..., 0]
+    np.testing.assert_allclose(slow[0], kernel, atol=1e-10)
     superposed = np.stack([np.convolve(row, kernel)[:60] for row in np.asarray(forcing[..., 0])])
-    slow = task.integrate(forcing, jnp.zeros((8, 1)), jnp.zeros((8, 1, 10))).slow
-    np.testing.assert_allclose(slow[..., 0], superposed, atol=1e-10)
+    np.testing.assert_allclose(slow[1:], superposed, atol=1e-10)
 
 
 def test_stability_of_equal_fast_variables(x64):
@@ -216,7 +218,7 @@ def test_stability_of_equal_fast_variables(x64):
         def rate(z):
             return Lorenz96().tendency(jnp.full((1, 1), y), z[:, None, None], jnp.zeros((1, 1)))[1].ravel()
 
-        return np.linalg.eigvals(np.asarray(jax.jacfwd(rate)(jnp.full(10, y)))).real.max()
+        return np.linalg.eigvals(np.asarray(jax.jit(jax.jacfwd(rate))(jnp.full(10, y)))).real.max()
 
     assert fastest(low + 1e-3) < 0 < fastest(low - 1e-3)
     assert fastest(high - 1e-3) < 0 < fastest(high + 1e-3)
@@ -291,7 +293,7 @@ def test_forcing_continues_out_of_the_burn_in(x64, key):
 
 
 def test_shortest(key):
-    path = Lorenz96(K=1, J=3, length=1, washout=0, burn_in=0.0).solve(key, 1)
+    path = jax.jit(Lorenz96(K=1, J=3, length=1, washout=0, burn_in=0.0).solve, static_argnums=1)(key, 1)
     assert (path.slow.shape, path.fast.shape) == ((1, 1, 1), (1, 1, 1, 3))
     assert path.ok.all()
 

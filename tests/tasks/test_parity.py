@@ -28,7 +28,7 @@ def test_parity_is_orthogonal_to_all_products_of_fewer_bits():
 
 
 def test_a_fair_coin_costs_ln_two():
-    batch = draw(Parity(6), 64)
+    batch = draw(Parity(6), 8)
     ones = (1 + jnp.asarray(batch.targets)) / 2
     cost = losses.binary_cross_entropy(jnp.zeros_like(ones), ones, jnp.asarray(batch.weight) > 0)
     assert cost == pytest.approx(Parity(6).chance_loss(), rel=1e-6)

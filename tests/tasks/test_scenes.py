@@ -204,17 +204,18 @@ def test_shapes_differ_and_noise_lies_over_them():
     """At one place and size, no two shapes or sizes look alike, by far more than the noise."""
     many = [(size, 5, shape, 1, 1) for size in range(2) for shape in range(4)]
     scenery = [Scene(*(field[None] for field in one(single))) for single in many]
-    quiet = np.stack([np.asarray(scenes._paint(jax.random.key(0), scene))[0] for scene in scenery])
+    paint = jax.jit(scenes._paint)
+    quiet = np.stack([np.asarray(paint(jax.random.key(0), scene))[0] for scene in scenery])
     distances = np.linalg.norm((quiet[:, None] - quiet[None, :]).reshape(64, -1), axis=1)
     assert np.sort(distances)[8] > 1.0
-    noisy = np.asarray(Scenes(noise=0.05).picture(jax.random.key(0), scenery[0]).images)
+    noisy = np.asarray(jax.jit(Scenes(noise=0.05).picture)(jax.random.key(0), scenery[0]).images)
     assert 0.02 < noisy[:, 16:].std() < 0.04, "half of it is clipped at black"
     assert 0 <= noisy.min() < noisy.max() <= 1
 
 
 def test_the_same_key_gives_the_same_batch_and_noise_is_checked():
-    first, again = (Scenes().sample(jax.random.key(1), 4) for _ in range(2))
-    other = Scenes().sample(jax.random.key(2), 4)
+    sample = jax.jit(Scenes().sample, static_argnums=1)
+    first, again, other = (sample(jax.random.key(n), 4) for n in (1, 1, 2))
     np.testing.assert_array_equal(first.images, again.images)
     assert (np.asarray(first.images) != np.asarray(other.images)).any()
     with pytest.raises(ValueError, match="noise must be >= 0, got -1"):

@@ -9,8 +9,7 @@ from seqjax import models
 from seqjax.theory import bounds, coding, fits, targets
 
 TARGET, SOURCE, CODE = 5, 7, 3
-
-
+response = jax.jit(coding.response, static_argnums=(1, 2))
 pytestmark = pytest.mark.usefixtures("x64")
 
 
@@ -24,14 +23,15 @@ def network(encoder: int, decoder: int):
 def said_to_impulses(model, params, target, source):
     """One impulse after the other, the last step read first: rho(t, s)."""
     impulses = jnp.eye(source)[::-1, :, None]
-    return np.asarray(model.apply(params, impulses, target))[..., 0].T
+    return np.asarray(jax.jit(model.apply, static_argnums=2)(params, impulses, target))[..., 0].T
 
 
 def test_response_is_what_the_network_says_to_impulses(key):
     """Sides of different widths, and from random weights, so that no part can stand for another."""
     model = network(4, 6)
-    params = jax.tree.map(lambda leaf: leaf.astype(float), model.init(key, jnp.zeros((1, SOURCE, 1)), TARGET))
-    found = coding.response(params, TARGET, SOURCE)
+    init = jax.jit(model.init, static_argnums=2)
+    params = jax.tree.map(lambda leaf: leaf.astype(float), init(key, jnp.zeros((1, SOURCE, 1)), TARGET))
+    found = response(params, TARGET, SOURCE)
     np.testing.assert_allclose(found, said_to_impulses(model, params, TARGET, SOURCE), atol=1e-12)
     assert np.linalg.matrix_rank(np.asarray(found)) == CODE
 
@@ -42,7 +42,7 @@ def test_response_of_constructed_weights_is_on_the_floor():
     params = jax.tree.map(jnp.asarray, fits.encoder_decoder(matrix, CODE).params())
     floor = bounds.truncation(matrix, CODE)
     said = said_to_impulses(network(SOURCE, TARGET), params, TARGET, SOURCE)
-    for found in (coding.response(params, TARGET, SOURCE), said):
+    for found in (response(params, TARGET, SOURCE), said):
         assert ((np.asarray(found) - matrix) ** 2).sum() == pytest.approx(floor, rel=1e-12)
 
 
@@ -55,13 +55,14 @@ def test_gradient_is_that_of_finite_differences(key):
     params = tree.unflatten([leaf + more for leaf, more in zip(leaves, noise, strict=False)])
     direction = tree.unflatten(noise[len(leaves) :])
 
+    @jax.jit
     def loss(params):
         return jnp.sum((coding.response(params, TARGET, TARGET) - matrix) ** 2)
 
     def along(step):
         return float(loss(jax.tree.map(lambda at, to: at + step * to, params, direction)))
 
-    slopes = jax.tree.map(lambda gradient, to: jnp.sum(gradient * to), jax.grad(loss)(params), direction)
+    slopes = jax.tree.map(lambda gradient, to: jnp.sum(gradient * to), jax.jit(jax.grad(loss))(params), direction)
     assert float(sum(jax.tree.leaves(slopes))) == pytest.approx((along(1e-6) - along(-1e-6)) / 2e-6, rel=1e-6)
 
 

@@ -13,8 +13,6 @@ W = RNG.normal(size=(4, 4))
 W *= 0.9 / np.abs(np.linalg.eigvals(W)).max()
 U, C = RNG.normal(size=4), RNG.normal(size=4)
 BASES, WEIGHTS = np.array([0.5, 0.7, 0.85, -0.95]), np.array([1.0, 2.0, -1.0, 0.5])
-
-
 pytestmark = pytest.mark.usefixtures("x64")
 
 
@@ -58,8 +56,8 @@ def test_infinite_past_is_the_sum_over_all_lags():
 
 def test_infinite_past_has_the_gradient_of_the_sum():
     weights, rho = [jnp.asarray(part) for part in (W, U, C)], jnp.asarray(kernel(1000))
-    closed = jax.grad(infinite)(weights)
-    summed = jax.grad(lambda weights: population.last_step(rho - response(weights, 1000)))(weights)
+    closed = jax.jit(jax.grad(infinite))(weights)
+    summed = jax.jit(jax.grad(lambda weights: population.last_step(rho - response(weights, 1000))))(weights)
     for one, other in zip(closed, summed, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
 
@@ -107,11 +105,8 @@ def test_the_best_fit_found_is_where_the_gradient_ends():
     """Of one state, on four exponentials."""
     rho = targets.exponentials((0.5, 0.7, 0.85, 0.95), 64)
     rnn = fits.varpro(rho, 1)
-
-    def loss(weights):
-        return population.last_step(jnp.asarray(rho) - response(weights, 64))
-
+    slope = jax.jit(jax.grad(lambda weights: population.last_step(jnp.asarray(rho) - response(weights, 64))))
     best = tuple(jnp.asarray(part) for part in rnn)
     off = tuple(1.01 * part for part in best)
-    slopes = [max(float(jnp.abs(part).max()) for part in jax.grad(loss)(weights)) for weights in (best, off)]
+    slopes = [max(float(jnp.abs(part).max()) for part in slope(weights)) for weights in (best, off)]
     assert slopes[0] < 1e-4 * slopes[1]
