@@ -85,8 +85,9 @@ def make_step(
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """One update as a pure function of state and batch.
 
-    An update is skipped if the loss, the gradient or the new parameters are not finite: parameters and optimiser state
-    stay as they are, and the metric `skipped` counts the updates skipped in a row (0 after a good one).
+    An update is skipped if the loss or the gradient is not finite: parameters and optimiser state stay as they are, and
+    the metric `skipped` counts the updates skipped in a row (0 after a good one). A parameter that would overflow keeps
+    its value.
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
@@ -96,11 +97,17 @@ def make_step(
         (value, metrics), gradient = jax.value_and_grad(_with_metrics(loss), has_aux=True)(
             state.params, batch, loss_key
         )
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        finite = _all_finite((value, gradient, params))
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (params, opt_state), (state.params, state.opt_state)
+        finite = _all_finite((value, gradient))
+        updates, opt_state = jax.lax.cond(
+            finite,
+            lambda: optimizer.update(gradient, state.opt_state, state.params),
+            lambda: (jax.tree.map(jnp.zeros_like, gradient), state.opt_state),
+        )
+        # One by one: a condition on all of them makes XLA compute every update twice, and compile for a third longer.
+        params = jax.tree.map(
+            lambda new, old: jnp.where(jnp.isfinite(new), new, old),
+            optax.apply_updates(state.params, updates),
+            state.params,
         )
         skipped = jnp.where(finite, 0, state.skipped + 1)
         metrics = {"loss": value, **metrics, "skipped": skipped}

@@ -182,6 +182,7 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
     group = Group(records)
     state, totals = group.restored(state, train.no_totals(advance, state))
     began = done = int(np.max(state.step))
+    start = None if done else jax.tree.map(np.asarray, state.params)
     session.report.begin(_common_name(records), done, steps)
     watch = _Watch()
     for now, so_far, reported in train.calls(advance, state, steps, totals):
@@ -192,7 +193,8 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         session.report.update(done, "loss " + " ".join(f"{float(loss):.2g}" for loss in losses[:3]))
         if reported is not None:
             values = {name: [float(v) for v in value] for name, value in reported.items()}
-            _note(records, done, values, np.asarray(state.skipped), steps)
+            still = _unmoved(start, state.params) if start is not None and done == steps else None
+            _note(records, done, values, np.asarray(state.skipped), steps, still)
         lost = sum(len(record.diverged) for record in records) == len(state.step)
         if session.signals or done == steps or lost or watch.due():
             with watch:
@@ -342,9 +344,17 @@ def _warn_of_other_versions(record: Record) -> None:
 
 
 def _note(
-    records: Sequence[Record], step: int, values: dict[str, list[float]], skipped: np.ndarray, steps: int
+    records: Sequence[Record],
+    step: int,
+    values: dict[str, list[float]],
+    skipped: np.ndarray,
+    steps: int,
+    still: np.ndarray | None,
 ) -> None:
-    """Add the rows of a report, and find the seeds that diverged: not finite for too long, or never in validation."""
+    """Add the rows of a report, and find the seeds that diverged.
+
+    Not finite for too long, never in validation, or none of their updates could be taken, as parameters overflowed.
+    """
     seeds = len(skipped) // len(records)
     limit = min(SKIPPED_AT_MOST, max(1, steps // 2))
     for run in range(len(skipped)):
@@ -356,8 +366,18 @@ def _note(
             and "validation" in row
             and not any(math.isfinite(other["validation"]) for other in record.history if other["seed"] == seed)
         )
-        if (row["skipped"] >= limit or never) and all(other["seed"] != seed for other in record.diverged):
+        lost = row["skipped"] >= limit or never or (still is not None and still[run])
+        if lost and all(other["seed"] != seed for other in record.diverged):
             record.diverged.append({"seed": seed, "last_good_step": int(step - skipped[run])})
+
+
+def _unmoved(start: Params, now: Params) -> np.ndarray:
+    """Which runs have the parameters of their start."""
+    same = [
+        (np.asarray(b) == a).reshape(len(a), -1).all(axis=1)
+        for a, b in zip(*map(jax.tree.leaves, (start, now)), strict=True)
+    ]
+    return np.all(same, axis=0)
 
 
 def _common_name(records: Sequence[Record]) -> str:

@@ -291,6 +291,13 @@ def test_the_healthy_runs_of_a_group_are_finished_and_drawn(here, tmp_path):
     np.testing.assert_allclose(runs.load(healthy).result["mse"], runs.load(alone).result["mse"], rtol=1e-4)
 
 
+def test_a_run_that_no_update_could_move_has_diverged(tmp_path):
+    """Loss and gradient are finite, and every parameter would overflow at every step."""
+    with pytest.raises(training.SomeDiverged):
+        trained(tmp_path, 10, lambda rate, steps: optax.sgd(3e38 / rate * jnp.inf))
+    assert runs.Record(Config(), tmp_path / "steps=10").result["diverged"][0]["last_good_step"] == 10
+
+
 def test_one_program_for_a_group_and_none_more_on_resume(tmp_path, caplog):
     def compiled(configs: list[Config], steps: int) -> int:
         caplog.clear()
