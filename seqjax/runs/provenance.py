@@ -45,14 +45,22 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str:
-    """The commit of this source tree, with "-dirty" if it was changed, or "unknown" outside git."""
-    root = Path(__file__).parents[2]
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """The commit of this source tree, with "-dirty" if it was changed, or "unknown" outside git.
+
+    Figures and READMEs do not count as changes: one figure after the other can be published.
+    """
+    describe = ["git", "describe", "--always", "--abbrev=12", "--exclude=*"]
+    changed = ["git", "diff", "--quiet", "HEAD", "--", ".", ":(exclude)experiments/figures", ":(exclude)*.md"]
     try:
-        described = subprocess.run(command, cwd=root, capture_output=True, text=True, encoding="utf-8", check=True)
-    except (OSError, subprocess.CalledProcessError):
+        done = [
+            subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, encoding="utf-8")
+            for command in (describe, changed)
+        ]
+    except OSError:
         return "unknown"
-    return described.stdout.strip()
+    if done[0].returncode or done[1].returncode > 1:
+        return "unknown"
+    return done[0].stdout.strip() + "-dirty" * done[1].returncode
 
 
 def summary(provenances: Sequence[dict[str, Any]]) -> dict[str, Any]:
