@@ -1,7 +1,6 @@
 """Lorenz96 against its identities, plain loops, DOP853 and, at K = 1, linear theory."""
 
 from dataclasses import replace
-from functools import partial
 
 import diffrax
 import jax
@@ -65,7 +64,6 @@ def dop853(task, forcing, y, z):
     return np.array(path)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
 def start(task, batch, time):
     """Forcing and initial state in float64, for the tests that need them before the burn-in."""
     forcing_key, slow_key, fast_key = jax.random.split(jax.random.key(7), 3)
