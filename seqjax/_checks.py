@@ -36,7 +36,11 @@ def integers(least: int, /, **values: Any) -> None:
 def fractions(**values: Any) -> None:
     """Refuse numbers outside [0, 1], and NaN, as `at_least`."""
     for name, value in values.items():
-        if not 0 <= value <= 1:
+        try:
+            inside = bool(0 <= value <= 1)
+        except TypeError:
+            inside = False
+        if not inside:
             raise InputError(f"{name} must lie in [0, 1], got {value}")
 
 

@@ -84,6 +84,7 @@ WRONG_FIELDS = [
     (models.GRU, (2.5,), r"features must be an integer, got 2\.5"),
     (models.LSTM, (4, 0), "layers must be >= 1, got 0"),
     (models.GRU, (4, 1, 1.5), r"dropout must lie in \[0, 1\], got 1\.5"),
+    (models.GRU, (4, 1, "a"), r"dropout must lie in \[0, 1\], got a"),
     (models.TCN, (4, 3, (1,), -0.1), r"dropout must lie in \[0, 1\], got -0\.1"),
     (models.Bidirectional, (4, models.GRUCell(), 1, float("nan")), r"dropout must lie in \[0, 1\], got nan"),
     (models.Transformer, (0,), "features must be >= 1, got 0"),
