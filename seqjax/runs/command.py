@@ -79,12 +79,14 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
     for record in records:
         record.recover()
+    spoilt = [] if options.overwrite else damaged(records)
+    records = [record for record in records if record not in spoilt]
     asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
     if asked:
         process.require_writable(home)
         process.prepare_process()
         for name, use in asked:
-            _use(name, use, getattr(options, name), records, bool(changes or options.only), config_type)
+            _use(name, use, getattr(options, name), records, home, bool(changes or options.only), config_type)
         return
     whole = not changes and not options.only and options.scale != "smoke"
     committed = experiments_folder(script) / "figures"
@@ -92,8 +94,6 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     if options.publish:
         require_publishable(whole, options.scale)
     process.require_replaceable(*(target / f"{script.stem}.{ending}" for ending in ("png", "json")))
-    spoilt = [] if options.overwrite else damaged(records)
-    records = [record for record in records if record not in spoilt]
     if not options.draw:
         _train(records, measure, options)
     complete = [record for record in records if record.complete]
@@ -183,9 +183,11 @@ def _check(chosen: dict[Any, Any], config_type: type, configs: Callable) -> None
             build(config, **sizes)
 
 
-def _use(name: str, use: Callable, text: Any, records: list[Record], named: bool, config_type: type) -> None:
+def _use(
+    name: str, use: Callable, text: Any, records: list[Record], home: Path, named: bool, config_type: type
+) -> None:
     """One of the other commands: with the finished runs of the configurations named, or else with all there are."""
-    option, home = f"--{name.replace('_', '-')}", records[0].folder.parent
+    option = f"--{name.replace('_', '-')}"
     found = [record for record in records if record.complete and "diverged" not in record.result]
     if not found and not named:
         found = _others(home, config_type)

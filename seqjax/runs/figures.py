@@ -58,7 +58,6 @@ class Published:
         self.result = result
         self.arrays = {name.removeprefix("arrays/"): x for name, x in files.items() if name.startswith("arrays/")}
         self._files = files
-        self.folder = Path(type(config).__name__)
 
     def read(self, name: str) -> str:
         """What `Record.keep` was given."""
@@ -66,13 +65,8 @@ class Published:
 
     def curve(self, column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
         """As `Run.curve`."""
-        names = [name for name in self._files if name.startswith("history/")]
-        columns = [self._files[name].tolist() for name in names]
-        rows = [
-            dict(zip([n.removeprefix("history/") for n in names], row, strict=True))
-            for row in zip(*columns, strict=True)
-        ]
-        return curve(rows, column)
+        steps, values = (self._files[f"history/{name}"].tolist() for name in ("step", column))
+        return curve([{"step": step, column: value} for step, value in zip(steps, values, strict=True)], column)
 
 
 def published(figure: Path, config_type: type) -> list[Published]:

@@ -312,11 +312,15 @@ def load(folder: str | Path) -> Run:
 def finished(folder: str | Path, **knobs: Any) -> list[Path]:
     """The finished runs below an experiment's folder whose configuration has these values, as paths to `load`.
 
+    A damaged run is left out, with a warning on standard error.
+
     Raises:
         FileNotFoundError: there are none; says what to run.
     """
     folder, found = Path(folder), []
     for path in sorted(folder.glob("*/result.json")):
+        if _is_damaged(path.parent):
+            continue
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
         result = json.loads(path.read_text(encoding="utf-8"))
         if "diverged" not in result and all(name in config and config[name] == value for name, value in knobs.items()):
@@ -330,13 +334,15 @@ def finished(folder: str | Path, **knobs: Any) -> list[Path]:
 
 def damaged(records: Sequence[Record]) -> list[Record]:
     """The finished records with a damaged file; each is reported on standard error."""
-    found = []
-    for record in records:
-        if record.complete and (wrong := manifest.faults(record.folder)):
-            what = f"{record.folder} is damaged and left out: {'; '.join(wrong)}"
-            print(f"warning: {what}; train it again with --overwrite", file=sys.stderr)
-            found.append(record)
-    return found
+    return [record for record in records if record.complete and _is_damaged(record.folder)]
+
+
+def _is_damaged(folder: Path) -> bool:
+    wrong = manifest.faults(folder)
+    if wrong:
+        what = f"{folder} is damaged and left out: {'; '.join(wrong)}"
+        print(f"warning: {what}; train it again with --overwrite", file=sys.stderr)
+    return bool(wrong)
 
 
 def curve(history: Sequence[Row], column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:

@@ -298,6 +298,10 @@ def test_a_damaged_finished_run_is_set_aside_and_only_repeated_if_asked(here, tm
     assert "is damaged and left out: result.json has" in err
     assert "compiling" not in err
     assert len(json.loads((tmp_path / "results" / "regression" / "regression.json").read_text())["rows"]) == 1
+    # Nor does it stop what looks for other runs.
+    assert runs.finished(damaged.parent) == [intact]
+    assert here("--scale", "smoke", "--steps", "25", "--only", "learning_rate=0.2", "--draw")[0] == 2
+    assert here("--scale", "smoke", "--steps", "25", "--only", "learning_rate=0.05", "--extend")[0] == 2
     assert here("--scale", "smoke", "--overwrite", "--only", "learning_rate=0.05")[0] == 0
     np.testing.assert_allclose(runs.load(damaged).result["mse"], json.loads(content)["mse"], rtol=1e-4)
     assert runs.finished(intact.parent) == [damaged, intact]
@@ -484,6 +488,13 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
     assert here("--tell", "x", "--scale", "smoke", "--learning-rate", "0.3")[0] == 2
     assert everything_in(tmp_path / "results") == files
     assert not (tmp_path / "figures").exists()
+
+    # A damaged run is no run to be used.
+    (run / "result.json").write_text("")
+    used = len(told)
+    code, _, err = here("--tell", "a word", "--scale", "smoke", "--learning-rate", "0.2")
+    assert (code, len(told)) == (2, used)
+    assert "is damaged and left out" in err
 
 
 def test_help_shows_what_else_can_be_done_at_once(lab):
