@@ -3,8 +3,9 @@
 An experiment is a script with a flat frozen dataclass `Config` and a few functions, which are given to `main`.
 """
 
-from seqjax.runs.command import Scale, main, traced
+from seqjax.runs.command import main, traced
 from seqjax.runs.folder import Record, Run, finished, load
+from seqjax.runs.options import Scale
 from seqjax.runs.scripts import find_experiments, read_header
 from seqjax.runs.training import by_record, fit, parameter_count, scores, train_group
 

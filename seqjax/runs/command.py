@@ -1,47 +1,27 @@
 """The command line of an experiment: which runs are missing, train them, draw the figure, print the table."""
 
 import dataclasses
-import inspect
-import itertools
-import math
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
-
-import tyro
-from tyro.constructors import PrimitiveConstructorSpec
+from typing import TYPE_CHECKING, Any
 
 from seqjax.runs import figures, process
 from seqjax.runs.folder import Record, Run, damaged, finished, load, run_name
+from seqjax.runs.options import Scale, check, parse, selected, takes_text
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import commit, device
-from seqjax.runs.scripts import experiments_folder, read_header, typed_path
+from seqjax.runs.scripts import experiments_folder, read_header
 from seqjax.runs.training import Session, SomeDiverged, forget_groups, progress
 from seqjax.types import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Scale = Literal["smoke", "laptop", "gpu"]
-
 LARGEST_GROUP = 256
 """Runs that one process claims at a time, so that several processes can share a larger group."""
-
-# Any text, the empty one and "None" included, is a value.
-Text = Annotated[
-    str | None,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="TEXT",
-        instance_from_str=lambda given: given[0],
-        is_instance=lambda value: value is None or isinstance(value, str),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
 
 
 def main(
@@ -72,9 +52,9 @@ def traced(default: Any) -> Any:
 def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable, uses: dict[str, Callable]) -> None:
     script = Path(sys.argv[0])
     header = read_header(script)
-    options, changes = _arguments(config_type, header, uses)
-    chosen = _selected(configs(options.scale), options.only, changes)
-    _check(chosen, config_type, configs)
+    options, changes = parse(config_type, header, uses)
+    chosen = selected(configs(options.scale), options.only, changes)
+    check(chosen, config_type, configs)
     home = options.out / script.stem
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
     for record in records:
@@ -126,63 +106,6 @@ def _told(diverged: Sequence[dict[str, int]]) -> str:
     return ", ".join(f"seed {seed} after step {step}" for seed, step in places)
 
 
-def _selected(configs: Sequence[Any], only: Sequence[str] | None, changes: dict[str, tuple]) -> dict[Any, Any]:
-    """The configurations that `--only` leaves, with all combinations of the values named for fields, and without."""
-    for condition in only or ():
-        name, equals, text = condition.partition("=")
-        fields = [field.name for field in dataclasses.fields(configs[0])]
-        if not equals or name not in fields:
-            raise InputError(f"--only must be field=value with a field of {', '.join(fields)}, got {condition!r}")
-        values = list(dict.fromkeys(getattr(config, name) for config in configs))
-        wanted = [value for value in values if any(_is(value, one) for one in text.split(","))]
-        if not wanted:
-            raise InputError(f"--only {condition} selects nothing: {name} is one of {', '.join(map(str, values))}")
-        configs = [config for config in configs if getattr(config, name) in wanted]
-    return {
-        dataclasses.replace(config, **dict(zip(changes, values, strict=True))): config
-        for config in configs
-        for values in itertools.product(*changes.values())
-    }
-
-
-def _is(value: Any, text: str) -> bool:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(text) == value
-        except ValueError:
-            return False
-    return str(value) == text
-
-
-def _check(chosen: dict[Any, Any], config_type: type, configs: Callable) -> None:
-    """Refuse numbers that no run could use, and models that cannot be built, before anything else happens.
-
-    Whole numbers are at least 1, or as small as the experiment itself has them, as where 0 means "all" or "its own";
-    real numbers are finite, and not negative unless the experiment has negative ones.
-    """
-    own = [config_type(), *(config for scale in get_args(Scale) for config in configs(scale))]
-    for field in dataclasses.fields(config_type):
-        kind = get_type_hints(config_type)[field.name]
-        if kind not in (int, float):
-            continue
-        least = min(kind(kind is int), *(getattr(config, field.name) for config in own))
-        for value in dict.fromkeys(getattr(config, field.name) for config in chosen):
-            if not (math.isfinite(value) and value >= least):
-                option = f"--{field.name.replace('_', '-')}"
-                finite = "" if kind is int else "finite and "
-                raise InputError(f"{option} must be {finite}>= {least}, got {value}")
-    build = getattr(sys.modules[config_type.__module__], "build", None)
-    if build is None:
-        return
-    sizes = dict.fromkeys(list(inspect.signature(build).parameters)[1:], 1_000)  # of vocabularies, not yet known
-    for config, unchanged in chosen.items():
-        with suppress(InputError):  # of a configuration without a network, such as a fitted filter
-            build(unchanged, **sizes)
-            unchanged = None
-        if unchanged is None:
-            build(config, **sizes)
-
-
 def _use(
     name: str, use: Callable, text: Any, records: list[Record], home: Path, named: bool, config_type: type
 ) -> None:
@@ -191,7 +114,7 @@ def _use(
     found = [record for record in records if record.complete and "diverged" not in record.result]
     if not found and not named:
         found = _others(home, config_type)
-    if not _takes_text(use):
+    if not takes_text(use):
         use(found)
     elif found:
         folders = "\n  ".join(record.folder.name for record in found)
@@ -320,75 +243,3 @@ def _groups(records: list[Record]) -> Iterator[list[Record]]:
     for group in groups.values():
         for start in range(0, len(group), LARGEST_GROUP):
             yield group[start : start + LARGEST_GROUP]
-
-
-def _takes_text(use: Callable) -> bool:
-    return len(inspect.signature(use).parameters) > 1
-
-
-def _arguments(config_type: type, header: dict[str, str], uses: dict[str, Callable]) -> tuple[Any, dict[str, tuple]]:
-    """The options, and the fields of the configuration that were named, each with the values it is to take."""
-
-    def option(kind: Any, text: str, default: Any) -> tuple:
-        return Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default)
-
-    def values(kind: Any, text: str, default: str) -> tuple:
-        one = f"{{{','.join(map(str, get_args(kind)))}}}" if get_args(kind) else kind.__name__.upper()
-        shown = tyro.conf.arg(help=text, metavar=f"{one} ...", help_behavior_hint=f"(default: {default})")
-        return Annotated[tuple[kind, ...] | None, shown], dataclasses.field(default=None)
-
-    options = {
-        "scale": option(Scale, "smoke: seconds; laptop: minutes on two cores; gpu: the full size", "laptop"),
-        "only": values(
-            str, "field=value: of the scale's configurations these; a field as an option changes all", "all"
-        ),
-        "out": option(Path, "where the run folders and figures go", Path("results")),
-        "draw": option(bool, "only draw what is finished", False),
-        "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
-        "overwrite": option(bool, "also do finished runs again, and damaged ones", False),
-        "extend": option(bool, "begin where a finished run with fewer steps or epochs ended", False),
-        "publish": option(bool, "write the committed figure: the whole experiment, at a clean commit", False),
-    }
-    for use, function in uses.items():
-        text = (function.__doc__ or "").strip()
-        options[use] = option(Text, text, None) if _takes_text(function) else option(bool, text, False)
-    kinds, texts = get_type_hints(config_type), attributes(config_type)
-    fields = {
-        field.name: values(kinds[field.name], texts.get(field.name, ""), "the scale's own")
-        for field in dataclasses.fields(config_type)
-    }
-    arguments = dataclasses.make_dataclass(
-        "Arguments", [(key, kind, default) for key, (kind, default) in (options | fields).items()]
-    )
-    shown = {key: text for key, text in header.items() if key != "Answer"}  # its numbers are placeholders
-    description = "\n\n".join(f"{key}: {text}" if key != "Title" else text for key, text in shown.items())
-    given = tyro.cli(
-        arguments,
-        prog=f"python {typed_path(Path(sys.argv[0]))}",
-        description=description,
-        args=_with_texts(sys.argv[1:], [use for use, function in uses.items() if _takes_text(function)]),
-    )
-    changes = {key: getattr(given, key) for key in fields if getattr(given, key) is not None}
-    for key, values in changes.items():
-        if not values:
-            raise InputError(f"--{key.replace('_', '-')} must be given one or more values, got none")
-    return given, changes
-
-
-def _with_texts(arguments: list[str], texts: Sequence[str]) -> list[str]:
-    """A text that begins with a dash is a text: it is joined to its option."""
-    options = {f"--{name.replace('_', '-')}" for name in texts} | {f"--{name}" for name in texts}
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and joined[-1] in options:
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
-def attributes(documented: type) -> dict[str, str]:
-    """The texts of the section `Attributes` of a class's docstring, by name."""
-    section = inspect.cleandoc(documented.__doc__ or "").partition("Attributes:\n")[2]
-    items = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n     +.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for names, text in items for name in names.split(", ")}

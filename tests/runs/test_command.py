@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seqjax import early_stopping, runs, train
-from seqjax.runs import command, figures, folder, manifest, provenance, training
+from seqjax.runs import command, figures, folder, manifest, options, provenance, training
 from seqjax.runs.folder import write_json
 from seqjax.runs.progress import Report
 from tests.runs import regression
@@ -344,7 +344,7 @@ def test_every_field_has_the_help_text_of_its_docstring():
         More text: not an attribute.
         """
 
-    assert command.attributes(Documented) == {
+    assert options.attributes(Documented) == {
         "model": "architecture.",
         "low": "ends of a range, in seconds.",
         "high": "ends of a range, in seconds.",
