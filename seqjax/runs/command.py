@@ -76,7 +76,8 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     process.require_replaceable(*(target / f"{script.stem}.{ending}" for ending in ("png", "json")))
     if not options.draw:
         _train(records, measure, options)
-    complete = [record for record in records if record.complete]
+    spoilt = damaged(records) if options.overwrite else []  # those that another process was to repeat
+    complete = [record for record in records if record.complete and record not in spoilt]
     diverged = [record for record in complete if "diverged" in record.result]
     drawn = [record for record in complete if record not in diverged]
     if not drawn and whole and options.draw:

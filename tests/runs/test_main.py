@@ -43,7 +43,8 @@ def test_list_tells_the_state_of_every_run(home, call):
     code, out, _ = call("list")
     assert code == 0
     states = {line.split()[1]: line.split()[2] for line in out.splitlines()[1:]}
-    assert states == {f"{name}-{k}": name for k, name in enumerate(("finished", "finished", "diverged", "interrupted", "damaged"))}  # fmt: skip # noqa: E501
+    expected = ("finished", "finished", "diverged", "interrupted", "damaged")
+    assert states == {f"{name}-{number}": name for number, name in enumerate(expected)}
     assert "config.json has" in out
     assert call("list", home)[1] == out
     code, out, err = call("list", home / "nothing")
