@@ -19,7 +19,7 @@ ENCODERS = {
     "lstm": models.LSTM(4, layers=2),
     "tcn": models.TCN(4, 2, (1, 2)),
     "lru": models.LRU(4, layers=1),
-    "dilated": models.LinearDilatedCNN(4, layers=3, features=4),
+    "dilated": models.LinearDilatedCNN(4, layers=4, features=4),
     "transformer": models.Transformer(4, 2, layers=1, causal=False),
 }
 DECODERS = {
@@ -30,22 +30,13 @@ DECODERS = {
     "transformer": models.TransformerDecoder(4, 2, layers=2),
     "from a state": models.CausalDecoder(models.LRU(4, layers=2)),
     "from a copied state": models.CausalDecoder(
-        models.LinearDilatedCNN(4, layers=3, features=4), bridge=models.CopyState()
+        models.LinearDilatedCNN(4, layers=4, features=4), bridge=models.CopyState()
     ),
     "from a convolution's inputs": models.CausalDecoder(models.TCN(4, 2, (1, 2))),
     "from a real state": models.CausalDecoder(models.DiagonalRNN(4, 3, jax.nn.softplus)),
 }
-HEADS = {
-    "from a state": 0,
-    "from a copied state": 0,
-    "from a real state": 0,
-    "context": 0,
-    "luong": 3,
-    "input feeding": 1,
-    "bahdanau": 1,
-    "transformer": 4,
-}
-BRIDGED: dict[str, Any] = dict.fromkeys(["context", "from a copied state"], {"bridge": models.Bridge()})
+HEADS = {"luong": 3, "input feeding": 1, "bahdanau": 1, "transformer": 4}
+BRIDGED: dict[str, Any] = {name: {"bridge": models.Bridge()} for name in ("context", "from a copied state")}
 CONTRACTS = [
     ("lstm", "context", True),
     ("transformer", "luong", True),
