@@ -346,8 +346,8 @@ def warn_of_reach(model: Any, task: Any) -> None:
     field = getattr(backbone, "receptive_field", None)
     if field is not None and field < task.reach:
         print(
-            f"warning: {type(backbone).__name__} sees {field} steps, and {task} needs {task.reach}: more dilations or a "
-            "larger kernel would reach it",
+            f"warning: {type(backbone).__name__} sees {field} steps, and {task} needs {task.reach}: "
+            "more dilations or a larger kernel would reach it",
             file=sys.stderr,
         )
 
