@@ -46,7 +46,7 @@ def fetch(names: Names, mirror: str = "", overwrite: bool = False) -> None:
     """
     if not names:
         raise InputError(f"fetch needs one or more of {', '.join(catalogue.CATALOGUE)}, got none")
-    if mirror and urllib.parse.urlsplit(mirror).scheme not in ("http", "https", "file"):
+    if mirror and not mirror.startswith(("http://", "https://", "file://")):
         raise InputError(f"mirror must begin with http://, https:// or file://, got {mirror!r}")
     folder, failures = data_folder(), []
     for name, data_set in catalogue.named(names).items():

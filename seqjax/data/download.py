@@ -90,8 +90,8 @@ def _download(url: str, partial: Path, told: Callable[[int, int | None], None]) 
 
 def _receive(url: str, partial: Path, begin: int, told: Callable[[int, int | None], None]) -> None:
     """Append what comes after the first `begin` bytes; replace them where the address gives the whole only."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
     try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if begin and isinstance(error, urllib.error.HTTPError) and error.code == 416:
@@ -229,7 +229,7 @@ def repack(archive: Path, made: Path, pick: Pick, *, most_bytes: int = MOST_UNPA
 class _Metered:
     """A stream of which no more may be read than so many bytes: also headers that would fill the memory count."""
 
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile, archive: Path, most_bytes: int):
+    def __init__(self, stream: io.BufferedIOBase, archive: Path, most_bytes: int):
         self.stream, self.archive, self.most_bytes, self.left = stream, archive, most_bytes, most_bytes
 
     def read(self, size: int) -> bytes:

@@ -20,8 +20,8 @@
 # rather than the greedy one.
 #
 # After `python -m seqjax.data fetch tatoeba` the sentences are real (Spanish to English); otherwise they are those of a
-# made-up language, for which everything else is the same. `python experiments/tutorials/notebooks/translation.py` runs all of
-# this, too.
+# made-up language, for which everything else is the same. `python experiments/tutorials/notebooks/translation.py` runs
+# all of this, too.
 
 # %%
 # %matplotlib inline
