@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from seqjax.data.catalogue import Digest, Pick
 from seqjax.data.files import DAMAGE, MOST_UNPACKED, DataError, untarred, unzipped, whole
@@ -117,7 +117,7 @@ def _receive(url: str, partial: Path, begin: int, told: Callable[[int, int | Non
         raise _Unreachable(f"expected {total} bytes, found the end after {done}")
 
 
-def _body(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+def _body(answer: Any) -> Iterator[bytes]:
     try:
         while chunk := answer.read(CHUNK):
             yield chunk
