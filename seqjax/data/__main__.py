@@ -18,8 +18,8 @@ from seqjax.runs import find_experiments, process, read_header
 from seqjax.runs.figures import print_table
 from seqjax.types import InputError
 
-Names = Annotated[tuple[str, ...], tyro.conf.Positional]
-"""Data sets, as `list` calls them."""
+Names = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help="as `list` shows them")]
+"""Data sets."""
 
 
 def list_sets() -> None:
@@ -29,8 +29,9 @@ def list_sets() -> None:
         there = sum((folder / file.path).is_file() for file in data_set.files)
         of = len(data_set.files)
         row = {"name": name, "there": "yes" if there == of else f"{there} of {of} files" if there else "no"}
-        row |= {"MB": f"{data_set.megabytes:.1f}", "title": data_set.title, "licence": data_set.licence}
-        rows.append(row | ({"read by": ", ".join(readers[name])} if readers else {}))
+        row |= {"MB": f"{data_set.megabytes:.1f}", "licence": data_set.licence}
+        row |= {"read by": ", ".join(readers[name])} if readers else {}
+        rows.append(row | {"title": data_set.title})
     print_table(rows, ["name"])
     print(f"\nfolder: {folder}")
     notes = [f"{name}: {data_set.note}" for name, data_set in catalogue.CATALOGUE.items() if data_set.note]

@@ -167,7 +167,12 @@ CATALOGUE: dict[str, DataSet] = {
             File(
                 "translation/tatoeba/spa-eng.zip",
                 ("https://storage.googleapis.com/download.tensorflow.org/data/spa-eng.zip",),
-                Digest("775e0fbdaf6dfb5cdb4ce8f13779beea", "md5", inside=True, given_by="issue 18"),
+                Digest(
+                    "775e0fbdaf6dfb5cdb4ce8f13779beea",
+                    "md5",
+                    inside=True,
+                    given_by="the project's issue tracker; the file was not at hand",
+                ),
             ),
         ),
         note="the figures were made with 113,060 of the 118,964 pairs",

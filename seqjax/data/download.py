@@ -157,7 +157,8 @@ def difference(path: Path, digest: Digest, name: str) -> str:
         computed.update(chunk)
     found = computed.hexdigest()
     inside = " of what is inside" if digest.inside else ""
-    return "" if found == digest.value else f"expected {digest.algorithm}{inside} {digest.value}, found {found}"
+    source = f" (given by {digest.given_by})" if digest.given_by else ""
+    return "" if found == digest.value else f"expected {digest.algorithm}{inside} {digest.value}{source}, found {found}"
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
