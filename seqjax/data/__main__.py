@@ -18,7 +18,9 @@ from seqjax.runs import find_experiments, process, read_header
 from seqjax.runs.figures import print_table
 from seqjax.types import InputError
 
-Names = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help="as `list` shows them")]
+Names = Annotated[
+    tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME ...]", help="as `list` shows them")
+]
 """Data sets."""
 
 
