@@ -48,7 +48,7 @@ MAY_IMPORT = {
 HOMES = {
     "flax.linen": "seqjax/models experiments",
     "flax.nnx": "",
-    "diffrax": "seqjax/tasks/lorenz96.py seqjax/tasks/runge_kutta.py experiments",
+    "diffrax": "seqjax/tasks/lorenz96.py seqjax/tasks/lorenz96_one_level.py seqjax/tasks/runge_kutta.py experiments",
     "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
     "scipy": "seqjax/tasks/worlds.py experiments/benchmark/workloads",
     "safetensors": "seqjax/convert.py seqjax/checkpoint.py",
