@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "runs": f"{EVERYTHING} _atomic checkpoint runs",
     "pretrained": "types data tasks models convert",
     "explore": f"{EVERYTHING} decode convert runs pretrained explore",
-    # a command, which nobody imports
+    # commands, which nobody imports
+    "__main__": "",
     "data/__main__": "types data runs",
 }
 
