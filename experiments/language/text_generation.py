@@ -33,13 +33,11 @@ from operator import itemgetter
 from typing import Any, Literal, assert_never, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import decode, early_stopping, evaluate, explore, losses, metrics, models, plot, runs, tasks, train
+from seqjax import decode, early_stopping, explore, metrics, models, plot, runs, tasks
 from seqjax.data import files, plain_text
 from seqjax.data.language import Language
 from seqjax.data.tokenizers import Characters, Subwords, Whitespace
@@ -60,9 +58,6 @@ LABEL = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN", "lru": "LRU",
 
 PIECES = 2_000
 """Vocabulary size of the byte-pair encoding."""
-
-VALIDATED = 192
-"""Windows for validation, spread over the whole validation text."""
 
 WRITTEN = {"characters": 300, "pieces": 100, "words": 50}
 """Tokens of a generated text."""
@@ -204,16 +199,10 @@ def measure(records: list[runs.Record]) -> None:
     task = data(*source)
     record.keep("language.json", task.language.to_json())
     model = build(config, **record.keep_sizes(vocab=len(task.language.vocabulary)))
-    params = early_stopping.chosen(fit(record, task, model))
+    rates = {config.model: LEARNING_RATE[config.model] / (1 if config.size == "small" else 3)}
+    params = early_stopping.chosen(fit(record, task, model, rates))
 
-    @jax.jit
-    def of_seeds(windows):
-        return jax.lax.map(lambda params: nats(model, params, windows), params).T
-
-    def per_token(stride):
-        windows = task.windows(task.test, stride=stride)
-        return evaluate.in_chunks(of_seeds, windows, batch_size=24).sum(axis=0) / windows.counted.sum()
-
+    per_token = functools.partial(nats_per_token, model, params, task, task.test)
     separate = per_token(config.length)
     # Each token but the first ones has three quarters of a window or more as context.
     overlapping = per_token(config.length // 4)
@@ -226,42 +215,6 @@ def measure(records: list[runs.Record]) -> None:
         **counted(*source),
     }
     record.finish(row)
-
-
-def fit(record: runs.Record, task: TextGeneration, model: models.Module) -> train.TrainState:
-    """Train on windows that start anywhere; keep the parameters with the best validation loss."""
-    config: Config = record.config
-    # The whole validation text would take a quarter of the training time.
-    windows = task.windows(task.validation, stride=config.length)
-    rows = np.linspace(0, len(windows.inputs) - 1, min(VALIDATED, len(windows.inputs))).astype(int)
-    few = jax.tree.map(lambda array: jnp.asarray(array[rows, None]), windows)
-
-    def loss(params, batch, key):
-        logits = model.apply(params, batch.inputs, train=True, rngs={"dropout": key})
-        return losses.cross_entropy(logits, batch.labels)
-
-    def validate(params):
-        total = jax.lax.map(functools.partial(nats, model, params), few, batch_size=12).sum()
-        value = total / few.counted.sum()
-        return value, {"validation_bits": value * task.validation.bits(1.0)}
-
-    return runs.train_group(
-        [record],
-        lambda key: model.init(key, jnp.zeros((1, config.length), jnp.int32)),
-        loss,
-        lambda key: task.sample(key, config.batch_size),
-        keys=jax.random.split(jax.random.key(0), config.seeds),
-        rates={config.model: LEARNING_RATE[config.model] / (1 if config.size == "small" else 3)},
-        vectorise=False,
-        validate=validate,
-    )
-
-
-def nats(model, params, windows):
-    """The cross-entropy of each window, summed over its counted tokens."""
-    logits = model.apply(params, windows.inputs)
-    costs = optax.softmax_cross_entropy_with_integer_labels(logits, windows.labels)
-    return jnp.where(windows.counted, costs, 0.0).sum(axis=1)
 
 
 def strategies() -> dict[str, Callable[..., Decoded | Beams]]:
