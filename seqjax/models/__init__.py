@@ -23,11 +23,12 @@ from seqjax.models.low_rank_attention import LowRankAttention, Pointwise, Single
 from seqjax.models.lru import LRU
 from seqjax.models.module import Module
 from seqjax.models.pooling import AttentionPooling, ends, last, maximum, mean
+from seqjax.models.positions import ALiBi, Learned, Positions, RelativeBias, Rotary, Sinusoidal
 from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, GRUCell, LSTMCell, Recurrent, RNNCell
 from seqjax.models.tagger import CharacterCNN, Tagger, Window
 from seqjax.models.tcn import TCN
 from seqjax.models.token_embedding import TokenEmbedding
-from seqjax.models.transformer import Learned, Positions, Rotary, Sinusoidal, Transformer
+from seqjax.models.transformer import Transformer
 
 __all__ = [
     "CNN",
@@ -37,6 +38,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "TCN",
+    "ALiBi",
     "AdditiveAttention",
     "Attention",
     "AttentionPooling",
@@ -73,6 +75,7 @@ __all__ = [
     "Recurrent",
     "RecurrentDecoder",
     "Regressor",
+    "RelativeBias",
     "Rotary",
     "SingleHeadTransformer",
     "Sinusoidal",

@@ -19,8 +19,9 @@ def dot_attention(
     values: Float[Array, "batch source heads values"],
     *,
     mask: Bool[Array, "batch target source"],
+    bias: Float[Array, "#batch heads target source"] | None = None,
 ) -> tuple[Float[Array, "batch target heads values"], Float[Array, "batch heads target source"]]:
-    """Scaled dot-product attention of each head, softmax(q k' / sqrt(head_dim)) v.
+    """Scaled dot-product attention of each head, softmax(q k' / sqrt(head_dim) + bias) v.
 
     Vaswani et al. 2017, arXiv:1706.03762, eq. 1. A target whose mask has no source gets zeros, and zero gradients.
 
@@ -30,7 +31,7 @@ def dot_attention(
     scaled = query * query.shape[-1] ** -0.5
     wide = jnp.promote_types(scaled.dtype, jnp.float32)
     scores = jnp.einsum("bthd,bshd->bhts", scaled, keys, preferred_element_type=wide)
-    return weighted_average(scores, values, mask)
+    return weighted_average(scores if bias is None else scores + bias, values, mask)
 
 
 def self_attention(
@@ -40,12 +41,13 @@ def self_attention(
     *,
     mask: Bool[Array, "batch time"],
     causal: bool,
+    bias: Float[Array, "#batch heads time time"] | None = None,
 ) -> Float[Array, "batch time heads head_dim"]:
     """`dot_attention` of whole sequences to themselves, without the weights; padding gets zeros.
 
     The implementation is chosen when a program is lowered, for the platform that will run it. On CPU, causal attention
     is computed in two to four blocks of targets, so that up to 3/8 of the scores are never computed. On NVIDIA GPUs,
-    cuDNN's kernel computes it in half precision. Everything else is one product.
+    cuDNN's kernel computes it in half precision, without a bias. Everything else is one product.
 
     Args:
         mask: which steps are real: the first ones of each row.
@@ -53,15 +55,17 @@ def self_attention(
     """
     time = query.shape[1]
     check_mask(mask, query.shape[:2])
-    whole = partial(_by_blocks, causal=causal, size=time)
+    whole = partial(_by_blocks, causal=causal, size=time, bias=bias)
     if not causal:
         return whole(query, keys, values, mask)
-    blocks = partial(_by_blocks, causal=True, size=max(64, -(-time // 4)))
-    cuda = _fused if _cudnn_takes(query) else whole
+    blocks = partial(_by_blocks, causal=True, size=max(64, -(-time // 4)), bias=bias)
+    cuda = _fused if bias is None and _cudnn_takes(query) else whole
     return jax.lax.platform_dependent(query, keys, values, mask, cpu=blocks, cuda=cuda, default=whole)
 
 
-def _by_blocks(query: Array, keys: Array, values: Array, mask: Array, *, causal: bool, size: int) -> Array:
+def _by_blocks(
+    query: Array, keys: Array, values: Array, mask: Array, *, causal: bool, size: int, bias: Array | None
+) -> Array:
     """Blocks of `size` targets; in causal attention, each with the sources up to its end only."""
     time = query.shape[1]
     averages = []
@@ -71,7 +75,8 @@ def _by_blocks(query: Array, keys: Array, values: Array, mask: Array, *, causal:
         seen = mask[:, target, None] & mask[:, None, source]
         if causal:
             seen = seen & jnp.tri(target.stop - start, target.stop, start, dtype=bool)[None]
-        averages.append(dot_attention(query[:, target], keys[:, source], values[:, source], mask=seen)[0])
+        added = None if bias is None else bias[:, :, target, source]
+        averages.append(dot_attention(query[:, target], keys[:, source], values[:, source], mask=seen, bias=added)[0])
     return jnp.concatenate(averages, axis=1)
 
 

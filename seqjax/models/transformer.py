@@ -14,69 +14,14 @@ from seqjax._checks import known
 from seqjax.models.attention import dot_attention, self_attention
 from seqjax.models.backbone import Backbone
 from seqjax.models.module import Features, Inputs, Mask, Module, check_causal, widened, zero_padding
+from seqjax.models.positions import Positions, Sinusoidal
 from seqjax.types import InputError
 
 CrossAttention = Callable[[Array], tuple[Array, Array]]
 """`queries -> (averages, weights)`: attention to a source that is not part of the sequence."""
 
-
-class Positions(Module):
-    """No position encoding, and the base of those that there are."""
-
-    def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
-        """The embedded input with its positions."""
-        return x
-
-    def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
-        """Queries or keys with their positions."""
-        return heads
-
-
-class Sinusoidal(Positions):
-    """Sines and cosines of geometric wavelengths, added to the input (arXiv:1706.03762, sec. 3.5)."""
-
-    longest: float = 10_000.0
-    _least: ClassVar = {"longest": 1}
-
-    def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
-        angle = _angles(index, x.shape[-1], self.longest)
-        return x + jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)[..., : x.shape[-1]].astype(x.dtype)
-
-
-class Learned(Positions):
-    """A trained vector for each of `length` positions; longer sequences are an error."""
-
-    length: int = 512
-
-    @nn.compact
-    def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
-        if x.shape[1] > self.length:
-            raise InputError(f"learned positions hold {self.length} steps, got {x.shape[1]}")
-        table = self.param("table", nn.initializers.normal(0.02), (self.length, x.shape[-1]))
-        # NaN for a position past the table, which only streaming can reach.
-        return x + jnp.take(table, index, axis=0, mode="fill").astype(x.dtype)
-
-
-class Rotary(Positions):
-    """Queries and keys rotated by position: scores depend on distance (Su et al. 2021, arXiv:2104.09864)."""
-
-    longest: float = 10_000.0
-    _least: ClassVar = {"longest": 1}
-
-    def rotate(self, heads: Float[Array, "batch time heads head_dim"], index: Int[Array, "batch time"]) -> Array:
-        if heads.shape[-1] % 2:
-            raise InputError(f"rotary positions rotate pairs: features / heads must be even, got {heads.shape[-1]}")
-        angle = _angles(index, heads.shape[-1], self.longest)[:, :, None, :]
-        first, second = jnp.split(heads, 2, axis=-1)
-        sin, cos = jnp.sin(angle), jnp.cos(angle)
-        turned = jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
-        return turned.astype(heads.dtype)
-
-
-def _angles(index: Int[Array, "batch time"], width: int, longest: float) -> Float[Array, "batch time half"]:
-    half = (width + 1) // 2
-    frequency = longest ** (-jnp.arange(half) / half)
-    return index[..., None].astype(jnp.float32) * frequency[None, None, :]
+SelfAttention = Callable[[Array, Array, Array], tuple[Array, Array | None]]
+"""`(query, keys, values) -> (averages, weights)`: within the sequence; weights only where they are asked for."""
 
 
 class Cache(NamedTuple):
@@ -102,6 +47,11 @@ class Cache(NamedTuple):
 class Transformer(Backbone):
     """Stack of self-attention and feed-forward blocks (Vaswani et al. 2017, arXiv:1706.03762).
 
+    The attention weights, `(batch, heads, target, source)` of each block, are computed where they are asked for:
+
+        y, kept = model.apply(params, x, mutable="intermediates")
+        (weights,) = kept["intermediates"]["Block_0"]["attention"]
+
     Attributes:
         features: width of every block and of the output.
         heads: attention heads; they divide `features`.
@@ -110,7 +60,7 @@ class Transformer(Backbone):
         causal: whether a step attends only to itself and the past; otherwise to all steps, without streaming.
         pre_norm: normalise before each sublayer and once at the end (Xiong et al. 2020, arXiv:2002.04745), otherwise
             after each residual sum, as in the paper.
-        positions: `Sinusoidal()`, `Learned(length)`, `Rotary()`, or `Positions()` for none.
+        positions: `Sinusoidal()`, `Learned(length)`, `Rotary()`, `ALiBi()`, `RelativeBias()`; `Positions()`: none.
         activation: of the feed-forward layer.
         dropout: fraction of each sublayer's output dropped in training.
         dtype: of the computation, such as `jnp.bfloat16`; None: that of inputs and parameters. Parameters, norms'
@@ -190,12 +140,22 @@ class Transformer(Backbone):
         # Padding itself has position 0: past the end of a learned table it would be NaN, and so would the gradients.
         index = cache.real.sum(axis=1)[:, None] + jnp.cumsum(real_now, axis=1) - real_now
         index = jnp.where(real_now, index, 0)
-        if time == length:  # a whole sequence
-            attend = partial(self_attention, mask=real, causal=self.causal)
+        # The mask is a prefix: all rows of a whole sequence have the same positions, but not all rows of a cache.
+        whole = time == length
+        places = jnp.arange(time)[None], jnp.arange(time)[None]
+        if not whole:
+            places = index, jnp.cumsum(real, axis=1) - real
+        bias = self.positions.bias(self.heads, *places, causal=self.causal)
+        if whole and not self.is_mutable_collection("intermediates"):
+            attend = partial(_without_weights, mask=real, causal=self.causal, bias=bias)
         else:
             slot = cache.used + jnp.arange(time)
-            seen = real[:, None, :] & (jnp.arange(length)[None, :] <= slot[:, None])[None]
-            attend = partial(_over_cache, mask=seen)
+            seen = jnp.broadcast_to(real[:, None, :], (batch, time, length))
+            if self.causal:
+                seen = seen & (jnp.arange(length)[None, :] <= slot[:, None])[None]
+            if whole:
+                seen = seen & real[:, :, None]
+            attend = partial(dot_attention, mask=seen, bias=bias)
 
         x = self.positions.embed(nn.Dense(self.features, dtype=self.dtype, name="embed")(x), index)
         shape = self.heads, self.expansion, self.pre_norm, self.activation, self.dropout, self.dtype
@@ -246,7 +206,7 @@ class Sublayers(Module):
         self,
         old: tuple[Array, Array, Array],
         x: Array,
-        attend: Callable[[Array, Array, Array], Array],
+        attend: SelfAttention,
         positions: Positions,
         index: Array,
         drop: nn.Dropout,
@@ -260,7 +220,8 @@ class Sublayers(Module):
             # Each head's steps are contiguous, as products over the cache need them: a third less time for decoding.
             keys = _write(old_keys, jnp.swapaxes(positions.rotate(key, index), 1, 2), used, axis=2)
             values = _write(old_values, jnp.swapaxes(value, 1, 2), used, axis=2)
-            y = attend(positions.rotate(query, index), jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2))
+            y, weights = attend(positions.rotate(query, index), jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2))
+            self.sow("intermediates", "attention", weights)
             return self._dense(y, features, "attention_out", axis=(-2, -1)), (keys, values)
 
         return self._residual(x, "attention_norm", drop, attention)
@@ -289,7 +250,7 @@ class Block(Sublayers):
         self,
         old: tuple[Array, Array, Array],
         x: Features,
-        attend: Callable[[Array, Array, Array], Array],
+        attend: SelfAttention,
         positions: Positions,
         index: Int[Array, "batch time"],
         *,
@@ -308,7 +269,7 @@ class CrossBlock(Sublayers):
         self,
         old: tuple[Array, Array, Array],
         x: Features,
-        attend: Callable[[Array, Array, Array], Array],
+        attend: SelfAttention,
         positions: Positions,
         index: Int[Array, "batch time"],
         cross_attention: CrossAttention,
@@ -318,11 +279,14 @@ class CrossBlock(Sublayers):
         drop = nn.Dropout(self.dropout, deterministic=not train)
         x, cache = self._self_attention(old, x, attend, positions, index, drop)
         x, weights = self._residual(x, "source_norm", drop, cross_attention)
+        self.sow("intermediates", "cross_attention", weights)
         return cache, self._feed_forward(x, drop), weights
 
 
-def _over_cache(query: Array, keys: Array, values: Array, *, mask: Array) -> Array:
-    return dot_attention(query, keys, values, mask=mask)[0]
+def _without_weights(
+    query: Array, keys: Array, values: Array, *, mask: Array, causal: bool, bias: Array | None
+) -> tuple[Array, None]:
+    return self_attention(query, keys, values, mask=mask, causal=causal, bias=bias), None
 
 
 def _write(slots: Array, new: Array, used: Array, *, axis: int) -> Array:

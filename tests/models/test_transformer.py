@@ -1,3 +1,4 @@
+import functools
 from typing import Any
 
 import jax
@@ -6,19 +7,31 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from seqjax.models import Learned, Positions, Rotary, Sinusoidal, Transformer
+from seqjax.models import ALiBi, Learned, Positions, RelativeBias, Rotary, Sinusoidal, Transformer, positions
+from seqjax.types import InputError
 from tests import contracts
 
-POSITIONS = {"sinusoidal": Sinusoidal(), "learned": Learned(length=9), "rotary": Rotary(), "none": Positions()}
+BUCKETS = RelativeBias(buckets=4, longest=5)
+POSITIONS = {
+    "sinusoidal": Sinusoidal(interleaved=True),
+    "learned": Learned(length=9),
+    "rotary": Rotary(),
+    "ALiBi": ALiBi(),
+    "relative bias": BUCKETS,
+    "none": Positions(),
+}
 CAUSAL = [
     pytest.param(Transformer(4, 2, layers=1), id="sinusoid, pre-norm"),
     pytest.param(Transformer(4, 2, layers=1, pre_norm=False, positions=POSITIONS["learned"]), id="learned, post-norm"),
     pytest.param(Transformer(4, 2, layers=2, positions=Rotary()), id="rotary, pre-norm, two layers"),
     pytest.param(Transformer(4, 2, layers=1, positions=Positions()), id="no positions"),
+    pytest.param(Transformer(4, 2, layers=1, positions=ALiBi()), id="ALiBi"),
+    pytest.param(Transformer(4, 2, layers=2, positions=BUCKETS), id="relative bias, two layers"),
 ]
 BOTH_WAYS = [
     pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="both ways"),
     pytest.param(Transformer(4, heads=1, layers=1, causal=False, pre_norm=False, positions=Rotary()), id="post-norm"),
+    pytest.param(Transformer(4, heads=2, layers=1, causal=False, positions=BUCKETS), id="relative bias, both ways"),
 ]
 
 
@@ -75,14 +88,83 @@ def test_equals_flax(pre_norm, causal, key):
 
 
 @pytest.mark.parametrize("features", [1, 5, 6])
-def test_sinusoid(features):
-    """Sine and cosine of index / longest^(i / half), the sines first."""
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_sinusoid(features, interleaved):
+    """Sine and cosine of index / longest^(i / half): all sines first, or each beside its cosine."""
     index, x = np.array([[0, 1, 7]]), np.ones((1, 3, features), np.float32)
-    y = Sinusoidal(longest=100.0).apply({}, jnp.asarray(x), jnp.asarray(index), method="embed")
+    y = Sinusoidal(100.0, interleaved).apply({}, jnp.asarray(x), jnp.asarray(index), method="embed")
     half = -(-features // 2)
     for channel in range(features):
-        wave, i = (np.sin, channel) if channel < half else (np.cos, channel - half)
+        second, i = (channel % 2, channel // 2) if interleaved else divmod(channel, half)
+        wave = np.cos if second else np.sin
         np.testing.assert_allclose(y[0, :, channel], 1 + wave(index[0] / 100 ** (i / half)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("heads", "slopes"),
+    [(1, [2**-8]), (4, [2**-2, 2**-4, 2**-6, 2**-8]), (6, [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3])],
+)
+def test_alibi(heads, slopes):
+    """Press et al. 2022, fig. 3: the slopes that the authors' code gives, times the distance."""
+    steps = jnp.arange(3)[None]
+    bias: Any = ALiBi().apply({}, heads, steps, steps, causal=True, method="bias")
+    for head, slope in enumerate(slopes):
+        np.testing.assert_allclose(bias[0, head], -slope * np.array([[0, 1, 2], [1, 0, 1], [2, 1, 0]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("causal", "expected"),
+    [
+        # One bucket each for 0 to 3; then log2 of distance / 4 in four parts up to 64, and all that is further.
+        (True, {0: 0, 1: 1, 3: 3, 4: 4, 7: 4, 8: 5, 15: 5, 16: 6, 31: 6, 32: 7, 63: 7, 64: 7, 999: 7, -1: 0, -9: 0}),
+        # Half of the buckets each: 0 and 1, up to sqrt(2 x 64) = 11.3, further; the same again for what comes after.
+        (False, {0: 0, 1: 1, 2: 2, 11: 2, 12: 3, 999: 3, -1: 5, -2: 6, -11: 6, -12: 7, -999: 7}),
+    ],
+)
+def test_relative_buckets(causal, expected):
+    found = positions.relative_bucket(jnp.array(list(expected)), 8, 64, causal=causal)
+    assert dict(zip(expected, found.tolist(), strict=True)) == expected
+
+
+def test_longest_relative_distance_must_be_beyond_the_single_buckets():
+    with pytest.raises(InputError, match=r"longest must be > buckets / 2, got 16 and 32 buckets"):
+        RelativeBias(buckets=32, longest=16)
+
+
+@pytest.mark.parametrize("name", ["rotary", "ALiBi", "relative bias"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_weights(name, causal, key):
+    """What is asked for is the softmax of the scores, whole or step by step, and asking changes no output."""
+    model = Transformer(4, heads=2, layers=1, causal=causal, positions=POSITIONS[name])
+    params, x, mask = contracts.parameters(model, key), contracts.inputs(key, 5), contracts.upto([5, 4, 0], 5)
+    y, kept = jax.jit(functools.partial(model.apply, mutable="intermediates"))(params, x, mask=mask)
+    np.testing.assert_allclose(y, contracts.forward(model)(params, x, mask=mask), rtol=1e-4, atol=1e-5)
+    (weights,) = kept["intermediates"]["Block_0"]["attention"]
+
+    ours = params["params"]
+    embedded = x @ ours["embed"]["kernel"] + ours["embed"]["bias"].reshape(1, 1, -1)
+    normed = nn.LayerNorm().apply({"params": ours["Block_0"]["attention_norm"]}, embedded)
+    joint = ours["Block_0"]["query_key_value"]
+    heads = jnp.einsum("btf,fphd->pbthd", normed, joint["kernel"]) + joint["bias"][:, None, None]
+    bound = model.positions.bind({"params": ours["positions"]} if "positions" in ours else {})
+    steps = jnp.broadcast_to(jnp.arange(5), (3, 5))
+    query, keys = (bound.rotate(part, steps) for part in heads[:2])
+    scores = np.einsum("bthd,bshd->bhts", query, keys) / np.sqrt(2)
+    bias = bound.bias(2, steps, steps, causal=causal)
+    seen = np.asarray(mask)[:, None, None, :] & np.asarray(mask)[:, None, :, None]
+    seen = seen & (np.tri(5, dtype=bool) | (not causal))
+    mass = np.where(seen, np.exp(scores + (0 if bias is None else bias)), 0)
+    np.testing.assert_allclose(weights, mass / np.maximum(mass.sum(-1, keepdims=True), 1e-30), rtol=1e-4, atol=1e-6)
+
+    if causal:
+        carry, pieces = model.start(3, 2, 5), []
+        step = jax.jit(functools.partial(model.apply, method="extend", mutable="intermediates"))
+        for time in range(5):
+            (carry, _), kept = step(params, carry, x[:, time : time + 1], mask=mask[:, time : time + 1])
+            pieces.append(kept["intermediates"]["Block_0"]["attention"][0])
+        stepped = np.concatenate(pieces, axis=2)
+        real = np.asarray(mask)[:, None, :, None]
+        np.testing.assert_allclose(np.where(real, stepped, 0), weights, rtol=1e-4, atol=1e-6)
 
 
 def test_rotary_scores_depend_on_distance_only(key):
@@ -120,8 +202,8 @@ def test_positions_tell_orders_apart_only_where_there_are_some(key):
     """Without positions, what a step reads back to front is the same; with them it is not."""
     x = contracts.inputs(key, 5)
     turned = jnp.concatenate([x[:, 3::-1], x[:, 4:]], axis=1)
-    for name, positions in POSITIONS.items():
-        model = Transformer(4, heads=2, layers=1, positions=positions)
+    for name, encoding in POSITIONS.items():
+        model = Transformer(4, heads=2, layers=1, positions=encoding)
         params = contracts.parameters(model, key)
         y, z = (contracts.forward(model)(params, order)[:, 4] for order in (x, turned))
         same = np.allclose(y, z, atol=1e-5)
