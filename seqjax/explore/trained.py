@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from seqjax import pretrained
+from seqjax import pretrained, runs
 from seqjax.types import InputError, Params
 
 
@@ -23,8 +23,21 @@ def predict(
 
 
 def resolve(params: Params | Path | str) -> Params:
-    """The parameters themselves, or those of a safetensors file."""
-    return pretrained.read_params(params) if isinstance(params, Path | str) else params
+    """The parameters themselves, or those of a safetensors file or of the first seed of a finished run."""
+    if not isinstance(params, Path | str):
+        return params
+    return runs.load(params).params() if Path(params).is_dir() else pretrained.read_params(params)
+
+
+def trained_on(path: Path | str) -> str:
+    """The task that a safetensors file names, or the experiment of a finished run; empty if it names none."""
+    if not Path(path).is_dir():
+        return pretrained.read_task(path)
+    run = runs.load(path)
+    experiment = Path(run.provenance["script"]).stem
+    if experiment != "shipped_models":
+        return experiment
+    return type(pretrained.task_of(run.config["model"])).__name__
 
 
 def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLike, *, outputs: int) -> None:
