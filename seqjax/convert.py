@@ -12,11 +12,12 @@ A layout is a dict with the keys of the Flax model's parameters; it ends in the 
 
 Both directions are pure functions of arrays, so `jax.grad` passes through them: gradients come by either side's names.
 What is not the same function in PyTorch: the epsilon of `nn.LayerNorm` is 1e-5 there and 1e-6 here; its usual positions
-alternate sine and cosine, while `Sinusoidal` has the sines first. Dropout has no weights; set its rate by hand.
+alternate sine and cosine, `Sinusoidal(interleaved=True)`. Special tokens differ: `types.SpecialTokens`, or `order`
+where the same words have other ids. Dropout has no weights; set its rate by hand.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,12 @@ class Part(NamedTuple):
     write: Callable[[Tree], State]
     read: Callable[[State, Tree], Tree]
 
+
+Order = Sequence[int | None]
+"""For each token of the model here, its id in the other model; None: it has none."""
+
+ABSENT = -1e9
+"""The bias of a token that the other model does not have: finite, and no softmax sees it."""
 
 Views = dict[str, Callable[[Any], Any]]
 
@@ -134,9 +141,35 @@ def to_torch(params: Params, layout: Layout) -> State:
     return _write(layout, params["params"])
 
 
-def linear(prefix: str = "") -> Part:
-    """`nn.Linear`: a Dense or DenseGeneral layer."""
-    return _affine(_join(prefix, "weight"), _join(prefix, "bias"))
+def vocabulary_order(here: Sequence[str], there: Sequence[str]) -> tuple[int | None, ...]:
+    """The `order` of embeddings and readouts between two vocabularies with the same words in another order.
+
+    Args:
+        here: the symbols of the model here, such as `data.Vocabulary(…).symbols`.
+        there: the symbols of the other model, in the order of its ids; special ones spelled as they are here.
+
+    Raises:
+        InputError: a symbol is twice in one of them, or is not in `here`: the weights of it would be lost.
+    """
+    for name, symbols in (("here", here), ("there", there)):
+        if len(set(symbols)) < len(symbols):
+            twice = next(symbol for symbol in symbols if list(symbols).count(symbol) > 1)
+            raise InputError(f"symbols must be unique, got {twice!r} more than once in {name}")
+    if lost := [symbol for symbol in there if symbol not in set(here)]:
+        raise InputError(f"every symbol of the other model must be one here, got {lost[0]!r}")
+    ids = {symbol: number for number, symbol in enumerate(there)}
+    return tuple(ids.get(symbol) for symbol in here)
+
+
+def linear(prefix: str = "", order: Order | None = None) -> Part:
+    """`nn.Linear`: a Dense or DenseGeneral layer.
+
+    Args:
+        order: of a readout whose vocabulary is in another order there, see `vocabulary_order`. A token that only the
+            model here has gets the logit -1e9, so that it is never predicted.
+    """
+    plain = _affine(_join(prefix, "weight"), _join(prefix, "bias"))
+    return plain if order is None else _reordered(plain, order, {"kernel": (-1, 0.0), "bias": (0, ABSENT)})
 
 
 def grid_linear(prefix: str, channels: int) -> Part:
@@ -160,15 +193,21 @@ def grid_linear(prefix: str, channels: int) -> Part:
     return Part(write, read)
 
 
-def embedding(prefix: str = "") -> Part:
-    """`nn.Embedding`: an Embed layer, or the table of `Learned` positions."""
+def embedding(prefix: str = "", order: Order | None = None) -> Part:
+    """`nn.Embedding`: an Embed layer, or the table of `Learned` positions.
+
+    Args:
+        order: where the vocabulary is in another order there, see `vocabulary_order`. A token that only the model here
+            has gets zeros.
+    """
     weight = _join(prefix, "weight")
 
     def write(tree: Tree) -> State:
         (table,) = tree.values()
         return {weight: table[...]}
 
-    return Part(write, lambda state, like: dict.fromkeys(like, jnp.asarray(state[weight])))
+    plain = Part(write, lambda state, like: dict.fromkeys(like, jnp.asarray(state[weight])))
+    return plain if order is None else _reordered(plain, order, {"embedding": (0, 0.0)})
 
 
 def conv(prefix: str = "") -> Part:
@@ -371,6 +410,41 @@ def _renamed(names: dict[str, str], write: Views | None = None, read: Views | No
         lambda tree: {there: seen(write, name, tree[name]) for name, there in names.items()},
         lambda state, like: {name: seen(read, name, jnp.asarray(state[there])) for name, there in names.items()},
     )
+
+
+def _reordered(part: Part, order: Order, axes: dict[str, tuple[int, float]]) -> Part:
+    """A part whose tokens have other ids there.
+
+    Args:
+        axes: of each of its parameters, the axis of the vocabulary, and what a token gets that is not there.
+    """
+    places = [place for place, token in enumerate(order) if token is not None]
+    ids = [token for token in order if token is not None]
+    if sorted(ids) != list(range(len(ids))):
+        raise InputError(f"order must name each id of the other model once, 0 to {len(ids) - 1}, got {ids}")
+    back = np.argsort(ids)
+
+    def there(tree: Tree) -> Tree:
+        _fits(tree)
+        return {name: jnp.take(x, np.array(places)[back], axis=axes[name][0]) for name, x in tree.items()}
+
+    def _fits(tree: Tree) -> None:
+        for name, x in tree.items():
+            if x.shape[axes[name][0]] != len(order):
+                raise InputError(f"order must have one entry a token, {x.shape[axes[name][0]]}, got {len(order)}")
+
+    def read(state: State, like: Tree) -> Tree:
+        found = part.read(state, jax.eval_shape(there, like))
+        tree = {}
+        for name, x in found.items():
+            axis, missing = axes[name]
+            whole = jnp.full(like[name].shape, missing, x.dtype)
+            at = [slice(None)] * x.ndim
+            at[axis] = np.array(places)
+            tree[name] = whole.at[tuple(at)].set(jnp.take(x, np.array(ids), axis=axis))
+        return tree
+
+    return Part(lambda tree: part.write(there(tree)), read)
 
 
 def _by_structure(layout: Callable[[Tree], Layout]) -> Part:

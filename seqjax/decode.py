@@ -2,7 +2,8 @@
 
 A model is given by its `StepFn` and a carry: its initial state, or its state after a prompt. `first` is the token read
 first: SOS, or the last token of the prompt. A sentence ends with EOS, which counts in its length and log-probability,
-and is followed by PAD; one that has not ended after `length` tokens is truncated.
+and is followed by PAD; one that has not ended after `length` tokens is truncated. Both ids are the vocabulary's, or
+those of `special`, where a model has its own.
 
 These are pure functions to be called under `jax.jit`; called outside of it, each call compiles anew. Their loops stop
 once every row has ended. Log-probabilities are float32. Where no logit is finite, or one is NaN or inf, there is no
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
 
 from seqjax._checks import check_mask, integers, known
-from seqjax.types import EOS, PAD, Carry, InputError, StepFn
+from seqjax.types import SPECIAL, Carry, InputError, SpecialTokens, StepFn
 
 Tokens = Int[Array, " batch"]
 
@@ -75,9 +76,9 @@ def forbid(step: StepFn, *tokens: int) -> StepFn:
     return allowed
 
 
-def greedy(step: StepFn, carry: Carry, first: Tokens, *, length: int) -> Decoded:
+def greedy(step: StepFn, carry: Carry, first: Tokens, *, length: int, special: SpecialTokens = SPECIAL) -> Decoded:
     """The likeliest token at each step, which need not give the likeliest sentence."""
-    return _decode(lambda logits, _: jnp.argmax(logits, axis=-1), step, carry, first, length)
+    return _decode(lambda logits, _: jnp.argmax(logits, axis=-1), step, carry, first, length, special)
 
 
 def sample(
@@ -91,6 +92,7 @@ def sample(
     top_k: int | None = None,
     top_p: Scalar | float | None = None,
     min_p: Scalar | float | None = None,
+    special: SpecialTokens = SPECIAL,
 ) -> Decoded:
     """Draw each token at random, at step i with the key `fold_in(key, i)`.
 
@@ -137,7 +139,7 @@ def sample(
             drawn = _at(order, drawn)
         return jnp.where(temperature == 0, likeliest, drawn)
 
-    return _decode(choose, step, carry, first, length)
+    return _decode(choose, step, carry, first, length, special)
 
 
 class BeamState(NamedTuple):
@@ -167,7 +169,14 @@ class Candidates(NamedTuple):
 
 
 def beam(
-    step: StepFn, carry: Carry, first: Tokens, *, length: int, width: int, length_penalty: Scalar | float = 0.0
+    step: StepFn,
+    carry: Carry,
+    first: Tokens,
+    *,
+    length: int,
+    width: int,
+    length_penalty: Scalar | float = 0.0,
+    special: SpecialTokens = SPECIAL,
 ) -> Beams:
     """Beam search: keep the `width` likeliest unfinished sentences of each row at every step.
 
@@ -199,11 +208,11 @@ def beam(
     def advance(state: BeamState) -> BeamState:
         read, logits = step(state.carry, state.token.reshape(-1))
         candidates = _expand(state, logits, normaliser(state.index + 1))
-        ended = _finish(state.ended, candidates, improvable(state))
-        return _continue(state, candidates, read, ended)
+        ended = _finish(state.ended, candidates, improvable(state), special.eos)
+        return _continue(state, candidates, read, ended, special.eos)
 
-    state = jax.lax.while_loop(unfinished, advance, _start(carry, first, length, width))
-    return _best(state.ended, state.live)
+    state = jax.lax.while_loop(unfinished, advance, _start(carry, first, length, width, special.filler))
+    return _best(state.ended, state.live, special.filler)
 
 
 def score(
@@ -242,12 +251,12 @@ def rollout(
     return jnp.swapaxes(outputs, 0, 1)
 
 
-def _start(carry: Carry, first: Tokens, length: int, width: int) -> BeamState:
+def _start(carry: Carry, first: Tokens, length: int, width: int, filler: int) -> BeamState:
     """One empty sentence a row: the other beams have probability 0."""
     carry = jax.tree.map(lambda leaf: leaf if jnp.ndim(leaf) == 0 else jnp.repeat(leaf, width, axis=0), carry)
     token = jnp.repeat(first.astype(jnp.int32)[:, None], width, axis=1)
     nothing = jnp.full(token.shape, -jnp.inf, jnp.float32)
-    ended = Beams(jnp.full((*token.shape, length), PAD, jnp.int32), jnp.zeros_like(token), nothing, nothing)
+    ended = Beams(jnp.full((*token.shape, length), filler, jnp.int32), jnp.zeros_like(token), nothing, nothing)
     live = ended._replace(log_probability=nothing.at[:, 0].set(0.0))
     return BeamState(jnp.int32(0), carry, token, live, ended)
 
@@ -271,21 +280,21 @@ def _expand(state: BeamState, logits: Float[Array, "rows vocab"], normaliser: Sc
     return Candidates(sentences, parent, token)
 
 
-def _finish(ended: Beams, candidates: Candidates, improvable: Bool[Array, " batch"]) -> Beams:
+def _finish(ended: Beams, candidates: Candidates, improvable: Bool[Array, " batch"], eos: int) -> Beams:
     """The best of the sentences that ended before and those that end now, among the `width` likeliest candidates."""
     width = ended.score.shape[1]
     sentences = candidates.sentences
     # A row that has its answer keeps it to the last bit while others continue.
-    enters = (candidates.token == EOS) & (sentences.log_probability > -jnp.inf) & improvable[:, None]
+    enters = (candidates.token == eos) & (sentences.log_probability > -jnp.inf) & improvable[:, None]
     enters = enters & (jnp.arange(2 * width) < width)[None, :]
     pool = _join(ended, sentences._replace(score=jnp.where(enters, sentences.score, -jnp.inf)))
     return _pick(pool, jax.lax.top_k(pool.score, width)[1])
 
 
-def _continue(state: BeamState, candidates: Candidates, carry: Carry, ended: Beams) -> BeamState:
+def _continue(state: BeamState, candidates: Candidates, carry: Carry, ended: Beams, eos: int) -> BeamState:
     """The state with the `width` likeliest candidates that do not end, and the carry of their parents."""
     batch, width = state.token.shape
-    log_probability = jnp.where(candidates.token == EOS, -jnp.inf, candidates.sentences.log_probability)
+    log_probability = jnp.where(candidates.token == eos, -jnp.inf, candidates.sentences.log_probability)
     log_probability, place = jax.lax.top_k(log_probability, width)
     live, parent, token = _pick(candidates, place)
     row = (jnp.arange(batch)[:, None] * width + parent).reshape(-1)
@@ -298,7 +307,7 @@ def _continue(state: BeamState, candidates: Candidates, carry: Carry, ended: Bea
     return BeamState(state.index + 1, carry, token, live._replace(log_probability=log_probability), ended)
 
 
-def _best(ended: Beams, live: Beams) -> Beams:
+def _best(ended: Beams, live: Beams, filler: int) -> Beams:
     """The `width` best: those that ended, then those truncated, then empty places."""
     width = ended.score.shape[1]
     pool = _join(ended, live)
@@ -307,7 +316,7 @@ def _best(ended: Beams, live: Beams) -> Beams:
     best = jnp.lexsort((-pool.score, group))[:, :width]
     pool, possible = _pick((pool, possible), best)
     return Beams(
-        jnp.where(possible[:, :, None], pool.tokens, PAD),
+        jnp.where(possible[:, :, None], pool.tokens, filler),
         jnp.where(possible, pool.lengths, 0),
         jnp.where(possible, pool.log_probability, -jnp.inf),
         jnp.where(possible, pool.score, -jnp.inf),
@@ -322,7 +331,14 @@ class _DecodeState(NamedTuple):
     decoded: Decoded
 
 
-def _decode(choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry, first: Tokens, length: int) -> Decoded:
+def _decode(
+    choose: Callable[[Array, Array], Array],
+    step: StepFn,
+    carry: Carry,
+    first: Tokens,
+    length: int,
+    special: SpecialTokens,
+) -> Decoded:
     """One sentence a row, its tokens by `choose(logits, index)`."""
     integers(1, length=length)
     _check_room(carry, length)
@@ -335,15 +351,15 @@ def _decode(choose: Callable[[Array, Array], Array], step: StepFn, carry: Carry,
         index, carry, token, alive, decoded = state
         carry, logits = step(carry, token)
         logits, valid = _valid(logits)
-        token = jnp.where(valid, choose(logits, index).astype(jnp.int32), EOS)
+        token = jnp.where(valid, choose(logits, index).astype(jnp.int32), special.eos)
         gained = jnp.where(valid, _at(jax.nn.log_softmax(logits, axis=-1), token), -jnp.inf)
-        token, gained = jnp.where(alive, token, PAD), jnp.where(alive, gained, 0.0)
+        token, gained = jnp.where(alive, token, special.filler), jnp.where(alive, gained, 0.0)
         tokens = decoded.tokens.at[:, index].set(token)
         decoded = Decoded(tokens, decoded.lengths + alive, decoded.log_probability + gained)
-        return _DecodeState(index + 1, carry, token, alive & (token != EOS), decoded)
+        return _DecodeState(index + 1, carry, token, alive & (token != special.eos), decoded)
 
     start = jnp.zeros(batch, jnp.int32), jnp.zeros(batch, jnp.float32)
-    decoded = Decoded(jnp.full((batch, length), PAD, jnp.int32), *start)
+    decoded = Decoded(jnp.full((batch, length), special.filler, jnp.int32), *start)
     state = _DecodeState(jnp.int32(0), carry, first.astype(jnp.int32), jnp.ones(batch, bool), decoded)
     return jax.lax.while_loop(unfinished, advance, state).decoded
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, PyTree, Shaped
 
 from seqjax import decode
 from seqjax._checks import integers
-from seqjax.types import SOS, Params, Seq2SeqBatch
+from seqjax.types import Params, Seq2SeqBatch
 
 
 def in_chunks(function: Callable[[Any], Any], rows: PyTree, *, batch_size: int = 256) -> Any:
@@ -71,7 +71,8 @@ def greedy(
 
     def decode_chunk(params: Params, chunk: Seq2SeqBatch) -> Array:
         carry = model.apply(params, chunk.source, chunk.source_mask, length, method="begin")
-        first = jnp.full(len(chunk.source), SOS, jnp.int32)
-        return decode.greedy(partial(model.apply, params, method="step"), carry, first, length=length).tokens
+        first = jnp.full(len(chunk.source), model.special.sos, jnp.int32)
+        step = partial(model.apply, params, method="step")
+        return decode.greedy(step, carry, first, length=length, special=model.special).tokens
 
     return predict(decode_chunk, params, batch, batch_size=batch_size)

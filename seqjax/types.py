@@ -14,6 +14,7 @@ Tokens are integers below `vocab`, of which every vocabulary reserves the first 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int, Key, Scalar
@@ -33,6 +34,59 @@ PAD, SOS, EOS, UNK = range(4)
 
 class InputError(ValueError):
     """A value, a file or a configuration that seqjax refuses; the message names the rule and the value."""
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The ids with a meaning of their own: by default those of every `data.Vocabulary`.
+
+    Other ones are for models that were trained elsewhere: `SpecialTokens(pad=None, sos=0, eos=1, never=())` fits many
+    PyTorch tutorials, whose models can predict every id.
+
+    Attributes:
+        pad: fills the places after a sentence; None: no id is reserved for it, and EOS fills them.
+        sos: read before the first token of a target.
+        eos: the end of a sentence.
+        never: ids that a model gives the logit -inf, for they are never predicted; None: `pad` and `sos`.
+    """
+
+    pad: int | None = PAD
+    sos: int = SOS
+    eos: int = EOS
+    never: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sos == self.eos or self.pad in (self.sos, self.eos):
+            raise InputError(f"special ids must differ, got pad={self.pad}, sos={self.sos} and eos={self.eos}")
+        if self.eos in self.impossible:
+            raise InputError(f"never must not hold eos={self.eos}, or no sentence would end, got {self.never}")
+
+    @property
+    def impossible(self) -> tuple[int, ...]:
+        """The ids that are never predicted."""
+        if self.never is not None:
+            return self.never
+        return (self.sos,) if self.pad is None else (self.pad, self.sos)
+
+    @property
+    def filler(self) -> int:
+        """The id in the places after a sentence."""
+        return self.eos if self.pad is None else self.pad
+
+    def check(self, vocab: int) -> None:
+        """Require all of them to be ids of a vocabulary of this size.
+
+        Raises:
+            InputError: one is not.
+        """
+        ids = [("pad", self.filler), ("sos", self.sos), ("eos", self.eos)]
+        for name, token in [*ids, *(("never", token) for token in self.impossible)]:
+            if not 0 <= token < vocab:
+                raise InputError(f"special ids must lie in [0, {vocab}), the vocabulary, got {name}={token}")
+
+
+SPECIAL = SpecialTokens()
+"""Those of every `data.Vocabulary`."""
 
 
 class Batch(NamedTuple):

@@ -13,7 +13,6 @@ import pytest
 from flax import linen as nn
 
 from seqjax import convert, models
-from seqjax.models.cnn import Conv
 from tests.contracts import compiled
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,14 +21,6 @@ GOLDEN = Path(__file__).parent / "golden"
 MASK = jnp.arange(5)[None, :] < jnp.array([5, 1, 3])[:, None]
 
 exact_gelu = partial(nn.gelu, approximate=False)
-
-
-class Alternating(models.Positions):
-    """Sine and cosine in turn, as PyTorch's tutorial and `approximation` have them."""
-
-    def embed(self, x, index):
-        angle = index[..., None] * (10_000.0 ** (-jnp.arange(0, x.shape[-1], 2) / x.shape[-1]))[None, None, :]
-        return x + jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1).reshape(x.shape)
 
 
 class Case(NamedTuple):
@@ -65,21 +56,18 @@ class HiddenAsCell(nn.Module):
         return tuple((h, h) for h, _ in given)
 
 
-class OneWord(nn.Module):
-    """The captioner of `sequence_shapes`: the average over a convolution's grid, one step of a GRU, one word."""
-
-    channels: int
-    features: int
-    words: int
-
-    @nn.compact
-    def __call__(self, x):
-        grid = nn.relu(Conv(self.channels, 3, name="conv")(jnp.transpose(x, (1, 2, 3, 0))))
-        seen = grid.mean(axis=(1, 2)).T
-        return nn.Dense(self.words, name="fc")(models.Recurrent(self.features, name="gru")(seen[:, None])[:, 0])
+ONE_WORD = {
+    "encoder": {"Conv_0": convert.conv("conv")},
+    "backbone": convert.recurrent("gru"),
+    "readout": convert.linear("fc"),
+}
 
 
-ONE_WORD = {"conv": convert.conv("conv"), "gru": convert.recurrent("gru"), "fc": convert.linear("fc")}
+def one_word(channels: int, features: int, words: int) -> nn.Module:
+    """The captioner of `sequence_shapes`."""
+    encoder = models.CNN((channels,), pool=False)
+    return models.OneWordCaptioner(encoder, models.GRU(features), words)
+
 
 PAIR = {
     "source_embedding": convert.embedding("source_embedding"),
@@ -101,7 +89,7 @@ def pair(cell, vocab: int, embedding: int, features: int, bridge: nn.Module = CO
 
 def written(model, x, source):
     memory = models.Memory(source, MASK, ())
-    return model.extend(model.start(memory, x.shape[1]), x).features
+    return model.extend(model.start(memory, x.shape[-1], x.shape[1]), x).features
 
 
 def translated(model, source, fed, mask: Any = MASK):
@@ -133,6 +121,7 @@ def translator(vocabs: tuple[int, int], embedding: int, encoder: int, decoder: i
 
 
 INP = convert.linear("embed")
+ALTERNATING = models.Sinusoidal(interleaved=True)
 CASES = {
     "rnn": reader(models.RNN(4, 2)),
     "gru": reader(models.GRU(4, 2)),
@@ -142,7 +131,7 @@ CASES = {
     "cnn": Case(*simple_cnn((4, 5), 4), images),
     "tcn": Case(models.TCN(4, 2, (1, 2), weight_norm=True), convert.tcn(), lambda model, x: model(x)),
     "transformer": Case(
-        models.Transformer(8, 2, 2, 2, pre_norm=False, positions=Alternating(), activation=nn.relu),
+        models.Transformer(8, 2, 2, 2, pre_norm=False, positions=ALTERNATING, activation=nn.relu),
         convert.transformer("encoder", embed=INP),
         masked,
         1e-4,
@@ -165,7 +154,7 @@ CASES = {
     ),
     "translator": Case(*translator((6, 7), 3, 8, 5), translated),
     "hidden_as_cell": Case(pair(models.LSTMCell(), 7, 3, 4, HiddenAsCell()), PAIR, partial(translated, mask=None)),
-    "one_word": Case(OneWord(4, 5, 6), ONE_WORD, lambda model, x: model(x)),
+    "one_word": Case(one_word(4, 5, 6), ONE_WORD, images),
 }
 
 TORCH = importlib.util.find_spec("torch") is not None
@@ -263,15 +252,15 @@ TOKENS = jnp.zeros((1, 3), jnp.int32)
 NUMBERS = jnp.zeros((1, 3, 1))
 READ_TOKENS = {"table": convert.embedding("embedding"), "backbone": convert.recurrent("lstm")}
 SENTIMENT = models.TokenEmbedding(models.LSTM(128), 20, 64)
-TAGGER = {"layers_0": READ_TOKENS, "layers_1": convert.linear("fc")}
+TAGGER = {"words": convert.embedding("embedding"), **readout(convert.recurrent("lstm"))}
 CAUSAL = models.Regressor(models.Transformer(32, 8, 5, 64, pre_norm=False, activation=nn.relu))
 
 # A model, its layout, what it reads, PyTorch's parameters, and how many of these are biases that ours has added up.
 TUTORIALS = {
     "image classifier": (*simple_cnn((16, 32), 10), [jnp.zeros((1, 32, 32, 3))], 25_578, 0),
-    "captioner": (OneWord(64, 128, 20), ONE_WORD, [jnp.zeros((1, 3, 4, 4))], 78_868, 2 * 128),
+    "captioner": (one_word(64, 128, 20), ONE_WORD, [jnp.zeros((1, 4, 4, 3))], 78_868, 2 * 128),
     "sentiment": (models.Classifier(SENTIMENT, 2), readout(READ_TOKENS), [TOKENS], 100_866, 4 * 128),
-    "tagger": (nn.Sequential([SENTIMENT, nn.Dense(5)]), TAGGER, [TOKENS], 101_253, 4 * 128),
+    "tagger": (models.Tagger(models.LSTM(128), 5, 20, 64), TAGGER, [TOKENS], 101_253, 4 * 128),
     "translator of sequence_shapes": (pair(models.LSTMCell(), 10_000, 64, 128), PAIR, [TOKENS] * 2, 2_768_656, 8 * 128),
     "reversal": (pair(models.GRUCell(), 26, 256, 256), PAIR, [TOKENS, TOKENS], 809_498, 2 * 2 * 256),
     "attention": (*translator((7853, 5893), 256, 1024, 512), [TOKENS, TOKENS], 20_518_405, 3 * 2 * 512),

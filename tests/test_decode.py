@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import chisquare
 
 from seqjax import decode, models
-from seqjax.types import EOS, PAD, SOS
+from seqjax.types import EOS, PAD, SOS, SpecialTokens
 from tests.refusals import refuses
 
 VOCAB, STATES, SYMBOLS = 6, 97, (3, 4, 5)
@@ -499,3 +499,31 @@ test_bad_lengths_elsewhere = refuses(
         "length must be >= 1, got -1",
     ),
 )
+
+
+@pytest.mark.parametrize("pad", [True, False])
+def test_other_special_ids(pad):
+    """Of a vocabulary in another order the same sentences come out; without PAD they are filled up with EOS."""
+    ids = np.array([4, 0, 3, 5, 1, 2])
+    special = SpecialTokens(pad=int(ids[PAD]) if pad else None, sos=int(ids[SOS]), eos=int(ids[EOS]))
+    back = jnp.asarray(np.argsort(ids))
+
+    def reordered(carry, token):
+        carry, logits = step(carry, back[token])
+        return carry, logits[:, back]
+
+    def filled_up(tokens):
+        return np.where(np.asarray(tokens) == PAD, special.filler, ids[np.asarray(tokens)])
+
+    def ways(step, sos, **options):
+        rows = jnp.full(ROWS, sos, jnp.int32)
+        drawn = decode.sample(jax.random.key(3), step, start(), rows, length=6, temperature=0.0, **options)
+        beams = decode.beam(step, start(), rows, length=6, width=3, **options)
+        return decode.greedy(step, start(), rows, length=6, **options), drawn, beams
+
+    usual = jax.jit(lambda: ways(step, SOS))()
+    found = jax.jit(lambda: ways(reordered, special.sos, special=special))()
+    for one, other in zip(usual, found, strict=True):
+        np.testing.assert_array_equal(other.tokens, filled_up(one.tokens))
+        np.testing.assert_array_equal(other.lengths, one.lengths)
+        np.testing.assert_allclose(other.log_probability, one.log_probability, rtol=1e-6)

@@ -218,6 +218,7 @@ def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program; training and test sequences are fresh ones."""
     config: Config = records[0].config
     problem, model = make_problem(config), build(config)
+    runs.warn_of_reach(model, problem.task)
 
     def loss(params, batch, key):
         return problem.loss(model.apply(params, problem.inputs(batch)), batch)

@@ -128,6 +128,7 @@ def train(records: list[runs.Record], task: tasks.MultiDelay, key: Key[Array, ""
     """Train the whole network with Adam."""
     config: Config = records[0].config
     model = build(config)
+    runs.warn_of_reach(model, task)
 
     def loss(params, batch, key):
         return losses.squared_error(model.apply(params, batch.inputs), batch.targets, batch.weight)

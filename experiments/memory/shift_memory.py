@@ -94,6 +94,7 @@ def measure(records: list[runs.Record]) -> None:
     """Seeds and learning rates are one program; training, validation and test sequences are fresh ones."""
     config: Config = records[0].config
     task, model = tasks.Shift(config.delay, config.length), build(config)
+    runs.warn_of_reach(model, task)
 
     def loss(params, batch, key):
         return losses.squared_error(model.apply(params, batch.inputs), batch.targets)

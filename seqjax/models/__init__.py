@@ -5,15 +5,24 @@ from seqjax.models.attention import (
     Attention,
     DotAttention,
     GeneralAttention,
+    LocationAttention,
     MultiHeadAttention,
     dot_attention,
 )
 from seqjax.models.backbone import Backbone, Causal
 from seqjax.models.bridges import Bridge, CopyState, LowRankBridge
-from seqjax.models.captioner import Captioner
+from seqjax.models.captioner import Captioner, OneWordCaptioner
 from seqjax.models.cnn import CNN, ImageClassifier
 from seqjax.models.crf import CRF, Transitions
-from seqjax.models.decoders import BahdanauDecoder, Decoder, LuongDecoder, Memory, RecurrentDecoder, TransformerDecoder
+from seqjax.models.decoders import (
+    BahdanauDecoder,
+    CausalDecoder,
+    Decoder,
+    LuongDecoder,
+    Memory,
+    RecurrentDecoder,
+    TransformerDecoder,
+)
 from seqjax.models.diagonal_rnn import DiagonalRNN, reciprocal
 from seqjax.models.dilated import LinearDilatedCNN
 from seqjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderRegressor
@@ -48,6 +57,7 @@ __all__ = [
     "Bridge",
     "Captioner",
     "Causal",
+    "CausalDecoder",
     "CharacterCNN",
     "Classifier",
     "CopyState",
@@ -63,12 +73,14 @@ __all__ = [
     "LanguageModel",
     "Learned",
     "LinearDilatedCNN",
+    "LocationAttention",
     "LowRankAttention",
     "LowRankBridge",
     "LuongDecoder",
     "Memory",
     "Module",
     "MultiHeadAttention",
+    "OneWordCaptioner",
     "Pointwise",
     "Positions",
     "RNNCell",

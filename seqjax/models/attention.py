@@ -197,6 +197,27 @@ class AdditiveAttention(Attention):
         return _average((hidden @ self.energy)[:, None, :, :, 0], source)
 
 
+class LocationAttention(Attention):
+    """softmax(W q): each place has a weight vector of its own, whatever stands there (Luong et al. 2015, eq. 8).
+
+    Attributes:
+        length: number of places; a longer source is an error.
+    """
+
+    length: int
+
+    def setup(self):
+        self.place = nn.Dense(self.length, use_bias=False)
+
+    def prepare(self, source: Float[Array, "batch source features"], mask: Bool[Array, "batch source"]) -> KeysValues:
+        if source.shape[1] > self.length:
+            raise InputError(f"location attention has {self.length} places, got a source of {source.shape[1]} steps")
+        return keys_values(source[:, :, None, :0], source[:, :, None], mask)
+
+    def attend(self, source: KeysValues, query: Float[Array, "batch target features"]) -> Attended:
+        return _average(self.place(query)[:, None, :, : source.mask.shape[1]], source)
+
+
 class MultiHeadAttention(Attention):
     """Scaled dot products of several projections in parallel, projected back (arXiv:1706.03762, sec. 3.2.2).
 

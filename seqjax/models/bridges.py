@@ -1,13 +1,41 @@
 """Bridges: the first state of a decoder, from the final state of an encoder."""
 
+import itertools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from seqjax.models.module import Module
 from seqjax.types import InputError
+
+
+def _numbers(state: Any) -> Float[Array, "batch width"]:
+    """Every real number of a state in one row an example; what is no number, such as an index, is left out."""
+    rows = []
+    for leaf in jax.tree.leaves(state):
+        if jnp.iscomplexobj(leaf):
+            rows += [leaf.real, leaf.imag]
+        elif jnp.issubdtype(leaf.dtype, jnp.floating):
+            rows.append(leaf)
+    return jnp.concatenate([row.reshape(len(row), -1) for row in rows], axis=-1)
+
+
+def _filled(like: Any, row: Callable[[int], Array]) -> Any:
+    """A state with the structure and shapes of `like`, its numbers from `row(width)`, one row an example."""
+
+    def fill(leaf: Array) -> Array:
+        width = math.prod(leaf.shape[1:])
+        if jnp.iscomplexobj(leaf):
+            real, imaginary = jnp.split(row(2 * width), 2, axis=-1)
+            return jax.lax.complex(real, imaginary).reshape(leaf.shape)
+        return row(width).reshape(leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(fill, like)
 
 
 class Bridge(Module):
@@ -22,9 +50,8 @@ class Bridge(Module):
         """The first state, with the structure and widths of `like`, from the encoder's `final` one."""
         first = []
         for depth, state in enumerate(like):
-            summary = jnp.concatenate(jax.tree.leaves(final[min(depth, len(final) - 1)]), axis=-1)
-            parts, tree = jax.tree.flatten(state)
-            first.append(tree.unflatten([jnp.tanh(nn.Dense(part.shape[-1])(summary)) for part in parts]))
+            summary = _numbers(final[min(depth, len(final) - 1)])
+            first.append(_filled(state, lambda width, summary=summary: jnp.tanh(nn.Dense(width)(summary))))
         return tuple(first)
 
 
@@ -60,8 +87,6 @@ class LowRankBridge(Module):
 
     @nn.compact
     def __call__(self, final: tuple[Any, ...], like: tuple[Any, ...]) -> tuple[Any, ...]:
-        summary = jnp.concatenate(jax.tree.leaves(final), axis=-1)
-        code = nn.Dense(self.rank, use_bias=False, name="code")(summary)
-        parts, tree = jax.tree.flatten(like)
-        first = [nn.Dense(p.shape[-1], use_bias=False, name=f"state_{i}")(code) for i, p in enumerate(parts)]
-        return tree.unflatten(first)
+        code = nn.Dense(self.rank, use_bias=False, name="code")(_numbers(final))
+        number = itertools.count()
+        return _filled(like, lambda width: nn.Dense(width, use_bias=False, name=f"state_{next(number)}")(code))

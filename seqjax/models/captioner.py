@@ -6,9 +6,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from seqjax.models.backbone import Backbone
 from seqjax.models.decoders import Decoder, Memory
 from seqjax.models.encoder_decoder import TokenWriter
-from seqjax.models.module import check_part
+from seqjax.models.module import Module, check_part
+from seqjax.types import SPECIAL, SpecialTokens
 
 
 class Captioner(TokenWriter):
@@ -25,9 +27,9 @@ class Captioner(TokenWriter):
         encoder: `(batch, height, width, channels)` to a grid `(batch, height', width', features)`, as `CNN`; None for
             features from another network.
         decoder: `RecurrentDecoder`, `LuongDecoder`, `BahdanauDecoder` or `TransformerDecoder`.
-        target_vocab: number of tokens, the four reserved ones included.
+        target_vocab: number of tokens, the special ones included.
         features: width of each place's vector.
-        embedding, dropout, tied: as in `EncoderDecoder`.
+        embedding, dropout, tied, special: as in `EncoderDecoder`.
     """
 
     _parts: ClassVar = {"decoder": (Decoder, "BahdanauDecoder(64)")}
@@ -37,18 +39,22 @@ class Captioner(TokenWriter):
     embedding: int = 64
     dropout: float = 0.0
     tied: bool = False
+    special: SpecialTokens = SPECIAL
 
     def __post_init__(self):
         if self.encoder is not None:
             check_part("encoder", self.encoder, nn.Module, "CNN()")
         super().__post_init__()
+        self.special.check(self.target_vocab)
 
     def setup(self):
         self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
-        self._setup_readout(self.target_vocab, self.embedding, self.dropout, self.tied)
+        self._setup_readout(self.target_vocab, self.embedding, self.special, self.dropout, self.tied)
         self.place = nn.Dense(self.features)
 
-    def encode(self, source: Float[Array, "batch *grid"], *, mask: None = None, train: bool = False) -> Memory:
+    def encode(
+        self, source: Float[Array, "batch *grid"], *, mask: None = None, initial: None = None, train: bool = False
+    ) -> Memory:
         """Read the image: the places of its grid row by row, all of them real."""
         grid = source if self.encoder is None else self.encoder(source, train=train)
         grid = grid[:, None, None] if grid.ndim == 2 else grid
@@ -57,6 +63,33 @@ class Captioner(TokenWriter):
         outputs = nn.gelu(self.place(jnp.concatenate([grid, where], axis=-1)))
         outputs = self.drop(outputs.reshape(len(grid), -1, self.features), deterministic=not train)
         return Memory(outputs, jnp.ones(outputs.shape[:2], bool), (outputs.mean(axis=1),))
+
+
+class OneWordCaptioner(Module):
+    """One word for an image: the average of its grid of features, one step of a backbone, and a readout.
+
+    The captioner of the tutorial `sequence_shapes`, which reads the image where a caption would begin:
+
+        OneWordCaptioner(CNN((64,), pool=False), GRU(128), words=20)
+
+    Attributes:
+        encoder: `(batch, height, width, channels)` to a grid `(batch, height', width', features)`.
+        backbone: any sequence architecture.
+        words: number of words.
+    """
+
+    _parts: ClassVar = {"encoder": (nn.Module, "CNN((64,), pool=False)"), "backbone": (Backbone, "GRU(128)")}
+
+    encoder: nn.Module
+    backbone: Backbone
+    words: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], *, train: bool = False
+    ) -> Float[Array, "batch words"]:
+        seen = self.encoder(x, train=train).mean(axis=(1, 2))
+        return nn.Dense(self.words, name="readout")(self.backbone(seen[:, None], train=train)[:, 0])
 
 
 def _coordinates(height: int, width: int) -> Float[Array, "1 height width 2"]:

@@ -21,12 +21,14 @@ class CNN(Module):
         norm: a module without state between convolution and relu, such as `nn.LayerNorm()`, of which each convolution
             has a copy; None: none.
         dropout: fraction of activations dropped after each pooling in training.
+        pool: whether there is pooling.
     """
 
     channels: tuple[int, ...] = (16, 32)
     kernel_size: int = 3
     norm: nn.Module | None = None
     dropout: float = 0.0
+    pool: bool = True
 
     def __post_init__(self):
         if not all(isinstance(c, int) and c >= 1 for c in self.channels):
@@ -45,7 +47,7 @@ class CNN(Module):
             InputError: the image is smaller than one place of the grid.
         """
         height, width = x.shape[1:3]
-        least = 2 ** len(self.channels)
+        least = 2 ** len(self.channels) if self.pool else 1
         if min(height, width) < least:
             raise InputError(f"images must be at least {least} pixels high and wide, got {height} x {width}")
         # The batch axis last: shifted slices and their maxima are then copied in long runs.
@@ -55,7 +57,8 @@ class CNN(Module):
             if self.norm is not None:
                 norm = self.norm.clone(parent=self, name=f"{type(self.norm).__name__}_{number}")
                 x = norm(x.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
-            x = nn.Dropout(self.dropout)(max_pool(jax.nn.relu(x)), deterministic=not train)
+            x = jax.nn.relu(x)
+            x = nn.Dropout(self.dropout)(max_pool(x) if self.pool else x, deterministic=not train)
         return x.transpose(3, 1, 2, 0)
 
 

@@ -1,6 +1,6 @@
 """Decoders of encoder-decoders: they write a target step by step, from what an encoder has read.
 
-`RecurrentDecoder` knows the source by its first state alone, the others attend to every step of it.
+`RecurrentDecoder` and `CausalDecoder` know the source by their first state alone, the others attend to all its steps.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,12 @@ from jaxtyping import Array, Bool, Float
 
 from seqjax._checks import check_mask
 from seqjax.models.attention import AdditiveAttention, Attention, DotAttention, MultiHeadAttention
+from seqjax.models.backbone import Causal
 from seqjax.models.bridges import Bridge
 from seqjax.models.module import Mask, Module, check_part
+from seqjax.models.positions import Positions, Sinusoidal
 from seqjax.models.recurrent import Cell, GRUCell, Recurrent
-from seqjax.models.transformer import Positions, Sinusoidal, Transformer
+from seqjax.models.transformer import Transformer
 
 
 class Memory(NamedTuple):
@@ -67,8 +69,8 @@ class DecoderState(NamedTuple):
 class Decoder(Module):
     """Base of decoders: a subclass defines `start` and `_extend`."""
 
-    def start(self, memory: Memory, length: int) -> Any:
-        """The carry before the first step, for targets of at most `length` steps."""
+    def start(self, memory: Memory, inputs: int, length: int) -> Any:
+        """The carry before the first step, for targets of at most `length` vectors of width `inputs`."""
         raise NotImplementedError
 
     def extend(
@@ -82,7 +84,37 @@ class Decoder(Module):
         raise NotImplementedError
 
 
-class RecurrentDecoder(Decoder):
+class StateDecoder(Decoder):
+    """Base of decoders that know the source by the state they start from: a subclass has a `bridge` and a `stack`."""
+
+    def start(self, memory: Memory, inputs: int, length: int) -> Any:
+        """The bridge's states, and the source's mask."""
+        return self.bridge(memory.state, self.stack.start(len(memory.mask), inputs, length)), memory.mask
+
+    def _extend(self, carry: tuple[Any, Array], x: Array, mask: Array, train: bool) -> DecoderOutput:
+        state, source = carry
+        state, y = self.stack.extend(state, x, mask=mask, train=train)
+        return DecoderOutput((state, source), y, jnp.zeros((len(x), 0, x.shape[1], source.shape[1])))
+
+
+class CausalDecoder(StateDecoder):
+    """Any causal backbone with a state of its own: `LRU`, `DiagonalRNN`, `TCN`, ….
+
+    Attributes:
+        backbone: it reads the target from the state that the bridge gives it.
+        bridge: as in `RecurrentDecoder`. `CopyState()` needs an encoder with equal options and input width.
+    """
+
+    _parts: ClassVar = {"backbone": (Causal, "LRU(64)"), "bridge": (nn.Module, "Bridge()")}
+
+    backbone: Causal
+    bridge: nn.Module = Bridge()
+
+    def setup(self):
+        self.stack = self.backbone
+
+
+class RecurrentDecoder(StateDecoder):
     """Recurrent layers that know the source by the state they start from (Sutskever et al. 2014, arXiv:1409.3215).
 
     Attributes:
@@ -100,15 +132,6 @@ class RecurrentDecoder(Decoder):
 
     def setup(self):
         self.stack = Recurrent(self.features, self.cell, self.layers, self.dropout)
-
-    def start(self, memory: Memory, length: int) -> Any:
-        """The bridge's states, and the source's mask; `length` does not matter."""
-        return self.bridge(memory.state, self.stack.start(len(memory.mask), 0, length)), memory.mask
-
-    def _extend(self, carry: tuple[Any, Array], x: Array, mask: Array, train: bool) -> DecoderOutput:
-        state, source = carry
-        state, y = self.stack.extend(state, x, mask=mask, train=train)
-        return DecoderOutput((state, source), y, jnp.zeros((len(x), 0, x.shape[1], source.shape[1])))
 
 
 class AttentionDecoder(RecurrentDecoder):
@@ -131,9 +154,9 @@ class AttentionDecoder(RecurrentDecoder):
     def _attention(self) -> Attention:
         return check_part("attention", self.attention, Attention, "AdditiveAttention(64)")
 
-    def start(self, memory: Memory, length: int) -> DecoderState:
-        """The bridge's states, and the source prepared for attention; `length` does not matter."""
-        state, mask = super().start(memory, length)
+    def start(self, memory: Memory, inputs: int, length: int) -> DecoderState:
+        """The bridge's states, and the source prepared for attention; neither `inputs` nor `length` matters."""
+        state, mask = super().start(memory, inputs, length)
         prepared = self._attention.prepare(memory.outputs, mask)
         return DecoderState(state, prepared, jnp.zeros((len(mask), self.features)), jnp.zeros(mask.shape))
 
@@ -254,7 +277,7 @@ class TransformerDecoder(Decoder):
             dropout=self.dropout,
         )
 
-    def start(self, memory: Memory, length: int) -> DecoderState:
+    def start(self, memory: Memory, inputs: int, length: int) -> DecoderState:
         """An empty cache of `length` slots, and keys and values of the source for every layer."""
         batch, source = memory.mask.shape
         prepared = tuple(attention.prepare(memory.outputs, memory.mask) for attention in self.attend)

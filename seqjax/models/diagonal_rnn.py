@@ -39,16 +39,16 @@ class DiagonalRNN(Causal):
             raise InputError(f"step must be > 0, got {self.step}")
         super().__post_init__()
 
-    def start(self, batch: int, inputs: int, length: int) -> Float[Array, "batch order"]:
+    def start(self, batch: int, inputs: int, length: int) -> tuple[Float[Array, "batch order"]]:
         """Zeros; their size depends neither on `inputs` nor on `length`."""
-        return jnp.zeros((batch, self.order))
+        return (jnp.zeros((batch, self.order)),)
 
     @nn.compact
-    def _extend(self, carry: Array, x: Array, mask: Array | None, train: bool) -> tuple[Array, Array]:
+    def _extend(self, carry: tuple[Array], x: Array, mask: Array | None, train: bool) -> tuple[tuple[Array], Array]:
         w = self.param("w", self.weight or self._stable, (self.order,))
         driven = self.step * nn.Dense(self.order, use_bias=False, name="read")(x)
-        state, h = linear_recurrence(1 - self.step * self.rate(w), carry, driven, mask)
-        return state, zero_padding(nn.Dense(self.features, use_bias=False, name="write")(h), mask)
+        state, h = linear_recurrence(1 - self.step * self.rate(w), carry[0], driven, mask)
+        return (state,), zero_padding(nn.Dense(self.features, use_bias=False, name="write")(h), mask)
 
     def _stable(self, key: Array, shape: tuple[int, ...]) -> Array:
         """For each state the first stable one of 256 numbers; their scale widens and narrows, should the first fail."""

@@ -1,21 +1,23 @@
 """The language model: the next token of a text, given those before it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from seqjax.models.module import Mask, Module, Tokens, check_causal, check_part, widened, zero_padding
-from seqjax.types import PAD, SOS, Carry
+from seqjax.types import SPECIAL, Carry, SpecialTokens
 
 
 class TokenWindow(NamedTuple):
     """The last `length` tokens of a text.
 
     Attributes:
-        tokens: in order, padded with PAD.
+        tokens: in order, then padding.
         used: number of tokens, the same for all rows.
     """
 
@@ -36,26 +38,38 @@ class TokenModel(Module):
         return carry, logits[:, 0]
 
     def _setup_readout(
-        self, vocab: int, embedding: int, dropout: float, tied: bool, dtype: DTypeLike | None = None
+        self,
+        vocab: int,
+        embedding: int,
+        special: SpecialTokens,
+        dropout: float,
+        tied: bool,
+        dtype: DTypeLike | None = None,
+        readout_dropout: float | None = None,
+        activation: Callable[[Array], Array] | None = None,
     ) -> None:
+        self.sos, self.never = special.sos, special.impossible
+        self.activation = activation
         self.drop = nn.Dropout(dropout)
+        self.drop_features = nn.Dropout(dropout if readout_dropout is None else readout_dropout)
         self.readout = None if tied else nn.Dense(vocab, dtype=dtype)
         if tied:
             self.narrow = nn.Dense(embedding, use_bias=False, dtype=dtype)
             self.bias = self.param("bias", nn.initializers.zeros_init(), (vocab,))
 
     def _embedded(self, table: nn.Embed, tokens: Array, mask: Array | None, train: bool) -> Array:
-        return zero_padding(self.drop(table(tokens), deterministic=not train), mask)
+        x = table(tokens) if self.activation is None else self.activation(table(tokens))
+        return zero_padding(self.drop(x, deterministic=not train), mask)
 
     def _logits(self, table: nn.Embed, features: Array, train: bool) -> Array:
-        """Those of PAD and SOS, which are never predicted, are -inf."""
-        features = self.drop(features, deterministic=not train)
+        """Those of tokens that are never predicted are -inf."""
+        features = self.drop_features(features, deterministic=not train)
         if self.readout is None:
             logits = table.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
         else:
             logits = self.readout(features)
-        token = jnp.arange(logits.shape[-1])
-        return jnp.where(((token == PAD) | (token == SOS)).reshape(1, 1, -1), -jnp.inf, widened(logits))
+        never = np.isin(np.arange(logits.shape[-1]), self.never)
+        return jnp.where(never.reshape(1, 1, -1), -jnp.inf, widened(logits))
 
 
 class LanguageModel(TokenModel):
@@ -71,11 +85,12 @@ class LanguageModel(TokenModel):
 
     Attributes:
         backbone: any causal sequence architecture.
-        vocab: number of tokens, the four reserved ones included.
+        vocab: number of tokens, the special ones included.
         embedding: width of the embeddings.
         dropout: fraction of the embeddings, and of the readout's inputs, dropped in training.
         tied: whether the embeddings are the readout's kernel too (Press & Wolf 2017, arXiv:1608.05859).
         dtype: of embedding and readout, as in `Transformer`; the backbone has its own.
+        special: ids with a meaning of their own.
     """
 
     backbone: nn.Module
@@ -84,14 +99,16 @@ class LanguageModel(TokenModel):
     dropout: float = 0.0
     tied: bool = False
     dtype: DTypeLike | None = None
+    special: SpecialTokens = SPECIAL
 
     def __post_init__(self):
         check_causal(check_part("backbone", self.backbone, nn.Module, "LSTM(64)"), "LanguageModel")
         super().__post_init__()
+        self.special.check(self.vocab)
 
     def setup(self):
         self.embed = nn.Embed(self.vocab, self.embedding, dtype=self.dtype)
-        self._setup_readout(self.vocab, self.embedding, self.dropout, self.tied, self.dtype)
+        self._setup_readout(self.vocab, self.embedding, self.special, self.dropout, self.tied, self.dtype)
 
     def begin(self, batch: int, length: int) -> Carry:
         """The backbone's empty carry, for texts of at most `length` tokens."""
@@ -105,13 +122,13 @@ class LanguageModel(TokenModel):
         return carry, self._logits(self.embed, y, train)
 
     def __call__(self, tokens: Tokens, *, mask: Mask = None, train: bool = False) -> Float[Array, "batch time vocab"]:
-        """Logits of the token after each. Those of PAD and SOS are -inf: they never follow."""
+        """Logits of the token after each. Those of `special.never` are -inf: by default PAD and SOS never follow."""
         x = self._embedded(self.embed, tokens, mask, train)
         return self._logits(self.embed, self.backbone(x, mask=mask, train=train), train)
 
     def window(self, batch: int, length: int) -> TokenWindow:
         """The empty carry of `reread`, which holds the last `length` tokens."""
-        return TokenWindow(jnp.full((batch, length), PAD, jnp.int32), jnp.zeros((), jnp.int32))
+        return TokenWindow(jnp.full((batch, length), self.special.filler, jnp.int32), jnp.zeros((), jnp.int32))
 
     def reread(
         self, carry: TokenWindow, token: Int[Array, " batch"]

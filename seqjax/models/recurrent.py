@@ -169,11 +169,6 @@ class Recurrent(Causal):
         """One zero state a layer; its size depends neither on `inputs` nor on `length`."""
         return tuple(self.cell.initial_state(batch, self.features) for _ in range(self.layers))
 
-    def encode(self, x: Array, *, mask: Array, train: bool = False) -> tuple[Array, tuple[State, ...]]:
-        """The outputs, and each layer's state after the last real step."""
-        state, outputs = self.extend(self.start(len(x), x.shape[-1], x.shape[1]), x, mask=mask, train=train)
-        return outputs, state
-
     @nn.compact
     def _extend(self, carry: tuple[State, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
         states = []
@@ -236,23 +231,36 @@ class Bidirectional(Backbone):
             raise InputError(f"features must be even, half of them for each direction, got {self.features}")
         super().__post_init__()
 
-    def encode(self, x: Array, *, mask: Array, train: bool = False) -> tuple[Array, tuple[tuple[State, State], ...]]:
-        """The outputs, and each layer's two final states: forward after the last real step, backward at the first."""
-        return self._encode(zero_padding(x, mask), mask, train)
+    def start(self, batch: int) -> tuple[tuple[State, State], ...]:
+        """Zero states, one a layer and direction."""
+        zero = self.cell.initial_state(batch, self.features // 2)
+        return ((zero, zero),) * self.layers
+
+    def encode(
+        self, x: Array, *, mask: Array, initial: tuple[tuple[State, State], ...] | None = None, train: bool = False
+    ) -> tuple[Array, tuple[tuple[State, State], ...]]:
+        """The outputs, and each layer's two final states: forward after the last real step, backward at the first.
+
+        Args:
+            initial: the states to start from, forward and backward; None: `start`.
+        """
+        return self._encode(zero_padding(x, mask), mask, initial, train)
 
     def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
-        return self._encode(x, mask, train)[0]
+        return self._encode(x, mask, None, train)[0]
 
     @nn.compact
-    def _encode(self, x: Array, mask: Array | None, train: bool) -> tuple[Array, tuple[tuple[State, State], ...]]:
+    def _encode(
+        self, x: Array, mask: Array | None, initial: tuple[tuple[State, State], ...] | None, train: bool
+    ) -> tuple[Array, tuple[tuple[State, State], ...]]:
         half, states = self.features // 2, []
-        zero = self.cell.initial_state(len(x), half)
-        for depth in range(self.layers):
+        initial = self.start(len(x)) if initial is None else initial
+        for depth, (first, last) in enumerate(initial):
             if depth:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
-            forward, ahead = Layer(half, self.cell, self.dtype, name=f"forward_{depth}")(zero, x, mask)
+            forward, ahead = Layer(half, self.cell, self.dtype, name=f"forward_{depth}")(first, x, mask)
             turned = reverse(x, mask)
-            backward, back = Layer(half, self.cell, self.dtype, name=f"backward_{depth}")(zero, turned, mask)
+            backward, back = Layer(half, self.cell, self.dtype, name=f"backward_{depth}")(last, turned, mask)
             x = jnp.concatenate([ahead, reverse(back, mask)], axis=-1)
             states.append((forward, backward))
         return x, tuple(states)

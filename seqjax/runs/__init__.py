@@ -7,9 +7,9 @@ from seqjax.runs.command import main, traced
 from seqjax.runs.folder import Record, Run, finished, load
 from seqjax.runs.options import Scale
 from seqjax.runs.scripts import find_experiments, read_header
-from seqjax.runs.training import by_record, fit, parameter_count, scores, train_group
+from seqjax.runs.training import by_record, fit, parameter_count, scores, train_group, warn_of_reach
 
 __all__ = [
     "Record", "Run", "Scale", "by_record", "find_experiments", "finished", "fit", "load", "main", "parameter_count",
-    "read_header", "scores", "traced", "train_group",
+    "read_header", "scores", "traced", "train_group", "warn_of_reach",
 ]  # fmt: skip

@@ -335,6 +335,23 @@ def _checkpoints(record: Record) -> Path:
     return record.folder.parent / "checkpoints"
 
 
+def warn_of_reach(model: Any, task: Any) -> None:
+    """Say on standard error that a model sees too few steps to learn a task, if so.
+
+    Args:
+        model: any; those with a `receptive_field`, or a backbone that has one, are compared.
+        task: its `reach` is the number of steps that a target depends on.
+    """
+    backbone = getattr(model, "backbone", model)
+    field = getattr(backbone, "receptive_field", None)
+    if field is not None and field < task.reach:
+        print(
+            f"warning: {type(backbone).__name__} sees {field} steps, and {task} needs {task.reach}: "
+            "more dilations or a larger kernel would reach it",
+            file=sys.stderr,
+        )
+
+
 def _warn_of_other_versions(record: Record) -> None:
     """Say so if the run goes on under other versions than it began with: it will not be equal to the last bit."""
     before, now = record.stretches[-1]["versions"], versions()

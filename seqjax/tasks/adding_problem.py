@@ -27,6 +27,11 @@ class AddingProblem:
     def __post_init__(self) -> None:
         integers(2, length=self.length)
 
+    @property
+    def reach(self) -> int:
+        """Steps that the target depends on, from the earliest to its own: all."""
+        return self.length
+
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs are [batch, time, 2], value and marker."""
         value_key, first_key, gap_key = jax.random.split(key, 3)

@@ -78,6 +78,11 @@ class Convolution:
         total = math.fsum(self.taps) if self.normalise else 1.0
         return tuple(tap / total for tap in self.taps)
 
+    @property
+    def reach(self) -> int:
+        """Steps that a target depends on, from the earliest to its own: to the last tap that is not 0."""
+        return min(self.length, max((lag + 1 for lag, tap in enumerate(self.taps) if tap), default=1))
+
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1]."""
         x = self.signal.sample(key, batch_size, self.length)

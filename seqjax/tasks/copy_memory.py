@@ -39,6 +39,11 @@ class CopyMemory:
         """Steps of one sequence."""
         return self.blanks + 2 * self.recalled
 
+    @property
+    def reach(self) -> int:
+        """Steps that a label depends on, from the earliest to its own."""
+        return self.blanks + self.recalled + 1
+
     def sample(self, key: Key[Array, ""], batch_size: int) -> Labelled:
         """Draw fresh sequences; inputs are tokens [batch, time] below `vocab`, and every step counts."""
         said = jax.random.randint(key, (batch_size, self.recalled), 1, self.symbols + 1)

@@ -35,6 +35,11 @@ class DelayedXor:
         if self.length <= max(self.first, self.second):
             raise InputError(f"length must be > {max(self.first, self.second)}, got {self.length}")
 
+    @property
+    def reach(self) -> int:
+        """Steps that a target depends on, from the earliest to its own."""
+        return max(self.first, self.second) + 1
+
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1]."""
         bits = jax.random.rademacher(key, (batch_size, self.length), jnp.float32)

@@ -32,6 +32,11 @@ class MultiDelay:
         if self.length <= self.delay:
             raise InputError(f"length must be > delay = {self.delay}, got {self.length}")
 
+    @property
+    def reach(self) -> int:
+        """Steps that a target depends on, from the earliest to its own: delay + 1."""
+        return self.delay + 1
+
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; targets are [batch, time, delay + 1], and the first `delay` steps do not count."""
         x = jax.random.normal(key, (batch_size, self.length))

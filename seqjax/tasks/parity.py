@@ -30,6 +30,11 @@ class Parity:
     def __post_init__(self) -> None:
         integers(2, length=self.length)
 
+    @property
+    def reach(self) -> int:
+        """Steps that a target depends on, from the earliest to its own: all."""
+        return self.length
+
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1], +1 or -1."""
         bits = jax.random.rademacher(key, (batch_size, self.length), jnp.float32)

@@ -49,6 +49,11 @@ class Shift:
         integers(0, delay=self.delay)
         integers(1, length=self.length)
 
+    @property
+    def reach(self) -> int:
+        """Steps that a target depends on, from the earliest to its own: delay + 1."""
+        return min(self.delay + 1, self.length)
+
     def sample(self, key: Key[Array, ""], batch_size: int) -> Batch:
         """Draw fresh sequences; inputs and targets are [batch, time, 1]."""
         x = self.signal.sample(key, batch_size, self.length)

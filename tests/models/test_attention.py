@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from seqjax import models
 from seqjax.models import AdditiveAttention, DotAttention, GeneralAttention, MultiHeadAttention, dot_attention
 from seqjax.models.attention import _cudnn_takes, _fused, self_attention
 from tests import contracts
@@ -64,6 +65,26 @@ def test_scores_of_any_size(qkv):
         weights = dot_attention(wide_query, wide_keys, values, mask=everything)[1]
         narrow = dot_attention(query * np.sqrt(6 / 7), keys, values, mask=everything)[1]
         np.testing.assert_allclose(weights, narrow, rtol=1e-3)
+
+
+def test_location_attention(key):
+    """Luong et al. 2015, eq. 8: softmax(W q) over the places that the source has, whatever stands there."""
+    attention, mask = models.LocationAttention(6), contracts.upto((4, 2), 4)
+    source, query = contracts.inputs(key, 4, width=3, rows=2), contracts.inputs(key, 5, width=7, rows=2)
+
+    def both(module, source, query):
+        return module.attend(module.prepare(source, mask), query)
+
+    params = contracts.filled(jax.eval_shape(partial(attention.init, method=both), key, source, query), key)
+    averages, weights = attention.apply(params, source, query, method=both)
+    scores = np.exp(np.asarray(query) @ np.asarray(params["params"]["place"]["kernel"]))[:, None, :, :4]
+    mass = np.where(np.asarray(mask)[:, None, None], scores, 0)
+    np.testing.assert_allclose(weights, mass / mass.sum(axis=-1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(averages, np.einsum("bhts,bsv->btv", weights, source), rtol=1e-4)
+    other = attention.apply(params, 2 * source, query, method=both)[1]
+    np.testing.assert_array_equal(other, weights)
+    with pytest.raises(ValueError, match="location attention has 6 places, got a source of 7 steps"):
+        attention.apply(params, contracts.inputs(key, 7), contracts.upto((7, 7, 7), 7), method="prepare")
 
 
 LENGTHS = (150, 149, 70, 1, 0)

@@ -26,7 +26,7 @@ def memory():
 
 def write(decoder, memory, x, mask, first: int) -> Any:
     """The target in two pieces, `first` steps and the others."""
-    begin = decoder.extend(decoder.start(memory, x.shape[1]), x[:, :first], mask=mask[:, :first])
+    begin = decoder.extend(decoder.start(memory, 3, x.shape[1]), x[:, :first], mask=mask[:, :first])
     return begin, decoder.extend(begin.carry, x[:, first:], mask=mask[:, first:])
 
 
@@ -152,7 +152,7 @@ def test_a_transformer_writes_no_more_than_it_was_told(memory, key):
     x = contracts.inputs(key, 3, width=3, rows=2)
 
     def write_three(decoder, memory, x):
-        return decoder.extend(decoder.start(memory, 2), x)
+        return decoder.extend(decoder.start(memory, 3, 2), x)
 
     with pytest.raises(ValueError, match="the cache holds 2 steps: 0 are used and 3 more were given"):
         decoder.init(key, memory, x, method=write_three)

@@ -11,13 +11,15 @@ import pytest
 from scipy.stats import chisquare
 
 from seqjax import decode, losses, models
-from seqjax.types import EOS, PAD, SOS
+from seqjax.types import EOS, PAD, SOS, SpecialTokens
 from tests import contracts
 
 ENCODERS = {
     "both ways": models.Bidirectional(6, models.GRUCell()),
     "lstm": models.LSTM(4, layers=2),
     "tcn": models.TCN(4, 2, (1, 2)),
+    "lru": models.LRU(4, layers=1),
+    "dilated": models.LinearDilatedCNN(4, layers=4, features=4),
     "transformer": models.Transformer(4, 2, layers=1, causal=False),
 }
 DECODERS = {
@@ -26,15 +28,24 @@ DECODERS = {
     "input feeding": models.LuongDecoder(4, models.GRUCell(), attention=models.GeneralAttention(4), input_feeding=True),
     "bahdanau": models.BahdanauDecoder(4, models.GRUCell(), attention=models.AdditiveAttention(5)),
     "transformer": models.TransformerDecoder(4, 2, layers=2),
+    "from a state": models.CausalDecoder(models.LRU(4, layers=2)),
+    "from a copied state": models.CausalDecoder(
+        models.LinearDilatedCNN(4, layers=4, features=4), bridge=models.CopyState()
+    ),
+    "from a convolution's inputs": models.CausalDecoder(models.TCN(4, 2, (1, 2))),
+    "from a real state": models.CausalDecoder(models.DiagonalRNN(4, 3, jax.nn.softplus)),
 }
-HEADS = {"context": 0, "luong": 3, "input feeding": 1, "bahdanau": 1, "transformer": 4}
-BRIDGED: dict[str, Any] = {"context": {"bridge": models.Bridge()}}
+HEADS = {"luong": 3, "input feeding": 1, "bahdanau": 1, "transformer": 4}
+BRIDGED: dict[str, Any] = {name: {"bridge": models.Bridge()} for name in ("context", "from a copied state")}
 CONTRACTS = [
     ("lstm", "context", True),
     ("transformer", "luong", True),
     ("tcn", "input feeding", False),
     ("both ways", "bahdanau", True),
     ("tcn", "transformer", False),
+    ("lru", "from a state", False),
+    ("dilated", "from a copied state", True),
+    ("both ways", "from a real state", False),
 ]
 
 
@@ -50,7 +61,11 @@ def test_contract(encoder, decoder, tied, key):
     contracts.writes_causally(whole, key)
     contracts.ignores_padded_tokens(whole, key)
     contracts.pairs_are_independent(whole, key)
-    contracts.attends_to_what_is_there(whole, key, HEADS[decoder])
+    contracts.attends_to_what_is_there(whole, key, HEADS.get(decoder, 0))
+
+
+def test_a_tcn_writes_as_it_steps(key):
+    contracts.writes_as_it_steps(model("tcn", "from a convolution's inputs", False), key)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -62,7 +77,111 @@ def test_any_encoder_goes_with_any_decoder(encoder, decoder, key):
     params = jax.eval_shape(whole.init, key, one, one)
     found = jax.eval_shape(partial(whole.apply, method="align", train=True), params, one, one)
     assert found.logits.shape == (2, 1, 12)
-    assert found.weights.shape == (2, HEADS[decoder], 1, 1)
+    assert found.weights.shape == (2, HEADS.get(decoder, 0), 1, 1)
+
+
+@pytest.mark.parametrize("encoder", ["tcn", "lru", "lstm"])
+def test_a_causal_encoder_hands_over_its_state(encoder, key):
+    """That after the last real step: of a source in two pieces the second starts from it, however it is padded."""
+    backbone = ENCODERS[encoder]
+    params, x, mask = contracts.parameters(backbone, key), contracts.inputs(key, 5), contracts.upto((5, 3, 1), 5)
+    encode = contracts.compiled(partial(backbone.apply, method="encode"))
+    outputs, state = encode(params, x, mask=mask)
+    for row, length in enumerate((5, 3, 1)):
+        alone, found = encode(params, x[row : row + 1, :length], mask=jnp.ones((1, length), bool))
+        np.testing.assert_allclose(alone[0], outputs[row, :length], rtol=1e-4, atol=1e-6)
+        jax.tree.map(lambda a, b, r=row: np.testing.assert_allclose(a[0], b[r], rtol=1e-4, atol=1e-6), found, state)
+    _, first = encode(params, x[:, :2], mask=mask[:, :2])
+    rest, last = encode(params, x[:, 2:], mask=mask[:, 2:], initial=first)
+    np.testing.assert_allclose(rest, outputs[:, 2:], rtol=1e-4, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), last, state)
+
+
+def test_an_encoder_can_be_given_its_first_state(key):
+    """In each direction; that of `start` changes nothing, and architectures without a state refuse one."""
+    both = models.Bidirectional(6, models.GRUCell(), layers=2)
+    params, x, mask = contracts.parameters(both, key), contracts.inputs(key, 4), contracts.upto((4, 2, 3), 4)
+    encode = contracts.compiled(partial(both.apply, method="encode"))
+    plain, zeros = encode(params, x, mask=mask), encode(params, x, mask=mask, initial=both.start(3))
+    jax.tree.map(np.testing.assert_array_equal, plain, zeros)
+    given = jax.tree.map(lambda leaf: leaf + 0.5, both.start(3))
+    _, ((forward, backward), _) = encode(params, x, mask=mask, initial=given)
+    for name, turned, expected in [("forward_0", False, forward), ("backward_0", True, backward)]:
+        one_way = {"params": {"layer_0": params["params"][name]}}
+        read = models.recurrent.reverse(x, mask) if turned else x
+        _, (state,) = models.GRU(3).apply(one_way, read, mask=mask, initial=given[0][0:1], method="encode")
+        np.testing.assert_allclose(state, expected, rtol=1e-5)
+
+    batch = contracts.pairs(PLAIN)
+    params = contracts.parameters(PLAIN, key)
+    started = PLAIN.encoder.start(len(batch.source), 5, 5)
+    without = forced(params, batch.source, batch.target)
+    np.testing.assert_array_equal(forced(params, batch.source, batch.target, initial=started), without)
+    moved = forced(params, batch.source, batch.target, initial=(started[0] + 1,))
+    assert np.abs(moved - without)[..., EOS:].max() > 0.01
+    whole = model("transformer", "transformer", tied=False)
+    with pytest.raises(ValueError, match="Transformer has no state that it could start from: initial must be None"):
+        whole.init(key, batch.source, batch.target, initial=started)
+
+
+def test_each_dropout_has_its_place(key):
+    """All of one thing is dropped: the source's embeddings, the target's, or what the readout reads."""
+    batch = contracts.pairs(PLAIN)
+    params = contracts.parameters(PLAIN, key)
+
+    def logits(train=True, params=params, **options) -> Any:
+        given = {"params": params["params"]}
+        return PLAIN.clone(**options).apply(given, batch.source, batch.target, train=train, rngs={"dropout": key})
+
+    def without(*names):
+        gone = {name: jax.tree.map(jnp.zeros_like, params["params"][name]) for name in names}
+        return {"params": params["params"] | gone}
+
+    np.testing.assert_array_equal(logits(source_dropout=1.0), logits(params=without("source_embedding")))
+    bias = params["params"]["readout"]["bias"].reshape(1, 1, -1)
+    nothing_read = logits(readout_dropout=1.0)
+    np.testing.assert_array_equal(nothing_read[..., EOS:], jnp.broadcast_to(bias, nothing_read.shape)[..., EOS:])
+    only = logits(dropout=1.0, source_dropout=0.0, readout_dropout=0.0)
+    np.testing.assert_array_equal(only, logits(params=without("target_embedding")))
+    np.testing.assert_array_equal(logits(train=False, source_dropout=1.0, readout_dropout=1.0), logits())
+    for name in ("source_dropout", "readout_dropout"):
+        with pytest.raises(ValueError, match=rf"{name} must lie in \[0, 1\], got 1.5"):
+            PLAIN.clone(**{name: 1.5})
+
+
+def test_a_function_of_the_targets_embeddings(key):
+    params, batch = contracts.parameters(PLAIN, key), contracts.pairs(PLAIN)
+    table = params["params"]["target_embedding"]["embedding"]
+    positive = {"params": params["params"] | {"target_embedding": {"embedding": jnp.maximum(table, 0)}}}
+    relu = PLAIN.clone(target_activation=jax.nn.relu)
+    found = relu.apply(params, batch.source, batch.target)
+    np.testing.assert_array_equal(found, PLAIN.apply(positive, batch.source, batch.target))
+    assert (np.abs(found - forced(params, batch.source, batch.target))[..., EOS:] > 0.01).any()
+
+
+WRONG_IDS = {
+    "pad and SOS": ({"pad": 1}, "special ids must differ, got pad=1, sos=1 and eos=2"),
+    "SOS and EOS": ({"sos": 2}, "special ids must differ, got pad=0, sos=2 and eos=2"),
+    "never EOS": ({"never": (0, 2)}, r"never must not hold eos=2, .* got \(0, 2\)"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_IDS)
+def test_special_ids_that_coincide(name):
+    options, message = WRONG_IDS[name]
+    with pytest.raises(ValueError, match=message):
+        SpecialTokens(**options)
+
+
+@pytest.mark.parametrize("special", [{"eos": 8}, {"sos": -1}, {"pad": 9}, {"never": (0, 8)}])
+def test_special_ids_lie_in_the_vocabulary(special):
+    for make in (
+        lambda special: PLAIN.clone(special=special),
+        lambda special: models.LanguageModel(models.GRU(4), 8, special=special),
+        lambda special: models.Captioner(None, models.RecurrentDecoder(4), 8, special=special),
+    ):
+        with pytest.raises(ValueError, match=r"special ids must lie in \[0, 8\), the vocabulary, got "):
+            make(SpecialTokens(**special))
 
 
 def test_vectors_can_be_the_source(key):

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from seqjax import checkpoint, runs, train
+from seqjax import checkpoint, models, runs, tasks, train
 from seqjax.runs import folder, process, training
 from seqjax.runs.progress import Report
 from tests.runs import regression
@@ -403,3 +403,22 @@ def test_extending_needs_a_shorter_finished_run(here):
         "error: --extend needs a finished run like steps=20-learning_rate=0.2-084aedfb with fewer steps or epochs,"
         " found none",
     )
+
+
+def test_a_model_that_sees_too_little_is_warned_of(capsys):
+    short = models.Regressor(models.TCN(4, 2, (1, 2)))  # sees 7 steps
+    for task, needed in [
+        (tasks.Shift(6, 16), 7),
+        (tasks.Shift(7, 16), 8),
+        (tasks.MultiDelay(9, 16), 10),
+        (tasks.Convolution((1.0, 0.0, 2.0, 0.0), 16), 3),
+        (tasks.CopyMemory(3, 2), 6),
+        (tasks.Parity(9), 9),
+        (tasks.DelayedXor(8, 3, 16), 9),
+    ]:
+        assert task.reach == needed
+        runs.warn_of_reach(short, task)
+        said = capsys.readouterr().err
+        assert said.startswith(f"warning: TCN sees 7 steps, and {task} needs {needed}: ") if needed > 7 else not said
+        runs.warn_of_reach(models.Regressor(models.GRU(4)), task)
+        assert not capsys.readouterr().err
