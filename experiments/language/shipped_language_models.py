@@ -5,9 +5,9 @@ Paper     tutorial `approximation`, whose `TextGenerator` writes by characters o
 Figure    experiments/figures/shipped_language_models.png
 Question  A GRU on characters and one on words, trained for minutes and stored in less than 1 MB each: how many bits per
           character of held-out Tiny Shakespeare do they need, and how many do counted n-grams?
-Expect    Characters: 2.3 bits, fewer than the 5-gram model of the same unit. Words: more bits per character than the
-          characters need, because 10 % of the held-out words are not in the vocabulary and have to be spelled; fewer
-          bits per word than the 3-gram model of words.
+Expect    Characters: 2.45 bits, as the GRU of twice the size in `text_generation`, and fewer than the 5-gram model.
+          Words: fewer bits per word than the 3-gram model of words; 10 % of the held-out words are not in the
+          vocabulary and have to be spelled.
 Answer    Per character of held-out text: {bits model=shakespeare_gru_characters_128:.2f} bits by characters (counted
           5-grams: {counted_bits model=shakespeare_gru_characters_128:.2f}), and
           {bits model=shakespeare_gru_words_64:.2f} by words, {unknown model=shakespeare_gru_words_64:.1%} of which are

@@ -87,23 +87,33 @@ def attention_map(
 
 
 def head_maps(record: runs.Record, vocabularies: tuple[Vocabulary, Vocabulary]) -> dict[str, np.ndarray]:
-    """All attention weights of a finished Transformer, of the first seed, for the pair of its `attention_map`.
-
-    Returns:
-        Of encoder, decoder and between them: (layers x heads) x target x source.
-    """
+    """`all_weights` of a finished Transformer, of the first seed, for the pair of its `attention_map`."""
     run = runs.load(record.folder)
     source, target = (
         jnp.array([[vocabulary.symbols.index(token) for token in record.arrays[side].tolist()]])
         for vocabulary, side in zip(vocabularies, ("source", "target"), strict=True)
     )
-    output, kept = run.model.apply(run.params(), source, target, method="align", mutable="intermediates")
-    sown = kept["intermediates"]
+    return all_weights(run.model, run.params(), source, target)
+
+
+def all_weights(
+    model: models.Module,
+    params: Params,
+    source: Int[Array, "1 source"],
+    target: Int[Array, "1 target"],
+) -> dict[str, np.ndarray]:
+    """All attention weights of a Transformer for one pair of sequences.
+
+    Returns:
+        Of the encoder to itself, of the decoder to itself, and to the source: (layers x heads) x target x source.
+    """
+    output, kept = model.apply(params, source, target, method="align", mutable="intermediates")
 
     def layers(blocks: Mapping[str, Any]) -> np.ndarray:
         names = sorted(blocks, key=lambda name: int(name.rpartition("_")[2]))
         return np.concatenate([blocks[name]["attention"][0][0] for name in names])
 
+    sown = kept["intermediates"]
     return {
         "encoder": layers(sown["encoder"]),
         "decoder": layers(sown["decoder"]["stack"]),
@@ -124,7 +134,7 @@ def figure_above_heads(
 
 
 def draw_heads(figure: Figure | SubFigure, maps: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> None:
-    """What `head_maps` returns: a panel a head, a row of panels for each kind of attention, layer by layer."""
+    """What `all_weights` returns: a panel a head, a row of panels for each kind of attention, layer by layer."""
     target, source = ([token.replace(MARK, "") for token in arrays[side].tolist()] for side in ("target", "source"))
     read = ["<sos>", *target[:-1]]
     sides = {"encoder": (source, source), "decoder": (target, read), "decoder to source": (target, source)}
