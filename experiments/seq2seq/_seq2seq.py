@@ -115,8 +115,8 @@ def all_weights(
 
     sown = kept["intermediates"]
     return {
-        "encoder": layers(sown["encoder"]),
-        "decoder": layers(sown["decoder"]["stack"]),
+        "encoder to itself": layers(sown["encoder"]),
+        "decoder to itself": layers(sown["decoder"]["stack"]),
         "decoder to source": np.asarray(output.weights[0]),
     }
 
@@ -137,7 +137,11 @@ def draw_heads(figure: Figure | SubFigure, maps: Mapping[str, np.ndarray], array
     """What `all_weights` returns: a panel a head, a row of panels for each kind of attention, layer by layer."""
     target, source = ([token.replace(MARK, "") for token in arrays[side].tolist()] for side in ("target", "source"))
     read = ["<sos>", *target[:-1]]
-    sides = {"encoder": (source, source), "decoder": (target, read), "decoder to source": (target, source)}
+    sides = {
+        "encoder to itself": (source, source),
+        "decoder to itself": (target, read),
+        "decoder to source": (target, source),
+    }
     columns = max(len(weights) for weights in maps.values())
     axes = figure.subplots(len(maps), columns, squeeze=False)
     for row, (kind, weights) in zip(axes, maps.items(), strict=True):
@@ -145,11 +149,11 @@ def draw_heads(figure: Figure | SubFigure, maps: Mapping[str, np.ndarray], array
         for number, (ax, head) in enumerate(zip(row, weights, strict=True)):
             plot.heat_map(ax, head, rows if number == 0 else [], names)
             ax.tick_params(labelsize=6, length=2)
-            layer, place = divmod(number, HEADS)
-            ax.set_title(f"layer {layer + 1}, head {place + 1}", fontsize=8)
-        words = {"encoder": "reads source", "decoder": "writes", "decoder to source": "writes"}[kind]
-        row[0].set_ylabel(f"{kind}\n{words}", fontsize=8)
-    figure.supxlabel("what it attends to", fontsize=9)
+        row[0].set_ylabel(kind.replace(" to ", "\nto "), fontsize=9)
+    for number, ax in enumerate(axes[0]):
+        layer, place = divmod(number, HEADS)
+        ax.set_title(f"layer {layer + 1}, head {place + 1}", fontsize=9)
+    figure.supxlabel("attended token (rows: the token that is read or written)", fontsize=9)
 
 
 def draw_attention_map(ax: Axes, arrays: Mapping[str, np.ndarray]) -> None:

@@ -27,26 +27,26 @@ def test_every_head_has_its_panel(shared, key):
     source, target = jnp.array([[4, 5, 6, 2]]), jnp.array([[7, 8, 4, 5, 2]])
     params = model.init(key, source, target)
     maps = shared.all_weights(model, params, source, target)
-    sizes = {"encoder": (6, 4, 4), "decoder": (6, 5, 5), "decoder to source": (6, 5, 4)}
+    sizes = {"encoder to itself": (6, 4, 4), "decoder to itself": (6, 5, 5), "decoder to source": (6, 5, 4)}
     assert {kind: weights.shape for kind, weights in maps.items()} == sizes
     for weights in maps.values():
         np.testing.assert_allclose(weights.sum(axis=2), 1, rtol=1e-5)
-    assert not np.triu(maps["decoder"], 1).any(), "causal"
-    assert (maps["encoder"] > 0).all()
-    assert len({weights.tobytes() for weights in maps["encoder"]}) == 6
+    assert not np.triu(maps["decoder to itself"], 1).any(), "causal"
+    assert (maps["encoder to itself"] > 0).all()
+    assert len({weights.tobytes() for weights in maps["encoder to itself"]}) == 6
 
     # Layers are in order: those before a block do not depend on it.
     moved = jax.tree.map(lambda leaf: leaf, params)
     block = moved["params"]["encoder"]["Block_2"]
     block["query_key_value"] = jax.tree.map(lambda leaf: -leaf, block["query_key_value"])
-    again = shared.all_weights(model, moved, source, target)["encoder"]
-    np.testing.assert_array_equal(again[:4], maps["encoder"][:4])
+    again = shared.all_weights(model, moved, source, target)["encoder to itself"]
+    np.testing.assert_array_equal(again[:4], maps["encoder to itself"][:4])
 
     figure = Figure()
     tokens = {"source": np.array(["a", "b", "c", "<eos>"]), "target": np.array(["c", "b", "a", "x", "<eos>"])}
     shared.draw_heads(figure, maps, tokens)
     shown = [ax.images[0].get_array() for ax in figure.axes]
-    np.testing.assert_array_equal(shown[7], maps["decoder"][1])
+    np.testing.assert_array_equal(shown[7], maps["decoder to itself"][1])
     assert len(shown) == 18
     names = [label.get_text() for label in figure.axes[6].get_xticklabels()]
     assert names == ["<sos>", "c", "b", "a", "x"]
