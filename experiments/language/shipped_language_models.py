@@ -19,7 +19,7 @@ Fair      no comparison of the two units: sizes and steps differ. The n-gram mod
           spelled by counted character 3-grams of the rare words of the training text. One random seed, first settings
           tried. Parameters are those with the best validation loss; bits are those of the weights as they are stored,
           in half precision.
-Cost      20 min on two CPU cores that others use too
+Cost      29 min on two CPU cores that many others used too; 10 min of CPU time
 Run       SEQJAX_DATA=path/to/data python experiments/language/shipped_language_models.py
 Next      python -m seqjax.explore page.svg text-generator --unit words --prompt "ROMEO:" --temperature 0.7
 """
@@ -63,7 +63,7 @@ LENGTH = {"characters": 600, "words": 160}
 
 HELD_OUT = "the last 5 % of the characters of tinyshakespeare/input.txt"
 
-DRAWN = 18
+DRAWN = 23
 """Lines of a text in the figure."""
 
 
@@ -187,17 +187,18 @@ def draw(records: list[runs.Record]) -> Figure:
     """Validation bits during training, held-out bits beside counted n-grams, and a text of each model."""
     if is_whole(records):
         ship(records)
-    figure, axes = plot.figure(1, 4, width=17.5, height=4.6)
+    figure, axes = plot.figure(1, 4, width=17.0, height=4.4)
     curves, bars, *texts = axes[0]
+    curves.get_gridspec().set_width_ratios([1, 1, 1.3, 1.3])
     for style, record in enumerate(records):
         unit = unit_of(record.config.model)
         steps, bands = record.curve("validation_bits")
         read = [step * record.config.batch_size * int(record.config.model.split("_")[3]) / 1e6 for step in steps]
-        plot.curve(curves, read, *bands, label=unit, style=style)
+        plot.curve(curves, read, *bands, label=unit + ", unknown ones unspelled" * (unit == "words"), style=style)
         row = record.result
         plot.points(bars, [style], [row["bits"]], [row["low"]], [row["high"]], style=style,
                     label=f"{unit} ({row['parameters']:,} parameters)")  # fmt: skip
-    curves.set(xlabel="training tokens (millions)", ylabel="bits per character, validation, unknown words unspelled")
+    curves.set(xlabel="training tokens (millions)", ylabel="bits per character, validation")
     plot.legend(curves)
     for place, record in enumerate(records):
         order = ORDER[unit_of(record.config.model)]
@@ -208,7 +209,7 @@ def draw(records: list[runs.Record]) -> Figure:
     bars.legend(frameon=False, fontsize=7.5, loc="lower center", bbox_to_anchor=(0.5, 1))
     for ax, record in zip(texts, records, strict=False):
         ax.axis("off")
-        lines = [piece for line in record.read("sample.txt").split("\n") for piece in textwrap.wrap(line, 44) or [""]]
+        lines = [piece for line in record.read("sample.txt").split("\n") for piece in textwrap.wrap(line, 58) or [""]]
         shown = {"va": "top", "fontsize": 8, "family": "monospace", "transform": ax.transAxes, "parse_math": False}
         ax.text(0, 1, "\n".join(lines[:DRAWN]), **shown)
         ax.set_title(f"{unit_of(record.config.model)}, temperature 0.8", fontsize=10)
