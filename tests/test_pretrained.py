@@ -45,15 +45,20 @@ def test_half_precision_is_read_as_single(tmp_path):
 
 
 def test_weights_of_another_task_are_refused(tmp_path):
-    """Of a file and of a run's folder; Shift's model has the shapes that Lorenz96 needs."""
+    """Of a file, of a run's folder, and of the package; Shift's model has the shapes that Lorenz96 needs."""
     model, params, shift = pretrained.load("shift_rnn_8_32")
     lorenz = Lorenz96(J=3, length=48, burn_in=5.0, target_scale=0.5)
     file = pretrained.FOLDER / "shift_rnn_8_32.safetensors"
     explore.ShiftEvaluation(model, file, shift)
-    with pytest.raises(ValueError, match=rf"params must be those of a model of Lorenz96, got {file}, of Shift$"):
+    with pytest.raises(
+        ValueError, match=rf"params must be those of a model of Lorenz96, got {file}, of a model of Shift$"
+    ):
         explore.LorenzEvaluation(model, file, lorenz)
-    with pytest.raises(ValueError, match=r"of a model of Shift, got .*lorenz_rnn_1_10_128\.safetensors, of Lorenz96$"):
+    with pytest.raises(ValueError, match=r"model of Shift, got .*_1_10_128\.safetensors, of a model of Lorenz96$"):
         explore.ShiftEvaluation(model, pretrained.FOLDER / "lorenz_rnn_1_10_128.safetensors", shift)
+
+    with pytest.raises(ValueError, match=r"of a model of Lorenz96, got those of a model of Shift$"):
+        explore.LorenzEvaluation(model, params, lorenz)
 
     def run(script: str, **config: Any) -> Path:
         """A finished run of one seed."""
@@ -68,12 +73,12 @@ def test_weights_of_another_task_are_refused(tmp_path):
 
     found = explore.ShiftEvaluation(model, run("shift_memory"), shift).params
     jax.tree.map(np.testing.assert_array_equal, found, params)
-    with pytest.raises(ValueError, match=r"model of Lorenz96, got .*/run, of shift_memory$"):
+    with pytest.raises(ValueError, match=r"model of Lorenz96, got .*/run, of a model of shift_memory$"):
         explore.LorenzEvaluation(model, tmp_path / "shift_memory" / "run", lorenz)
     explore.LorenzEvaluation(model, run("lorenz96_response"), lorenz)
     shipped = run("shipped_models", model="shift_rnn_8_32")
     explore.ShiftEvaluation(model, shipped, shift)
-    with pytest.raises(ValueError, match=r"model of Lorenz96, got .*/run, of Shift$"):
+    with pytest.raises(ValueError, match=r"model of Lorenz96, got .*/run, of a model of Shift$"):
         explore.LorenzEvaluation(model, shipped, lorenz)
 
 
@@ -83,11 +88,13 @@ class Settings:
 
 
 def test_a_title_says_that_predictions_are_worse_than_none():
-    """Where parameters do not name their task: those of Shift on Lorenz96, and on another delay."""
+    """Where nothing names the task of the parameters: here another sign, and another delay."""
     model, params, shift = pretrained.load("shift_rnn_8_32")
     warning = "worse than predicting zero: was the model trained on this task?"
+    own, readout = params["params"], jax.tree.map(jnp.negative, params["params"]["readout"])
+    other = {"params": own | {"readout": readout}}
     lorenz = Lorenz96(J=3, length=48, burn_in=5.0, target_scale=0.511)
-    assert warning in explore.LorenzEvaluation(model, params, lorenz, rows=64).figure().get_suptitle()
+    assert warning in explore.LorenzEvaluation(model, other, lorenz, rows=64).figure().get_suptitle()
     assert warning in explore.ShiftEvaluation(model, params, Shift(0, 32), rows=64).figure().get_suptitle()
     assert warning not in explore.ShiftEvaluation(model, params, shift, rows=64).figure().get_suptitle()
 

@@ -36,8 +36,8 @@ class _Evaluation(Explorer):
         rows: sequences over which the error is averaged.
 
     Raises:
-        InputError: the file is damaged, the parameters, the model and the task do not fit together, or the file or
-            the run names another task than this one.
+        InputError: the file is damaged, the parameters, the model and the task do not fit together, or the parameters
+            are known to be of a model of another task: by their file, by their run, or as those of the package.
     """
 
     experiment: ClassVar[str]
@@ -50,9 +50,10 @@ class _Evaluation(Explorer):
 
     def __post_init__(self) -> None:
         given, kinds = self.params, [kind.__name__ for kind in type(self.task).__mro__]
-        trained = trained_on(given) if isinstance(given, Path | str) else ""
+        trained = trained_on(given)
         if trained not in ("", self.experiment, *kinds):
-            raise InputError(f"params must be those of a model of {kinds[0]}, got {given}, of {trained}")
+            source = f"{given}, " if isinstance(given, Path | str) else "those "
+            raise InputError(f"params must be those of a model of {kinds[0]}, got {source}of a model of {trained}")
         object.__setattr__(self, "params", resolve(given))
         width, dtype = getattr(self.task, "K", 1), getattr(self.task, "dtype", jnp.float32)
         require_fit(self.model, self.params, (1, self.task.length, width), dtype, outputs=width)

@@ -1,9 +1,9 @@
 """Checks that given parameters fit a model, and that its output fits a task."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -29,15 +29,30 @@ def resolve(params: Params | Path | str) -> Params:
     return runs.load(params).params() if Path(params).is_dir() else pretrained.read_params(params)
 
 
-def trained_on(path: Path | str) -> str:
-    """The task that a safetensors file names, or the experiment of a finished run; empty if it names none."""
-    if not Path(path).is_dir():
-        return pretrained.read_task(path)
-    run = runs.load(path)
+def trained_on(params: Params | Path | str) -> str:
+    """The task that a safetensors file or the package names, or the experiment of a finished run; else empty."""
+    if not isinstance(params, Path | str):
+        name = next((name for name in get_args(pretrained.Name) if _same(params, _shipped(name))), None)
+        return type(pretrained.task_of(name)).__name__ if name else ""
+    if not Path(params).is_dir():
+        return pretrained.read_task(params)
+    run = runs.load(params)
     experiment = Path(run.provenance["script"]).stem
     if experiment != "shipped_models":
         return experiment
     return type(pretrained.task_of(run.config["model"])).__name__
+
+
+@cache
+def _shipped(name: pretrained.Name) -> Params:
+    return pretrained.read_params(pretrained.FOLDER / f"{name}.safetensors")
+
+
+def _same(given: Any, shipped: Params) -> bool:
+    """Whether these are the same numbers."""
+    if jax.tree.structure(given) != jax.tree.structure(shipped):
+        return False
+    return all(map(np.array_equal, jax.tree.leaves(given), jax.tree.leaves(shipped)))
 
 
 def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLike, *, outputs: int) -> None:
