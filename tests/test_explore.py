@@ -477,13 +477,15 @@ def test_the_command_line_writes_text(tmp_path, capsys):
     assert "<svg" in page.read_text()
     wrong = [
         (["--temperature", "-1"], "temperature must be finite and >= 0, got -1.0"),
-        (["--unit", "pieces"], "unit must be one of characters, words, got 'pieces'"),
         (["--length", "0"], "length must be >= 1, got 0"),
         (["--prompt", ""], "prompt must hold at least one token, got ''"),
     ]
     for options, message in wrong:
         assert command.main([str(tmp_path / "b.png"), "text-generator", *asked, *options]) == 2
         assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):  # while options are read
+        command.main([str(tmp_path / "b.png"), "text-generator", *asked, "--unit", "pieces"])
+    assert "unit must be one of characters, words, got 'pieces'" in capsys.readouterr().err
     assert command.main([str(tmp_path / "b.xyz"), "text-generator", *asked]) == 2
     assert "suffix must be one of" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["page.svg"]

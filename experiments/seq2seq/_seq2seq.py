@@ -1,6 +1,7 @@
 """Encoder-decoders on a task of token sequences: training, exact matches, and attention maps."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -107,7 +108,7 @@ def all_weights(
     Returns:
         Of the encoder to itself, of the decoder to itself, and to the source: (layers x heads) x target x source.
     """
-    output, kept = model.apply(params, source, target, method="align", mutable="intermediates")
+    output, kept = _align(model, params, source, target)
 
     def layers(blocks: Mapping[str, Any]) -> np.ndarray:
         names = sorted(blocks, key=lambda name: int(name.rpartition("_")[2]))
@@ -119,6 +120,11 @@ def all_weights(
         "decoder to itself": layers(sown["decoder"]["stack"]),
         "decoder to source": np.asarray(output.weights[0]),
     }
+
+
+@partial(jax.jit, static_argnums=0)
+def _align(model: models.Module, params: Params, source: Int[Array, "1 source"], target: Int[Array, "1 target"]) -> Any:
+    return model.apply(params, source, target, method="align", mutable="intermediates")
 
 
 def figure_above_heads(
