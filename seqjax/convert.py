@@ -1,4 +1,4 @@
-"""Parameters from PyTorch, and back: how each module's weights are named and laid out on either side.
+"""Parameters from PyTorch, and back: how each module's weights are named and laid out on either side; and export.
 
 A layout is a dict with the keys of the Flax model's parameters; it ends in the parts below, which know PyTorch's names:
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -159,6 +160,27 @@ def vocabulary_order(here: Sequence[str], there: Sequence[str]) -> tuple[int | N
         raise InputError(f"every symbol of the other model must be one here, got {lost[0]!r}")
     ids = {symbol: number for number, symbol in enumerate(there)}
     return tuple(ids.get(symbol) for symbol in here)
+
+
+def export(model: Any, params: Params, *inputs: Any, method: str = "__call__") -> bytes:
+    """A model as a program for machines without seqjax or Flax: StableHLO, for CPU, CUDA and TPU.
+
+        program = convert.export(model, params, x)
+        jax.export.deserialize(program).call(params, other)    # batches of any size
+
+    Args:
+        params: of which only names, shapes and dtypes are part of the program; `convert.save` keeps their values.
+        inputs: arrays, or pytrees of them, with the leading axis `batch`; all other sizes are fixed.
+        method: that is called.
+
+    Raises:
+        ImportError: `flatbuffers` is not installed (`pip install 'seqjax[export]'`).
+    """
+    (batch,) = jax.export.symbolic_shape("batch")
+    specs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((batch, *jnp.shape(x)[1:]), jnp.result_type(x)), inputs)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), params)
+    program = jax.jit(partial(model.apply, method=method))
+    return jax.export.export(program, platforms=("cpu", "cuda", "tpu"))(like, *specs).serialize()
 
 
 def linear(prefix: str = "", order: Order | None = None) -> Part:

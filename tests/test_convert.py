@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -441,3 +442,29 @@ def test_the_example_in_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_golden_files_are_small():
     assert sum(path.stat().st_size for path in GOLDEN.glob("*.safetensors")) < 200_000
+
+
+EXPORTED = {
+    "LSTM": (models.Regressor(models.LSTM(4)), [NUMBERS]),
+    "TCN": (models.Regressor(models.TCN(4)), [NUMBERS]),
+    "Transformer": (models.Regressor(models.Transformer(4)), [NUMBERS]),
+    "LRU": (models.Regressor(models.LRU(4)), [NUMBERS]),
+    "tagger": (models.Tagger(models.Bidirectional(4), 5, 9, 4), [TOKENS]),
+    "image classifier": (models.ImageClassifier(models.CNN((4,)), 3), [jnp.zeros((1, 4, 4, 3))]),
+    "encoder-decoder": (models.EncoderDecoder(models.GRU(4), models.BahdanauDecoder(4), 9, 8, 4), [TOKENS, TOKENS]),
+}
+
+
+@pytest.mark.usefixtures("unchecked")  # the size of a batch is a symbol, not an integer
+@pytest.mark.parametrize("name", EXPORTED)
+def test_an_exported_program_is_the_model_for_any_batch(name: str):
+    model, inputs = EXPORTED[name]
+    params = filled(jax.eval_shape(model.init, jax.random.key(0), *inputs))
+    program = jax.export.deserialize(convert.export(model, params, *inputs))
+    assert set(program.platforms) == {"cpu", "cuda", "tpu"}
+    rng = np.random.default_rng(0)
+    for rows in (1, 3):
+        shapes = [(rows, *x.shape[1:]) for x in inputs]
+        whole = inputs[0].dtype == jnp.int32
+        given = [jnp.asarray(rng.integers(3, 8, s) if whole else rng.normal(size=s), inputs[0].dtype) for s in shapes]
+        np.testing.assert_allclose(program.call(params, *given), model.apply(params, *given), rtol=1e-5, atol=1e-6)

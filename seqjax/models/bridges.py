@@ -22,7 +22,7 @@ def _numbers(state: Any) -> Float[Array, "batch width"]:
             rows += [leaf.real, leaf.imag]
         elif jnp.issubdtype(leaf.dtype, jnp.floating):
             rows.append(leaf)
-    return jnp.concatenate([row.reshape(len(row), -1) for row in rows], axis=-1)
+    return jnp.concatenate([row.reshape(row.shape[0], -1) for row in rows], axis=-1)
 
 
 def _filled(like: Any, row: Callable[[int], Array]) -> Any:

@@ -61,7 +61,7 @@ class Captioner(TokenWriter):
         # Features and coordinates are mixed before any average over the grid, which would separate them.
         where = jnp.broadcast_to(_coordinates(*grid.shape[1:3]), (*grid.shape[:3], 2))
         outputs = nn.gelu(self.place(jnp.concatenate([grid, where], axis=-1)))
-        outputs = self.drop(outputs.reshape(len(grid), -1, self.features), deterministic=not train)
+        outputs = self.drop(outputs.reshape(grid.shape[0], -1, self.features), deterministic=not train)
         return Memory(outputs, jnp.ones(outputs.shape[:2], bool), (outputs.mean(axis=1),))
 
 

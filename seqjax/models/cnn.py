@@ -73,7 +73,7 @@ class ImageClassifier(Module):
         self, x: Float[Array, "batch height width channels"], *, train: bool = False
     ) -> Float[Array, "batch classes"]:
         grid = self.backbone(x, train=train)
-        return nn.Dense(self.classes, name="readout")(grid.reshape(len(grid), -1))
+        return nn.Dense(self.classes, name="readout")(grid.reshape(grid.shape[0], -1))
 
 
 class Conv(Module):

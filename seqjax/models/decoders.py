@@ -89,12 +89,12 @@ class StateDecoder(Decoder):
 
     def start(self, memory: Memory, inputs: int, length: int) -> Any:
         """The bridge's states, and the source's mask."""
-        return self.bridge(memory.state, self.stack.start(len(memory.mask), inputs, length)), memory.mask
+        return self.bridge(memory.state, self.stack.start(memory.mask.shape[0], inputs, length)), memory.mask
 
     def _extend(self, carry: tuple[Any, Array], x: Array, mask: Array, train: bool) -> DecoderOutput:
         state, source = carry
         state, y = self.stack.extend(state, x, mask=mask, train=train)
-        return DecoderOutput((state, source), y, jnp.zeros((len(x), 0, x.shape[1], source.shape[1])))
+        return DecoderOutput((state, source), y, jnp.zeros((x.shape[0], 0, x.shape[1], source.shape[1])))
 
 
 class CausalDecoder(StateDecoder):
@@ -158,7 +158,7 @@ class AttentionDecoder(RecurrentDecoder):
         """The bridge's states, and the source prepared for attention; neither `inputs` nor `length` matters."""
         state, mask = super().start(memory, inputs, length)
         prepared = self._attention.prepare(memory.outputs, mask)
-        return DecoderState(state, prepared, jnp.zeros((len(mask), self.features)), jnp.zeros(mask.shape))
+        return DecoderState(state, prepared, jnp.zeros((mask.shape[0], self.features)), jnp.zeros(mask.shape))
 
     def _usual_attention(self) -> Attention:
         """The attention where none is given, without a parent."""

@@ -232,7 +232,7 @@ class EncoderDecoderRegressor(Module):
     ) -> Float[Array, "batch target targets"]:
         """Predict `length` steps."""
         carry = self.decoder.start(_memory(self.encoder, x, mask, initial, train), 1, length)
-        output = self.decoder.extend(carry, jnp.zeros((len(x), length, 1)), train=train)
+        output = self.decoder.extend(carry, jnp.zeros((x.shape[0], length, 1)), train=train)
         return nn.Dense(self.targets)(output.features)
 
 

@@ -254,7 +254,7 @@ class Bidirectional(Backbone):
         self, x: Array, mask: Array | None, initial: tuple[tuple[State, State], ...] | None, train: bool
     ) -> tuple[Array, tuple[tuple[State, State], ...]]:
         half, states = self.features // 2, []
-        initial = self.start(len(x)) if initial is None else initial
+        initial = self.start(x.shape[0]) if initial is None else initial
         for depth, (first, last) in enumerate(initial):
             if depth:
                 x = nn.Dropout(self.dropout)(x, deterministic=not train)
