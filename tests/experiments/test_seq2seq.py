@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ def shared(monkeypatch):
 
 
 def test_every_head_has_its_panel(shared, key):
-    shape = {"heads": 2, "layers": 2, "expansion": 2}
+    shape: dict[str, Any] = {"heads": 2, "layers": 2, "expansion": 2}
     encoder, decoder = models.Transformer(8, causal=False, **shape), models.TransformerDecoder(8, **shape)
     model = models.EncoderDecoder(encoder, decoder, 9, 11, embedding=4)
     source, target = jnp.array([[4, 5, 6, 2]]), jnp.array([[7, 8, 4, 5, 2]])
