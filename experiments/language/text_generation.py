@@ -35,6 +35,7 @@ from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 import jax
 import numpy as np
+from _text import fit, nats_per_token
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 

@@ -419,7 +419,8 @@ def draw(options: Options) -> None:
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=150)
         page = Figure(figsize=(18.5, 15.4), layout="constrained")
-        upper, middle, lower = page.subfigures(3, 1, height_ratios=(9, 3, 3.4))
+        parts: Any = page.subfigures(3, 1, height_ratios=(9, 3, 3.4))
+        upper, middle, lower = parts
         places: Any = [["shapes", "shapes"], ["recurrence", "receptive_field"], ["attention", "receptive_field"]]
         axes = upper.subplot_mosaic(places, width_ratios=(9, 20), height_ratios=(3.8, 3.9, 6.2))
         pair: Any = [["encoder_decoder", "captioner"]]
