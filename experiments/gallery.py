@@ -27,6 +27,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from seqjax._atomic import write_text
+from seqjax.data.catalogue import of_header
 from seqjax.data.files import DataError, read_json
 from seqjax.runs import find_experiments, read_header
 from seqjax.runs.folder import Row
@@ -37,8 +38,7 @@ FOLDER = Path(__file__).parent
 
 STATISTICS = {"min": min, "max": max, "median": statistics.median, "count": len}
 
-DATA = "SEQJAX_DATA="
-"""What a command begins with if its script reads data sets."""
+FETCH = "python -m seqjax.data fetch"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,13 @@ class Experiment(NamedTuple):
         """As measured; if it was not, as the header states it."""
         cost = self.numbers.get("cost")
         measured = f"{duration(cost['seconds'])}, {', '.join(listed(cost['device']))}" if cost else self.header["Cost"]
-        return measured + (", data" if self.header["Run"].startswith(DATA) else "")
+        return measured + (", data" if "Data" in self.header else "")
+
+    @property
+    def commands(self) -> list[str]:
+        """What draws the figure, after what downloads its data sets if it reads any."""
+        needed, _ = of_header(self.header)
+        return [*([f"{FETCH} {' '.join(needed)}"] if needed else []), self.header["Run"]]
 
 
 def listed(value: str | list[str]) -> list[str]:
@@ -190,7 +196,7 @@ def entry(e: Experiment, chapter: Path) -> str:
         parts.append(f"![{e.name}]({figure})")
     if e.answer:
         parts.append(f"**Answer.** {plain(e.answer)}")
-    parts.append(f"```\n{e.header['Run']}\n```")
+    parts.append("```\n" + "\n".join(e.commands) + "\n```")
     parts.append(f"{e.cost}; [script]({e.script.name}), [numbers](../figures/{e.name}.json)")
     return "\n" + "\n\n".join(parts) + "\n"
 
@@ -206,7 +212,9 @@ def front(text: str, by_name: dict[str, Experiment]) -> str:
             e = by_name[name]
             place = typed_path(e.script)
             chapter = f"{place.rpartition('/')[0]}/README.md#{name}"
-            items.append(f"* **[{plain(e.header['Title'])}]({chapter})** {plain(e.answer)} `{e.header['Run']}`\n")
+            items.append(
+                f"* **[{plain(e.header['Title'])}]({chapter})** {plain(e.answer)} `{' && '.join(e.commands)}`\n"
+            )
         return f"<!-- gallery {match[1]} -->\n{''.join(items)}<!-- end -->"
 
     return re.sub(r"<!-- gallery ([\w ]+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, Int
+from jaxtyping import Array, Bool, Float, Float64, Int, Int64
 
 from seqjax._checks import check_weight, integers
 from seqjax.types import InputError
@@ -91,6 +91,31 @@ def plateau_time(
         raise InputError("times must increase")
     below = losses < level
     return np.where(below.any(axis=1), np.asarray(times, np.float64)[below.argmax(axis=1)], np.inf)
+
+
+def valid_prediction_steps(
+    predictions: Values, truth: Values, *, scale: float, threshold: float = 0.5
+) -> Int64[np.ndarray, " batch"]:
+    """How many steps of each forecast are good: those before its error first exceeds `threshold`.
+
+    The error is the root mean square over the targets, in units of `scale` (Vlachas et al. 2020, arXiv:1910.05266,
+    where the threshold is 0.5); one that is NaN exceeds it. Times the sample step and the largest Lyapunov exponent,
+    this is the valid prediction time in Lyapunov times. It is the whole length where the error never exceeds.
+
+    Args:
+        scale: standard deviation of the system, > 0.
+
+    Raises:
+        InputError: shapes that differ, or a scale or threshold that is not above 0.
+    """
+    if np.shape(predictions) != np.shape(truth):
+        raise InputError(f"predictions must have the truth's shape {np.shape(truth)}, got {np.shape(predictions)}")
+    if not (scale > 0 and threshold > 0):
+        raise InputError(f"scale and threshold must be > 0, got {scale} and {threshold}")
+    with np.errstate(over="ignore", invalid="ignore"):  # a forecast may have run to infinity
+        error = np.asarray(predictions, np.float64) - np.asarray(truth, np.float64)
+        good = np.sqrt(np.mean(error**2, axis=2)) <= threshold * scale
+    return np.cumprod(good, axis=1).sum(axis=1)
 
 
 class Estimate(NamedTuple):

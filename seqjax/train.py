@@ -88,19 +88,24 @@ def make_step(
     An update is skipped if the loss or the gradient is not finite: parameters and optimiser state stay as they are, and
     the metric `skipped` counts the updates skipped in a row (0 after a good one). A parameter that would overflow keeps
     its value.
+
+    The optimiser is told the loss of the batch as `value`, its gradient as `grad`, and the loss as a function of the
+    parameters as `value_fn`: optax's names for what schedules that watch the loss, Polyak step sizes and line searches
+    ask for. The rate can thus fall when the mean loss of 100 batches has not improved ten times in a row:
+
+        optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau(patience=10, accumulation_size=100))
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         state = _as_arrays(state)
         _, loss_key = jax.random.split(state.key)
         loss_key = jax.random.fold_in(loss_key, state.step)
-        (value, metrics), gradient = jax.value_and_grad(_with_metrics(loss), has_aux=True)(
-            state.params, batch, loss_key
-        )
+        objective = partial(_with_metrics(loss), batch=batch, key=loss_key)
+        (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         finite = _all_finite((value, gradient))
         updates, opt_state = jax.lax.cond(
             finite,
-            lambda: optimizer.update(gradient, state.opt_state, state.params),
+            lambda: update(optimizer, gradient, state.opt_state, state.params, value, lambda at: objective(at)[0]),
             lambda: (jax.tree.map(jnp.zeros_like, gradient), state.opt_state),
         )
         # One by one: a condition on all of them makes XLA compute every update twice, and compile for a third longer.
@@ -114,6 +119,19 @@ def make_step(
         return TrainState(params, opt_state, state.step + 1, state.key, skipped), metrics
 
     return step
+
+
+def update(
+    optimizer: optax.GradientTransformation,
+    gradient: Params,
+    opt_state: Any,
+    params: Params,
+    value: Scalar,
+    value_fn: Callable[[Params], Scalar],
+) -> tuple[Params, Any]:
+    """Updates and the optimiser's next state, where the optimiser may ask for any of optax's extra arguments."""
+    extended = optax.with_extra_args_support(optimizer)
+    return extended.update(gradient, opt_state, params, value=value, grad=gradient, value_fn=value_fn)
 
 
 def scan(
@@ -135,18 +153,18 @@ def scan(
         InputError: steps < 1.
     """
     at_least(1, steps=steps)
-    update = make_step(loss, optimizer)
+    step = make_step(loss, optimizer)
 
     def one(batches: Any, state: TrainState) -> tuple[TrainState, Metrics]:
         data_key, _ = jax.random.split(state.key)
         if isinstance(batches, Bucketed):
             branches = [
-                lambda state, sample=sample: update(state, sample(data_key, state.step)) for sample in batches.samples
+                lambda state, sample=sample: step(state, sample(data_key, state.step)) for sample in batches.samples
             ]
             return jax.lax.switch(batches.choose(data_key, state.step), branches, state)
         if isinstance(batches, Batches):
-            return update(state, batches.batch(data_key, state.step))
-        return update(state, batches(jax.random.fold_in(data_key, state.step)))
+            return step(state, batches.batch(data_key, state.step))
+        return step(state, batches(jax.random.fold_in(data_key, state.step)))
 
     def extend(batches: Any, state: TrainState, totals: Totals, n: Int[Array, ""] | int) -> tuple[TrainState, Totals]:
         def body(_: Any, carry: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
@@ -272,15 +290,20 @@ def descend(
     if not len(times) or times[0] < 0 or not (np.diff(times) > 0).all():
         raise InputError(f"times must increase from 0 or more, got {times}")
 
-    def update(step: Int[Array, ""], carry: tuple[Params, Any]) -> tuple[Params, Any]:
+    def one(step: Int[Array, ""], carry: tuple[Params, Any]) -> tuple[Params, Any]:
         params, state = carry
-        gradient = jax.grad(loss)(params, jax.random.fold_in(key, step))
-        updates, state = optimizer.update(gradient, state, params)
+        step_key = jax.random.fold_in(key, step)
+
+        def objective(params: Params) -> Scalar:
+            return loss(params, step_key)
+
+        value, gradient = jax.value_and_grad(objective)(params)
+        updates, state = update(optimizer, gradient, state, params, value, objective)
         return optax.apply_updates(params, updates), state
 
     def until_next(carry: tuple[Params, Any], interval: tuple[Array, Array]) -> tuple[tuple[Params, Any], Scalar]:
         first, last = interval
-        params, state = jax.lax.fori_loop(first, last, update, carry)
+        params, state = jax.lax.fori_loop(first, last, one, carry)
         recorded = loss(params, jax.random.fold_in(key, last)) if watch is None else watch(params)
         return (params, state), recorded
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from seqjax.data.catalogue import CATALOGUE
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -15,11 +17,13 @@ def examples(page: Path) -> list[str]:
 
 
 def missing_files(page: Path) -> list[str]:
-    """Files of this repository that a page's links and commands name and that do not exist."""
+    """Files of this repository, and data sets, that a page's links and commands name and that do not exist."""
     text = page.read_text()
     links = [page.parent / link.partition("#")[0] for link in re.findall(r"\]\(([\w./#-]+)\)", text)]
     commands = [ROOT / script for script in re.findall(r"python (experiments/[\w/]+\.py)", text)]
-    return [str(path) for path in links + commands if not path.exists()]
+    fetched = [name for names in re.findall(r"-m seqjax.data fetch ([\w -]+)", text) for name in names.split()]
+    unknown = [name for name in fetched if name not in CATALOGUE]
+    return [str(path) for path in links + commands if not path.exists()] + unknown
 
 
 def type_errors(sources: list[str], folder: Path) -> str:

@@ -10,15 +10,21 @@ from typing import Literal
 
 import pytest
 
-from seqjax.data.files import DataError
+from seqjax.data.catalogue import owner
+from seqjax.data.files import DataError, data_folder
 
 BOM = b"\xef\xbb\xbf"
-needs_data = pytest.mark.skipif(not os.environ.get("SEQJAX_DATA"), reason="SEQJAX_DATA names no folder of data sets")
+needs_data = pytest.mark.skipif(
+    not data_folder().is_dir(), reason="no data set was fetched, and SEQJAX_DATA is not set"
+)
 
 
 def public(*path: str) -> Path:
-    """A public file, in a test that `needs_data`."""
-    return Path(os.environ["SEQJAX_DATA"], *path)
+    """A public file, in a test that `needs_data`; where SEQJAX_DATA is set it must be there."""
+    found = data_folder().joinpath(*path)
+    if not os.environ.get("SEQJAX_DATA") and not found.exists():
+        pytest.skip(f"{owner(found)} was not fetched")
+    return found
 
 
 def same_lines(text: bytes) -> list[bytes]:

@@ -313,3 +313,28 @@ def test_plateau_time_is_the_first_below_the_level():
     np.testing.assert_array_equal(metrics.plateau_time(times, losses, 2.0), [2, 8, 1, np.inf])
     with pytest.raises(ValueError, match="times must increase"):
         metrics.plateau_time(times[::-1], losses, 2.0)
+
+
+def test_valid_prediction_steps_end_where_the_error_first_exceeds_the_threshold():
+    """Root mean squares over two targets, in units of 2: what comes after does not count, and NaN exceeds."""
+    errors = [
+        [0, 1, 1.1, 0, 0],
+        [0, 0, 0, 0, 0.9],
+        [1.2, 0, 0, 0, 0],
+        [0.5, np.nan, 0, 0, 0],
+        [0, 0, 0, np.inf, np.nan],
+    ]
+    predictions = np.stack([np.array(errors), np.array(errors)], axis=2) + TARGETS[0, 0]
+    truth = np.broadcast_to(TARGETS[0, 0], predictions.shape)
+    assert metrics.valid_prediction_steps(predictions, truth, scale=2.0).tolist() == [2, 5, 0, 1, 3]
+    one_target = predictions.copy()
+    one_target[..., 1] = truth[..., 1]  # the error of one target alone is smaller by the root of two
+    assert metrics.valid_prediction_steps(one_target, truth, scale=2.0).tolist() == [5, 5, 5, 1, 3]
+    assert metrics.valid_prediction_steps(predictions, truth, scale=2.0, threshold=0.2).tolist() == [1, 4, 0, 0, 3]
+
+
+test_valid_prediction_steps_of_other_shapes = unchecked_refuses(
+    lambda predictions, scale: metrics.valid_prediction_steps(predictions, TARGETS, scale=scale),
+    (TARGETS[:, :2], 1.0, "predictions must have the truth's shape"),
+    (TARGETS, 0.0, "scale and threshold must be > 0, got 0"),
+)

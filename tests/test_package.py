@@ -1,6 +1,7 @@
 """The top level: what tab completion, type checkers and an installed wheel see."""
 
 import ast
+import runpy
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -40,3 +41,11 @@ def test_what_is_not_code_is_package_data():
     others = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert PACKAGE / "py.typed" in others
     assert shipped == others
+
+
+def test_the_package_says_which_commands_it_has(capsys):
+    runpy.run_module("seqjax", run_name="__main__")
+    said = capsys.readouterr().out.splitlines()
+    commands = {path.parent.name for path in PACKAGE.glob("*/__main__.py")}
+    assert {line.split()[2].removeprefix("seqjax.") for line in said} == commands
+    assert all(len(line.split()) > 4 for line in said)

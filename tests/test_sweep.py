@@ -1,6 +1,6 @@
 """Many runs as one program: each equals that run alone."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -142,3 +142,35 @@ def test_a_sweep_that_waits_chooses_between_buckets(key):
     _, last, widths = looped()
     assert_close(jax.tree.map(lambda leaf: leaf[0], found.params), last.params)
     np.testing.assert_allclose(metrics["width"], [widths.mean()], rtol=1e-6)
+
+
+def test_each_run_of_a_sweep_has_its_own_plateau(key):
+    """The one with noisier targets stops improving at another time; each equals a loop in optax."""
+    watch = optax.contrib.reduce_on_plateau(0.5, patience=2, accumulation_size=2)
+    keys, settings = jax.random.split(key, 3), settings_of(3)
+
+    def watched(setting):
+        return optax.chain(optimizer(setting), watch)
+
+    state, advance = sweep.sweep(initialise, loss, watched, scaled, keys=keys, settings=settings, steps=40)
+    final, _ = jax.jit(advance)(state)
+    scales = []
+    for run, setting in enumerate(Settings(*pair) for pair in zip(*settings, strict=True)):
+        data_key, loss_key = jax.random.split(jax.random.split(keys[run])[1])
+        params = jax.tree.map(lambda leaf, run=run: leaf[run], state.params)
+        opt_state: Any = watched(setting).init(params)
+
+        @jax.jit
+        def step(params, opt_state, number, setting=setting, data_key=data_key, loss_key=loss_key):
+            batch = scaled(jax.random.fold_in(data_key, number), setting)
+            of = jax.value_and_grad(loss, has_aux=True)
+            (value, _), gradient = of(params, batch, jax.random.fold_in(loss_key, number))
+            updates, opt_state = watched(setting).update(gradient, opt_state, params, value=value)
+            return optax.apply_updates(params, updates), opt_state
+
+        for number in range(40):
+            params, opt_state = step(params, opt_state, number)
+        scales.append(float(opt_state[1].scale))
+        one = jax.tree.map(lambda leaf, run=run: leaf[run], (final.params, final.opt_state))
+        assert_close(one, (params, opt_state))
+    assert len(set(scales)) > 1

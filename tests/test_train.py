@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from seqjax import train
+from seqjax import checkpoint, train
 from seqjax.data import Epochs
 from tests.refusals import refuses
 from tests.regressions import (
@@ -304,3 +304,61 @@ def test_no_update_is_made_for_a_loss_that_is_not_finite(state):
 def test_batches_are_a_function_or_an_object_with_batches():
     with pytest.raises(TypeError, match="batches"):
         train.scan(loss, ADAM, BUCKETS.parts, 1)  # pyright: ignore[reportArgumentType]
+
+
+PLATEAU = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(0.5, patience=2, accumulation_size=2))
+"""Halves the rate where the mean loss of two batches has not improved twice in a row."""
+
+
+def test_a_schedule_that_watches_the_loss_equals_optax_by_hand(state):
+    """Bad batches are left out of what it watches; the scale falls more than once."""
+    start = train.init(state.params, PLATEAU, state.key)
+    watched, metrics = jax.jit(train.scan(loss, PLATEAU, BadAt((2, 3, 20)), 40))(start)
+    params, opt_state = state.params, PLATEAU.init(state.params)
+    data_key, loss_key = jax.random.split(state.key)
+    graded = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    for number in range(40):
+        if number in (2, 3, 20):
+            continue
+        batch = sample(jax.random.fold_in(data_key, number))
+        (value, _), gradient = graded(params, batch, jax.random.fold_in(loss_key, number))
+        updates, opt_state = PLATEAU.update(gradient, opt_state, params, value=value)
+        params = optax.apply_updates(params, updates)
+    assert metrics["skipped"] == 2
+    assert float(watched.opt_state[1].scale) <= 0.25
+    assert_close((watched.params, watched.opt_state), (params, opt_state))
+
+
+def test_a_schedule_that_watches_the_loss_goes_on_from_a_checkpoint(state, tmp_path):
+    advance, start = train.scan(loss, PLATEAU, sample, 5), train.init(state.params, PLATEAU, state.key)
+    states = [copied(now) for now, _ in train.run(advance, copied(start), 40)]
+    checkpoint.save(tmp_path, 20, states[3], {})
+    restored = checkpoint.restore(tmp_path, start, {}).state
+    *_, (resumed, _) = train.run(advance, restored, 40)
+    assert float(states[3].opt_state[1].scale) > float(resumed.opt_state[1].scale)
+    assert_bitwise(resumed, states[-1])
+
+
+def squared(params, batch, key):
+    return jnp.mean((batch.inputs @ params["kernel"] - batch.targets) ** 2)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.lbfgs(), optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(20)), optax.polyak_sgd(2.0)],
+    ids=["line search by zoom", "backtracking", "Polyak"],
+)
+def test_what_asks_for_value_gradient_or_loss_function_reaches_least_squares(key, optimizer):
+    start = train.init({"kernel": jnp.zeros((2, 1))}, optimizer, key)
+    batch = sample(key)
+    final, _ = jax.jit(train.scan(squared, optimizer, lambda key: batch, 60))(start)
+    solution = np.linalg.lstsq(batch.inputs.reshape(-1, 2), batch.targets.reshape(-1, 1))[0]
+    np.testing.assert_allclose(final.params["kernel"], solution, atol=1e-3)
+
+
+def test_descent_tells_an_optimiser_the_loss():
+    """Polyak's step (f - 0) / |f'|^2 on x^2 / 2 halves x."""
+    halved, _ = train.descend(
+        lambda x, key: x**2 / 2, optax.polyak_sgd(1e9), jnp.array(1.0), jax.random.key(0), np.array([3])
+    )
+    np.testing.assert_allclose(halved, 1 / 8, rtol=1e-6)

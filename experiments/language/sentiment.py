@@ -18,7 +18,8 @@ Fair      Equal embeddings, 32,000 parameters above them (the bag of words: 200)
           Bayes' n-grams and smoothing are chosen on the same sentences. The development sentences are for the reported
           numbers alone.
 Cost      16 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/language/sentiment.py
+Data      sst2
+Run       python experiments/language/sentiment.py
 Next      python experiments/language/sentiment.py --classify "a film that starts badly and ends beautifully"
 """
 

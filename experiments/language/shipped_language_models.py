@@ -20,7 +20,8 @@ Fair      no comparison of the two units: sizes and steps differ. The n-gram mod
           tried. Parameters are those with the best validation loss; bits are those of the weights as they are stored,
           in half precision.
 Cost      29 min on two CPU cores that many others used too; 10 min of CPU time
-Run       SEQJAX_DATA=path/to/data python experiments/language/shipped_language_models.py
+Data      shakespeare
+Run       python experiments/language/shipped_language_models.py
 Next      python experiments/language/shipped_language_models.py --model shakespeare_gru_characters_128 --dropout 0.2
 """
 

@@ -17,7 +17,8 @@ Fair      Same sentences, epochs and learning rate (not searched), early stoppin
           difference, 93.1 %), and there are 8 epochs instead of 4 (the step from 93.1 to 94.1).
 Differs   from Ma & Hovy: no pretrained vectors.
 Cost      26 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/language/tagging.py
+Data      ud-english-ewt
+Run       python experiments/language/tagging.py
 Next      python experiments/language/tagging.py --tag "They will google the unfriendliest of tweets ."
 """
 

@@ -21,7 +21,8 @@ Differs   from nanoGPT: rotary positions, Adam as everywhere here instead of Ada
           Treebank: windows start anywhere with empty memory, and the last 5 % of the training sentences are the
           validation data.
 Cost      25 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/language/text_generation.py
+Data      shakespeare ptb
+Run       python experiments/language/text_generation.py
 Next      python experiments/language/text_generation.py --prompt "This is a very good" --temperature 0.7
 """
 

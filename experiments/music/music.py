@@ -21,7 +21,8 @@ Differs   from the paper: validation pieces instead of test pieces (which are no
           the authors' code: summed over keys, averaged over all steps of all pieces but the first of each. Keys are
           independent of each other given the past.
 Cost      12 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/music/music.py
+Data      jsb (nottingham)
+Run       python experiments/music/music.py
 Next      python experiments/music/music.py --model lstm --epochs 400 --dropout 0.2
 """
 

@@ -21,7 +21,8 @@ Differs   from the tutorial: held-out sentences share neither side with any trai
           parameters with the fewest wrong tokens on validation pairs (and BLEU with the last ones for comparison), beam
           search. Its three sentences are not trained on, nor is any pair that shares their translations.
 Cost      90 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/seq2seq/translation.py
+Data      tatoeba multi30k
+Run       python experiments/seq2seq/translation.py
 Next      python experiments/seq2seq/translation.py --translate "estoy muy emocionada"
 """
 

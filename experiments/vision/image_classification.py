@@ -23,7 +23,8 @@ Differs   from the public benchmarks: their test files are not read. Of the trai
           original. Images are shifted by up to 2 pixels (CIFAR-10: 4), and mirrored except digits. Shapes are drawn
           anew for every batch.
 Cost      65 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/vision/image_classification.py
+Data      mnist fashion-mnist cifar-jpeg
+Run       python experiments/vision/image_classification.py
 Next      python experiments/vision/image_classification.py --data shapes --model linear cnn --steps 500
 """
 

@@ -21,7 +21,8 @@ Differs   from the papers: at laptop scale images are averaged down to 14x14, 19
           a little more than one epoch. The public test files are not read: of the training files, 10,000 images are
           for test and 5,000 for validation, by a fixed random seed. At gpu scale 784 steps, and the TCN of the paper.
 Cost      20 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/vision/pixel_sequences.py
+Data      mnist
+Run       python experiments/vision/pixel_sequences.py
 Next      python experiments/vision/pixel_sequences.py --model gru --order permuted --learning-rate 1e-3 3e-3 1e-2
 """
 

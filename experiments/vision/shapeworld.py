@@ -18,7 +18,8 @@ Differs   from ShapeWorld's own use (agreement of image and caption): true capti
           file says so; others are judged by a program that recognises the objects by their colours, which are exact,
           and their outlines. How often it agrees with the file is reported; it may not where objects overlap.
 Cost      9 min on one CPU core
-Run       SEQJAX_DATA=path/to/data python experiments/vision/shapeworld.py
+Data      shapeworld
+Run       python experiments/vision/shapeworld.py
 Next      python experiments/vision/shapeworld.py --caption picture.png
 """
 

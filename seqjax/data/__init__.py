@@ -1,6 +1,7 @@
 """What goes in: random inputs of known statistics, text as token ids, batches, and strict readers of public files."""
 
 from seqjax.data.batching import Buckets, Epochs, Mixture
+from seqjax.data.columns import read_column
 from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.gaussian_process import GaussianProcess, Signal, WhiteNoise
@@ -17,5 +18,5 @@ __all__ = [
     "Buckets", "Characters", "Corpus", "DataError", "Epochs", "Example", "Examples", "GaussianProcess", "Images",
     "Language", "MarkedWords", "Mixture", "Pair", "Rolls", "Sentence", "ShapeWorld", "Signal", "Subwords", "Tokenizer",
     "Treebank", "Vocabulary", "WhiteNoise", "Whitespace", "Words", "cifar", "conllu", "data_folder", "mnist",
-    "multi30k", "piano_rolls", "read_shapeworld", "read_sst2", "tatoeba",
+    "multi30k", "piano_rolls", "read_column", "read_shapeworld", "read_sst2", "tatoeba",
 ]  # fmt: skip

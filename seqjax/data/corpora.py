@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from seqjax._checks import at_least
 from seqjax.data.batching import Bounded, bounded
-from seqjax.data.files import DataError, excerpt, filled, gunzipped, read_lines, unzipped
+from seqjax.data.files import DataError, contents, excerpt, filled, gunzipped, read_lines, unzipped
 from seqjax.data.tokenizers import Tokenizer
 from seqjax.types import InputError
 
@@ -49,7 +49,7 @@ def tatoeba(path: Path, *, source_column: int = 1, skip_bad: bool = False) -> Co
     """
     if source_column not in (1, 2):
         raise InputError(f"source_column must be 1 or 2, got {source_column}")
-    where, content = unzipped(path) if path.suffix.lower() == ".zip" else (str(path), path.read_bytes())
+    where, content = unzipped(path) if path.suffix.lower() == ".zip" else (str(path), contents(path))
     faults: list[str] = []
     lines = read_lines(where, content, faults)
     rows: list[Pair | None] = [None] * filled(lines)

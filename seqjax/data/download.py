@@ -1,211 +1,241 @@
-"""Files from the network, checked before they are there, and archives that may write nowhere but in their folder."""
+"""Files from the network, checked before they are there, and archives made from a repository's."""
 
-import bz2
-import errno
 import gzip
 import hashlib
 import http.client
 import io
-import lzma
 import os
-import shutil
-import stat
 import tarfile
+import urllib.error
 import urllib.request
-import zipfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple, cast
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
 
-from seqjax.data.files import DAMAGE, DataError
+from seqjax.data.catalogue import Digest, Pick
+from seqjax.data.files import DAMAGE, MOST_UNPACKED, DataError, untarred, unzipped, whole
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 TIMEOUT = 30
 """Bytes, and seconds without any of them."""
 
+ATTEMPTS = 3
+"""At one address, as long as each brings something new."""
 
-class Source(NamedTuple):
-    """Where a file can be had, and the SHA-256 of its content."""
-
-    urls: tuple[str, ...]
-    sha256: str
-
-
-# The hashes are those of copies of these files whose gzip headers (name, 21 December 2017) are the originals'; that
-# the addresses give the same bytes was not tried, as there was no network. Tatoeba's zip files are not in the table:
-# the copies at hand are not the public files, byte for byte, so their hashes would refuse every download.
-_MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/HEAD/data/task1/raw/"
-SOURCES = {
-    f"translation/multi30k/{name}": Source((_MULTI30K + name,), sha256)
-    for name, sha256 in {
-        "train.de.gz": "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
-        "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
-        "val.de.gz": "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
-        "val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
-    }.items()
-}
-"""By path within the data folder."""
+MOST_BYTES = 1 << 30
+"""Of a download: an address may answer without end."""
 
 
-def fetch(urls: Sequence[str], path: Path, sha256: str) -> None:
+class DownloadError(OSError):
+    """No address gave a file; says where it may be put by hand."""
+
+
+def fetch(
+    path: Path,
+    urls: Sequence[str],
+    digest: Digest,
+    *,
+    pick: Pick | None = None,
+    told: Callable[[int, int | None], None] = lambda done, total: None,
+) -> None:
     """Download a file from the first address that has it; what arrives under `path` is whole, or nothing does.
 
-    A file that is there already and has this hash is left alone, without any network access.
+    A download that was interrupted is continued, by any process and from any address, from `.<name>.part` beside
+    `path`. The caller keeps other processes out.
+
+    Args:
+        pick: what makes the file from the tar.gz at the addresses, see `repack`.
+        told: is called with the bytes that are there, and how many there will be, where the address says so.
 
     Raises:
-        OSError: no address gave this content, and where the file may be put by hand; or the disk refused it.
+        DownloadError: no address gave this content.
+        OSError: the disk refused it.
     """
-    if path.is_file() and _sha256(path) == sha256:
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f".{path.name}.part")
     failures = []
-    try:
-        for url in urls:
-            digest = hashlib.sha256()
+    for url in urls:
+        again = True
+        while again:
+            # Of what was begun elsewhere, or long ago, the rest may not fit: only then once more, from its begin.
+            again = partial.is_file()
             try:
-                with partial.open("wb") as file:
-                    for chunk in _body(url):
-                        file.write(chunk)
-                        digest.update(chunk)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _download(url, partial, told)
             except _Unreachable as error:
                 failures.append(f"{url}: {error}")
-                continue
-            if digest.hexdigest() == sha256:
-                os.replace(partial, path)
+                break
+            if not (wrong := _put(partial, path, digest, pick)):
                 return
-            failures.append(f"{url}: expected SHA-256 {sha256}, found {digest.hexdigest()}")
-    finally:
-        partial.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
+            if not again:
+                failures.append(f"{url}: {wrong}")
     tried = "\n".join(failures) or "no address is known"
-    raise OSError(f"could not download {path.name}; it may be put by hand at {path.resolve()}\n{tried}")
+    raise DownloadError(f"could not download {path.name}; it may be put by hand at {path.resolve()}\n{tried}")
 
 
 class _Unreachable(Exception):
     """The network's fault, not the disk's."""
 
 
-def _body(url: str) -> Iterator[bytes]:
+def _download(url: str, partial: Path, told: Callable[[int, int | None], None]) -> None:
+    for left in reversed(range(ATTEMPTS)):
+        before = partial.stat().st_size if partial.is_file() else 0
+        try:
+            _receive(url, partial, before, told)
+            return
+        except _Unreachable:
+            if not left or not partial.is_file() or partial.stat().st_size <= before:
+                raise
+
+
+def _receive(url: str, partial: Path, begin: int, told: Callable[[int, int | None], None]) -> None:
+    """Append what comes after the first `begin` bytes; replace them where the address gives the whole only."""
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            while chunk := answer.read(CHUNK):
-                yield chunk
+        request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if begin and isinstance(error, urllib.error.HTTPError) and error.code == 416:
+            return  # nothing comes after them: they are all, or too many, which the digest tells
+        raise _Unreachable(error) from None
+    with answer:
+        rest = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-")
+        done, length = begin if rest else 0, answer.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() else None
+        with partial.open("ab" if rest else "wb") as file:
+            for chunk in _body(answer):
+                file.write(chunk)
+                done += len(chunk)
+                told(done, total)
+                if done > MOST_BYTES:
+                    break
+            file.flush()
+            os.fsync(file.fileno())
+    if done > MOST_BYTES:
+        partial.unlink()
+        raise _Unreachable(f"expected at most {MOST_BYTES} bytes, found more")
+    if total is not None and done < total:
+        raise _Unreachable(f"expected {total} bytes, found the end after {done}")
+
+
+def _body(answer: Any) -> Iterator[bytes]:
+    try:
+        while chunk := answer.read(CHUNK):
+            yield chunk
     except (OSError, http.client.HTTPException) as error:
         raise _Unreachable(error) from None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _put(partial: Path, path: Path, digest: Digest, pick: Pick | None) -> str:
+    """Move a download to its place if its content is the one expected; otherwise what is wrong with it."""
+    made = path.with_name(f".{path.name}.made") if pick else partial
+    try:
+        if pick:
+            repack(partial, made, pick)
+        if wrong := difference(made, digest, path.name):
+            return wrong
+        os.replace(made, path)
+    except DataError as error:
+        return str(error)
+    finally:
+        if pick:
+            made.unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
+    return ""
 
 
-def unpack(archive: Path, folder: Path, *, most_bytes: int) -> None:
-    """Unpack a zip or a tar, plain or compressed, into a new folder, which appears whole or not at all.
+def difference(path: Path, digest: Digest, name: str) -> str:
+    """What is expected of a file's content and was not found; empty if it is the content expected.
 
     Args:
-        most_bytes: that it may hold unpacked, headers and padding included.
+        name: of the file, which tells the wrapper if the digest is of what is inside.
 
     Raises:
-        DataError: the archive is damaged, holds more than that, or would write outside of the folder: absolute names,
-            `..`, links and devices are refused.
-        FileExistsError: the folder is there.
+        DataError: the wrapper is damaged.
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} must not be there before {archive} is unpacked")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    computed = hashlib.new(digest.algorithm, usedforsecurity=False)
+    for chunk in _inside(path, name) if digest.inside else _chunks(path):
+        computed.update(chunk)
+    found = computed.hexdigest()
+    inside = " of what is inside" if digest.inside else ""
+    source = f" (given by {digest.given_by})" if digest.given_by else ""
+    return "" if found == digest.value else f"expected {digest.algorithm}{inside} {digest.value}{source}, found {found}"
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _inside(path: Path, name: str) -> Iterator[bytes]:
+    if name.endswith(".zip"):
+        yield unzipped(path)[1]
+    elif name.endswith(".tar.gz"):
+        for member, content in sorted(untarred(path, "tar.gz", most_bytes=MOST_UNPACKED)):
+            yield f"{hashlib.sha256(content or b'').hexdigest()}  {member}\n".encode()
+    else:
+        size = 0
+        with whole(path, "gzip"), gzip.open(path) as file:
+            while chunk := file.read(CHUNK):
+                size += len(chunk)
+                if size > MOST_UNPACKED:
+                    raise DataError([f"{path}: expected at most {MOST_UNPACKED} bytes unpacked, found more"])
+                yield chunk
+
+
+def repack(archive: Path, made: Path, pick: Pick, *, most_bytes: int = MOST_UNPACKED) -> None:
+    """Make a tar.gz of some files of another, whose one top folder is left away; equal files make equal bytes.
+
+    Nothing is unpacked to disk; links and devices are left out.
+
+    Args:
+        most_bytes: that the archive may hold unpacked, headers and padding included.
+
+    Raises:
+        DataError: the archive is damaged, holds more than that, or nothing is picked.
+    """
+    picked: dict[str, bytes] = {}
     try:
-        with archive.open("rb") as file:
-            opener = _unzip if _starts(file, b"PK") else _untar
-            opener(file, partial, _Budget(archive, most_bytes))
-        if not any(partial.iterdir()):
-            raise DataError([f"{archive}: expected at least one file, found none"])
-        os.replace(partial, folder)
+        with gzip.open(archive) as file:
+            metered = _Metered(file, archive, most_bytes)
+            # As a stream ("r|"), read once from front to end. A sparse file is longer than what the stream holds of it.
+            with tarfile.open(fileobj=cast(IO[bytes], metered), mode="r|") as tar:
+                for member in tar:
+                    if not member.isreg() or member.issparse():
+                        continue
+                    content = tar.extractfile(member)
+                    found = pick(member.name.partition("/")[2], content.read() if content else b"")
+                    picked |= [found] if found else []
+            while metered.read(CHUNK):  # to the end, where the checksum is
+                pass
     except DataError:
         raise
-    except _DAMAGE as error:
-        # Python's zipfile may seek to before the file's begin, where a damaged directory points: EINVAL.
-        known = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
-        if known and not isinstance(error, _CLASHES):
+    except (*DAMAGE, tarfile.TarError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault
-        raise DataError([f"{archive}: expected a whole zip or tar, found {error or type(error).__name__}"]) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-_DAMAGE = (*DAMAGE, tarfile.TarError, lzma.LZMAError)
-# Raised for a name that is a file and a folder at once.
-_CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError)
-
-_HEADER = 512
-_COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-
-
-class _Budget:
-    """Bytes that may still come out of an archive."""
-
-    def __init__(self, archive: Path, most_bytes: int):
-        self.archive, self.most_bytes, self.left = archive, most_bytes, most_bytes
-
-    def spend(self, size: int) -> None:
-        self.left -= size
-        if self.left < 0:
-            raise DataError([f"{self.archive}: expected at most {self.most_bytes} bytes unpacked, found more"])
-
-    def check(self, name: str, *, plain: bool) -> None:
-        """Refuse what is neither a file nor a folder below the one to unpack into."""
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
-            raise DataError([f"{self.archive}: expected relative names without .., found {name!r}"])
-        if not plain:
-            raise DataError([f"{self.archive}: expected files and folders, found {name!r}, a link or a device"])
+        raise DataError([f"{archive}: expected a whole tar.gz, found {error or type(error).__name__}"]) from None
+    if not picked:
+        raise DataError([f"{archive}: expected files of the data set, found none"])
+    with (
+        made.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for name, content in sorted(picked.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 class _Metered:
-    """A stream that is read on a budget: also headers that would fill the memory are paid for."""
+    """A stream of which no more may be read than so many bytes: also headers that would fill the memory count."""
 
-    def __init__(self, stream: io.BufferedIOBase, budget: _Budget):
-        self.stream, self.budget = stream, budget
+    def __init__(self, stream: io.BufferedIOBase, archive: Path, most_bytes: int):
+        self.stream, self.archive, self.most_bytes, self.left = stream, archive, most_bytes, most_bytes
 
     def read(self, size: int) -> bytes:
         content = self.stream.read(size)
-        self.budget.spend(len(content))
+        self.left -= len(content)
+        if self.left < 0:
+            raise DataError([f"{self.archive}: expected at most {self.most_bytes} bytes unpacked, found more"])
         return content
-
-
-def _untar(file: io.BufferedReader, folder: Path, budget: _Budget) -> None:
-    opener = next((opener for magic, opener in _COMPRESSIONS.items() if _starts(file, magic)), None)
-    stream = file if opener is None else opener(file)
-    declared = _Budget(budget.archive, budget.most_bytes)
-    # As a stream ("r|"), read once from front to end: each member is checked before a byte of it is written.
-    metered = cast(IO[bytes], _Metered(stream, budget))
-    with tarfile.open(fileobj=metered, mode="r|") as tar:
-        for member in tar:
-            # A sparse file is longer than what the stream holds of it.
-            declared.spend(member.size)
-            budget.check(member.name, plain=member.isreg() or member.isdir())
-            tar.extract(member, folder, filter="data")
-    while metered.read(CHUNK):  # to the end, where the checksum is
-        pass
-
-
-def _unzip(file: io.BufferedReader, folder: Path, budget: _Budget) -> None:
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        for member in members:
-            budget.spend(member.file_size + _HEADER)
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            budget.check(member.orig_filename, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
-        for member in members:
-            archive.extract(member, folder)  # reads no more than the size just checked
-
-
-def _starts(file: io.BufferedReader, magic: bytes) -> bool:
-    file.seek(0)
-    found = file.read(len(magic))
-    file.seek(0)
-    return found == magic

@@ -5,10 +5,11 @@ import io
 import json
 import os
 import struct
+import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from seqjax.data import catalogue
 from seqjax.types import InputError
 
 SHOWN = 20
@@ -34,26 +36,70 @@ class DataError(InputError):
         super().__init__("\n".join([*faults[:SHOWN], *more]))
 
 
+class MissingData(InputError, FileNotFoundError):
+    """A file of a data set is not there; the message ends with the command that downloads it, where there is one."""
+
+
 def data_folder(*expected: str) -> Path:
-    """The folder of the data sets, which the environment variable SEQJAX_DATA names.
+    """The folder of the data sets: the one that the environment variable SEQJAX_DATA names, or one in the user's cache.
 
     Args:
         expected: files that must be there, relative to the folder.
 
     Raises:
-        FileNotFoundError: SEQJAX_DATA names no folder, or a file is missing; says what to set or where to put the file.
+        MissingData: SEQJAX_DATA names no folder, or a file is missing; says how to get it.
+        InputError: SEQJAX_DATA is not set, and the user has no home.
     """
-    files = ", ".join(expected) or "the data sets"
-    named = os.environ.get("SEQJAX_DATA")
-    if not named:
-        raise FileNotFoundError(f"no data folder: set SEQJAX_DATA to the folder that holds {files}")
-    folder = Path(named)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"SEQJAX_DATA must name the folder that holds {files}, got {folder}, which is none")
-    for name in expected:
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"SEQJAX_DATA names {folder}, which lacks {name}: put it at {folder / name}")
+    if named := os.environ.get("SEQJAX_DATA"):
+        folder = Path(named)
+        if expected and not folder.is_dir():
+            files, cure = ", ".join(expected), _cure(map(Path, expected))
+            raise MissingData(f"SEQJAX_DATA must name the folder that holds {files}, got {folder}, which is none{cure}")
+    else:
+        try:
+            folder = cache_folder() / "data"
+        except RuntimeError as error:
+            raise InputError(
+                f"SEQJAX_DATA must name the folder of the data sets where there is no home: {error}"
+            ) from None
+    lacking = [folder / name for name in expected if not (folder / name).is_file()]
+    if lacking:
+        raise missing(*lacking)
     return folder
+
+
+def cache_folder() -> Path:
+    """Where the user's system keeps what can be made again, for seqjax.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    if named := os.environ.get("XDG_CACHE_HOME") or (sys.platform == "win32" and os.environ.get("LOCALAPPDATA")):
+        return Path(named) / "seqjax"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "seqjax"
+
+
+def missing(*paths: Path) -> MissingData:
+    """An error for files that are not there."""
+    return MissingData(f"there is no file {', '.join(map(str, paths))}{_cure(paths)}")
+
+
+def _cure(paths: Iterable[Path]) -> str:
+    """The end of an error: the command that downloads the files, if they are of known data sets."""
+    names = list(dict.fromkeys(name for path in paths if (name := catalogue.owner(path))))
+    return f"; to download it: python -m seqjax.data fetch {' '.join(names)}" if names else ""
+
+
+def contents(path: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        MissingData: there is no such file.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise missing(path) from None
 
 
 def read_lines(where: str, content: bytes, faults: list[str]) -> list[str | None]:
@@ -98,7 +144,7 @@ def excerpt(line: str) -> str:
 
 def unzipped(path: Path) -> tuple[str, bytes]:
     """The name and the content of the one text in a zip."""
-    content = path.read_bytes()
+    content = contents(path)
     with whole(path, "zip"), zipfile.ZipFile(io.BytesIO(content)) as archive:
         texts = [name for name in archive.namelist() if name.endswith(".txt")]
         names = [name for name in texts if not name.rsplit("/", 1)[-1].startswith(("_", "."))]
@@ -116,7 +162,7 @@ def gunzipped(path: Path) -> tuple[str, bytes]:
         with whole(packed, "gzip"), gzip.open(packed) as file:
             return str(packed), unpacked(packed, file.read)
     if not path.is_file():
-        raise FileNotFoundError(f"expected {packed} or {path.name} beside it, found neither")
+        raise MissingData(f"expected {packed} or {path.name} beside it, found neither{_cure([path])}")
     return str(path), path.read_bytes()
 
 
@@ -127,7 +173,7 @@ def untarred(path: Path, kind: str, *, most_bytes: int) -> Iterator[tuple[str, b
         kind: "tar" or "tar.gz", as errors call it.
         most_bytes: of a file; None instead of its content if it has more, or is a link or a device.
     """
-    content = path.read_bytes()
+    content = contents(path)
     with whole(path, kind):
         if content[:2] == b"\x1f\x8b":
             # As a whole: a tar ends before its gzip does, whose check sum would not be read.

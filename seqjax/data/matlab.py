@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqjax.data.files import DataError
+from seqjax.data.files import DataError, contents
 from seqjax.types import InputError
 
 MOST_INFLATED = 1 << 29
@@ -37,7 +37,7 @@ def read_cells(path: Path, names: Collection[str]) -> dict[str, list[np.ndarray]
     Raises:
         DataError: a damaged file, or a variable that is missing, present twice, or not a cell array of real matrices.
     """
-    content = memoryview(path.read_bytes())
+    content = memoryview(contents(path))
     found: dict[str, list[np.ndarray]] = {}
     try:
         _require(content[124:128] == b"\x00\x01IM", "a little-endian MATLAB 5 file", bytes(content[124:128]))

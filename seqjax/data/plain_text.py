@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from seqjax.data.files import DataError, filled, read_lines
+from seqjax.data.files import DataError, contents, filled, read_lines
 from seqjax.types import InputError
 
 
@@ -71,7 +71,7 @@ def split(text: str, *, held_out: int) -> Parts:
 def _lines(path: Path, skip_bad: bool) -> tuple[list[str], list[str]]:
     """The good lines, and what is wrong with the others."""
     faults: list[str] = []
-    lines = read_lines(str(path), path.read_bytes(), faults)
+    lines = read_lines(str(path), contents(path), faults)
     if faults and not skip_bad:
         raise DataError(faults)
     good = [line for line in lines if line is not None]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from seqjax.data.files import DataError, excerpt, filled, read_lines
+from seqjax.data.files import DataError, contents, excerpt, filled, read_lines
 
 
 class Example(NamedTuple):
@@ -33,7 +33,7 @@ def read_sst2(path: Path, *, skip_bad: bool = False) -> Examples:
     """
     where, rows = str(path), []
     faults: list[str] = []
-    lines = read_lines(where, path.read_bytes(), faults)
+    lines = read_lines(where, contents(path), faults)
     lines = lines[: filled(lines)]
     for number, line in enumerate(lines, start=1):
         if line is None:

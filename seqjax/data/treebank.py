@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from seqjax.data.files import DataError, excerpt, filled, read_lines
+from seqjax.data.files import DataError, contents, excerpt, filled, read_lines
 
 UPOS = (
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM",
@@ -44,7 +44,7 @@ def conllu(path: Path, *, skip_bad: bool = False) -> Treebank:
         DataError: nothing to read, or malformed lines.
     """
     where, faults = str(path), list[str]()
-    lines = read_lines(where, path.read_bytes(), faults)
+    lines = read_lines(where, contents(path), faults)
     sentences, skipped = [], 0
     words, tags = list[str](), list[str]()
     expected, bad = 1, False

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import jax
 
+from seqjax.data.files import cache_folder
 from seqjax.runs.folder import Record
 from seqjax.runs.memory import keep_memory
 from seqjax.types import InputError
@@ -228,7 +229,7 @@ def prepare_process() -> None:
 def _cache_folder() -> Path | None:
     """Where compiled programs are kept. What only saves time never stops a script: None if there is no such place."""
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqjax"
+        cache = cache_folder()
         require_writable(cache)
         files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in cache.iterdir() if path.is_file())
         excess = sum(size for _, size, _ in files) - CACHE_BYTES

@@ -136,7 +136,10 @@ def _extended(
     best = isinstance(extended.opt_state, Best)
     inner = extended.opt_state.opt_state if best else extended.opt_state
     first = jax.tree.map(lambda leaf: leaf[0], inner)
-    moves = [optimizer(steps).update(ones, first, ones)[0] for steps in (records[0].base, total)]
+    one = jnp.ones(())
+    moves = [
+        train.update(optimizer(steps), ones, first, ones, one, lambda _: one)[0] for steps in (records[0].base, total)
+    ]
     if not all(np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, moves), strict=True)):
         inner = state.opt_state.opt_state if isinstance(state.opt_state, Best) else state.opt_state
     extended = extended._replace(opt_state=extended.opt_state._replace(opt_state=inner) if best else inner)

@@ -10,6 +10,8 @@ from seqjax.tasks.delayed_xor import DelayedXor
 from seqjax.tasks.digit_sums import DigitSums
 from seqjax.tasks.image_classification import ImageClassification, Shapes
 from seqjax.tasks.lorenz96 import Lorenz96
+from seqjax.tasks.lorenz96_one_level import OneLevelLorenz96
+from seqjax.tasks.mackey_glass import MackeyGlass
 from seqjax.tasks.multi_delay import MultiDelay
 from seqjax.tasks.music import Music
 from seqjax.tasks.parity import Parity
@@ -23,6 +25,6 @@ from seqjax.tasks.translation import Translation
 
 __all__ = [
     "AddingProblem", "Agreement", "Captioning", "Convolution", "CopyMemory", "Creature", "DelayedXor", "DigitSums",
-    "ImageClassification", "Lorenz96", "MultiDelay", "Music", "Parity", "Reversal", "Scenes", "Sentiment", "Shapes",
-    "Shift", "Speller", "Tagging", "TextGeneration", "Translation",
+    "ImageClassification", "Lorenz96", "MackeyGlass", "MultiDelay", "Music", "OneLevelLorenz96", "Parity", "Reversal",
+    "Scenes", "Sentiment", "Shapes", "Shift", "Speller", "Tagging", "TextGeneration", "Translation",
 ]  # fmt: skip

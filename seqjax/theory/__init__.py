@@ -1,5 +1,7 @@
 """What could be learned at best: rigorous floors, and the weights and filters that reach them."""
 
-from seqjax.theory import bounds, coding, dilated, fits, ngrams, perturbation, plateau, population, targets
+from seqjax.theory import bounds, coding, dilated, fits, lyapunov, ngrams, perturbation, plateau, population, targets
 
-__all__ = ["bounds", "coding", "dilated", "fits", "ngrams", "perturbation", "plateau", "population", "targets"]
+__all__ = [
+    "bounds", "coding", "dilated", "fits", "lyapunov", "ngrams", "perturbation", "plateau", "population", "targets",
+]  # fmt: skip

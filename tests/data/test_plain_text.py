@@ -68,7 +68,8 @@ def test_a_text_is_cut_in_three():
 @needs_data
 def test_the_public_texts_are_what_they_are_said_to_be():
     text, _ = plain_text.read(public("text", "tinyshakespeare", "input.txt"))
-    assert (len(text), len(set(text))) == (1_059_624, 65)
+    assert len(text) in (1_059_624, 1_115_394), "a copy without the last part, or the public file"
+    assert len(set(text)) == 65
     read = (plain_text.sentences(public("text", "ptb", f"ptb.{part}.txt")) for part in ("train", "valid"))
     (train, _), (validation, _) = read
     assert (len(train), len(validation)) == (42_068, 3_370)

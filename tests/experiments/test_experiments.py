@@ -13,13 +13,10 @@ from typing import Any
 import pytest
 
 from seqjax import runs
-from seqjax.data import DataError
+from seqjax.data import DataError, catalogue, data_folder
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = runs.find_experiments(ROOT / "experiments")
-DATA = "SEQJAX_DATA=path/to/data "
-"""What the command in an experiment's header begins with if it reads data sets that are not in this repository."""
-
 EXPERIMENTS = [script for script in SCRIPTS if "runs.main(" in script.read_text()]
 """The scripts with the command line of `runs.main`."""
 
@@ -61,9 +58,17 @@ def test_header_has_all_fields(script):
     header = runs.read_header(script)
     for field in ("Title", "Question", "Expect", "Cost", "Run", "Next", "Figure"):
         assert header.get(field), field
-    assert header["Run"] in (f"python {script.relative_to(ROOT)}", f"{DATA}python {script.relative_to(ROOT)}")
+    assert header["Run"] == f"python {script.relative_to(ROOT)}"
     assert header["Figure"] == f"experiments/figures/{script.stem}.png"
     assert header["Next"].startswith(f"python {script.relative_to(ROOT)} --")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_header_names_the_data_sets_that_are_read(script):
+    """Which ones is tested where each is fetched and read: tests/data/test_fetched.py."""
+    needed, more = catalogue.of_header(runs.read_header(script))
+    assert set(needed + more) <= catalogue.CATALOGUE.keys()
+    assert needed or "data_folder(" not in script.read_text()
 
 
 def config_of(script: Path) -> ast.ClassDef | None:
@@ -134,8 +139,10 @@ def test_numbers_are_committed_with_their_figure_and_answer(script):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("script", cases(EXPERIMENTS, QUICK))
 def test_smoke(script, tmp_path):
-    if runs.read_header(script)["Run"].startswith(DATA) and not os.environ.get("SEQJAX_DATA"):
-        pytest.skip(f"{script.name} is run where SEQJAX_DATA names the folder of its data")
+    needed, _ = catalogue.of_header(runs.read_header(script))
+    files = [data_folder() / file.path for data_set in catalogue.named(needed).values() for file in data_set.files]
+    if not os.environ.get("SEQJAX_DATA") and not all(file.is_file() for file in files):
+        pytest.skip(f"{script.name} is run after `python -m seqjax.data fetch {' '.join(needed)}`")
     done = run(script, "--scale", "smoke", "--out", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     home = tmp_path / script.stem

@@ -64,6 +64,7 @@ def test_as_a_notebook(notebook, tmp_path):
 def test_as_a_script_without_data(notebook, tmp_path):
     """Without public data it has something of its own to learn from."""
     environment = {name: value for name, value in os.environ.items() if name != "SEQJAX_DATA"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
     command = [sys.executable, str(notebook)]
     done = subprocess.run(command, cwd=FOLDER.parents[2], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def newest(folder: Path) -> tuple[int, ...]:
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_of_kills_changes_nothing(tmp_path, name):
     if name == "bucketed" and not os.environ.get("SEQJAX_DATA"):
-        pytest.skip("SEQJAX_DATA must name the folder of the data")
+        pytest.skip("SEQJAX_DATA must name the folder of the data: the kills have a cache folder of their own")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()

@@ -20,7 +20,8 @@
 #
 # The sections are those of the tutorial, the notebook *Sequence-Sequence Models*, whose five networks were built and
 # called once on random numbers. `python experiments/tutorials/notebooks/sequence_shapes.py` runs all of this, too; with
-# `SEQJAX_DATA` set, sentiment and tagging are learned from public data, without it from made-up sentences.
+# the public data (`python -m seqjax.data fetch sst2 ud-english-ewt`) sentiment and tagging are learned from them,
+# otherwise from made-up sentences.
 
 # %%
 # %matplotlib inline

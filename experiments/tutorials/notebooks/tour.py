@@ -89,8 +89,8 @@ explore.LorenzPlotter(K=4, J=10, amplitude=4.0).plot()
 # ### 1.4 Text
 #
 # The next symbol, given those so far: characters or words. Two small LSTMs are trained here and now, for some
-# seconds each, so expect words rather than sense. With `SEQJAX_DATA` set the text is the Penn Treebank, without it
-# the English side of the creature's language.
+# seconds each, so expect words rather than sense. After `python -m seqjax.data fetch ptb` the text is the
+# Penn Treebank, otherwise the English side of the creature's language.
 
 # %%
 try:

@@ -19,9 +19,9 @@
 # that end, a decoder that carries its state, sentences that were not trained on, a score, and the likeliest translation
 # rather than the greedy one.
 #
-# With `SEQJAX_DATA` set, the sentences are real (Tatoeba, Spanish to English); without it they are those of a made-up
-# language, for which everything else is the same. `python experiments/tutorials/notebooks/translation.py` runs all of
-# this, too.
+# After `python -m seqjax.data fetch tatoeba` the sentences are real (Spanish to English); otherwise they are those of a
+# made-up language, for which everything else is the same. `python experiments/tutorials/notebooks/translation.py` runs
+# all of this, too.
 
 # %%
 # %matplotlib inline

@@ -1,0 +1,518 @@
+"""How long does a network predict chaos when it is fed its own outputs?
+
+Paper     Vlachas et al. 2020, arXiv:1910.05266 (valid prediction time); Lorenz 1996; Mackey & Glass 1977; tutorial
+          `approximation` (autoregressive mode)
+Figure    experiments/figures/forecast.png
+Question  Trained to predict the next sample and then run on its own outputs: for how many Lyapunov times does each
+          architecture follow a chaotic system, and does it keep the system's climate after that?
+Expect    Linear autoregression decays to the mean: .4 Lyapunov times on Lorenz96, .1 on Mackey-Glass. Networks follow
+          Lorenz96 for 2 or more and Mackey-Glass with delay 17 for 2 to 3, and after that keep histogram and spectrum.
+          Lorenz96 is a quadratic equation: a quadratic autoregression follows it for 4, longer than any network. On
+          Mackey-Glass, which is none, it has less than 1, and with delay 17 all its runs escape to infinity.
+Answer    On Lorenz96 linear autoregression predicts {max vpt system=lorenz96 model=linear:.2f} Lyapunov times ahead
+          (median), a GRU {max vpt system=lorenz96 model=gru:.1f} and a quadratic autoregression
+          {max vpt system=lorenz96 model=quadratic:.1f}; on Mackey-Glass with delay 17 they have
+          {max vpt system=mackey_glass_17 model=linear:.2f}, {max vpt system=mackey_glass_17 model=gru:.1f} and
+          {max vpt system=mackey_glass_17 model=quadratic:.1f}, with delay 30
+          {max vpt system=mackey_glass_30 model=linear:.2f}, {max vpt system=mackey_glass_30 model=gru:.1f} and
+          {max vpt system=mackey_glass_30 model=quadratic:.1f}.
+Fair      Equal parameters for networks (within 5 %), series, steps and context. One learning rate per architecture, see
+          LEARNING_RATE. Autoregressions have fewer parameters, but their order and penalty are chosen by the prediction
+          time itself, on validation series; networks take theirs as they are after the last step.
+Differs   from the paper: a ring of 8 variables, whose largest exponent, 1.6, is nearly that of 40 (1.68), samples every
+          .05 instead of .01 time units, the change to the next sample as the target, small networks. Mackey-Glass is
+          sampled every 2 time units, so that the context of 48 samples is longer than three delays.
+Cost      15 min on two CPU cores
+Run       python experiments/memory/forecast.py
+Next      python experiments/memory/forecast.py --csv path/to/series.csv --column temperature
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, assert_never, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from _autoregression import Autoregression, candidates
+from jaxtyping import Array, Float, Float64
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seqjax import decode, losses, metrics, models, plot, runs, tasks
+from seqjax.data import read_column
+from seqjax.theory import bounds, lyapunov
+from seqjax.types import Batch, InputError, Params
+
+System = Literal["lorenz96", "mackey_glass_17", "mackey_glass_30", "csv"]
+Model = Literal["linear", "quadratic", "gru", "lstm", "tcn", "transformer"]
+
+LEARNING_RATE = {"gru": 3e-2, "lstm": 3e-2, "tcn": 1e-2, "transformer": 3e-2}
+"""Of 3e-3, 1e-2 and 3e-2 those with the smallest `validation_mse` after 1,500 steps on Mackey-Glass with delay 17, with
+noise and one random seed. On other systems no other rate was tried."""
+
+CONTEXT = 48
+"""Samples of a training window, and those read before a forecast."""
+
+WASHOUT = 16
+"""First samples of a training window, on whose predictions there is no loss: of the longest delay all is known then."""
+
+HORIZON = {"lorenz96": 384, "mackey_glass_17": 768, "mackey_glass_30": 768, "csv": 128}
+"""Samples of a forecast; the second half of them shows the climate."""
+
+SHOWN = {"lorenz96": 96, "mackey_glass_17": 384, "mackey_glass_30": 384, "csv": 128}
+"""Samples of the forecast that the figure shows."""
+
+SHORTEST_SERIES = 1_000
+"""Numbers that a file must hold: its last fifth has one forecast with its context then."""
+
+NOISE = 0.01
+"""Standard deviation of the noise on inputs while training, in those of the system."""
+
+BINS = np.linspace(-4, 4, 65)
+"""Of the histogram, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One model of one system.
+
+    Attributes:
+        system: the task, or csv for a file of your own, which `csv` names.
+        model: architecture, or kind of autoregression.
+        noise: standard deviation of the noise on inputs while training, in those of the system.
+        rows: training trajectories of 1,024 samples.
+        starts: test trajectories, each with one forecast.
+        steps: training updates.
+        batch_size: sequences of a batch.
+        learning_rate: peak of Adam's learning rate; 0: the architecture's own.
+        seeds: random seeds, trained together.
+        csv: file of comma-separated values with your own series, in place of the systems.
+        column: of the file; may be left out if there is one only.
+    """
+
+    system: System = "lorenz96"
+    model: Model = "gru"
+    noise: float = runs.traced(0.0)
+    rows: int = 64
+    starts: int = 100
+    steps: int = 1_000
+    batch_size: int = 32
+    learning_rate: float = runs.traced(0.0)
+    seeds: int = 3
+    csv: str = ""
+    column: str = ""
+
+    def __post_init__(self) -> None:
+        if self.csv:  # all systems become this one
+            object.__setattr__(self, "system", "csv")
+        elif self.column or self.system == "csv":
+            raise InputError(f"csv must name a file for system csv and column, got {self.csv!r}")
+
+
+def configs(scale: runs.Scale) -> list[Config]:
+    """Every model of every system, with noise and without."""
+    if scale == "smoke":
+        small = Config(system="mackey_glass_17", rows=2, starts=4, steps=20, seeds=2)
+        return [replace(small, model=model) for model in ("linear", "quadratic", "gru")]
+    full = Config() if scale == "laptop" else Config(rows=512, steps=50_000, batch_size=128, seeds=5)
+    every = [replace(full, system=system) for system in get_args(System) if system != "csv"]
+    return [replace(one, model=m, noise=noise) for one in every for m in get_args(Model) for noise in (0.0, NOISE)]
+
+
+def build(config: Config, variables: int) -> models.Module:
+    """Networks have 10,300 parameters for the 8 variables of Lorenz96 and 9,700 for one, give or take 2 %."""
+    wide = variables > 1
+    match config.model:
+        case "linear" | "quadratic":
+            raise InputError(f"model must be a network to be built, got {config.model}, which is fitted")
+        case "gru":
+            backbone = models.GRU(53 if wide else 56)
+        case "lstm":
+            backbone = models.LSTM(45 if wide else 48)
+        case "tcn":
+            backbone = models.TCN(21, kernel_size=3, dilations=(1, 2, 4, 4))  # sees 45 samples
+        case "transformer":
+            backbone = models.Transformer(24, heads=2, layers=2, expansion=2, positions=models.Rotary())
+        case _:
+            assert_never(config.model)
+    return models.Regressor(backbone, targets=variables)
+
+
+class Data(NamedTuple):
+    """Standardised series of one system.
+
+    Attributes:
+        train: series for training.
+        validation: of each forecast the context and what follows.
+        test: the same, of other trajectories or later times.
+        increment: standard deviation of the change from one sample to the next.
+        exponent: the largest Lyapunov exponent per time unit, and its standard error; None for a file.
+        sample_step: time units of a sample; 1 for a file.
+    """
+
+    train: Float[np.ndarray, "rows time variables"]
+    validation: Float[np.ndarray, "starts time variables"]
+    test: Float[np.ndarray, "starts time variables"]
+    increment: float
+    exponent: tuple[float, float] | None
+    sample_step: float
+
+    @property
+    def per_sample(self) -> float:
+        """Lyapunov times of a sample; 1 for a file, whose exponent is not known."""
+        return self.exponent[0] * self.sample_step if self.exponent else 1.0
+
+
+@functools.lru_cache(maxsize=1)
+def data(system: System, rows: int, starts: int, csv: str, column: str) -> Data:
+    """Made or read once for all models of a system."""
+    length = CONTEXT + HORIZON[system]
+    match system:
+        case "csv":
+            numbers = read_column(Path(csv), column, least=SHORTEST_SERIES)[:, None]
+            fifth = len(numbers) // 5
+            train, *held_out = numbers[: -2 * fifth], numbers[-2 * fifth : -fifth], numbers[-fifth:]
+            places = np.linspace(0, fifth - length, min(starts, fifth - length + 1)).astype(int)
+            parts = [np.stack([part[place : place + length] for place in places]) for part in held_out]
+            return standardised(train[None], *parts, exponent=None, sample_step=1.0)
+        case "lorenz96":
+            task = tasks.OneLevelLorenz96(K=8)
+        case "mackey_glass_17":
+            task = tasks.MackeyGlass(delay=17.0, sample_step=2.0, substeps=8)
+        case "mackey_glass_30":
+            task = tasks.MackeyGlass(delay=30.0, sample_step=2.0, substeps=8)
+        case _:
+            assert_never(system)
+
+    def series(key, rows: int, length: int) -> np.ndarray:
+        inputs, targets, *_ = jax.jit(replace(task, length=length - 1).sample, static_argnums=1)(key, rows)
+        return np.concatenate([inputs, targets[:, -1:]], axis=1, dtype=np.float64)
+
+    train_key, validation_key, test_key, start_key, key = jax.random.split(jax.random.key(0), 5)
+    return standardised(
+        series(train_key, rows, 1024),
+        series(validation_key, starts, length),
+        series(test_key, starts, length),
+        exponent=exponent(task, start_key, key, starts),
+        sample_step=task.sample_step,
+    )
+
+
+def exponent(task: tasks.OneLevelLorenz96 | tasks.MackeyGlass, start_key, key, rows: int) -> tuple[float, float]:
+    """The largest Lyapunov exponent and its standard error, by the derivative of the solver's steps."""
+    settle, steps = (200, 2_000) if isinstance(task, tasks.OneLevelLorenz96) else (1_000, 5_000)
+    found = jax.jit(
+        lambda start: lyapunov.largest_exponents(
+            task.advance, start, key, steps=steps, settle=settle, step_time=task.sample_step
+        )
+    )(jax.jit(task.settled, static_argnums=1)(start_key, rows))
+    mean, error = bounds.mean_and_error(np.asarray(found, np.float64))
+    return float(mean), float(error)
+
+
+def standardised(train: np.ndarray, validation: np.ndarray, test: np.ndarray, **more) -> Data:
+    """In units of the training series: the mean of all variables is 0 and their standard deviation 1."""
+    mean, scale = train.mean(), train.std()
+    train, validation, test = ((part - mean) / scale for part in (train, validation, test))
+    return Data(train, validation, test, increment=float(np.diff(train, axis=1).std()), **more)
+
+
+Forecast = Callable[
+    [Float64[np.ndarray, "starts time variables"], int], Float[np.ndarray, "runs starts length variables"]
+]
+"""From contexts and a length to what the runs of a record make of them, sample after sample."""
+
+
+def measure(records: list[runs.Record]) -> None:
+    """Fit autoregressions in closed form; train noises and seeds of a network as one program; forecast."""
+    config: Config = records[0].config
+    made = data(config.system, config.rows, config.starts, config.csv, config.column)
+    forecasts = (fit if config.model in ("linear", "quadratic") else train_networks)(records, made)
+    context, truth = np.split(made.test, [CONTEXT], axis=1)
+    for record, forecast in zip(records, forecasts, strict=True):
+        predictions = np.asarray(forecast(context, truth.shape[1]), np.float64)
+        times = made.per_sample * np.stack([good_steps(one, truth) for one in predictions])
+        lower, upper = np.percentile(times, (25, 75))
+        row = runs.scores(record, "vpt", np.median(times, axis=1)) | {
+            "lower": float(lower),
+            "upper": float(upper),
+            "longest": made.per_sample * truth.shape[1],
+            **dict(zip(("exponent", "exponent_error"), made.exponent or (None, None), strict=True)),
+            "sample_step": made.sample_step,
+            "validation_mse": one_step_error(forecast, made),
+        }
+        climate_row, arrays = climate(predictions, truth)
+        shown = SHOWN[config.system]
+        arrays |= {"truth": truth[0, :shown, 0], "prediction": predictions[0, 0, :shown, 0], "first_vpt": times[0, 0]}
+        # In half the bytes: a forecast that escapes is drawn no further than this.
+        record.finish(row | climate_row, **{name: np.clip(x, -99, 99).astype(np.float16) for name, x in arrays.items()})
+
+
+def one_step_error(forecast: Forecast, made: Data) -> float:
+    """Squared error of the next sample on validation series, in squared increments; the median over seeds."""
+    series = made.validation
+    whole = series.shape[1] // (CONTEXT + 1) * (CONTEXT + 1)
+    windows = series[:, :whole].reshape(-1, CONTEXT + 1, series.shape[2])
+    wrong = np.asarray(forecast(windows[:, :-1], 1), np.float64)[:, :, 0] - windows[:, -1]
+    return float(np.median(np.mean(wrong**2, axis=(1, 2))) / made.increment**2)
+
+
+def good_steps(predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Steps of each forecast until its error exceeds half a standard deviation."""
+    return metrics.valid_prediction_steps(predictions, truth, scale=1.0)
+
+
+def climate(
+    predictions: Float64[np.ndarray, "runs starts time variables"], truth: Float64[np.ndarray, "starts time variables"]
+) -> tuple[dict[str, float | None], dict[str, np.ndarray]]:
+    """How far histogram and spectrum of the second half of the forecasts are from the truth's.
+
+    Forecasts that leave ten standard deviations are counted and left out.
+    """
+    half = truth.shape[1] // 2
+    late = predictions[:, :, half:].reshape(-1, truth.shape[1] - half, truth.shape[2])
+    kept = late[(np.abs(late) < 10).all(axis=(1, 2))]  # false where NaN
+    row: dict[str, float | None] = {
+        "escaped": 1 - len(kept) / len(late),
+        "histogram_error": None,
+        "spectrum_error": None,
+    }
+    arrays = {"true_histogram": histogram(truth[:, half:]), "true_spectrum": spectrum(truth[:, half:])}
+    if len(kept):
+        arrays |= {"histogram": histogram(kept), "spectrum": spectrum(kept)}
+        row["histogram_error"] = float(
+            np.abs(arrays["histogram"] - arrays["true_histogram"]).sum() / 2 * np.diff(BINS)[0]
+        )
+        apart, true = np.abs(arrays["spectrum"] - arrays["true_spectrum"]), arrays["true_spectrum"]
+        row["spectrum_error"] = float(apart[true > true.max() - 30].mean())  # where there is power
+    return row, arrays
+
+
+def histogram(series: Float64[np.ndarray, "starts time variables"]) -> Float64[np.ndarray, " bins"]:
+    """The density of all values; values beyond the bins count in none."""
+    return np.histogram(series, BINS)[0] / (series.size * np.diff(BINS))
+
+
+def spectrum(series: Float64[np.ndarray, "starts time variables"]) -> Float64[np.ndarray, " frequencies"]:
+    """Power in decibels at each frequency above 0, by Hann's window, averaged over starts and variables."""
+    window = np.hanning(series.shape[1])[:, None]
+    power = np.abs(np.fft.rfft((series - series.mean(axis=1, keepdims=True)) * window, axis=1)) ** 2
+    return 10 * np.log10(power.mean(axis=(0, 2))[1:] / (window**2).sum() + 1e-12)
+
+
+def fit(records: list[runs.Record], made: Data) -> list[Forecast]:
+    """Autoregressions, of which validation forecasts choose order and penalty by the mean valid prediction time."""
+    generator = np.random.default_rng(0)
+    rows, time, _ = made.train.shape
+    row, start = generator.integers(rows, size=20_000), generator.integers(time - CONTEXT, size=20_000)
+    windows = np.stack([made.train[r, s : s + CONTEXT] for r, s in zip(row, start, strict=True)])
+    noise, after = generator.normal(size=windows.shape), made.train[row, start + CONTEXT]
+    context, truth = made.validation[:, :CONTEXT], made.validation[:, CONTEXT:]
+
+    def quality(model: Autoregression) -> float:
+        return good_steps(model.run(context, truth.shape[1]), truth).mean()
+
+    forecasts = []
+    for record in records:
+        fitted = candidates(windows + record.config.noise * noise, after, record.config.model)
+        best = max(fitted, key=quality)
+        record.parameters = best.weights.size
+        record.learning_rate = 0.0
+        forecasts.append(lambda context, length, best=best: best.run(context, length)[None])
+    return forecasts
+
+
+def train_networks(records: list[runs.Record], made: Data) -> list[Forecast]:
+    """Train a network one step ahead for each noise and seed: the change to the next sample, noise on inputs undone."""
+    config: Config = records[0].config
+    rows, time, variables = made.train.shape
+    model, series = build(config, variables), jnp.asarray(made.train, jnp.float32)
+
+    def sample(key, noise):
+        row_key, place_key, noise_key = jax.random.split(key, 3)
+        row = jax.random.randint(row_key, (config.batch_size,), 0, rows)
+        place = jax.random.randint(place_key, (config.batch_size,), 0, time - CONTEXT)
+        window = jax.vmap(lambda r, p: jax.lax.dynamic_slice(series[r], (p, 0), (CONTEXT + 1, variables)))(row, place)
+        inputs = window[:, :-1] + noise * jax.random.normal(noise_key, window[:, :-1].shape)
+        return Batch(inputs, (window[:, 1:] - inputs) / made.increment)
+
+    def loss(params, batch, key):
+        return losses.squared_error(model.apply(params, batch.inputs)[:, WASHOUT:], batch.targets[:, WASHOUT:])
+
+    state = runs.train_group(
+        records,
+        lambda key: model.init(key, series[:1, :CONTEXT]),
+        loss,
+        sample,
+        keys=jax.random.split(jax.random.key(0), config.seeds),
+        rates=LEARNING_RATE,
+        settings=jnp.array([record.config.noise for record in records]),
+    )
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def run(params, context, length):
+        return jax.lax.map(lambda one: free_run(model, one, context, made.increment, length), params)
+
+    return [
+        lambda context, length, params=params: np.asarray(run(params, jnp.asarray(context, jnp.float32), length))
+        for params in runs.by_record(records, state.params)
+    ]
+
+
+def free_run(
+    model: models.Module, params: Params, context: Float[Array, "starts time variables"], increment: float, length: int
+) -> Float[Array, "starts length variables"]:
+    """Read the context, then continue with the network's own outputs."""
+    starts, steps, variables = context.shape
+
+    def read(window, x):
+        window = jnp.concatenate([window[:, 1:], x], axis=1)
+        return window, model.apply(params, window)[:, -1:]
+
+    def stream(carry, x):
+        return model.apply(params, carry, x, method="extend")
+
+    if isinstance(model.backbone, models.Transformer):
+        # Positions beyond those of training mean nothing to it: it reads the last samples anew at each step.
+        extend, carry = read, jnp.roll(context, 1, axis=1)
+    else:
+        extend, carry = stream, model.apply(params, starts, variables, steps + length, method="start")
+        carry, _ = stream(carry, context[:, :-1])
+
+    def step(carry, x):
+        carry, change = extend(carry, x[:, None])
+        return carry, x + increment * change[:, 0]
+
+    return decode.rollout(step, carry, context[:, -1], length=length)
+
+
+LABEL = {
+    "linear": "linear AR", "quadratic": "quadratic AR", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN",
+    "transformer": "Transformer",
+}  # fmt: skip
+
+TITLE = {
+    "lorenz96": "Lorenz96, 8 variables",
+    "mackey_glass_17": "Mackey-Glass, delay 17",
+    "mackey_glass_30": "Mackey-Glass, delay 30",
+}
+
+
+def draw(records: list[runs.Record]) -> Figure:
+    """For each system: a forecast beside the truth, valid prediction times, and the climate of free runs."""
+    systems = list(dict.fromkeys(record.config.system for record in records))
+    figure, axes = plot.figure(4, len(systems), width=2.6 + 4.8 * len(systems), height=13.5)
+    for place, system in enumerate(systems):
+        own = [record for record in records if record.config.system == system]
+        axes[0, place].set_title(TITLE.get(system) or own[0].config.column or "your series", fontsize=11)
+        for ax, draw_one in zip(axes[:, place], (trajectories, prediction_times, histograms, spectra), strict=True):
+            draw_one(ax, own)
+    found: dict[str, Any] = {}
+    for ax in axes.flat:
+        handles, labels = ax.get_legend_handles_labels()
+        found = dict(zip(labels, handles, strict=True)) | found
+    title = "parameters in brackets"
+    figure.legend(found.values(), found.keys(), loc="outside right upper", frameon=False, fontsize=9, title=title)
+    return figure
+
+
+def time_unit(record: runs.Record) -> str:
+    return "Lyapunov times" if record.result["exponent"] else "samples"
+
+
+def style_of(record: runs.Record) -> int:
+    return get_args(Model).index(record.config.model)
+
+
+def trajectories(ax: Axes, records: list[runs.Record]) -> None:
+    """The first of the test trajectories, by linear autoregression and the best network."""
+    by_time = sorted(records, key=lambda record: record.result["vpt"])
+    linear = [record for record in by_time if record.config.model == "linear"][-1:]
+    networks = [record for record in by_time if record.config.model not in ("linear", "quadratic")][-1:]
+    first = records[0]
+    per_sample = first.result["longest"] / HORIZON[first.config.system]
+    time = per_sample * (1 + np.arange(len(first.arrays["truth"])))
+    truth = first.arrays["truth"].astype(float)
+    ax.plot(time, truth, color="black", linewidth=2.4, alpha=0.75, label="truth")
+    for record in linear + networks:
+        y, style = record.arrays["prediction"].astype(float), style_of(record)
+        plot.curve(ax, time, y, y, y, label=LABEL[record.config.model], style=style, markers=False)
+        ax.axvline(float(record.arrays["first_vpt"]), color=plot.STYLES[style]["color"], linewidth=0.8)
+    ax.plot([], [], color="0.3", linewidth=0.8, label="error above half a standard deviation")
+    spread = 0.6 + np.abs(truth).max()
+    ax.set(xlabel=f"time ({time_unit(first)})", ylabel="first variable (standard deviations)", ylim=(-spread, spread))
+    ax.set_xlim(0, time[-1])
+
+
+def prediction_times(ax: Axes, records: list[runs.Record]) -> None:
+    """Medians, with a thin bar over the quartiles of starts and seeds and a thick one over the seeds' medians."""
+    kinds = [model for model in get_args(Model) if any(record.config.model == model for record in records)]
+    for record in records:
+        row, style, noisy = record.result, style_of(record), bool(record.config.noise)
+        place = kinds.index(record.config.model) + (0.16 if noisy else -0.16)
+        properties = plot.STYLES[style]
+        ax.plot([place] * 2, [row["lower"], row["upper"]], color=properties["color"], linewidth=1.2)
+        ax.plot([place] * 2, [row["low"], row["high"]], color=properties["color"], linewidth=4.5, alpha=0.45)
+        ax.plot(place, row["vpt"], marker=properties["marker"], markersize=6.5, color=properties["color"],
+                markerfacecolor="white" if noisy else properties["color"])  # fmt: skip
+    linear = [record.result["vpt"] for record in records if record.config.model == "linear"]
+    if linear:
+        plot.baseline(ax, [-0.5, len(kinds) - 0.5], [max(linear)] * 2, label="median of linear AR")
+    for noisy, label in ((False, "no noise in training"), (True, "noise in training")):
+        face = "white" if noisy else "0.3"
+        ax.plot([], [], color="0.3", marker="o", linestyle="", markerfacecolor=face, label=label)
+    ax.plot([], [], color="0.3", linewidth=1.2, label="quartiles of forecasts")
+    ax.plot([], [], color="0.3", linewidth=4.5, alpha=0.45, label="range of the seeds' medians")
+    names = [f"{LABEL[kind]}\n({parameters(records, kind)})" for kind in kinds]
+    ax.set_xticks(range(len(kinds)), names, fontsize=8, rotation=30)
+    ax.set(ylabel=f"valid prediction time ({time_unit(records[0])})", ylim=(0, None))
+
+
+def parameters(records: list[runs.Record], kind: Model) -> str:
+    """How many an architecture has; autoregressions with noise and without may have different orders."""
+    counts = sorted({record.result["parameters"] for record in records if record.config.model == kind})
+    return " or ".join(f"{count:,}" for count in counts)
+
+
+def shown_climates(records: list[runs.Record]) -> list[runs.Record]:
+    """Of each model the run with noise, if there is one, as long as some of its forecasts stay finite."""
+    by_model = {record.config.model: record for record in sorted(records, key=lambda record: record.config.noise)}
+    return [record for record in by_model.values() if "histogram" in record.arrays]
+
+
+def histograms(ax: Axes, records: list[runs.Record]) -> None:
+    """Densities of the second half of free runs."""
+    middles = (BINS[1:] + BINS[:-1]) / 2
+    true = records[0].arrays["true_histogram"].astype(float)
+    ax.fill_between(middles, 0, true, color="0.8", linewidth=0)
+    for record in shown_climates(records):
+        y = record.arrays["histogram"].astype(float)
+        plot.curve(ax, middles, y, y, y, label=LABEL[record.config.model], style=style_of(record), markers=False)
+    ax.plot(middles, true, color="black", linewidth=2.4, alpha=0.75)
+    shown = {record.config.model for record in shown_climates(records)}
+    if gone := dict.fromkeys(LABEL[record.config.model] for record in records if record.config.model not in shown):
+        ax.text(0.02, 0.97, f"all runs escape:\n{', '.join(gone)}", transform=ax.transAxes, va="top", fontsize=8)
+    ax.set(xlabel="value (standard deviations)", ylabel="density, second half of the free run")
+    ax.set(ylim=(0, 1.6 * true.max()), xlim=(-3, 3))
+
+
+def spectra(ax: Axes, records: list[runs.Record]) -> None:
+    """Power spectra of the second half of free runs, up to the frequency that has one thousandth of the power."""
+    true = records[0].arrays["true_spectrum"].astype(float)
+    half = HORIZON[records[0].config.system] // 2
+    frequency = np.arange(1, len(true) + 1) / (half * records[0].result["sample_step"])
+    ax.plot(frequency, true, color="black", linewidth=2.4, alpha=0.75)
+    for record in shown_climates(records):
+        y = record.arrays["spectrum"].astype(float)
+        plot.curve(ax, frequency, y, y, y, label=LABEL[record.config.model], style=style_of(record), markers=False)
+    unit = "time unit" if records[0].result["exponent"] else "sample"
+    ax.set(xlabel=f"frequency (cycles per {unit})", ylabel="power, second half of the free run (dB)")
+    last = np.flatnonzero(true > true.max() - 60)[-1]
+    ax.set(xlim=(0, frequency[last]), ylim=(true.max() - 70, true.max() + 8))
+
+
+if __name__ == "__main__":
+    runs.main(Config, configs, measure, draw)
