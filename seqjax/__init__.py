@@ -11,7 +11,7 @@ The package is organised in chapters, and a chapter imports only from those befo
                                                   checkpoint  states saved and verified
                                                   plot        arrays in, axes out
                                                   convert     weights from and to PyTorch
-                                                  pretrained  six small trained models
+                                                  pretrained  small trained models
                                                   explore     interactive figures
 
 `import seqjax` loads none of them; a chapter is loaded by `from seqjax import models`, or when `seqjax.models` is

@@ -26,7 +26,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from seqjax._checks import known
@@ -84,9 +84,23 @@ def load(path: Path | str) -> State:
         raise InputError(f"{path} must be a safetensors file, and whole: {error}") from error
 
 
-def save(path: Path | str, state: Mapping[str, Any]) -> None:
-    """Write arrays by name as a safetensors file."""
-    save_file({name: np.array(value, order="C") for name, value in state.items()}, path)
+def save(path: Path | str, state: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays by name as a safetensors file, perhaps with texts about them."""
+    about = None if metadata is None else dict(metadata)
+    save_file({name: np.array(value, order="C") for name, value in state.items()}, path, about)
+
+
+def metadata(path: Path | str) -> dict[str, str]:
+    """The texts about the arrays that `save` wrote; none if there are none.
+
+    Raises:
+        InputError: as `load`.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise InputError(f"{path} must be a safetensors file, and whole: {error}") from error
 
 
 def from_torch(state: Mapping[str, Any], layout: Layout, like: Params) -> Params:

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 Numbers = Sequence[float | int] | np.ndarray
 
@@ -29,12 +29,17 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float
         The figure, and its axes as an array of that shape.
     """
     made = Figure(figsize=(width, height), layout="constrained")
-    axes = made.subplots(rows, columns, squeeze=False)
+    return made, subplots(made, rows, columns)
+
+
+def subplots(figure: Figure | SubFigure, rows: int = 1, columns: int = 1) -> np.ndarray:
+    """`rows` x `columns` axes of a part of a figure, as those of `figure`."""
+    axes = figure.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(True, which="major", linewidth=0.4, color="0.85")
         ax.set_axisbelow(True)
-    return made, axes
+    return axes
 
 
 def curve(

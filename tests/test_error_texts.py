@@ -10,13 +10,18 @@ SOURCES = [path for folder in ("seqjax", "experiments") for path in sorted((ROOT
 
 
 def options(tree: ast.Module) -> Iterator[str]:
-    """Names of fields of classes, of keywords of `runs.main`, and of options that are added or annotated by hand."""
+    """Names of fields of classes, of keywords of `runs.main` and of the functions that they name, and of options that
+    are added or annotated by hand.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef):
             fields = (part.target for part in node.body if isinstance(part, ast.AnnAssign))
             yield from (field.id for field in fields if isinstance(field, ast.Name))
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "runs.main":
             yield from (keyword.arg for keyword in node.keywords if keyword.arg)
+            uses = {keyword.value.id for keyword in node.keywords if isinstance(keyword.value, ast.Name)}
+            functions = (part for part in tree.body if isinstance(part, ast.FunctionDef) and part.name in uses)
+            yield from (argument.arg for function in functions for argument in function.args.kwonlyargs)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("add_argument"):
             yield ast.literal_eval(node.args[0]).lstrip("-")
         elif isinstance(node, ast.Dict) and all(isinstance(value, ast.Call) for value in node.values):

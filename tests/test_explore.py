@@ -26,7 +26,7 @@ from seqjax.data.tokenizers import Characters, Words
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.explore import __main__ as command
 from seqjax.tasks import Lorenz96, Shift
-from seqjax.types import EOS
+from seqjax.types import EOS, UNK
 
 SHIFT = Shift(delay=3, length=12)
 LORENZ_PLOTTER = explore.LorenzPlotter(K=2, J=4, amplitude=2.0, length=40)
@@ -382,6 +382,24 @@ def test_greedy_text_is_the_likeliest(prompt, prefix):
     assert letters(prompt, functools.partial(decode.beam, width=1), length=12) == written
 
 
+def test_a_writer_never_writes_unknown_words():
+    letters = writer(Characters())
+    shouting = jax.tree.map(lambda leaf: leaf, letters.params)
+    bias = shouting["params"]["readout"]["bias"]
+    shouting["params"]["readout"]["bias"] = bias.at[UNK].set(100.0)
+    found = dataclasses.replace(letters, params=shouting)("t", decode.greedy, length=5)
+    assert "<unk>" not in found.text
+    assert found == letters("t", decode.greedy, length=5)
+
+
+def test_a_generator_without_arguments_has_the_models_of_the_package():
+    found = explore.TextGenerator(prompt="ROMEO:", length=20)
+    assert [*found.writers] == ["characters", "words"]
+    assert found.text() == explore.TextGenerator(found.writers, prompt="ROMEO:", length=20).text()
+    assert found.html().startswith("<small>characters, temperature 0.8, seed 0</small>")
+    assert dataclasses.replace(found, unit="words").text().text
+
+
 def test_words_are_toggled_and_unknown_ones_named():
     refresh, controls, fault, picture = parts(generator())
     letters = picture.value
@@ -451,6 +469,26 @@ def test_the_command_line_draws_a_plotter(tmp_path, capsys):
     assert command.main([str(tmp_path / "b.png"), "convo-plotter", "--filter", "1, abc"]) == 2
     assert "got 'abc' at position 2" in capsys.readouterr().err
     assert not (tmp_path / "b.png").exists()
+
+
+def test_the_command_line_writes_text(tmp_path, capsys):
+    page, asked = tmp_path / "page.svg", ["--prompt", "ROMEO:", "--length", "20", "--seed", "3"]
+    assert command.main([str(page), "text-generator", *asked, "--temperature", "0.5", "--unit", "words"]) == 0
+    assert "<svg" in page.read_text()
+    wrong = [
+        (["--temperature", "-1"], "temperature must be finite and >= 0, got -1.0"),
+        (["--length", "0"], "length must be >= 1, got 0"),
+        (["--prompt", ""], "prompt must hold at least one token, got ''"),
+    ]
+    for options, message in wrong:
+        assert command.main([str(tmp_path / "b.png"), "text-generator", *asked, *options]) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):  # while options are read
+        command.main([str(tmp_path / "b.png"), "text-generator", *asked, "--unit", "pieces"])
+    assert "unit must be one of characters, words, got 'pieces'" in capsys.readouterr().err
+    assert command.main([str(tmp_path / "b.xyz"), "text-generator", *asked]) == 2
+    assert "suffix must be one of" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["page.svg"]
 
 
 @pytest.mark.slow

@@ -23,24 +23,24 @@ Differs   from nanoGPT: rotary positions, Adam as everywhere here instead of Ada
 Cost      25 min on one CPU core
 Data      shakespeare ptb
 Run       python experiments/language/text_generation.py
-Next      python experiments/language/text_generation.py --prompt "This is a very good"
+Next      python experiments/language/text_generation.py --prompt "This is a very good" --temperature 0.7
 """
 
 import functools
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any, Literal, assert_never, get_args
+from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+from _text import fit, nats_per_token
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqjax import decode, early_stopping, evaluate, explore, losses, metrics, models, plot, runs, tasks, train
+from seqjax import decode, early_stopping, explore, metrics, models, plot, pretrained, runs, tasks
 from seqjax.data import files, plain_text
 from seqjax.data.language import Language
 from seqjax.data.tokenizers import Characters, Subwords, Whitespace
@@ -62,9 +62,6 @@ LABEL = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN", "lru": "LRU",
 PIECES = 2_000
 """Vocabulary size of the byte-pair encoding."""
 
-VALIDATED = 192
-"""Windows for validation, spread over the whole validation text."""
-
 WRITTEN = {"characters": 300, "pieces": 100, "words": 50}
 """Tokens of a generated text."""
 
@@ -81,7 +78,7 @@ class Config:
         unit: what a token is.
         model: architecture.
         size: number of parameters: about 0.8 or 10.8 million.
-        length: tokens of a window.
+        length: tokens of a window; with --prompt, of the text to generate.
         batch_size: windows of a batch.
         steps: training updates.
         dropout: fraction of activations set to 0 in training.
@@ -205,21 +202,16 @@ def measure(records: list[runs.Record]) -> None:
     task = data(*source)
     record.keep("language.json", task.language.to_json())
     model = build(config, **record.keep_sizes(vocab=len(task.language.vocabulary)))
-    params = early_stopping.chosen(fit(record, task, model))
+    rates = {config.model: LEARNING_RATE[config.model] / (1 if config.size == "small" else 3)}
+    params = early_stopping.chosen(fit(record, task, model, rates))
 
-    @jax.jit
-    def of_seeds(windows):
-        return jax.lax.map(lambda params: nats(model, params, windows), params).T
-
-    def per_token(stride):
-        windows = task.windows(task.test, stride=stride)
-        return evaluate.in_chunks(of_seeds, windows, batch_size=24).sum(axis=0) / windows.counted.sum()
-
+    per_token = functools.partial(nats_per_token, model, params, task, task.test)
     separate = per_token(config.length)
     # Each token but the first ones has three quarters of a window or more as context.
     overlapping = per_token(config.length // 4)
     write = writer(config, model, jax.tree.map(itemgetter(0), params), task.language)
-    record.keep("sample.txt", write("ROMEO:" if config.corpus == "shakespeare" else "", "temperature 0.8"))
+    search, begin = strategies()["temperature 0.8"], "ROMEO:" if config.corpus == "shakespeare" else ""
+    record.keep("sample.txt", "".join(write(begin, search, length=WRITTEN[config.unit])))
     row = runs.scores(record, "bits", [task.test.bits(value) for value in separate]) | {
         "nats": metrics.band(separate).median,
         "perplexity": float(np.exp(metrics.band(separate).median)),
@@ -229,45 +221,11 @@ def measure(records: list[runs.Record]) -> None:
     record.finish(row)
 
 
-def fit(record: runs.Record, task: TextGeneration, model: models.Module) -> train.TrainState:
-    """Train on windows that start anywhere; keep the parameters with the best validation loss."""
-    config: Config = record.config
-    # The whole validation text would take a quarter of the training time.
-    windows = task.windows(task.validation, stride=config.length)
-    rows = np.linspace(0, len(windows.inputs) - 1, min(VALIDATED, len(windows.inputs))).astype(int)
-    few = jax.tree.map(lambda array: jnp.asarray(array[rows, None]), windows)
-
-    def loss(params, batch, key):
-        logits = model.apply(params, batch.inputs, train=True, rngs={"dropout": key})
-        return losses.cross_entropy(logits, batch.labels)
-
-    def validate(params):
-        total = jax.lax.map(functools.partial(nats, model, params), few, batch_size=12).sum()
-        value = total / few.counted.sum()
-        return value, {"validation_bits": value * task.validation.bits(1.0)}
-
-    return runs.train_group(
-        [record],
-        lambda key: model.init(key, jnp.zeros((1, config.length), jnp.int32)),
-        loss,
-        lambda key: task.sample(key, config.batch_size),
-        keys=jax.random.split(jax.random.key(0), config.seeds),
-        rates={config.model: LEARNING_RATE[config.model] / (1 if config.size == "small" else 3)},
-        vectorise=False,
-        validate=validate,
-    )
-
-
-def nats(model, params, windows):
-    """The cross-entropy of each window, summed over its counted tokens."""
-    logits = model.apply(params, windows.inputs)
-    costs = optax.softmax_cross_entropy_with_integer_labels(logits, windows.labels)
-    return jnp.where(windows.counted, costs, 0.0).sum(axis=1)
-
-
-def strategies() -> dict[str, Callable[..., Decoded | Beams]]:
-    """Decoding strategies by name."""
-    sample = functools.partial(decode.sample, jax.random.key(0))
+def strategies(seed: int = 0, temperature: float | None = None) -> dict[str, Callable[..., Decoded | Beams]]:
+    """Decoding strategies by name; with a temperature, random draws at this one alone."""
+    sample = functools.partial(decode.sample, jax.random.key(seed))
+    if temperature is not None:
+        return {f"temperature {temperature:g}": functools.partial(sample, temperature=temperature)}
     return {
         "greedy": decode.greedy,
         "temperature 0.8": functools.partial(sample, temperature=0.8),
@@ -278,32 +236,91 @@ def strategies() -> dict[str, Callable[..., Decoded | Beams]]:
     }
 
 
-def writer(config: Config, model: models.Module, params: Any, language: Language) -> Callable[[str, str], str]:
-    """A function that continues a prompt with one of the `strategies`, in the context length of the training."""
+def writer(config: Config, model: models.Module, params: Any, language: Language) -> explore.Writer:
+    """What continues a prompt, in the context length of the training."""
     # EOS separates sentences; Tiny Shakespeare is one running text.
     prefix = () if config.corpus == "shakespeare" else (EOS,)
-    write = explore.Writer(model, params, language, config.length, prefix)
-    return lambda prompt, strategy: "".join(write(prompt, strategies()[strategy], length=WRITTEN[config.unit]))
+    return explore.Writer(model, params, language, config.length, prefix)
 
 
-def prompt(records: list[runs.Record], text: str) -> None:
-    """Continue a text with each decoding strategy, by the best of the finished models that know most of its tokens."""
-    languages = [Language.from_json(record.read("language.json")) for record in records]
-    unknowns = [language.unknown(text) for language in languages]
-    best = min(range(len(records)), key=lambda place: (len(unknowns[place]), records[place].result["bits"]))
-    record, language, unknown = records[best], languages[best], unknowns[best]
-    config = record.config
-    if unknown:
-        if config.unit == "characters":
+class Trained(NamedTuple):
+    """A language model that can continue a prompt: a finished run, or one of the package's.
+
+    Attributes:
+        bits: per character of held-out text.
+        load: reads its parameters.
+    """
+
+    name: str
+    unit: str
+    model: str
+    bits: float
+    language: Language
+    load: Callable[[], explore.Writer]
+
+
+def of_run(record: runs.Record) -> Trained:
+    """The model of a finished run."""
+    config, language = record.config, Language.from_json(record.read("language.json"))
+
+    def load() -> explore.Writer:
+        run = runs.load(record.folder)
+        return writer(config, run.model, run.params(), language)
+
+    return Trained(record.folder.name, config.unit, config.model, record.result["bits"], language, load)
+
+
+def of_package(name: pretrained.TextName) -> Trained:
+    """A model that comes with the package."""
+    _, model, unit, _ = name.split("_")
+    write = explore.Writer(*pretrained.load(name))
+    bits = files.read_json(pretrained.FOLDER / f"{name}.json")["result"]["bits"]
+    return Trained(name, unit, model, bits, write.language, lambda: write)
+
+
+def prompt(
+    records: Sequence[runs.Record] = (),
+    text: str = "",
+    *,
+    temperature: float | None = None,
+    seed: int = 0,
+    length: int | None = None,
+    unit: Unit | None = None,
+    model: Model | None = None,
+) -> None:
+    """Continue a text, by the best finished model that knows most of its tokens, or by one of the package's.
+
+    Args:
+        temperature: with --prompt: of random draws, 0 for the likeliest tokens; without it, every decoding strategy.
+        seed: with --prompt: of the random draws.
+        length: tokens to generate, instead of those of a window.
+        unit, model: which of the models to choose from.
+    """
+    if temperature is not None and not 0 <= temperature < math.inf:
+        raise InputError(f"--temperature must be finite and >= 0, got {temperature}")
+    if seed < 0:
+        raise InputError(f"--seed must be >= 0, got {seed}")
+    if length is not None and length < 1:
+        raise InputError(f"--length must be >= 1, got {length}")
+
+    def fitting(found: Iterable[Trained]) -> list[Trained]:
+        return [one for one in found if unit in (None, one.unit) and model in (None, one.model)]
+
+    candidates = fitting(map(of_run, records)) or fitting(map(of_package, get_args(pretrained.TextName)))
+    if not candidates:
+        named = " and ".join(f"--{name} {value}" for name, value in (("unit", unit), ("model", model)) if value)
+        raise InputError(f"{named} must be that of a finished run or of a model of the package, found none")
+    best = min(candidates, key=lambda one: (len(one.language.unknown(text)), one.bits))
+    if unknown := best.language.unknown(text):
+        if best.unit == "characters":
             raise InputError(
                 f"the prompt must hold characters of the training text, got {', '.join(map(repr, unknown))}"
             )
         print(f"warning: read as <unk>: {', '.join(unknown)}", file=sys.stderr)
-    run = runs.load(record.folder)
-    write = writer(config, run.model, run.params(), language)
-    print(f"{record.folder.name}: {record.result['bits']:.3f} bits per character")
-    for strategy in strategies():
-        print(f"\n--- {strategy}\n{write(text, strategy)}")
+    write = best.load()
+    print(f"{best.name}: {best.bits:.3f} bits per character")
+    for name, search in strategies(seed, temperature).items():
+        print(f"\n--- {name}\n{''.join(write(text, search, length=length or WRITTEN[best.unit]))}")
 
 
 def draw(records: list[runs.Record]) -> Figure:

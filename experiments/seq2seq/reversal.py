@@ -27,7 +27,17 @@ from typing import Literal, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import optax
-from _seq2seq import attention_map, draw_attention_map, draw_percentages, exact_matches, teacher_forcing, train
+from _seq2seq import (
+    attention_map,
+    draw_attention_map,
+    draw_heads,
+    draw_percentages,
+    exact_matches,
+    figure_above_heads,
+    head_maps,
+    teacher_forcing,
+    train,
+)
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
@@ -116,8 +126,10 @@ def of_length(task: tasks.Reversal, key: Key[Array, ""], length: int, longest: i
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Fraction of exact sequences by length, and attention maps."""
-    figure, axes = plot.figure(1, 3, width=13.5, height=4.2)
+    """Fraction of exact sequences by length, the attention map of the GRU, and that of each head of the Transformer."""
+    transformers = [record for record in records if record.config.model == "transformer"]
+    figure, top, below = figure_above_heads(13.5, 4.2, transformers)
+    axes = plot.subplots(top, 1, 2)
     ax = axes[0, 0]
     for style, model in enumerate(get_args(Model)):
         for record in (record for record in records if record.config.model == model):
@@ -128,10 +140,13 @@ def draw(records: list[runs.Record]) -> Figure:
     ax.set(xlabel="symbols (trained up to the dotted line)", ylabel="sequences reversed exactly (%)", ylim=(-2, 102))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize=7, loc="lower left", title="parameters in brackets", title_fontsize=7)
-    for ax, model in zip(axes[0, 1:], ("attention", "transformer"), strict=True):
-        for record in (record for record in records if record.config.model == model):
-            draw_attention_map(ax, record.arrays)
-            ax.set_title(f"attention weights: {LABEL[model]}")
+    for record in (record for record in records if record.config.model == "attention"):
+        draw_attention_map(axes[0, 1], record.arrays)
+        axes[0, 1].set_title(f"attention weights: {LABEL['attention']}")
+    for part, record in zip(below, transformers, strict=True):
+        vocabulary = tasks.Reversal(longest=record.config.longest).vocabulary
+        draw_heads(part, head_maps(record, (vocabulary, vocabulary)), record.arrays)
+        part.suptitle(f"attention weights: {LABEL['transformer']}")
     return figure
 
 

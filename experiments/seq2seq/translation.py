@@ -37,7 +37,7 @@ from typing import Any, Literal, NamedTuple, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _seq2seq import attention_map, draw_attention_map
+from _seq2seq import attention_map, draw_attention_map, draw_heads, figure_above_heads, head_maps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -354,8 +354,10 @@ def with_attention(records: list[runs.Record]) -> list[runs.Record]:
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """BLEU of every model, BLEU by length, over-fitting, and attention maps."""
-    figure, axes = plot.figure(2, 3, width=13.5, height=8.5)
+    """BLEU of every model, BLEU by length, over-fitting, attention maps, and those of each head of Transformers."""
+    transformers = [record for record in records if record.config.model == "transformer"][:1]
+    figure, top, below = figure_above_heads(13.5, 8.5, transformers)
+    axes = plot.subplots(top, 2, 3)
     full = [r for r in records if r.config.pairs != FEW]
     style = {model: number for number, model in enumerate(get_args(Model))}
 
@@ -410,6 +412,10 @@ def draw(records: list[runs.Record]) -> Figure:
         lines.append("")
     ax.text(0, 1, "\n".join(lines), va="top", fontsize=9, family="monospace", transform=ax.transAxes)
     ax.set_title("the tutorial's three sentences")
+    for part, record in zip(below, transformers, strict=True):
+        source, target = (Language.from_json(record.read(f"{side}.json")).vocabulary for side in ("source", "target"))
+        draw_heads(part, head_maps(record, (source, target)), record.arrays)
+        part.suptitle(f"attention weights: {record.config.model}, {record.config.corpus}")
     return figure
 
 

@@ -1,8 +1,9 @@
-"""What each kind of network reads: the shapes of sequence modelling, and receptive fields.
+"""What each kind of network reads: shapes and applications of sequence modelling, encoder-decoders, receptive fields.
 
 Paper     Jiang, Li & Li 2021, arXiv:2107.09355 (convolutions that double their dilation); Bai, Kolter & Koltun 2018,
-          arXiv:1803.01271 (TCN); Bahdanau, Cho & Bengio 2015, arXiv:1409.0473 (attention); the six pictures
-          of the tutorials `sequence_shapes`, `translation` and `approximation`
+          arXiv:1803.01271 (TCN); Sutskever, Vinyals & Le 2014, arXiv:1409.3215 (the vector handed over); Bahdanau, Cho
+          & Bengio 2015, arXiv:1409.0473 (attention); the pictures of the tutorials `sequence_shapes`, `translation`
+          and `approximation`
 Figure    experiments/figures/diagrams.png
 Question  Which steps of a sequence does each kind of network read for one output?
 Expect    Receptive fields read off gradients are those that models state: 16 steps with 8 weights for the dilated
@@ -181,6 +182,100 @@ def draw_recurrence(ax: Axes) -> None:
     _frame(ax, (-0.7, first + 1.35 * steps + 0.6), (-0.85, 3.05))
 
 
+def draw_applications(ax: Axes) -> None:
+    """What is read and what is written in the applications that the tutorials name; grey: not done here."""
+    applications = (
+        ("translation", "estoy muy emocionada", "i m very excited", "translation"),
+        ("captioning", "image, or its features", "a red cross .", "captioning, shapeworld"),
+        ("arithmetic", "1 7 + 2 5", "4 2", "digit_sums"),
+        ("speech recognition", "frames of real numbers", "words", ""),
+        ("summarisation", "an article", "a few sentences", ""),
+        ("question answering", "a passage and a question", "an answer", ""),
+        ("chat", "the conversation so far", "a reply", ""),
+    )
+    width, last = 3.9, len(applications) - 1
+    for place, (name, read, written, script) in enumerate(applications):
+        y = 0.72 * (last - place)
+        ink = "black" if script else "0.55"
+        ax.text(-2.3, y, name, ha="right", va="center", fontsize=9.5, fontweight="bold", color=ink)
+        _box(ax, 0, y, read, ("white", ink), width=width, edge=ink)
+        _box(ax, 10.4, y, written, OUTPUT if script else ("white", ink), width=width, edge=ink)
+        ax.text(12.6, y, script, ha="left", va="center", fontsize=8.5, color=SOFT)
+        _link(ax, (width / 2, y), (3.25, y), style="->", color=ink)
+        _link(ax, (7.15, y), (10.4 - width / 2, y), style="->", color=ink)
+    for x, name in ((3.95, "encoder"), (6.45, "decoder")):
+        tall = FancyBboxPatch((x - 0.6, -0.19), 1.2, 0.72 * last + 0.38, boxstyle="round,pad=0.06", zorder=3,
+                              facecolor=STATE[0], edgecolor="black", linewidth=0.9)  # fmt: skip
+        ax.add_patch(tall)
+        ax.text(x, 0.36 * last, name, ha="center", va="center", fontsize=10, rotation=90, zorder=4)
+    _link(ax, (4.62, 0.36 * last), (5.78, 0.36 * last), style="->")
+    ax.text(5.2, 0.36 * last + 0.16, "vector or\nattention", ha="center", va="bottom", fontsize=8, color=SOFT)
+    for x, words in ((0, "read"), (10.4, "written"), (13.5, "experiment")):
+        ax.text(x, 0.72 * last + 0.5, words, ha="center", fontsize=8.5, color=SOFT)
+    ax.text(5.2, -0.75, "grey: not trained here", ha="center", fontsize=8.5, color=SOFT)
+    _frame(ax, (-5.4, 15.6), (-1.0, 0.72 * last + 0.85))
+
+
+def draw_encoder_decoder(ax: Axes) -> None:
+    """Without attention: a sentence in, one vector handed over, a sentence out."""
+    read, written = ("eres", "fuerte", ".", "<eos>"), ("you", "are", "strong", ".", "<eos>")
+    for place, word in enumerate(read):
+        x = STEP * place
+        _embedded(ax, x, word, f"$x_{place + 1}$")
+        _box(ax, x, 2, f"$h_{place + 1}$", STATE)
+        if place:
+            _arrow(ax, (x - STEP, 2), (x, 2), along="x")
+    handed, first = STEP * (len(read) - 1), STEP * len(read) + 1.5
+    _link(ax, (handed + 0.42, 2), (first - 0.42, 2), style="-|>", width=2.6)
+    ax.text((handed + first) / 2, 2.42, f"$c = h_{len(read)}$", ha="center", fontsize=10)
+    ax.text((handed + first) / 2, 1.42, "the vector that\nis handed over", ha="center", va="center", fontsize=8,
+            color=SOFT)  # fmt: skip
+    _decoder(ax, first, written)
+    ax.text(STEP * (len(read) - 1) / 2, 3.62, "encoder", ha="center", fontsize=9.5, fontweight="bold")
+    ax.text(first + STEP * (len(written) - 1) / 2, 3.62, "decoder", ha="center", fontsize=9.5, fontweight="bold")
+    for height, name in enumerate(("token", "embedding", "state", "softmax:\nnext token")):
+        ax.text(-0.75, height, name, ha="right", va="center", fontsize=8.5, color=SOFT)
+    _frame(ax, (-2.2, first + STEP * len(written) - 0.4), (-0.45, 4.0))
+
+
+def draw_captioner(ax: Axes) -> None:
+    """A feature vector of another network as the decoder's first state."""
+    _box(ax, 0, 0, "image", INPUT, width=1.5)
+    _box(ax, 0, 1, "CNN, frozen", INPUT, width=1.9)
+    _box(ax, 0, 2, "4096 features", STATE, width=1.9)
+    _arrow(ax, (0, 0), (0, 1))
+    _arrow(ax, (0, 1), (0, 2))
+    first = 3.5
+    _link(ax, (0.95, 2), (first - 0.42, 2), style="-|>", width=2.6)
+    ax.text((0.95 + first - 0.42) / 2, 2.25, r"$s_0 = \tanh(W f + b)$", ha="center", fontsize=9)
+    written = ("a", "red", "cross", ".", "<eos>")
+    _decoder(ax, first, written)
+    ax.text(first + STEP * (len(written) - 1) / 2, 3.62, "decoder", ha="center", fontsize=9.5, fontweight="bold")
+    _frame(ax, (-1.3, first + STEP * len(written) - 0.4), (-0.45, 4.0))
+
+
+def _embedded(ax: Axes, x: float, word: str, name: str) -> None:
+    """A token below its embedding, which is read by what is above."""
+    _box(ax, x, 0, word, INPUT)
+    _box(ax, x, 1, name, INPUT)
+    _arrow(ax, (x, 0), (x, 1))
+    _arrow(ax, (x, 1), (x, 2))
+
+
+def _decoder(ax: Axes, first: float, written: tuple[str, ...]) -> None:
+    """A decoder step by step, which reads SOS and then each token that it has written."""
+    for place, word in enumerate(written):
+        x = first + STEP * place
+        _embedded(ax, x, written[place - 1] if place else "<sos>", f"$y_{place}$")
+        _box(ax, x, 2, f"$s_{place + 1}$", STATE)
+        _box(ax, x, 3, word, OUTPUT)
+        _arrow(ax, (x, 2), (x, 3))
+        if place:
+            _arrow(ax, (x - STEP, 2), (x, 2), along="x")
+            ends = {"style": "->", "color": SOFT, "dashes": (0, (3, 2)), "curve": "arc3,rad=-0.06"}
+            _link(ax, (x - STEP + 0.4, 2.8), (x - 0.36, 0.24), **ends)
+
+
 def draw_attention(ax: Axes) -> None:
     """One step of a decoder that looks back: the third word of four is about to be written."""
     read, written = ("eres", "muy", "fuerte", "."), ("you", "are", "very", "strong")
@@ -287,9 +382,10 @@ def _arrow(
 
 
 def _link(
-    ax: Axes, start: tuple, end: tuple, *, style: str, color: str = "black", dashes: Any = "-", curve: str = "arc3"
-) -> None:
-    look = {"arrowstyle": style, "color": color, "linestyle": dashes, "connectionstyle": curve, "linewidth": 0.9}
+    ax: Axes, start: tuple, end: tuple, *, style: str, color: str = "black", dashes: Any = "-", curve: str = "arc3",
+    width: float = 0.9,
+) -> None:  # fmt: skip
+    look = {"arrowstyle": style, "color": color, "linestyle": dashes, "connectionstyle": curve, "linewidth": width}
     ax.annotate("", end, start, arrowprops=look | {"shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}, zorder=2)
 
 
@@ -306,6 +402,9 @@ def draw(options: Options) -> None:
     drawings: dict[str, Callable[[Axes], None]] = {
         "shapes": draw_shapes,
         "recurrence": draw_recurrence,
+        "applications": draw_applications,
+        "encoder_decoder": draw_encoder_decoder,
+        "captioner": draw_captioner,
         "attention": draw_attention,
         "receptive_field": lambda ax: draw_receptive_field(ax, networks),
     }
@@ -319,9 +418,14 @@ def draw(options: Options) -> None:
             _fit(figure, axes[0, 0])
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=150)
-        page = Figure(figsize=(18.5, 9), layout="constrained")
+        page = Figure(figsize=(18.5, 15.4), layout="constrained")
+        parts: Any = page.subfigures(3, 1, height_ratios=(9, 3, 3.4))
+        upper, middle, lower = parts
         places: Any = [["shapes", "shapes"], ["recurrence", "receptive_field"], ["attention", "receptive_field"]]
-        for name, ax in page.subplot_mosaic(places, width_ratios=(9, 20), height_ratios=(3.8, 3.9, 6.2)).items():
+        axes = upper.subplot_mosaic(places, width_ratios=(9, 20), height_ratios=(3.8, 3.9, 6.2))
+        pair: Any = [["encoder_decoder", "captioner"]]
+        axes |= middle.subplot_mosaic(pair, width_ratios=(14.5, 10.5)) | {"applications": lower.subplots()}
+        for name, ax in axes.items():
             drawings[name](ax)
         page.savefig(options.out / "diagrams.png", dpi=100)
     rows = [

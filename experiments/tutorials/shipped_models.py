@@ -211,7 +211,8 @@ def ship(records: list[runs.Record]) -> None:
     for record in records:
         params = runs.load(record.folder).params(seed=0)
         result = {name: value for name, value in record.result.items() if name not in ("learning_rate", "low", "high")}
-        pretrained.write_params(pretrained.FOLDER / f"{record.config.model}.safetensors", params)
+        task = type(pretrained.task_of(record.config.model)).__name__
+        pretrained.write_params(pretrained.FOLDER / f"{record.config.model}.safetensors", params, task)
         summary = {"config": dataclasses.asdict(record.config), "seed": 0, "data_seed": DATA_SEED, "result": result}
         write_json(pretrained.FOLDER / f"{record.config.model}.json", summary)
 

@@ -95,11 +95,22 @@ class MarkedWords:
 
     "Ein T-Shirt, bitte." becomes ein t ￭-￭ shirt ￭, bitte ￭. Joined text can be compared with raw references (BLEU
     with case ignored). Runs of white space count as one space, characters are composed (NFC); the mark is a space.
+
+    Attributes:
+        lower: convert to lower case.
+        lines: for running text: each line end is a token, instead of white space.
     """
 
     lower: bool = True
+    lines: bool = False
 
     def split(self, sentence: str) -> list[str]:
+        if not self.lines:
+            return self._split(sentence)
+        first, *others = map(self._split, sentence.split("\n"))
+        return first + [token for line in others for token in ("\n", *line)]
+
+    def _split(self, sentence: str) -> list[str]:
         tokens = []
         for word in _tidy(sentence, self.lower, MARK).split():
             pieces = _pieces().findall(word)
@@ -114,7 +125,7 @@ class MarkedWords:
         return tokens
 
     def join(self, tokens: Sequence[str]) -> str:
-        spaced = " ".join(tokens)
+        spaced = " ".join(tokens).replace(" \n", "\n").replace("\n ", "\n")
         return spaced.replace(f" {MARK}", "").replace(f"{MARK} ", "").replace(MARK, "")
 
 

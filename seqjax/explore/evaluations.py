@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from seqjax import metrics, plot
 from seqjax.explore.explorer import Explorer, legend_above, line, title
-from seqjax.explore.trained import predict, require_fit, resolve
+from seqjax.explore.trained import predict, require_fit, resolve, trained_on
 from seqjax.runs.training import parameter_count
 from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.shift import Shift
 from seqjax.theory import fits
-from seqjax.types import Batch, Params
+from seqjax.types import Batch, InputError, Params
 
 TAPS = 32
 """Of the linear filter, the baseline on Lorenz96."""
@@ -31,13 +31,17 @@ class _Evaluation(Explorer):
 
     Attributes:
         model: [batch, time, inputs] -> [batch, time, targets].
-        params: of one seed, or the path of a safetensors file (`pretrained.write_params`).
+        params: of one seed; or the path of a safetensors file (`pretrained.write_params`), or of a finished run.
         task: on Lorenz96 with the `target_scale` that the model was trained with (`Lorenz96.calibrated`).
         rows: sequences over which the error is averaged.
 
     Raises:
-        InputError: the file is damaged, or the parameters, the model and the task do not fit together.
+        InputError: the file is damaged, the parameters, the model and the task do not fit together, or the parameters
+            are known to be of a model of another task: by their file, by their run, or as those of the package.
     """
+
+    experiment: ClassVar[str]
+    """Whose runs are trained on the task."""
 
     model: Any
     params: Params | Path | str
@@ -45,7 +49,12 @@ class _Evaluation(Explorer):
     rows: int = 256
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "params", resolve(self.params))
+        given, kinds = self.params, [kind.__name__ for kind in type(self.task).__mro__]
+        trained = trained_on(given)
+        if trained not in ("", self.experiment, *kinds):
+            source = f"{given}, " if isinstance(given, Path | str) else "those "
+            raise InputError(f"params must be those of a model of {kinds[0]}, got {source}of a model of {trained}")
+        object.__setattr__(self, "params", resolve(given))
         width, dtype = getattr(self.task, "K", 1), getattr(self.task, "dtype", jnp.float32)
         require_fit(self.model, self.params, (1, self.task.length, width), dtype, outputs=width)
 
@@ -62,6 +71,7 @@ class ShiftEvaluation(_Evaluation):
     """
 
     task: Shift
+    experiment = "shift_memory"
 
     def figure(self) -> Figure:
         batch = self.task.sample(jax.random.key(self.seed), self.rows)
@@ -71,7 +81,8 @@ class ShiftEvaluation(_Evaluation):
         left.set(xlabel="time (steps)", ylabel="standard deviations of x")
         right.set(xlabel="time (steps)", ylabel="squared error (input variance 1)")
         task = f"Shift by {self.task.delay} of {self.task.length} steps"
-        title(figure, f"{task}; {parameter_count(self.params):,} parameters, {self.rows} sequences")
+        size = f"{parameter_count(self.params):,} parameters, {self.rows} sequences"
+        title(figure, f"{task}; {size}{_doubt(predictions, batch)}")
         return figure
 
 
@@ -83,6 +94,7 @@ class LorenzEvaluation(_Evaluation):
     """
 
     task: Lorenz96
+    experiment = "lorenz96_response"
 
     def figure(self) -> Figure:
         task = self.task
@@ -100,13 +112,20 @@ class LorenzEvaluation(_Evaluation):
         right.set(xlabel="time (units of the slow equation)", ylabel="squared error (units of the targets)")
         r2 = metrics.r2(predictions, batch.targets, batch.weight)
         settings = f"Lorenz96, K = {task.K}, J = {task.J}, amplitude {task.amplitude:g}"
-        title(figure, f"{settings}; {parameter_count(self.params):,} parameters, {self.rows} trajectories, R² {r2:.5f}")
+        size = f"{parameter_count(self.params):,} parameters, {self.rows} trajectories"
+        title(figure, f"{settings}; {size}, R² {r2:.5f}{_doubt(predictions, batch)}")
         return figure
 
 
 @partial(jax.jit, static_argnums=(0, 2))
 def _sample(task: Lorenz96, key: Key[Array, ""], rows: int) -> Batch:
     return task.sample(key, rows)
+
+
+def _doubt(predictions: Float[np.ndarray, "batch time targets"], batch: Batch) -> str:
+    """A warning for the title where parameters that name no task are hardly those of a model of this one."""
+    error, zero = (metrics.mse(y, batch.targets, batch.weight) for y in (predictions, np.zeros_like(predictions)))
+    return "\nworse than predicting zero: was the model trained on this task?" if error > 1.1 * zero else ""
 
 
 def _beside(

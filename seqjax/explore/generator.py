@@ -3,25 +3,26 @@
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache, partial
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 from jaxtyping import Array, Int
 from matplotlib.figure import Figure
 
-from seqjax import decode, plot
+from seqjax import decode, plot, pretrained
 from seqjax.data.batching import pad
 from seqjax.data.language import Language
 from seqjax.decode import Beams, Decoded
 from seqjax.explore.explorer import Explorer, load_ipywidgets, title
 from seqjax.explore.trained import require_fit
 from seqjax.models.language_model import TokenWindow
-from seqjax.types import InputError, Params
+from seqjax.types import UNK, InputError, Params
 
 
 class Continuation(NamedTuple):
@@ -33,8 +34,9 @@ class Continuation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Writer:
-    """A trained language model with its tokenizer, which continues a prompt.
+    """A trained language model with its tokenizer, which continues a prompt. It never writes <unk>.
 
+        write = explore.Writer(*pretrained.load("shakespeare_gru_characters_128"))
         write = explore.Writer(model, run.params(), language, window=64)
         write("To be", decode.sample, length=100, key=key, temperature=0.8)
         write("To be", partial(decode.beam, width=5), length=100)
@@ -79,23 +81,31 @@ class Writer:
         return Continuation(whole[:split], whole[split:])
 
 
+@cache
+def shipped_writers() -> Mapping[str, Writer]:
+    """The language models of the package, by the unit of their tokens."""
+    return {name.split("_")[2]: Writer(*pretrained.load(name)) for name in get_args(pretrained.TextName)}
+
+
 @dataclass(frozen=True, eq=False)
 class TextGenerator(Explorer):
     """Text that trained language models generate after a prompt, each token drawn at random.
+
+        explore.TextGenerator().plot()      # the models of the package: characters and words of Shakespeare
 
         language = Language.from_json((run.folder / "language.json").read_bytes().decode())
         characters = explore.Writer(model, run.params(), language, window=64)
         explore.TextGenerator({"characters": characters, "words": words}, prompt="To be").plot()
 
     Attributes:
-        writers: one or more models, by the unit of their tokens: characters, words.
+        writers: one or more models, by the unit of their tokens: characters, words; by default the package's.
         unit: the name of the model to use; None: the first.
         prompt: the text to continue.
         temperature: 0 takes the likeliest token, 1 draws from the model's own probabilities.
         length: the most tokens to generate; a model of sentences stops at the end of the sentence.
     """
 
-    writers: Mapping[str, Writer]
+    writers: tyro.conf.Suppress[Mapping[str, Writer]] = field(default_factory=shipped_writers)
     unit: str | None = None
     prompt: str = "The "
     temperature: float = 0.8
@@ -168,5 +178,5 @@ def _search(
     first: Int[Array, " batch"],
     options: Mapping[str, Any],
 ) -> Int[Array, "batch *width length"]:
-    step = partial(model.apply, params, method="reread")
+    step = decode.forbid(partial(model.apply, params, method="reread"), UNK)
     return search(step=step, carry=context, first=first, length=length, **options).tokens

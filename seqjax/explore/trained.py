@@ -1,16 +1,16 @@
 """Checks that given parameters fit a model, and that its output fits a task."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from seqjax import pretrained
+from seqjax import pretrained, runs
 from seqjax.types import InputError, Params
 
 
@@ -23,8 +23,36 @@ def predict(
 
 
 def resolve(params: Params | Path | str) -> Params:
-    """The parameters themselves, or those of a safetensors file."""
-    return pretrained.read_params(params) if isinstance(params, Path | str) else params
+    """The parameters themselves, or those of a safetensors file or of the first seed of a finished run."""
+    if not isinstance(params, Path | str):
+        return params
+    return runs.load(params).params() if Path(params).is_dir() else pretrained.read_params(params)
+
+
+def trained_on(params: Params | Path | str) -> str:
+    """The task that a safetensors file or the package names, or the experiment of a finished run; else empty."""
+    if not isinstance(params, Path | str):
+        name = next((name for name in get_args(pretrained.Name) if _same(params, _shipped(name))), None)
+        return type(pretrained.task_of(name)).__name__ if name else ""
+    if not Path(params).is_dir():
+        return pretrained.read_task(params)
+    run = runs.load(params)
+    experiment = Path(run.provenance["script"]).stem
+    if experiment != "shipped_models":
+        return experiment
+    return type(pretrained.task_of(run.config["model"])).__name__
+
+
+@cache
+def _shipped(name: pretrained.Name) -> Params:
+    return pretrained.read_params(pretrained.FOLDER / f"{name}.safetensors")
+
+
+def _same(given: Any, shipped: Params) -> bool:
+    """Whether these are the same numbers."""
+    if jax.tree.structure(given) != jax.tree.structure(shipped):
+        return False
+    return all(map(np.array_equal, jax.tree.leaves(given), jax.tree.leaves(shipped)))
 
 
 def require_fit(model: Any, params: Params, shape: Sequence[int], dtype: DTypeLike, *, outputs: int) -> None:

@@ -5,12 +5,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqjax.runs import figures, process
 from seqjax.runs.folder import Record, Run, damaged, finished, load, run_name
-from seqjax.runs.options import Scale, check, parse, selected, takes_text
+from seqjax.runs.options import (
+    Scale,
+    check,
+    needs_runs,
+    parse,
+    require_used,
+    selected,
+    setting_values,
+    settings,
+    takes_text,
+)
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import commit, device
 from seqjax.runs.scripts import experiments_folder, read_header
@@ -39,7 +50,9 @@ def main(
         measure: trains a group of equal static shapes as one program and finishes its records; never plots.
         draw: a figure from finished records; never trains.
         uses: other commands, instead of training and drawing: `translate=f` adds the option `--translate TEXT` for
-            `f(records, text)`, which needs finished records, or a flag for `f(records)`, which does not.
+            `f(records, text)`, which needs finished records unless they have a default, or a flag for `f(records)`,
+            which does not. Keyword arguments of `f` are options too; one with the name of a field of the configuration
+            takes the value that is given for the field, which then selects no runs.
     """
     sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw, uses)))
 
@@ -53,6 +66,11 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     script = Path(sys.argv[0])
     header = read_header(script)
     options, changes = parse(config_type, header, uses)
+    asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
+    require_used(options, uses, [name for name, _ in asked], config_type)
+    given = {name: setting_values(name, use, config_type, options, changes) for name, use in asked}
+    taken = {key for _, use in asked for key in settings(use, config_type, fields=True)}
+    changes = {key: values for key, values in changes.items() if key not in taken}
     chosen = selected(configs(options.scale), options.only, changes)
     check(chosen, config_type, configs)
     home = options.out / script.stem
@@ -61,12 +79,14 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
         record.recover()
     spoilt = [] if options.overwrite else damaged(records)
     records = [record for record in records if record not in spoilt]
-    asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
     if asked:
         process.require_writable(home)
         process.prepare_process()
         for name, use in asked:
-            _use(name, use, getattr(options, name), records, home, bool(changes or options.only), config_type)
+            found = [record for record in records if record.complete and "diverged" not in record.result]
+            if not found and not changes and not options.only:
+                found = _others(home, config_type)
+            _use(name, partial(use, **given[name]), getattr(options, name), found, home)
         return
     whole = not changes and not options.only and options.scale != "smoke"
     committed = experiments_folder(script) / "figures"
@@ -107,20 +127,17 @@ def _told(diverged: Sequence[dict[str, int]]) -> str:
     return ", ".join(f"seed {seed} after step {step}" for seed, step in places)
 
 
-def _use(
-    name: str, use: Callable, text: Any, records: list[Record], home: Path, named: bool, config_type: type
-) -> None:
+def _use(name: str, use: Callable, text: Any, found: list[Record], home: Path) -> None:
     """One of the other commands: with the finished runs of the configurations named, or else with all there are."""
     option = f"--{name.replace('_', '-')}"
-    found = [record for record in records if record.complete and "diverged" not in record.result]
-    if not found and not named:
-        found = _others(home, config_type)
     if not takes_text(use):
         use(found)
     elif found:
         folders = "\n  ".join(record.folder.name for record in found)
         print(f"{option} chooses from the finished runs in {home}:\n  {folders}", file=sys.stderr)
         use(found, text)
+    elif not needs_runs(use):
+        use([], text)
     else:
         raise InputError(f"{option} needs a finished run, found none of these in {home}: train one without it")
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -56,9 +56,14 @@ def parse(config_type: type, header: dict[str, str], uses: dict[str, Callable]) 
         "publish": option(bool, "write the committed figure: the whole experiment, at a clean commit", False),
     }
     for use, function in uses.items():
-        text = (function.__doc__ or "").strip()
+        text = (function.__doc__ or "").strip().partition("\n\n")[0]
         options[use] = option(Text, text, None) if takes_text(function) else option(bool, text, False)
-    kinds, texts = get_type_hints(config_type), attributes(config_type)
+        hints, about = get_type_hints(function), section(function, "Args")
+        options |= {
+            name: option(hints[name], about.get(name, ""), parameter.default)
+            for name, parameter in settings(function, config_type, fields=False).items()
+        }
+    kinds, texts = get_type_hints(config_type), section(config_type, "Attributes")
     fields = {
         field.name: values(kinds[field.name], texts.get(field.name, ""), "the scale's own")
         for field in dataclasses.fields(config_type)
@@ -93,10 +98,10 @@ def _with_texts(arguments: list[str], texts: Sequence[str]) -> list[str]:
     return joined
 
 
-def attributes(documented: type) -> dict[str, str]:
-    """The texts of the section `Attributes` of a class's docstring, by name."""
-    section = inspect.cleandoc(documented.__doc__ or "").partition("Attributes:\n")[2]
-    items = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n     +.*)*)", section, re.MULTILINE)
+def section(documented: Any, title: str) -> dict[str, str]:
+    """The texts of a section of a docstring, such as `Attributes`, by name."""
+    text = inspect.cleandoc(documented.__doc__ or "").partition(f"{title}:\n")[2]
+    items = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n     +.*)*)", text, re.MULTILINE)
     return {name: " ".join(text.split()) for names, text in items for name in names.split(", ")}
 
 
@@ -159,4 +164,51 @@ def check(chosen: dict[Any, Any], config_type: type, configs: Callable) -> None:
 
 def takes_text(use: Callable) -> bool:
     """Whether another command is given a text, and not a flag alone."""
-    return len(inspect.signature(use).parameters) > 1
+    return len(_parameters(use, inspect.Parameter.POSITIONAL_OR_KEYWORD)) > 1
+
+
+def needs_runs(use: Callable) -> bool:
+    """Whether another command needs finished runs: its first parameter has no default."""
+    return next(iter(inspect.signature(use).parameters.values())).default is inspect.Parameter.empty
+
+
+def settings(use: Callable, config_type: type, *, fields: bool) -> dict[str, inspect.Parameter]:
+    """The keyword arguments of another command that are fields of the configuration too, or those that are not."""
+    names = {field.name for field in dataclasses.fields(config_type)}
+    found = _parameters(use, inspect.Parameter.KEYWORD_ONLY)
+    return {name: parameter for name, parameter in found.items() if (name in names) == fields}
+
+
+def setting_values(
+    name: str, use: Callable, config_type: type, options: Any, changes: dict[str, tuple]
+) -> dict[str, Any]:
+    """The keyword arguments of another command, from its own options and from those that are fields as well.
+
+    Raises:
+        InputError: a field with several values.
+    """
+    values = {key: getattr(options, key) for key in settings(use, config_type, fields=False)}
+    for key in settings(use, config_type, fields=True):
+        if key in changes:
+            if len(changes[key]) > 1:
+                option, found = f"--{key.replace('_', '-')}", " ".join(map(str, changes[key]))
+                raise InputError(f"{option} must be one value with --{name.replace('_', '-')}, got {found}")
+            (values[key],) = changes[key]
+    return values
+
+
+def require_used(options: Any, uses: dict[str, Callable], asked: Collection[str], config_type: type) -> None:
+    """Refuse the own options of another command that is not asked for.
+
+    Raises:
+        InputError: the first such option.
+    """
+    for name in uses.keys() - asked:
+        for key, parameter in settings(uses[name], config_type, fields=False).items():
+            if getattr(options, key) != parameter.default:
+                option, command = f"--{key.replace('_', '-')}", f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} must be given with {command}, got it without")
+
+
+def _parameters(use: Callable, kind: Any) -> dict[str, inspect.Parameter]:
+    return {name: found for name, found in inspect.signature(use).parameters.items() if found.kind is kind}

@@ -18,6 +18,9 @@ def experiments_folder(script: Path) -> Path:
 CHAPTERS = ("memory", "seq2seq", "language", "vision", "music", "theory", "tutorials", "benchmark")
 """The order in which chapters are listed; any other chapter follows these."""
 
+OPENING = ("creature",)
+"""Experiments that come first in their chapter; the others follow in alphabetical order."""
+
 
 def find_experiments(folder: Path) -> list[Path]:
     """The scripts in a folder `experiments` and in its chapters whose header has a `Question`, chapter by chapter.
@@ -28,10 +31,10 @@ def find_experiments(folder: Path) -> list[Path]:
     return sorted((script for script in scripts if "Question" in read_header(script)), key=partial(_place, folder))
 
 
-def _place(folder: Path, script: Path) -> tuple[int, str, str]:
+def _place(folder: Path, script: Path) -> tuple[int, str, bool, str]:
     chapter = script.parent.name if script.parent != folder else ""
     known = CHAPTERS.index(chapter) if chapter in CHAPTERS else len(CHAPTERS)
-    return known if chapter else len(CHAPTERS) + 1, chapter, script.stem
+    return known if chapter else len(CHAPTERS) + 1, chapter, script.stem not in OPENING, script.stem
 
 
 def typed_path(script: Path) -> str:

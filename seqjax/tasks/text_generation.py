@@ -74,9 +74,13 @@ class TextGeneration:
             raise InputError(f"length must lie in [1, {shortest}), the tokens of the shortest part, got {self.length}")
 
     @classmethod
-    def of_text(cls, parts: Parts, tokenizer: Tokenizer, *, length: int) -> "TextGeneration":
-        """One text, cut in three: each part goes on where the one before it ends."""
-        language = Language(tokenizer, Vocabulary.count([tokenizer.split(parts.train)]))
+    def of_text(cls, parts: Parts, tokenizer: Tokenizer, *, length: int, least: int = 1) -> "TextGeneration":
+        """One text, cut in three: each part goes on where the one before it ends.
+
+        Args:
+            least: tokens that are rarer in the training part become UNK.
+        """
+        language = Language(tokenizer, Vocabulary.count([tokenizer.split(parts.train)], least=least))
 
         def stretch(before: int, part: str) -> Stretch:
             return Stretch(np.array([before, *language.ids(part)], np.int32), len(part))

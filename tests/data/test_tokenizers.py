@@ -172,7 +172,16 @@ def test_marked_words_are_joined_as_they_were(sentence):
     assert not any(" " in token for token in tokens)
 
 
-@given(st.lists(st.sampled_from(["a", "￭.", "(￭", "￭-￭", "￭"]), max_size=6))
+@given(st.text(alphabet="aB .-'\n", max_size=20))
+def test_marked_words_keep_line_ends_where_they_are_tokens(text):
+    words = MarkedWords(lower=False, lines=True)
+    tokens = words.split(text)
+    assert words.join(tokens) == "\n".join(" ".join(line.split()) for line in text.split("\n"))
+    assert tokens.count("\n") == text.count("\n")
+    assert "\n" not in MarkedWords().split(text)
+
+
+@given(st.lists(st.sampled_from(["a", "￭.", "(￭", "￭-￭", "￭", "\n"]), max_size=6))
 def test_no_mark_is_left_whatever_a_model_writes(tokens):
     assert MARK not in MarkedWords().join(tokens)
 
@@ -213,7 +222,7 @@ def test_frequent_words_are_one_subword_and_rare_ones_several(subwords):
 
 
 def test_tokenizers_are_plain_json(subwords):
-    for tokenizer in (Characters(), Words(punctuation="!"), MarkedWords(lower=False), subwords):
+    for tokenizer in (Characters(), Words(punctuation="!"), MarkedWords(lower=False, lines=True), subwords):
         again = type(tokenizer)(**json.loads(json.dumps(dataclasses.asdict(tokenizer))))
         assert again == tokenizer
         assert hash(again) == hash(tokenizer)

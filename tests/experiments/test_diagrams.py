@@ -73,7 +73,9 @@ def test_files(diagrams, tmp_path, capsys):
     rows = json.loads((tmp_path / "first" / "diagrams.json").read_text())["rows"]
     assert [row["receptive_field"] for row in rows] == [16, 15]
     assert (tmp_path / "first" / "diagrams.png").read_bytes().startswith(b"\x89PNG")
-    for name in ("shapes", "recurrence", "attention", "receptive_field"):
+    names = "shapes recurrence encoder_decoder captioner applications attention receptive_field"
+    assert {path.stem for path in (tmp_path / "first" / "diagrams").glob("*.svg")} == {*names.split()}
+    for name in names.split():
         first, second = ((tmp_path / out / "diagrams" / f"{name}.svg").read_bytes() for out in ("first", "second"))
         assert ElementTree.fromstring(first).tag == "{http://www.w3.org/2000/svg}svg"
         assert first == second

@@ -181,6 +181,10 @@ def test_chapters_are_in_order(lab, gallery):
         lab.add(chapter, f"in_{chapter.strip('.')}", rows=ROWS)
     found = [script.stem for script in gallery.find_experiments(lab.folder)]
     assert found == ["in_memory", "in_theory", "in_zoo", "in_"]
+    lab.add("zoo", "creature", rows=ROWS)
+    lab.add("zoo", "aardvark", rows=ROWS)
+    found = [script.stem for script in gallery.find_experiments(lab.folder)]
+    assert found[2:5] == ["creature", "aardvark", "in_zoo"]
 
 
 def test_links_and_commands_name_files_that_exist():

@@ -344,7 +344,7 @@ def test_every_field_has_the_help_text_of_its_docstring():
         More text: not an attribute.
         """
 
-    assert options.attributes(Documented) == {
+    assert options.section(Documented, "Attributes") == {
         "model": "architecture.",
         "low": "ends of a range, in seconds.",
         "high": "ends of a range, in seconds.",
@@ -497,16 +497,42 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
     assert "is damaged and left out" in err
 
 
+def test_other_commands_have_options_of_their_own(here, monkeypatch):
+    """A field of the configuration that such a command takes selects no runs; `records` may have a default."""
+    told = []
+
+    def say(records=(), text="", *, volume: float = 0.5, learning_rate: float | None = None):
+        told.append((len(records), text, volume, learning_rate))
+
+    monkeypatch.setattr(runs, "main", functools.partial(runs.main, say=say))
+    scale = "--scale", "smoke"
+    assert here("--say", "a word", *scale)[:2] == (0, "")
+    assert here("--say", "a word", "--volume", "2", "--learning-rate", "0.9", *scale)[0] == 0
+    assert told == [(0, "a word", 0.5, None), (0, "a word", 2.0, 0.9)]
+    assert here("--volume", "2", *scale)[::2] == (2, "error: --volume must be given with --say, got it without\n")
+    code, _, err = here("--say", "a word", "--learning-rate", "0.9", "0.8", *scale)
+    assert (code, err) == (2, "error: --learning-rate must be one value with --say, got 0.9 0.8\n")
+    assert here(*scale, "--learning-rate", "0.2")[0] == 0
+    assert here("--say", "x", "--learning-rate", "0.9", *scale)[0] == 0
+    assert told[2:] == [(1, "x", 0.5, 0.9)]
+
+
 def test_help_shows_what_else_can_be_done_at_once(lab):
-    added = """
-def tell(records, text): "Say it of the best run."
+    added = '''
+def tell(records, text, *, volume: int = 3):
+    """Say it of the best run.
+
+    Args:
+        volume: how loud.
+    """
 def count_runs(records): "How many there are."
-if __name__"""
+if __name__'''
     script = lab.script.read_text().replace("if __name__", added.lstrip())
     lab.script.write_text(script.replace("measure, draw)", "measure, draw, tell=tell, count_runs=count_runs)"))
     code, out, err = lab.run("--help")
     assert code == 0, err
     assert re.search(r"--tell TEXT\W+Say it of the best run\.", out)
+    assert re.search(r"--volume INT\W+how loud", out)
     assert re.search(r"--count-runs.*\W+How many there are\.", out)
 
 
