@@ -50,9 +50,9 @@ System = Literal["lorenz96", "mackey_glass_17", "mackey_glass_30", "csv"]
 Model = Literal["linear", "quadratic", "gru", "lstm", "tcn", "transformer"]
 
 LEARNING_RATE = {"gru": 1e-1, "lstm": 1e-1, "tcn": 1e-2, "transformer": 3e-2}
-"""Those with the smallest `validation_mse` on Mackey-Glass with delay 17, with noise and one random seed: of 1e-2, 3e-2,
-1e-1 and 3e-1 after 1,000 steps for GRU and LSTM, of 3e-3, 1e-2 and 3e-2 after 1,500 steps for TCN and Transformer (1e-1
-is worse for the latter). On Lorenz96 1e-1 is the best of the same four for the GRU, too, and second to 3e-1 for the LSTM."""
+"""Those with the smallest `validation_mse` on Mackey-Glass with delay 17, noise and one random seed: of 1e-2, 3e-2,
+1e-1 and 3e-1 after 1,000 steps for GRU and LSTM, of 3e-3, 1e-2 and 3e-2 after 1,500 steps for TCN and Transformer, for
+which 1e-1 is worse. On Lorenz96 1e-1 is the best for the GRU, too, and second to 3e-1 for the LSTM."""
 
 CONTEXT = 48
 """Samples of a training window, and those read before a forecast."""
