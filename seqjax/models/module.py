@@ -36,8 +36,8 @@ _STATELESS = (
 class Module(nn.Module):
     """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be.
 
-    Fields of the type `int` are sizes, and must be at least 1; `dropout` is a fraction. Parts are modules without state:
-    batch statistics and the like are refused.
+    Fields of the type `int` are sizes, and must be at least 1; `dropout` is a fraction. Parts are modules without
+    state: batch statistics and the like are refused.
 
     A subclass may list fields that must be instances in `_parts`: their class, and an example for the error.
     """
