@@ -1,0 +1,84 @@
+"""Runs the notebooks and writes each as an .ipynb with its outputs, beside the script that it is made from.
+
+The scripts are the source: edit those, then run this. Data sets are not read, so that the outputs are those that anyone
+gets, and explorers are drawn as figures, since widgets need a running kernel. Needs `pip install -e '.[notebook]'`.
+
+Run       python experiments/tutorials/render_notebooks.py
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from seqjax._atomic import write_text
+from seqjax.types import InputError
+
+FOLDER = Path(__file__).parent / "notebooks"
+
+WITHOUT_WIDGETS = "import sys\n\nsys.modules['ipywidgets'] = None"
+"""A cell that runs first and is left out of the result."""
+
+MOST_BYTES = 600_000
+"""Of a notebook."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is run."""
+
+    names: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(help="notebooks, such as tour", help_behavior_hint="all")
+    ] = ()
+
+
+def render(script: Path) -> str:
+    """The notebook of a script in percent format, with the outputs of its cells.
+
+    Raises:
+        InputError: it would have more than `MOST_BYTES`.
+    """
+    import jupytext
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook: Any = jupytext.read(script)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT_WIDGETS))
+    resources = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    del notebook.cells[0]
+    for number, cell in enumerate(notebook.cells):
+        cell.id, cell.metadata = f"cell-{number}", {}
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            for output in cell.outputs:
+                output.pop("execution_count", None)
+                if output.output_type == "execute_result":
+                    output.execution_count = None
+    notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
+    text = nbformat.writes(notebook, version=4) + "\n"
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise InputError(f"a notebook must have at most {MOST_BYTES:,} bytes, got {size:,} of {script.stem}")
+    return text
+
+
+def main(options: Options) -> int:
+    """Render the notebooks; the number to exit with."""
+    scripts = {script.stem: script for script in sorted(FOLDER.glob("*.py"))}
+    if unknown := [name for name in options.names if name not in scripts]:
+        print(f"error: names must be of {', '.join(scripts)}, got {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    os.environ.pop("SEQJAX_DATA", None)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    for name in options.names or scripts:
+        path = scripts[name].with_suffix(".ipynb")
+        write_text(path, render(scripts[name]))
+        print(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, prog="python experiments/tutorials/render_notebooks.py", description=__doc__)))
