@@ -9,6 +9,7 @@ Run       python experiments/tutorials/render_notebooks.py
 import os
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,14 +42,12 @@ def render(script: Path) -> str:
     Raises:
         InputError: it would have more than `MOST_BYTES`.
     """
-    import jupytext
-    import nbformat
-    from nbclient import NotebookClient
-
+    # Of the extra `notebook`.
+    jupytext, nbclient, nbformat = (import_module(name) for name in ("jupytext", "nbclient", "nbformat"))
     notebook: Any = jupytext.read(script)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT_WIDGETS))
     resources = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
     del notebook.cells[0]
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{number}", {}

@@ -14,7 +14,7 @@ BINARY = "images/cifar-10-binary/cifar-10-binary.tar.gz"
 def check_part(part: str) -> None:
     """Refuse what is not the name of a part that finished runs can be scored on."""
     if part != "test":
-        raise InputError(f"--split must be test, got {part!r}")
+        raise InputError(f"split must be test, got {part!r}")
 
 
 def read(data: str) -> images.Images:

@@ -248,11 +248,13 @@ def split(records: list[runs.Record], part: str) -> None:
     records = sorted((r for r in records if r.config.data != "shapes"), key=lambda record: record.config.data)
     if not records:
         raise InputError("--split test needs a finished run on a public data set, found drawn shapes alone")
-    public = {record.config.data: None for record in records}
-    public = {data: _public_test.read(data) for data in public}
+    names = dict.fromkeys(record.config.data for record in records)
+    public = {name: _public_test.read(name) for name in names}
     for record in records:
         config: Config = record.config
-        model, test = build(config), load(config.data, config.skip_bad).standardise_others(public[config.data])
+        model, task = build(config), load(config.data, config.skip_bad)
+        assert isinstance(task, ImageClassification)
+        test = task.standardise_others(public[config.data])
         guess = jax.jit(lambda params, pixels, model=model: jnp.argmax(model.apply(params, pixels), axis=1))
 
         def accuracy(params, guess=guess, test=test):

@@ -108,7 +108,8 @@ def test_bad_features_are_named_by_their_image(features, message, tmp_path):
 
 
 def test_an_image_without_features_is_named_by_its_line(tmp_path):
-    both = files(tmp_path, **{"b.jpg": None})
+    missing: dict[str, Any] = {"b.jpg": None}
+    both = files(tmp_path, **missing)
     message = "expected an image that features.npz has features of, found 'b.jpg'"
     assert failure(read_flickr8k, *both) == [f"{both[0]}:1: {message}"]
     names = written(tmp_path, "names.txt", b"a.jpg\nb.jpg\n")

@@ -74,7 +74,8 @@ def test_a_table(rows, tmp_path):
     ],
 )
 def test_what_does_not_exist_is_named(rows, changed, faults, tmp_path):
-    path = repository(tmp_path, TOML.replace(*changed, 1))
+    old, new = changed
+    path = repository(tmp_path, TOML.replace(old, new, 1))
     assert failure(rows.read, path, tmp_path) == [f"{path}: {fault}" for fault in faults]
 
 
