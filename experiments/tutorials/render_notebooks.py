@@ -47,7 +47,7 @@ def render(script: Path) -> str:
     notebook: Any = jupytext.read(script)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT_WIDGETS))
     resources = {"metadata": {"path": str(FOLDER)}}
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    nbclient.NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=resources).execute()
     del notebook.cells[0]
     for number, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{number}", {}
