@@ -62,7 +62,7 @@ def test_the_rendered_notebook_is_small_and_shows_pictures(notebook):
     cells = json.loads(notebook.with_suffix(".ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output["output_type"] == "error"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+    assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
 @pytest.mark.slow
