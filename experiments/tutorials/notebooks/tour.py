@@ -126,7 +126,7 @@ writers = {
     "Word": writer(data.Whitespace(), length=16, steps=400),
 }
 for unit in writers:
-    print(f"\n{unit}: {''.join(explore.TextGenerator(writers, unit=unit, prompt='the ', length=80).written())}")
+    print(f"\n{unit}: {''.join(explore.TextGenerator(writers, unit=unit, prompt='the ', length=80).text())}")
 
 # %%
 explore.TextGenerator(writers, prompt="the ", length=120).plot()
