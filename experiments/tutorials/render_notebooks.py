@@ -6,6 +6,8 @@ gets, and explorers are drawn as figures, since widgets need a running kernel. N
 Run       python experiments/tutorials/render_notebooks.py
 """
 
+import base64
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from PIL import Image  # of matplotlib
 
 from seqjax._atomic import write_text
 from seqjax.types import InputError
@@ -54,7 +57,8 @@ def render(script: Path) -> str:
         if cell.cell_type == "code":
             cell.execution_count = None
             for output in cell.outputs:
-                output.pop("execution_count", None)
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = smaller(output.data["image/png"])
                 if output.output_type == "execute_result":
                     output.execution_count = None
     notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
@@ -62,6 +66,14 @@ def render(script: Path) -> str:
     if (size := len(text.encode())) > MOST_BYTES:
         raise InputError(f"a notebook must have at most {MOST_BYTES:,} bytes, got {size:,} of {script.stem}")
     return text
+
+
+def smaller(png: str) -> str:
+    """A picture in base64, in 64 colours."""
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    content = io.BytesIO()
+    image.quantize(64, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def main(options: Options) -> int:
