@@ -1,8 +1,8 @@
 """What goes in: random inputs of known statistics, text as token ids, batches, and strict readers of public files."""
 
 from seqjax.data.batching import Buckets, Epochs, Mixture
-from seqjax.data.columns import read_column
 from seqjax.data.captions import CaptionedImages, read_coco, read_flickr8k
+from seqjax.data.columns import read_column
 from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.gaussian_process import GaussianProcess, Signal, WhiteNoise
