@@ -8,7 +8,8 @@ placeholders, which are filled in from the rows of those numbers:
     {max mse model=lstm:.1e}         min, max, median or count over all rows with these values
 
 A folder may hold two hand-written texts, which its README begins and ends with: `_intro.md`, whose first line is the
-title, and `_notes.md`. A line `{table NAME COLUMN ...}` in them becomes a table of the numbers of an experiment.
+title, and `_notes.md`. A line `{table NAME COLUMN ...}` in them becomes a table of the numbers of an experiment, and a
+line `{rows}` the table of `rows.toml` beside it: what is asked for, where it is and which test proves it.
 The top README's entries, between the lines `<!-- gallery NAME ... -->` and `<!-- end -->`, are written as well.
 
 Run       python experiments/gallery.py
@@ -20,10 +21,12 @@ import shlex
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import _rows
 import tyro
 
 from seqjax._atomic import write_text
@@ -245,7 +248,9 @@ def fragment(path: Path, by_name: dict[str, Experiment]) -> str:
         lines += [[cell(shown(row.get(column))) for column in columns] for row in by_name[name].numbers["rows"]]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
-    return re.sub(r"^\{table ([\w ]+)\}$", table, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"^\{table ([\w ]+)\}$", table, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    listed = partial(_rows.table, path.parent / "rows.toml", FOLDER.parent)
+    return re.sub(r"^\{rows\}$", lambda _: listed(), text, flags=re.MULTILINE)
 
 
 def shown(value: Any) -> str:

@@ -42,7 +42,7 @@ from seqjax.data import Mixture, files
 from seqjax.data.images import split
 from seqjax.data.shapeworld import read_shapeworld
 from seqjax.tasks import Captioning, worlds
-from seqjax.tasks.captioning import LENGTH
+from seqjax.tasks.captioning import LENGTH, change_world
 from seqjax.types import PAD, SOS, InputError, Params
 
 CAPTIONS = 8
@@ -176,13 +176,15 @@ def measure(records: list[runs.Record]) -> None:
 def fit(record: runs.Record, learned: Part, validation: Part, model: models.Module) -> Params:
     """Train on ShapeWorld's images and drawn ones; the parameters with the best validation loss."""
     config: Config = record.config
-    real, held_out = (Captioning.of(part.images, part.true) for part in (learned, validation))
-    batches = Mixture((real.batches(config.batch_size),))
+    real, held_out = (Captioning.of_worlds(part.images, part.true) for part in (learned, validation))
+    batches = Mixture((real.batches(config.batch_size, change_world),))
     if config.drawn:
         random, own = np.random.default_rng(1), config.batch_size // 4
         images, contents = worlds.draw(0, config.drawn)
-        drawn = Captioning.of(images, [[worlds.say(random, world) for _ in range(CAPTIONS)] for world in contents])
-        batches = Mixture((real.batches(own), drawn.batches(config.batch_size - own)))
+        drawn = Captioning.of_worlds(
+            images, [[worlds.say(random, world) for _ in range(CAPTIONS)] for world in contents]
+        )
+        batches = Mixture((real.batches(own, change_world), drawn.batches(config.batch_size - own, change_world)))
     held_images, held_target = (
         jnp.asarray(array) for array in (fold(held_out.images[held_out.image] / np.float32(255)), held_out.target)
     )
@@ -206,7 +208,7 @@ def fit(record: runs.Record, learned: Part, validation: Part, model: models.Modu
 def pick_likeliest(model: models.Module, params: Any, test: Part) -> dict[str, float]:
     """How often the caption in the file with the highest probability for an image is true."""
     mixed = [given if len(set(given.values())) == 2 else {} for given in test.known]
-    candidates = Captioning.of(test.images, [[*given] for given in mixed])
+    candidates = Captioning.of_worlds(test.images, [[*given] for given in mixed])
     agrees = np.array([label for given in mixed for label in given.values()])
 
     @jax.jit

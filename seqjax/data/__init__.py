@@ -1,11 +1,12 @@
 """What goes in: random inputs of known statistics, text as token ids, batches, and strict readers of public files."""
 
 from seqjax.data.batching import Buckets, Epochs, Mixture
+from seqjax.data.captions import CaptionedImages, read_coco, read_flickr8k
 from seqjax.data.columns import read_column
 from seqjax.data.corpora import Corpus, Pair, multi30k, tatoeba
 from seqjax.data.files import DataError, data_folder
 from seqjax.data.gaussian_process import GaussianProcess, Signal, WhiteNoise
-from seqjax.data.images import Images, cifar, mnist
+from seqjax.data.images import Images, cifar, cifar_binary, mnist
 from seqjax.data.language import Language
 from seqjax.data.music import Rolls, piano_rolls
 from seqjax.data.shapeworld import ShapeWorld, read_shapeworld
@@ -15,8 +16,9 @@ from seqjax.data.treebank import Sentence, Treebank, conllu
 from seqjax.data.vocabulary import Vocabulary
 
 __all__ = [
-    "Buckets", "Characters", "Corpus", "DataError", "Epochs", "Example", "Examples", "GaussianProcess", "Images",
-    "Language", "MarkedWords", "Mixture", "Pair", "Rolls", "Sentence", "ShapeWorld", "Signal", "Subwords", "Tokenizer",
-    "Treebank", "Vocabulary", "WhiteNoise", "Whitespace", "Words", "cifar", "conllu", "data_folder", "mnist",
-    "multi30k", "piano_rolls", "read_column", "read_shapeworld", "read_sst2", "tatoeba",
+    "Buckets", "CaptionedImages", "Characters", "Corpus", "DataError", "Epochs", "Example", "Examples",
+    "GaussianProcess", "Images", "Language", "MarkedWords", "Mixture", "Pair", "Rolls", "Sentence", "ShapeWorld",
+    "Signal", "Subwords", "Tokenizer", "Treebank", "Vocabulary", "WhiteNoise", "Whitespace", "Words", "cifar",
+    "cifar_binary", "conllu", "data_folder", "mnist", "multi30k", "piano_rolls", "read_coco", "read_column",
+    "read_flickr8k", "read_shapeworld", "read_sst2", "tatoeba",
 ]  # fmt: skip

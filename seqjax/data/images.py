@@ -3,15 +3,16 @@
 import hashlib
 import math
 import struct
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from seqjax.data.files import DataError, decoded_image, gunzipped, untarred
+from seqjax.data.files import DataError, decoded_image, excerpt, filled, gunzipped, read_lines, untarred
 from seqjax.types import InputError
 
 DIGITS = tuple("0123456789")
@@ -20,8 +21,14 @@ DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 """Fashion-MNIST's (Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747)."""
 
+OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+"""CIFAR-10's (Krizhevsky 2009), in the order of their labels, which is that of the alphabet."""
+
 CIFAR_SIZE = 32
 """Pixels of a side."""
+
+Part = Literal["train", "test"]
+"""Of a public data set."""
 
 
 Pixels = Float[Array, "batch height width channels"]
@@ -50,10 +57,11 @@ class Rows(NamedTuple):
     test: Int[np.ndarray, " test_rows"]
 
 
-def mnist(folder: Path, classes: tuple[str, ...] = DIGITS, *, skip_bad: bool = False) -> Images:
-    """The training files of MNIST, or of what copies its format (Fashion-MNIST), gzipped or not.
+def mnist(folder: Path, classes: tuple[str, ...] = DIGITS, *, part: Part = "train", skip_bad: bool = False) -> Images:
+    """The files of one part of MNIST, or of what copies its format (Fashion-MNIST), gzipped or not.
 
     Args:
+        part: "train" for `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, "test" for `t10k-…`.
         skip_bad: leave images whose label is no class out and count them, instead of raising.
 
     Raises:
@@ -61,19 +69,32 @@ def mnist(folder: Path, classes: tuple[str, ...] = DIGITS, *, skip_bad: bool = F
             equally many images and labels; names the file and the offset of the byte.
         FileNotFoundError: a file is not in the folder.
     """
-    where, pixels = read_idx(folder / "train-images-idx3-ubyte", axes=3)
-    labels_where, labels = read_idx(folder / "train-labels-idx1-ubyte", axes=1)
+    prefix = {"train": "train", "test": "t10k"}[part]
+    where, pixels = read_idx(folder / f"{prefix}-images-idx3-ubyte", axes=3)
+    labels_where, labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte", axes=1)
     if len(labels) != len(pixels):
         raise DataError([f"{labels_where}: expected {len(pixels)} labels as images in {where}, found {len(labels)}"])
-    good = labels < len(classes)
-    faults = [
-        f"{labels_where}: expected a label below {len(classes)} at byte {8 + row}, found {labels[row]}"
-        for row in np.flatnonzero(~good)
+    faults = _no_classes(labels_where, labels, len(classes), header=8, record=1)
+    return _labelled(pixels[..., None], labels, classes, faults, skip_bad)
+
+
+def _no_classes(where: str, labels: np.ndarray, classes: int, *, header: int, record: int) -> list[str]:
+    """A fault for each label that is no class, with its byte: one in each record, after a header."""
+    return [
+        f"{where}: expected a label below {classes} at byte {header + record * row}, found {labels[row]}"
+        for row in np.flatnonzero(labels >= classes)
     ]
+
+
+def _labelled(
+    pixels: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], faults: list[str], skip_bad: bool
+) -> Images:
+    """The images whose label is a class; `faults` are the others'."""
+    good = labels < len(classes)
     if faults and not (skip_bad and good.any()):
         raise DataError(faults)
     pixels, labels = (pixels[good], labels[good]) if faults else (pixels, labels)
-    return Images(pixels[..., None], labels.astype(np.int32), classes, len(faults))
+    return Images(pixels, labels.astype(np.int32), classes, len(faults))
 
 
 def read_idx(path: Path, *, axes: int) -> tuple[str, UInt8[np.ndarray, "..."]]:
@@ -136,6 +157,71 @@ def cifar(path: Path, *, skip_bad: bool = False) -> Images:
     classes = sorted({label for label, _ in order})
     labels = np.array([classes.index(label) for label, _ in order], np.int32)
     return Images(np.stack([found[name] for name in order]), labels, tuple(classes), len(faults))
+
+
+def cifar_binary(path: Path, *, part: Part = "train", skip_bad: bool = False) -> Images:
+    """CIFAR-10's binary version (Krizhevsky 2009), `cifar-10-binary.tar.gz`, read without unpacking to disk.
+
+    `batches.meta.txt` holds the names of the ten classes, a line each. `data_batch_1.bin` to `data_batch_5.bin` are the
+    part "train", `test_batch.bin` is the part "test"; their records are a label and 32x32 pixels, row by row, all reds
+    before all greens before all blues: 3073 bytes. Rows are in the order of the files.
+
+    Args:
+        skip_bad: leave images whose label is no class out and count them, instead of raising.
+
+    Raises:
+        DataError: a damaged tar, a file that is missing or has another form, or labels that are no class; names the
+            file and the byte.
+    """
+    folder = "cifar-10-batches-bin"
+    batches = [f"data_batch_{n}.bin" for n in range(1, 6)] if part == "train" else ["test_batch.bin"]
+    needed = ["batches.meta.txt", *batches]
+    members: dict[str, bytes] = {}
+    faults: list[str] = []
+    for member, content in untarred(path, "tar.gz", most_bytes=MOST_RECORD_BYTES):
+        place, _, name = member.removeprefix("./").rpartition("/")
+        if place != folder or name not in needed:
+            continue
+        if content is None or name in members:
+            found = f"found no such file, or more than {MOST_RECORD_BYTES} bytes" if content is None else "found two"
+            faults.append(f"{path}/{member}: expected one file, {found}")
+        members[name] = content or b""
+    missing = [name for name in needed if name not in members]
+    faults += [f"{path}: expected a file {folder}/{name}, found none" for name in missing]
+    if faults:
+        raise DataError(faults)
+    classes = _class_names(f"{path}/{folder}/batches.meta.txt", members["batches.meta.txt"])
+    record, arrays = 1 + 3 * CIFAR_SIZE**2, []
+    for name in batches:
+        content, where = members[name], f"{path}/{folder}/{name}"
+        if not content or len(content) % record:
+            faults.append(f"{where}: expected one or more records of {record} bytes, found {len(content)} bytes")
+            continue
+        arrays.append(np.frombuffer(content, np.uint8).reshape(-1, record))
+        faults += _no_classes(where, arrays[-1][:, 0], len(classes), header=0, record=record)
+    if len(arrays) < len(batches):
+        raise DataError(faults)
+    rows = np.concatenate(arrays)
+    pixels = rows[:, 1:].reshape(-1, 3, CIFAR_SIZE, CIFAR_SIZE).transpose(0, 2, 3, 1)
+    return _labelled(np.ascontiguousarray(pixels), rows[:, 0], classes, faults, skip_bad)
+
+
+MOST_RECORD_BYTES = 1 << 25
+"""Of one file of the binary version: those of CIFAR-10 have 30,730,000."""
+
+
+def _class_names(where: str, content: bytes) -> tuple[str, ...]:
+    """The ten lines of `batches.meta.txt`."""
+    faults: list[str] = []
+    lines = read_lines(where, content, faults)
+    lines = [line for line in lines[: filled(lines)] if line is not None]
+    for number, (line, name) in enumerate(zip_longest(lines, OBJECTS), start=1):
+        if not faults and line != name:
+            wanted, found = name or "the end", "the end" if line is None else excerpt(line)
+            faults.append(f"{where}:{number}: expected {wanted}, found {found}")
+    if faults:
+        raise DataError(faults)
+    return OBJECTS
 
 
 def _label_and_name(member: str) -> tuple[str, str]:

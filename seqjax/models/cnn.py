@@ -18,8 +18,8 @@ class CNN(Module):
         channels: of each convolution; the last are the features of the grid. Empty: the image itself, so that a
             linear readout of it is multinomial logistic regression.
         kernel_size: height and width of the kernels.
-        norm: a module without state between convolution and relu, such as `nn.LayerNorm()`, of which each convolution
-            has a copy; None: none.
+        norm: a module without state between convolution and relu, such as `nn.GroupNorm(num_groups=4)` (Wu & He 2018,
+            arXiv:1803.08494) or `nn.LayerNorm()`, of which each convolution has a copy; None: none.
         dropout: fraction of activations dropped after each pooling in training.
         pool: whether there is pooling.
     """

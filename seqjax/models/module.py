@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_origin
 
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float, Int
 
 from seqjax._checks import at_least, check_mask, fractions, integers
@@ -23,10 +24,20 @@ Tokens = Int[Array, "batch time"]
 """Token ids; those in the padding may be anything."""
 
 
+STATEFUL = (nn.BatchNorm, nn.SpectralNorm)
+"""Linen's layers that keep variables besides parameters; those of others are seen when they are initialised."""
+
+_STATELESS = (
+    "must be a module without state, such as nn.GroupNorm or nn.LayerNorm (BatchNorm keeps running statistics, and "
+    "seqjax's modules keep parameters alone)"
+)
+
+
 class Module(nn.Module):
     """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be.
 
-    Fields of the type `int` are sizes, and must be at least 1; `dropout` is a fraction.
+    Fields of the type `int` are sizes, and must be at least 1; `dropout` is a fraction. Parts are modules without
+    state: batch statistics and the like are refused.
 
     A subclass may list fields that must be instances in `_parts`: their class, and an example for the error.
     """
@@ -48,11 +59,24 @@ class Module(nn.Module):
                 fractions(**{field.name: value})
             elif get_origin(field.type) is Callable and not callable(value):
                 raise TypeError(f"{field.name} must be a function, got {value!r}")
+            if field.name != "parent" and isinstance(value, STATEFUL):
+                raise InputError(f"{field.name} {_STATELESS}, got {type(value).__name__}")
         super().__post_init__()
 
-    if TYPE_CHECKING:
+    @nn.nowrap
+    def init(self, rngs: Any, *args: Any, **options: Any) -> Any:
+        """`{"params": …}`, as Flax's `init`.
 
-        def init(self, rngs: Any, *args: Any, **options: Any) -> Any: ...
+        Raises:
+            InputError: some part has other variables too, which training would neither update nor pass on.
+        """
+        variables = super().init(rngs, *args, **options)
+        for collection in sorted(variables.keys() - {"params"}):
+            path = next(iter(flatten_dict(dict(variables[collection]), sep=".")), "").rpartition(".")[0]
+            raise InputError(f"{path or type(self).__name__} {_STATELESS}, got one with the collection {collection!r}")
+        return variables
+
+    if TYPE_CHECKING:
 
         def apply(self, variables: Any, *args: Any, **options: Any) -> Any: ...
 

@@ -36,6 +36,20 @@ class ImageClassification:
         """The images of these rows, each channel with mean 0 and variance 1 over a thousand rows of training."""
         return Labelled(self._scale(jnp.asarray(self.images.pixels)[rows]), jnp.asarray(self.images.labels)[rows])
 
+    def standardise_others(self, others: Images) -> Labelled:
+        """Images that are in no row, such as those of a public test file, on the same scale.
+
+        Raises:
+            InputError: they have another shape, or other classes.
+        """
+        for name, found, wanted in (
+            ("others", others.pixels.shape[1:], self.images.pixels.shape[1:]),
+            ("classes of others", others.classes, self.images.classes),
+        ):
+            if found != wanted:
+                raise InputError(f"{name} must be {wanted}, got {found}")
+        return Labelled(self._scale(jnp.asarray(others.pixels)), jnp.asarray(others.labels))
+
     def batches(self, batch_size: int, augment: "Augment | None" = None) -> "StandardisedEpochs":
         """Batches for training: every training image once in an epoch, standardised as by `standardise`."""
         rows = self.rows.train

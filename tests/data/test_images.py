@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seqjax.data.files import DataError
-from seqjax.data.images import CLOTHES, DIGITS, cifar, crop, flip, mnist, read_idx, split
+from seqjax.data.images import CLOTHES, DIGITS, OBJECTS, cifar, cifar_binary, crop, flip, mnist, read_idx, split
 from tests.files import failure, needs_data, public, special, tarred, written
 from tests.refusals import refuses
 
@@ -95,6 +95,19 @@ def test_as_many_labels_as_images_are_needed(tmp_path):
     (line,) = failure(mnist, both(tmp_path, labels=idx(LABELS[:2])))
     images, labels = tmp_path / "train-images-idx3-ubyte", tmp_path / "train-labels-idx1-ubyte"
     assert line == f"{labels}: expected 3 labels as images in {images}, found 2"
+
+
+def test_the_test_files_are_read_and_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"t10k-images-idx3-ubyte.gz or t10k-images-idx3-ubyte beside it"):
+        mnist(both(tmp_path), part="test")
+    written(tmp_path, "t10k-images-idx3-ubyte.gz", gzip.compress(idx(255 - PIXELS)))
+    written(tmp_path, "t10k-labels-idx1-ubyte.gz", gzip.compress(idx(LABELS[::-1])))
+    found = mnist(tmp_path, part="test")
+    np.testing.assert_array_equal(found.pixels[..., 0], 255 - PIXELS)
+    np.testing.assert_array_equal(found.labels, [4, 0, 9])
+    np.testing.assert_array_equal(mnist(tmp_path).labels, [9, 0, 4])
+    where = written(tmp_path, "t10k-labels-idx1-ubyte.gz", gzip.compress(idx(LABELS + 1)))
+    assert failure(mnist, tmp_path, part="test") == [f"{where}: expected a label below 10 at byte 8, found 10"]
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -197,6 +210,99 @@ def test_nothing_and_rubbish_are_errors(tmp_path):
         )
     with pytest.raises(FileNotFoundError):
         cifar(tmp_path / "absent.tar.gz")
+
+
+# CIFAR as its authors give it
+
+BIN = "cifar-10-batches-bin"
+META = "".join(f"{name}\n" for name in OBJECTS).encode() + b"\n"
+BATCHES = [f"{BIN}/data_batch_{n}.bin" for n in (2, 1, 3, 5, 4)]
+
+
+def records(*labels: int, start: int = 0) -> bytes:
+    """A label, then 3072 bytes; of record n the red of row r and column c is n + r, the green c, the blue 255."""
+    row, column = np.mgrid[:32, :32]
+    made = b""
+    for n, label in enumerate(labels, start):
+        made += bytes([label])
+        for plane in (n + row, column, np.full_like(row, 255)):
+            made += plane.astype(np.uint8).tobytes()
+    return made
+
+
+def binary(folder: Path, changed: dict[str, bytes | None] | None = None) -> Path:
+    """An archive with one record a batch, batch n of label n, and two for test; None leaves a file out."""
+    members: dict[str, bytes | None] = {name: records(int(name[-5]), start=int(name[-5])) for name in BATCHES}
+    members |= {f"{BIN}/test_batch.bin": records(9, 0), f"{BIN}/batches.meta.txt": META, f"{BIN}/readme.html": b"?"}
+    kept = {name: content for name, content in (members | (changed or {})).items() if content is not None}
+    return written(folder, "cifar-10-binary.tar.gz", tarred(special(BIN, tarfile.DIRTYPE), *kept.items(), mode="w:gz"))
+
+
+def test_the_binary_version_is_read_in_the_order_of_its_batches(tmp_path):
+    found = cifar_binary(binary(tmp_path))
+    np.testing.assert_array_equal(found.labels, [1, 2, 3, 4, 5])
+    assert (found.pixels.shape, found.pixels.dtype, found.labels.dtype) == ((5, 32, 32, 3), np.uint8, np.int32)
+    for n, row, column in ((0, 0, 0), (2, 31, 4), (4, 5, 30)):
+        assert found.pixels[n, row, column].tolist() == [n + 1 + row, column, 255]
+    test = cifar_binary(binary(tmp_path), part="test")
+    assert [test.classes[label] for label in test.labels] == ["truck", "airplane"]
+    assert test.classes == tuple(sorted(test.classes)), "the labels of the JPEG version are the same"
+
+
+@pytest.mark.parametrize(
+    ("changed", "part", "messages"),
+    [
+        ({f"{BIN}/test_batch.bin": None}, "test", ["expected a file cifar-10-batches-bin/test_batch.bin, found none"]),
+        (dict.fromkeys(BATCHES[:2]), "train", [f"expected a file {name}, found none" for name in BATCHES[1::-1]]),
+        (
+            {f"{BIN}/test_batch.bin": records(1)[:-1]},
+            "test",
+            ["/test_batch.bin: expected one or more records of 3073 bytes, found 3072 bytes"],
+        ),
+        ({f"{BIN}/test_batch.bin": b""}, "test", ["expected one or more records of 3073 bytes, found 0 bytes"]),
+        (
+            {BATCHES[0]: records(3, 10, 255)},
+            "train",
+            [f"data_batch_2.bin: expected a label below 10 at byte {n}" for n in (3073, 2 * 3073)],
+        ),
+        (
+            {f"{BIN}/batches.meta.txt": META.replace(b"bird", b"fish")},
+            "test",
+            ["/batches.meta.txt:3: expected bird, found 'fish'"],
+        ),
+        (
+            {f"{BIN}/batches.meta.txt": META[:-7]},
+            "test",
+            ["/batches.meta.txt:10: expected truck, found the end"],
+        ),
+    ],
+)
+def test_a_bad_file_of_the_binary_version_is_named(changed, part, messages, tmp_path):
+    path = binary(tmp_path, changed)
+    found = failure(cifar_binary, path, part=part)
+    assert all(line.startswith(str(path)) for line in found)
+    for line, message in zip(found, messages, strict=True):
+        assert message in line
+
+
+def test_of_the_binary_version_bad_labels_can_be_left_out(tmp_path):
+    found = cifar_binary(binary(tmp_path, {f"{BIN}/test_batch.bin": records(7, 77, 8)}), part="test", skip_bad=True)
+    assert (found.labels.tolist(), found.skipped) == ([7, 8], 1)
+    assert found.pixels[1, 0, 0].tolist() == [2, 0, 255]
+
+
+def test_links_damage_and_two_of_a_file_are_refused_in_the_binary_version(tmp_path):
+    path, name = binary(tmp_path), f"{BIN}/test_batch.bin"
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], gzip.compress(b"rubbish" * 300)):
+        written(tmp_path, path.name, content)
+        assert failure(cifar_binary, path)[0].startswith(f"{path}: expected a whole tar.gz file, found ")
+    for members in (
+        [special(name, tarfile.SYMTYPE, "/etc/passwd")],
+        [(name, records(1)), (f"./{name}", records(1))],
+    ):
+        written(tmp_path, path.name, tarred((f"{BIN}/batches.meta.txt", META), *members, mode="w:gz"))
+        assert "expected one file, found" in failure(cifar_binary, path, part="test")[0]
 
 
 def test_without_pillow_it_says_what_to_install(tmp_path, monkeypatch):

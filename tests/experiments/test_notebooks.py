@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom, as notebooks and as scripts, and what they point to is there."""
 
+import json
 import os
 import re
 import subprocess
@@ -39,6 +40,29 @@ def test_code_and_prose_take_turns(notebook):
         if cell not in prose:
             assert cell.startswith("\n")
             compile(cell, notebook.name, "exec")
+
+
+@every
+def test_the_rendered_notebook_is_that_of_the_script(notebook):
+    """Cell by cell, without running it: `python experiments/tutorials/render_notebooks.py` makes them anew."""
+    _, *cells = re.split(r"^# %%", notebook.read_text(), flags=re.MULTILINE)
+    expected = []
+    for cell in cells:
+        head, _, body = cell.partition("\n")
+        comment = r"^# ?" if head == " [markdown]" else r"^# (?=%)"
+        expected.append((head == " [markdown]", re.sub(comment, "", body.strip(), flags=re.MULTILINE)))
+    rendered = json.loads(notebook.with_suffix(".ipynb").read_text())
+    found = [(cell["cell_type"] == "markdown", "".join(cell["source"])) for cell in rendered["cells"]]
+    assert found == expected
+
+
+@every
+def test_the_rendered_notebook_is_small_and_shows_pictures(notebook):
+    assert notebook.with_suffix(".ipynb").stat().st_size <= 600_000
+    cells = json.loads(notebook.with_suffix(".ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
 @pytest.mark.slow

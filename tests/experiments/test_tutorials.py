@@ -14,7 +14,7 @@ PAGE = ROOT / "experiments" / "tutorials" / "README.md"
 
 def lines() -> list[str]:
     """The last column of the table, row by row."""
-    table = PAGE.read_text().partition("| tutorial, section |")[2]
+    table = PAGE.read_text().partition("| tutorial, section |")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| .*? \| .* \| (.*) \|$", table, flags=re.MULTILINE)
     found = [re.fullmatch(r"`([^`]+)`", row) for row in rows]
     assert all(found)

@@ -14,6 +14,7 @@ from seqjax import models
 from seqjax._checks import check_mask
 from seqjax.models.attention import self_attention
 from seqjax.models.crf import log_partition
+from seqjax.types import InputError
 from tests import contracts
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -57,6 +58,46 @@ def test_parts_are_instances(what):
     features = {"features": 4} if what in WRONG_PARTS else {}
     with pytest.raises(TypeError, match=message):
         make(**features, **fields)
+
+
+class BatchNormalised(nn.Module):
+    """A user's module that keeps running statistics."""
+
+    @nn.compact
+    def __call__(self, x, *_, mask=None, train=False):
+        return nn.BatchNorm(use_running_average=not train)(x)
+
+
+STEPS = jnp.zeros((2, 3, 4))
+IDS = jnp.zeros((2, 3), int)
+STATEFUL = {
+    "Classifier": (models.Classifier(BatchNormalised(), 2), (STEPS,), "backbone"),
+    "Regressor": (models.Regressor(BatchNormalised()), (STEPS,), "backbone"),
+    "CNN": (models.CNN((4,), norm=BatchNormalised()), (jnp.zeros((1, 4, 4, 1)),), "BatchNormalised_0"),
+    "Captioner": (
+        models.Captioner(BatchNormalised(), models.RecurrentDecoder(4), 9),
+        (jnp.zeros((2, 4, 4, 1)), IDS),
+        "encoder",
+    ),
+    "Tagger": (models.Tagger(models.GRU(4), 2, 9, 4, characters=BatchNormalised()), (IDS, STEPS), "characters"),
+}
+
+
+@pytest.mark.parametrize("where", STATEFUL)
+def test_a_part_with_running_statistics_is_refused_when_it_is_initialised(where, key):
+    """Training would take the statistics for parameters, or end in Flax's ModifyScopeVariableError."""
+    model, inputs, part = STATEFUL[where]
+    with pytest.raises(InputError, match=rf"^{part}.*BatchNorm_0 must be a module without state, .*'batch_stats'"):
+        jax.eval_shape(model.init, key, *inputs)
+
+
+def test_a_norm_with_running_statistics_is_refused_at_construction():
+    for norm in (nn.BatchNorm(), nn.SpectralNorm(nn.Dense(4))):
+        kind = type(norm).__name__
+        with pytest.raises(InputError, match=rf"norm must be a module without state, such as nn.GroupNorm .* {kind}"):
+            models.CNN(norm=norm)
+        with pytest.raises(InputError, match="backbone must be a module without state"):
+            models.Classifier(norm, 2)
 
 
 FOUR = "heads must divide features, got 4 heads and 6 features"

@@ -41,6 +41,19 @@ def test_pixels_are_standardised_by_those_of_training_alone():
     np.testing.assert_allclose(train.var(axis=(0, 1, 2)), 1, atol=1e-5)
 
 
+def test_other_images_are_on_the_same_scale():
+    others = Images(IMAGES.pixels[5:9], IMAGES.labels[5:9], IMAGES.classes)
+    for found, expected in zip(TASK.standardise_others(others), TASK.standardise(np.arange(5, 9)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+test_other_images_are_of_the_same_kind = refuses(
+    lambda **changes: TASK.standardise_others(IMAGES._replace(**changes)),
+    ({"pixels": IMAGES.pixels[:, :2]}, r"others must be \(3, 5, 2\), got \(2, 5, 2\)"),
+    ({"classes": ("a", "c", "b")}, "classes of others must be .*, got "),
+)
+
+
 def test_a_thousand_rows_of_training_are_enough_to_standardise():
     pixels = np.tile(np.array([1, 3], np.uint8), 502)
     pixels[[0, 1002]] = 200, 255  # a row of validation, and one of training behind the first thousand
