@@ -26,7 +26,7 @@ Differs   from the public benchmarks: in the figure their test files are not rea
           public test files, by which nothing is chosen; those of CIFAR-10 are the original. Images are shifted by up to
           2 pixels (CIFAR-10: 4), and mirrored except digits. Shapes are drawn anew for every batch.
 Cost      70 min on one CPU core
-Data      mnist fashion-mnist cifar-jpeg
+Data      mnist fashion-mnist cifar-jpeg (cifar-binary)
 Run       python experiments/vision/image_classification.py
 Next      python experiments/vision/image_classification.py --data shapes --model linear cnn --steps 500
 """

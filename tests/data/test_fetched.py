@@ -25,6 +25,7 @@ from seqjax.data import catalogue
 from seqjax.data.catalogue import CATALOGUE
 from seqjax.data.download import difference
 from seqjax.data.files import MissingData, cache_folder, data_folder
+from seqjax.data.images import OBJECTS
 from seqjax.runs import process
 from tests.files import needs_data, public, tarred, zipped
 
@@ -45,6 +46,7 @@ def images(module: Any, name: str) -> Any:
 
 READ: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("text_generation", "shakespeare"): lambda m: wrapped(m.data)("shakespeare", "characters", 16, 0),
+    ("shipped_language_models", "shakespeare"): lambda m: wrapped(m.data)("shakespeare_gru_characters_128"),
     ("text_generation", "ptb"): lambda m: wrapped(m.data)("penn", "words", 16, 0),
     ("tagging", "ud-english-ewt"): lambda m: wrapped(m.data)(0),
     ("sentiment", "sst2"): lambda m: wrapped(m.data)(8),
@@ -57,6 +59,7 @@ READ: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("image_classification", "mnist"): lambda m: images(m, "mnist"),
     ("image_classification", "fashion-mnist"): lambda m: images(m, "fashion"),
     ("image_classification", "cifar-jpeg"): lambda m: images(m, "cifar"),
+    ("image_classification", "cifar-binary"): lambda m: images(m, "cifar-binary"),
 }
 """How an experiment reads a data set."""
 
@@ -132,6 +135,10 @@ def offered() -> dict[str, tuple[bytes, bytes]]:
     jpegs = {
         f"{part}/{kind}/000{n}.jpg": jpeg for part in ("train", "test") for kind in ("cat", "dog") for n in range(9)
     }
+    records = bytes(3073) * 10  # five files of them: more than are set aside
+    binary = {"batches.meta.txt": "\n".join(OBJECTS).encode(), "test_batch.bin": records}
+    binary |= {f"data_batch_{number}.bin": records for number in range(1, 6)}
+    binary_tar = tarred(*((f"cifar-10-batches-bin/{name}", content) for name, content in binary.items()))
     trained = {name: content for name, content in jpegs.items() if name.startswith("train/")}
     conllu = "".join(f"1\tword{n}\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n" for n in range(20)).encode()
     plain = {
@@ -139,7 +146,7 @@ def offered() -> dict[str, tuple[bytes, bytes]]:
         "pos/ud_english_ewt/en_ewt-ud-dev.conllu": conllu,
         "sentiment/sst2/train.tsv": "\n".join(f"word{n} good\t{n % 2}" for n in range(8)).encode(),
         "sentiment/sst2/dev.tsv": b"some more\t1",
-        "text/tinyshakespeare/input.txt": b"To be, or not to be\n" * 100,
+        "text/tinyshakespeare/input.txt": b"To be, or not to be\n" * 300,
         "text/ptb/ptb.train.txt": b" no it was n't black monday \n" * 100,
         "text/ptb/ptb.valid.txt": b" it was \n" * 20,
         "music/JSB_Chorales.mat": mat(),
@@ -154,6 +161,7 @@ def offered() -> dict[str, tuple[bytes, bytes]]:
         **{f"{name}.gz": (gzip.compress(content, 1), content) for name, content in arrays.items()},
         "captions/shapeworld/shapeworld.tar.gz": (repository(worlds), lines(kept)),
         "images/cifar-10-jpg/CIFAR-10-images-train.tar.gz": (repository(jpegs), lines(trained)),
+        "images/cifar-10-binary/cifar-10-binary.tar.gz": (binary_tar, binary_tar),
         **{name: (content, content) for name, content in plain.items()},
     }
 
