@@ -152,7 +152,9 @@ class Bracket(NamedTuple):
     fails: float
 
 
-def failure(settings: Sequence[float], errors: Sequence[float] | Float[np.ndarray, " settings"], level: float) -> Bracket:
+def failure(
+    settings: Sequence[float | int], errors: Sequence[float | int] | Float[np.ndarray, " settings"], level: float
+) -> Bracket:
     """Between which of the increasing `settings` (delays, lengths) the error first exceeds `level`.
 
     What works again beyond the first failure does not count. An error that is not a number fails.

@@ -157,12 +157,14 @@ def failures(line: Sequence[dict[str, Any]]) -> tuple[metrics.Bracket, metrics.B
 
 
 def sentence(line: Sequence[dict[str, Any]]) -> str:
-    """Where these rows stop being learned, in words."""
+    """Where these rows stop being learned, in words; what is learned beyond the first failure is named."""
     median, worst, best = failures(line)
     text = f"fails between {median.works:g} and {median.fails:g}"
     if np.isinf(median.fails):
         text = f"learned to {median.works:g}, the longest"
-    return text if worst == best else f"{text} (seeds: {worst.works:g} to {best.works:g} learned)"
+    if again := [f"{row['delay']}" for row in line if row["learned"] and row["delay"] > median.fails]:
+        text += f", not at {', '.join(again)}"
+    return text if worst == best else f"{text} (last learned: {worst.works:g} to {best.works:g} over seeds)"
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -198,8 +200,9 @@ def _panel(ax: Axes, name: str, lines: dict[str, list[dict[str, Any]]]) -> None:
         plot.curve(ax, x, *columns, label=f"{signal} input, median and range of seeds", style=style)
         median, _, _ = failures(line)
         if np.isfinite(median.fails):
-            shade = {"color": plot.STYLES[style]["color"], "alpha": 0.13, "linewidth": 0}
-            ax.axvspan(median.works or delays[0] / 2, median.fails, **shade)
+            color = plot.STYLES[style]["color"]
+            shade = {"facecolor": "none", "edgecolor": color, "hatch": "///" if style % 2 else "\\\\\\", "alpha": 0.35}
+            ax.axvspan(median.works or delays[0] / 1.4, median.fails, linewidth=0, hatch_linewidth=0.5, **shade)
         told.append(f"{signal}: {sentence(line)}")
         if signal == "smooth":
             plot.baseline(
@@ -231,11 +234,11 @@ def _limits(ax: Axes, names: Sequence[str], lines: dict[tuple[str, str], list[di
             ax.annotate("", (fails * 1.12, y), (works, y), arrowprops={"arrowstyle": "->", "color": look["color"]})
     ax.set(xscale="log", xlim=(delays[0] / 1.5, delays[-1] * 1.8), ylim=(len(names) - 0.5, -0.5))
     ax.set_yticks(range(len(names)), [LABEL[name] for name in names])
-    ax.set_xticks(delays, [str(delay) for delay in delays])
+    ax.set_xticks([delays[0] / 1.4, *delays], ["none", *map(str, delays)])
     ax.minorticks_off()
     ax.set_xlabel("delay k (time steps)")
     ax.set_title(
-        "mark: last delay learned; thick to the first that is not\nthin: from the worst seed to the best", fontsize=9
+        "mark: last delay learned; thick: to the first that is not\nthin: from the worst seed to the best", fontsize=9
     )
 
 

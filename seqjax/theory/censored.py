@@ -42,9 +42,7 @@ class _Fit(NamedTuple):
     log_likelihood: float
 
 
-def slope(
-    x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"], censored: Bool[np.ndarray, " rows"]
-) -> Slope:
+def slope(x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"], censored: Bool[np.ndarray, " rows"]) -> Slope:
     """The slope of y = a + b x + normal noise, where the y of a censored row is only known to be larger than given.
 
     The interval inverts the likelihood-ratio test, with the critical value that makes it Student's interval of least

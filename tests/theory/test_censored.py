@@ -39,7 +39,7 @@ def test_mean_and_spread_are_scipys(slope):
 
 
 def test_the_slope_is_found_where_a_third_is_censored():
-    """The true slope is .5; with cut values taken for true ones, or left out, it would be found .1 too small or more."""
+    """The true slope is .5; cut values that are taken for true ones, or left out, make it .1 too small or more."""
     found, taken, left_out, covered = [], [], [], 0
     for seed in range(20):
         y, hidden = synthetic(seed, 2.1)
