@@ -122,7 +122,7 @@ def test_the_form_in_h_c_b_is_lorenzs(x64, ring):
         for j in range(J):
             advection = c * b * fast(k, j + 1) * (fast(k, j - 1) - fast(k, j + 2))
             dY[k, j] = advection - c * Y[k, j] + h * c / b * X[k]
-    dy, dz = task.tendency(y.T, z.transpose(2, 1, 0), F[:, None])
+    dy, dz = task.tendency(*map(jnp.asarray, (y.T, z.transpose(2, 1, 0), F[:, None])))
     np.testing.assert_allclose(dy[:, 0], dX, atol=1e-12)
     np.testing.assert_allclose(dz[:, :, 0].T, b * dY, atol=1e-11)
 
