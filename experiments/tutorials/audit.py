@@ -16,8 +16,8 @@ Expect    The RNN of `approximation` recurs over the batch. Its plateau, .018136
           no causal model is below .0301 (AU6); 5.58 on random kernels is the error of a constant, and 0 is reachable
           (AU7); adding has a baseline of 1/6, not .1767 (AU9).
 Answer    {count claim} claims are compared with computed floors. The RNN of one tutorial recurs over the batch: its
-          error on a shift of 8 is {ours only=D1:.4f}, the least possible without memory is {floor only=D1:.4f}, and
-          over time the same network has {corrected only=D1:.0e}.
+          error on a shift of 8 is {ours row=D1:.4f}, the least possible without memory is {floor row=D1:.4f}, and
+          over time the same network has {corrected row=D1:.0e}.
 Fair      Every verdict follows from the numbers by a rule in experiments/tutorials/_claims. All but the quoted numbers,
           in CLAIMS, are computed. Linear models train on the exact loss in float64. Ranges that overlap are no win.
           Changed after seeing numbers: the memory in D12 (the scheduler does no harm at 14, but at 15 and 16); the rule
@@ -31,7 +31,7 @@ Differs   from the tutorials: small networks of equal parameters and few steps. 
           experiments/theory/plateau.py. D5 to D7 and D13 have GRUs of half the width and teacher forcing.
 Cost      45 min on two CPU cores
 Run       SEQJAX_DATA=path/to/data python experiments/tutorials/audit.py
-Next      python experiments/tutorials/audit.py --only D5 D6 D7 --seeds 10 --out results/mine
+Next      python experiments/tutorials/audit.py --row D5 D6 D7 --seeds 10 --out results/mine
 """
 
 import textwrap
@@ -173,12 +173,12 @@ class Config:
     """One row.
 
     Attributes:
-        only: row of the table.
+        row: of the table.
         steps: training updates; 0: the row's own.
         seeds: random seeds.
     """
 
-    only: Row = "D1"
+    row: Row = "D1"
     steps: int = 0
     seeds: int = 3
 
@@ -194,7 +194,7 @@ def measure(records: list[runs.Record]) -> None:
     """One row: its numbers, and the verdict that follows from them."""
     (record,) = records
     config = record.config
-    claim = CLAIMS[config.only]
+    claim = CLAIMS[config.row]
     found = claim.test(Settings(claim.number, config.seeds, config.steps or claim.steps))
     row = {
         "claim": claim.words,
@@ -211,7 +211,7 @@ def measure(records: list[runs.Record]) -> None:
 def draw(records: list[runs.Record]) -> Figure:
     """One line per row, in three parts: the claim on the left, its numbers on a log axis, the verdict on the right."""
     parts = {
-        title: [record for record in records if record.config.only.rstrip("bc0123456789") == letters]
+        title: [record for record in records if record.config.row.rstrip("bc0123456789") == letters]
         for letters, title in PARTS.items()
     }
     parts = {title: rows for title, rows in parts.items() if rows}
@@ -224,7 +224,7 @@ def draw(records: list[runs.Record]) -> Figure:
         ax.spines["left"].set_visible(False)
         ax.text(LEFT, 1.0, title, transform=ax.transAxes, va="bottom", fontsize=12, weight="bold", in_layout=False)
         for place, record in enumerate(rows):
-            _write(ax, place, record.config.only, record.result)
+            _write(ax, place, record.config.row, record.result)
             _mark(ax, place, record.result)
     axes[-1, 0].set_xlabel("number of the quantity in grey", fontsize=8)
     named = {name: mark for ax in axes[:, 0] for mark, name in zip(*ax.get_legend_handles_labels(), strict=True)}

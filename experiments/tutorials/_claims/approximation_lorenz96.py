@@ -213,9 +213,7 @@ def as_sized(found: dict[str, Sized]) -> str:
     tcn, lstm, blind = (found[name] for name in ("TCN", "LSTM over time", "LSTM over the batch"))
     word = "true" if tcn.error.high < lstm.error.low else "false" if lstm.error.high < tcn.error.low else "open"
     sizes = f"{tcn.parameters:,} against {lstm.parameters:,} parameters"
-    errors = (
-        f"error {tcn.error.median:.1e} and over time {lstm.error.median:.1e}, over the batch {blind.error.median:.1e}"
-    )
+    errors = f"error {tcn.error.median:.1e}, LSTM {lstm.error.median:.1e} (over the batch {blind.error.median:.1e})"
     rough = " / ".join(f"{one.roughness.median:.3g}" for one in (tcn, lstm, blind))
     closest = min(found, key=lambda name: abs(found[name].roughness.median - 1))
     return f"{word}: {sizes}: {errors}; roughness {rough} (targets 1): {closest} is closest"
