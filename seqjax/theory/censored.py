@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar, root_scalar
 from scipy.special import log_ndtr, stdtrit
 
 from seqjax._checks import finite
@@ -92,7 +92,8 @@ def _end(lost, best: float, direction: float, level: float) -> float:
         span *= 2
         if span > 2.0**20:
             return direction * math.inf
-    return float(brentq(lambda steps: lost(steps) - level, best, best + direction * span, xtol=1e-6))
+    ends = (best, best + direction * span)
+    return float(root_scalar(lambda steps: lost(steps) - level, bracket=ends, method="brentq", xtol=1e-6).root)
 
 
 def _normal(z: Float64[np.ndarray, " rows"], censored: Bool[np.ndarray, " rows"]) -> _Fit:

@@ -1,5 +1,7 @@
 """Censored regression against least squares, SciPy's censored fit and synthetic data with a known slope."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -18,7 +20,8 @@ def synthetic(seed: int, cut: float) -> tuple[np.ndarray, np.ndarray]:
 
 def test_without_censoring_it_is_least_squares_with_students_interval():
     y, _ = synthetic(0, np.inf)
-    found, line = censored.slope(X, y, np.zeros(X.size, bool)), stats.linregress(X, y)
+    found = censored.slope(X, y, np.zeros(X.size, bool))
+    line: Any = stats.linregress(X, y)
     half = stats.t.ppf(0.975, X.size - 2) * line.stderr
     assert found[:3] == pytest.approx((line.slope, line.slope - half, line.slope + half), abs=1e-5)
     assert (found.observed, found.censored) == (20, 0)
@@ -31,7 +34,7 @@ def test_mean_and_spread_are_scipys(slope):
     mean, spread = stats.norm.fit(stats.CensoredData(uncensored=z[~hidden], right=z[hidden]))
     found = censored._normal(z, hidden)
     assert found[:2] == pytest.approx((mean, spread), abs=2e-4)
-    at = stats.norm(mean, spread)
+    at: Any = stats.norm(mean, spread)
     constant = (~hidden).sum() * np.log(2 * np.pi) / 2
     assert found.log_likelihood - constant == pytest.approx(
         at.logpdf(z[~hidden]).sum() + at.logsf(z[hidden]).sum(), abs=1e-6
@@ -46,8 +49,8 @@ def test_the_slope_is_found_where_a_third_is_censored():
         one = censored.slope(X, y, hidden)
         found.append(one.value)
         covered += one.low < 0.5 < one.high
-        taken.append(stats.linregress(X, y).slope)
-        left_out.append(stats.linregress(X[~hidden], y[~hidden]).slope)
+        taken.append(np.polyfit(X, y, 1)[0])
+        left_out.append(np.polyfit(X[~hidden], y[~hidden], 1)[0])
     standard_error = np.std(found, ddof=1) / len(found) ** 0.5
     assert np.mean(found) == pytest.approx(0.5, abs=3 * standard_error)
     assert max(np.mean(taken), np.mean(left_out)) < 0.4
