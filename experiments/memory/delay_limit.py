@@ -160,14 +160,17 @@ def failures(line: Sequence[dict[str, Any]]) -> tuple[metrics.Bracket, metrics.B
 
 
 def sentence(line: Sequence[dict[str, Any]]) -> str:
-    """Where these rows stop being learned, in words; what is learned beyond the first failure is named."""
+    """Where these rows stop being learned, in words; what is learned beyond the first failure is named.
+
+    In brackets the last delay that the worst and the best seed learn, where they differ.
+    """
     median, worst, best = failures(line)
-    text = f"fails between {median.works:g} and {median.fails:g}"
+    text = f"fails between {median.works:g} and {median.fails:g}" if median.works else f"fails from {median.fails:g} on"
     if np.isinf(median.fails):
         text = f"learned to {median.works:g}, the longest"
     if again := [f"{row['delay']}" for row in line if row["learned"] and row["delay"] > median.fails]:
-        text += f", not at {', '.join(again)}"
-    return text if worst == best else f"{text} (last learned: {worst.works:g} to {best.works:g} over seeds)"
+        text += f", but learns {', '.join(again)}"
+    return text if worst == best else f"{text} (seeds: {worst.works:g} to {best.works:g})"
 
 
 def draw(records: list[runs.Record]) -> Figure:

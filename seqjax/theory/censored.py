@@ -5,7 +5,7 @@ it flattens the slope. Maximum likelihood uses it for what it is (Tobin 1958; Ka
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
@@ -77,7 +77,8 @@ def slope(x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"], censored
     span = 4.0
     while min(lost(-span), lost(span)) <= lost(0.0):
         span *= 2
-    best = minimize_scalar(lost, bounds=(-span, span), method="bounded", options={"xatol": 1e-6}).x
+    search: Any = minimize_scalar(lost, bounds=(-span, span), method="bounded", options={"xatol": 1e-6})
+    best = float(search.x)
     student = float(stdtrit(observed - 2, 0.975))
     critical = observed * math.log1p(student**2 / (observed - 2))
     ends = [_end(lost, best, direction, lost(best) + critical) for direction in (-1.0, 1.0)]

@@ -31,9 +31,9 @@ GOOD, MIXED, BAD = (0.01, 0.02, 0.03), (0.01, 0.02, 0.9), (0.8, 0.9, 1.0)
     ("errors", "words"),
     [
         ((GOOD, GOOD, BAD, BAD), "fails between 4 and 8"),
-        ((GOOD, MIXED, BAD, BAD), "fails between 4 and 8 (last learned: 2 to 4 over seeds)"),
-        ((GOOD, BAD, GOOD, BAD), "fails between 2 and 4, not at 8"),
-        ((BAD, BAD, BAD, BAD), "fails between 0 and 2"),
+        ((GOOD, MIXED, BAD, BAD), "fails between 4 and 8 (seeds: 2 to 4)"),
+        ((GOOD, BAD, GOOD, BAD), "fails between 2 and 4, but learns 8"),
+        ((BAD, BAD, BAD, BAD), "fails from 2 on"),
         ((GOOD, GOOD, GOOD, GOOD), "learned to 16, the longest"),
     ],
 )

@@ -24,8 +24,8 @@ TASK = tasks.Reversal(longest=12)
 
 BATCH, TEST = 32, 1500
 
-WORDS, PAIRS, LEAST = 6, 8_000, 3
-"""Of the Spanish pairs: words a side at most, pairs to train on, and the smallest count of a word with its own id."""
+WORDS, PAIRS, SPANISH_TEST, LEAST = 6, 8_000, 1_000, 3
+"""Of the Spanish pairs: words a side at most, pairs to train on and to test, and least count of a word with an id."""
 
 ARCHIVE = "translation/tatoeba/spa-eng.zip"
 
@@ -63,7 +63,7 @@ def spanish() -> Problem:
     folder, tokenizer = files.data_folder(ARCHIVE), Words(punctuation="")
     pairs, _ = corpora.normalise(corpora.tatoeba(folder / ARCHIVE, source_column=2).pairs, tokenizer, tokenizer)
     short = corpora.dedup(corpora.within(corpora.dedup(pairs), tokenizer, tokenizer, longest=WORDS).rows)
-    split = corpora.split(short, held_out=TEST, seed=0)
+    split = corpora.split(short, held_out=SPANISH_TEST, seed=0)
     split = split._replace(train=random.Random(0).sample(split.train, PAIRS))
     sides = (tokenizer.split(side) for pair in split.train for side in pair)
     language = Language(tokenizer, Vocabulary.count(sides, least=LEAST))
@@ -74,7 +74,7 @@ def spanish() -> Problem:
         drawn = jax.random.randint(key, (rows,), 0, PAIRS)
         return jax.tree.map(lambda array: array[drawn], train)
 
-    return Problem(sample, task.encode(split.test[:TEST]), len(language.vocabulary))
+    return Problem(sample, task.encode(split.test[:SPANISH_TEST]), len(language.vocabulary))
 
 
 class Learner(NamedTuple):
@@ -138,14 +138,13 @@ def judged(learner: Learner, params: Any, batch: Seq2SeqBatch) -> tuple[np.ndarr
     It does so if and only if the likeliest token is right everywhere, given the true tokens before it.
     """
 
-    @jax.jit
-    @functools.partial(jax.vmap, in_axes=(0, None))
-    def judge(params, batch):
+    def judge(params):
         logits = learner.logits(params, batch)
         right = (logits.argmax(axis=-1) == batch.target) | ~batch.target_mask
         return losses.cross_entropy(logits, batch.target, batch.target_mask), right.all(axis=1)
 
-    loss, right = judge(params, batch)
+    # One after another: the logits of thousands of words are large.
+    loss, right = jax.jit(lambda params: jax.lax.map(judge, params))(params)
     return np.asarray(loss), np.asarray(right)
 
 
