@@ -114,12 +114,12 @@ def test_rules_on_memory():
     assert shift.hurts([(8, 0.2, 0.3), (12, 0.0, 0.0)], 8, 0.0, 1.0).startswith("false")
     slopes = {"descent": (0.6, 1.8), "Adam": (0.2, 0.8)}
     known = Slope(0.25, 0.2, 0.3, 0.1, 12, 0)
-    gated = {"GRU with gradient descent": known, "LSTM with Adam": known._replace(high=np.inf), "GRU with Adam": None}
+    gated = {f"{network} with {name}": known for network in ("GRU", "LSTM") for name in ("gradient descent", "Adam")}
+    gated |= {"LSTM with gradient descent": known._replace(high=np.inf), "GRU with Adam": None}
     found = plateau.exponential(slopes, gated)
     assert found.startswith("true of gradient descent only: log escape time grows by up to 1.8 per unit of memory")
-    assert found.endswith(
-        "GRU with GD 0.25 (0.2 to 0.3); LSTM with Adam 0.2 or more; GRU with Adam unknown (too few escape)"
-    )
+    told = "GRU 0.25 (0.2 to 0.3) / unknown; LSTM 0.2 or more / 0.25 (0.2 to 0.3)"
+    assert found.endswith(f"per step of delay, descent / Adam: {told}")
     assert plateau.exponential(slopes | {"Adam": (1.2, 1.5)}, gated).startswith("true: ")
     assert plateau.exponential(slopes | {"descent": (0.1, 0.2)}, gated).startswith("false")
 

@@ -190,14 +190,16 @@ def exponential(slopes: dict[str, tuple[float, float]], gated: dict[str, censore
     """The verdict of C4 from slopes, (median, largest) of each optimiser, and those of gated networks.
 
     Args:
-        gated: by network and optimiser; None where too few runs escape.
+        gated: by network and optimiser, of `GATED` and `OPTIMIZERS`; None, unknown, where too few runs escape.
     """
     _, descent = slopes["descent"]
     adam, _ = slopes["Adam"]
-    found = (
-        f"log escape time grows by up to {descent:.2g} per unit of memory, with Adam by {adam:.2g}; per step of delay "
-    )
-    found += "; ".join(f"{name} {_interval(slope)}" for name, slope in gated.items()).replace("gradient descent", "GD")
+    nets = [
+        f"{network} {' / '.join(_interval(gated[f'{network} with {name}']) for name in OPTIMIZERS)}"
+        for network in GATED
+    ]
+    found = f"log escape time grows by up to {descent:.2g} per unit of memory, with Adam by {adam:.2g}; "
+    found += f"per step of delay, descent / Adam: {'; '.join(nets)}"
     if descent < 0.3:
         return f"false: {found}"
     if adam < descent / 2:
@@ -207,7 +209,7 @@ def exponential(slopes: dict[str, tuple[float, float]], gated: dict[str, censore
 
 def _interval(slope: censored.Slope | None) -> str:
     if slope is None:
-        return "unknown (too few escape)"
+        return "unknown"
     if np.isinf(slope.high):
         return f"{slope.low:.2g} or more"
     return f"{slope.value:.2g} ({slope.low:.2g} to {slope.high:.2g})"
