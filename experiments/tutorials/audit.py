@@ -30,7 +30,8 @@ Differs   from the tutorials: small networks of equal parameters and few steps. 
           tutorial: 300 epochs of 312 steps); its scheduler decides every 10 steps. D12 is on the plateau of
           experiments/theory/plateau.py. D5 to D7 and D13 have GRUs of half the width and teacher forcing.
 Cost      45 min on two CPU cores
-Run       SEQJAX_DATA=path/to/data python experiments/tutorials/audit.py
+Data      tatoeba
+Run       python experiments/tutorials/audit.py
 Next      python experiments/tutorials/audit.py --row D5 D6 D7 --seeds 10 --out results/mine
 """
 
@@ -157,7 +158,7 @@ CLAIMS: dict[Row, Claim] = {
         approximation_memory.is_a_slip, number=0.1767),
     "AU10": Claim("a power law needs error^(-1/exponent) states", "a rate of approximation theory; exponent 1.1",
         approximation_memory.needs_few_states, number=1.1),
-    # These read SEQJAX_DATA, and come last: without it all others are finished before the audit stops.
+    # These need the Spanish pairs and come last: without them all others are finished before the audit stops.
     "C11b": Claim("the same, on Spanish pairs (a relu after the embedding)", "translation",
         translation.relu_on_spanish, 800),
     "C12b": Claim("the same, on Spanish pairs (not too long)", "translation",

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
-from scipy.optimize import minimize_scalar, root_scalar
-from scipy.special import log_ndtr, stdtrit
 
 from seqjax._checks import finite
 from seqjax.types import InputError
@@ -52,6 +50,9 @@ def slope(x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"], censored
         InputError: arrays of different lengths or with a number that is not finite, less than 3 rows observed, all of
             them at one x, or on a line without any noise.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import stdtrit
+
     x, y, censored = np.asarray(x, np.float64), np.asarray(y, np.float64), np.asarray(censored, bool)
     if not x.shape == y.shape == censored.shape == (x.size,):
         raise InputError(f"x, y and censored must be of one length, got {x.shape}, {y.shape} and {censored.shape}")
@@ -88,6 +89,8 @@ def slope(x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"], censored
 
 def _end(lost, best: float, direction: float, level: float) -> float:
     """Where `lost` rises to `level`, on one side of its minimum; infinite if it never does."""
+    from scipy.optimize import root_scalar
+
     span = 1.0
     while lost(best + direction * span) < level:
         span *= 2
@@ -99,6 +102,8 @@ def _end(lost, best: float, direction: float, level: float) -> float:
 
 def _normal(z: Float64[np.ndarray, " rows"], censored: Bool[np.ndarray, " rows"]) -> _Fit:
     """Normal values, some of which are only known to be larger: Newton's method, damped, on a concave function."""
+    from scipy.special import log_ndtr
+
     shift, scale = float(z[~censored].mean()), float(z[~censored].std()) or 1.0
     z = (z - shift) / scale
     observed = int((~censored).sum())

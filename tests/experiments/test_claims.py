@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from seqjax import tasks
+from seqjax.data.files import MissingData
 from seqjax.metrics import Band, Bracket
 from seqjax.theory.censored import Slope
 from seqjax.types import EOS, PAD, SOS
@@ -283,10 +284,10 @@ def test_rules_on_language():
     assert loss(small, Band(2.7, 2.55, 3.1)).startswith("false")  # the ranges overlap
 
 
-def test_spanish_pairs_need_data(monkeypatch):
-    monkeypatch.delenv("SEQJAX_DATA", raising=False)
+def test_spanish_pairs_need_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("SEQJAX_DATA", str(tmp_path))
     for test in (module("translation").relu_on_spanish, module("reversal").against_a_language_model_on_spanish):
-        with pytest.raises(FileNotFoundError, match=r"set SEQJAX_DATA to the folder that holds .*spa-eng.zip"):
+        with pytest.raises(MissingData, match=r"spa-eng.zip; to download it: python -m seqjax.data fetch tatoeba"):
             test(module("finding").Settings(0.0, 1, 1))
 
 

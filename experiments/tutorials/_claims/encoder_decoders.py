@@ -52,26 +52,26 @@ def reversal(longest: int = TASK.longest) -> Problem:
 
 
 @functools.lru_cache(maxsize=1)
-def spanish() -> Problem:
-    """Spanish to English, the pairs of the tutorial `translation`; no sentence of a test pair is in training.
+def spanish(pairs: int = PAIRS) -> Problem:
+    """Spanish to English, `pairs` of the tutorial `translation`; no sentence of a test pair is in training.
 
     Both languages share a vocabulary, so that a language model over both has the same words as an encoder-decoder.
 
     Raises:
-        FileNotFoundError: SEQJAX_DATA names no folder with the archive; says what to set.
+        MissingData: the archive is not there; says how to get it.
     """
     folder, tokenizer = files.data_folder(ARCHIVE), Words(punctuation="")
-    pairs, _ = corpora.normalise(corpora.tatoeba(folder / ARCHIVE, source_column=2).pairs, tokenizer, tokenizer)
-    short = corpora.dedup(corpora.within(corpora.dedup(pairs), tokenizer, tokenizer, longest=WORDS).rows)
+    read, _ = corpora.normalise(corpora.tatoeba(folder / ARCHIVE, source_column=2).pairs, tokenizer, tokenizer)
+    short = corpora.dedup(corpora.within(corpora.dedup(read), tokenizer, tokenizer, longest=WORDS).rows)
     split = corpora.split(short, held_out=SPANISH_TEST, seed=0)
-    split = split._replace(train=random.Random(0).sample(split.train, PAIRS))
+    split = split._replace(train=random.Random(0).sample(split.train, pairs))
     sides = (tokenizer.split(side) for pair in split.train for side in pair)
     language = Language(tokenizer, Vocabulary.count(sides, least=LEAST))
     task = tasks.Translation(language, language, split)
     train = task.encode(split.train)
 
     def sample(key, rows):
-        drawn = jax.random.randint(key, (rows,), 0, PAIRS)
+        drawn = jax.random.randint(key, (rows,), 0, pairs)
         return jax.tree.map(lambda array: array[drawn], train)
 
     return Problem(sample, task.encode(split.test[:SPANISH_TEST]), len(language.vocabulary))
