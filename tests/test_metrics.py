@@ -337,6 +337,7 @@ test_valid_prediction_steps_of_other_shapes = unchecked_refuses(
     lambda predictions, scale: metrics.valid_prediction_steps(predictions, TARGETS, scale=scale),
     (TARGETS[:, :2], 1.0, "predictions must have the truth's shape"),
     (TARGETS, 0.0, "scale and threshold must be > 0, got 0"),
+)
 
 
 def test_failure_is_the_first_error_above_the_level():
