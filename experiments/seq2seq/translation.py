@@ -9,7 +9,8 @@ Expect    Spanish to English, up to 10 words, 50,000 pairs: BLEU >= 46 and a qua
           attention, >= 36 without. Multi30k, German to English, public validation set: BLEU >= 25 with attention.
           With 2,000 pairs the validation loss of a model without dropout and label smoothing turns upwards; the two
           together prevent that and add a third to BLEU, while early stopping lowers BLEU a little. Weight decay helps
-          less than either: in networks too small to over-fit it only slows training. Exact matches fall with the length of the source, with attention too.
+          less than either: in networks too small to over-fit it only slows training. Exact matches fall with the length
+          of the source, with attention too.
 Answer    Spanish to English: BLEU {bleu corpus=spa-eng model=attention pairs=50000:.1f} with attention and
           {bleu corpus=spa-eng model=lstm:.1f} without; German to English (Multi30k):
           {bleu corpus=de-en model=attention:.1f} with attention. With 2,000 pairs:
