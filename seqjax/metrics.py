@@ -46,6 +46,28 @@ def r2(predictions: Values, targets: Values, weight: Weight = None) -> float:
     return float(1 - (weight @ (predictions - targets) ** 2).sum() / spread.sum())
 
 
+def roughness(predictions: Values, targets: Values) -> float:
+    """Squared second difference in time of the predictions, relative to the targets': 1 is as smooth as the targets.
+
+    The mean of (y_{t+1} - 2 y_t + y_{t-1})^2 over rows, steps and targets, of the predictions over that of the targets.
+    Noise of variance v on the predictions adds 6 v to the numerator; predictions that are too flat have less than 1,
+    and a straight line has 0. So it says nothing about the error, and is read beside it.
+
+    Raises:
+        InputError: shapes that differ, less than 3 steps, or targets that are straight lines.
+    """
+    predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
+    if predictions.shape != targets.shape or targets.shape[1] < 3:
+        raise InputError(
+            f"roughness needs predictions and targets of one shape and at least 3 steps, "
+            f"got {predictions.shape} and {targets.shape}"
+        )
+    found, true = (float(np.square(np.diff(part, 2, axis=1)).mean()) for part in (predictions, targets))
+    if not true > 0:
+        raise InputError("roughness needs targets that are no straight lines")
+    return found / true
+
+
 def _steps(predictions, targets, weight):
     """The steps that count, as [steps targets], [steps targets], [steps]."""
     predictions, targets = np.asarray(predictions, np.float64), np.asarray(targets, np.float64)
@@ -116,6 +138,40 @@ def valid_prediction_steps(
         error = np.asarray(predictions, np.float64) - np.asarray(truth, np.float64)
         good = np.sqrt(np.mean(error**2, axis=2)) <= threshold * scale
     return np.cumprod(good, axis=1).sum(axis=1)
+
+
+class Bracket(NamedTuple):
+    """Where something stops working as a setting grows.
+
+    Attributes:
+        works: the last setting before the first failure; 0 if the first setting fails already.
+        fails: the first setting that fails; inf if none does.
+    """
+
+    works: float
+    fails: float
+
+
+def failure(
+    settings: Sequence[float | int], errors: Sequence[float | int] | Float[np.ndarray, " settings"], level: float
+) -> Bracket:
+    """Between which of the increasing `settings` (delays, lengths) the error first exceeds `level`.
+
+    What works again beyond the first failure does not count. An error that is not a number fails.
+
+    Raises:
+        InputError: settings that do not increase, or not an error for each.
+    """
+    if len(settings) != len(errors):
+        raise InputError(f"errors must be given for each of {len(settings)} settings, got {len(errors)}")
+    if not (np.diff(settings) > 0).all():
+        raise InputError(f"settings must increase, got {[*settings]}")
+    works = 0.0
+    for setting, error in zip(settings, errors, strict=True):
+        if not error <= level:
+            return Bracket(works, float(setting))
+        works = float(setting)
+    return Bracket(works, float("inf"))
 
 
 class Estimate(NamedTuple):

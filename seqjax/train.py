@@ -312,17 +312,21 @@ def descend(
     return params, recorded
 
 
-def adam(learning_rate: Scalar | float, steps: int) -> optax.GradientTransformation:
+def adam(learning_rate: Scalar | float, steps: int, *, weight_decay: float = 0.0) -> optax.GradientTransformation:
     """Adam as all experiments here use it: norms clipped at 1, linear warm-up over 5 % of `steps`, half a cosine to 0.
 
     Args:
         learning_rate: at its peak; may be traced, so that a sweep can hold several.
         steps: at least 1. A single one has no warm-up, in which it would not move.
+        weight_decay: times the learning rate, the fraction of each parameter subtracted per step, decoupled from the
+            gradient (AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101).
     """
     integers(1, steps=steps)
+    at_least(0, weight_decay=weight_decay)
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(max(1, steps // 20), steps - 1), steps)
     descent = optax.scale_by_learning_rate(lambda step: learning_rate * schedule(step))
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), descent)
+    decay = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), *decay, descent)
 
 
 def _as_arrays(state: TrainState) -> TrainState:

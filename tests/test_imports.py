@@ -51,7 +51,7 @@ HOMES = {
     "flax.nnx": "",
     "diffrax": "seqjax/tasks/lorenz96.py seqjax/tasks/lorenz96_one_level.py seqjax/tasks/runge_kutta.py experiments",
     "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
-    "scipy": "seqjax/tasks/worlds.py experiments/benchmark/workloads",
+    "scipy": "seqjax/tasks/worlds.py seqjax/theory/censored.py experiments/benchmark/workloads",
     "safetensors": "seqjax/convert.py seqjax/checkpoint.py",
     "torch": "experiments/benchmark/workloads",
     "ipywidgets": "seqjax/explore/explorer.py",

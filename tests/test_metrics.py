@@ -338,3 +338,38 @@ test_valid_prediction_steps_of_other_shapes = unchecked_refuses(
     (TARGETS[:, :2], 1.0, "predictions must have the truth's shape"),
     (TARGETS, 0.0, "scale and threshold must be > 0, got 0"),
 )
+
+
+def test_failure_is_the_first_error_above_the_level():
+    delays = [2, 4, 8, 16]
+    assert metrics.failure(delays, [0.0, 0.1, 0.3, 0.0], 0.1) == (4, 8)
+    assert metrics.failure(delays, [0.2, 0.0, 0.0, 0.0], 0.1) == (0, 2)
+    assert metrics.failure(delays, [0.0] * 4, 0.1) == (16, np.inf)
+    assert metrics.failure(delays, [0.0, np.nan, 0.0, 0.0], 0.1) == (2, 4)
+
+
+test_what_has_no_failure_is_refused = unchecked_refuses(
+    metrics.failure,
+    ([2, 4], [0.1], 0.1, "errors must be given for each of 2 settings, got 1"),
+    ([4, 2], [0.1, 0.1], 0.1, r"settings must increase, got \[4, 2\]"),
+)
+
+
+def test_roughness_of_what_is_known():
+    """Of a sine it is the squared amplitude; noise of variance v adds 6 v / (second difference of the targets)."""
+    time = np.arange(200)[None, :, None]
+    sine = np.sin(0.1 * time)
+    assert metrics.roughness(3 * sine, sine) == pytest.approx(9)
+    assert metrics.roughness(sine + 5 * time - 1, sine) == pytest.approx(1)
+    assert metrics.roughness(0.1 * time, sine) == pytest.approx(0, abs=1e-12)
+    targets = np.random.default_rng(0).normal(size=(400, 50, 2)).cumsum(axis=1).cumsum(axis=1)
+    noisy = targets + np.random.default_rng(1).normal(size=targets.shape)
+    assert metrics.roughness(noisy, targets) == pytest.approx(7, rel=0.05)  # second differences of variance 1
+
+
+test_what_has_no_roughness_is_refused = unchecked_refuses(
+    lambda predictions, targets: metrics.roughness(np.array(predictions, float), np.array(targets, float)),
+    ([[[0], [1], [2]]], [[[0], [1]]], "one shape and at least 3 steps"),
+    ([[[0], [1]]], [[[0], [1]]], "one shape and at least 3 steps"),
+    ([[[0], [1], [5]]], [[[0], [1], [2]]], "no straight lines"),
+)

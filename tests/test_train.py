@@ -290,6 +290,17 @@ def test_the_schedule_of_a_single_step_moves(state):
         train.adam(0.1, 0)
 
 
+def test_weight_decay_is_decoupled(state):
+    """Where there is no gradient, AdamW shrinks each weight by the learning rate times the decay, and Adam none."""
+    still = jax.tree.map(jnp.zeros_like, state.params)
+    plain, decayed = (train.adam(0.1, 1, weight_decay=decay) for decay in (0.0, 0.5))
+    moves: list[Any] = [each.update(still, each.init(state.params), state.params)[0] for each in (plain, decayed)]
+    np.testing.assert_array_equal(moves[0]["kernel"], still["kernel"])
+    np.testing.assert_allclose(moves[1]["kernel"], -0.05 * state.params["kernel"], rtol=1e-6)
+    with pytest.raises(ValueError, match="weight_decay must be >= 0, got -1"):
+        train.adam(0.1, 1, weight_decay=-1.0)
+
+
 def test_no_update_is_made_for_a_loss_that_is_not_finite(state):
     """Also where every gradient is finite."""
 

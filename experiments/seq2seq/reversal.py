@@ -43,7 +43,7 @@ from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, models, plot, runs, tasks
 from seqjax.tasks.reversal import HELD_OUT_FROM
-from seqjax.types import EOS, UNK, Seq2SeqBatch
+from seqjax.types import Seq2SeqBatch, SpecialTokens
 
 Model = Literal["context", "attention", "transformer"]
 
@@ -52,6 +52,9 @@ LEARNING_RATE = {"context": 3e-3, "attention": 3e-3, "transformer": 1e-3}
 LABEL = {"context": "GRU, context vector", "attention": "GRU, attention", "transformer": "Transformer"}
 
 TEST_SEQUENCES = 1000
+
+TUTORIAL_PREDICTIONS = ([25, 7, 23, 25, 7], [5, 5, 14, 12, 25], [15, 5, 5, 5, 14], [25, 7, 23, 25, 7], [15])
+"""What the tutorial prints after its training, for 1 to 5, 6 to 10, …, 21 to 25; the last ends at its EOS, 1."""
 
 
 @dataclass(frozen=True)
@@ -150,17 +153,30 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
-def tutorial_replica(records: list[runs.Record]) -> None:
-    """Train as the tutorial does, defects included, and the same network on the same sequences without them."""
-    sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
+def replica(tokens: int, special: SpecialTokens) -> models.EncoderDecoder:
+    """The tutorial's pair of GRUs of width 256, with its relu after the decoder's embedding."""
     encoder, decoder = models.Recurrent(256), models.RecurrentDecoder(256, bridge=models.CopyState())
-    model = models.EncoderDecoder(encoder, decoder, 29, 29, embedding=256)
-    source = jnp.array(sequences) + UNK
-    target = jnp.concatenate([source[:, ::-1], jnp.full((5, 1), EOS)], axis=1)
-    initial = model.init(jax.random.key(0), source, target)
+    options = {"embedding": 256, "special": special, "target_activation": jax.nn.relu}
+    return models.EncoderDecoder(encoder, decoder, tokens, tokens, **options)
 
-    def descend(optimizer, loss, batches):
-        params, state, values = initial, optimizer.init(initial), []
+
+def tutorial_replica(records: list[runs.Record]) -> None:
+    """Train as the tutorial does, defects included, and the same network on the same sequences without them.
+
+    Predictions are printed in the tutorial's form, those that it prints beside both.
+    """
+    sequences = [list(range(1 + 5 * n, 6 + 5 * n)) for n in range(5)]
+    source = jnp.array(sequences)
+    reverse = source[:, ::-1]
+    # The tutorial's: 26 tokens, SOS 0, and EOS the symbol 1, which ends no target.
+    printed = replica(26, SpecialTokens(pad=None, sos=0, eos=1, never=()))
+    end = 26
+    fixed = replica(27, SpecialTokens(pad=None, sos=0, eos=end))
+    target = jnp.concatenate([reverse, jnp.full((5, 1), end)], axis=1)
+
+    def descend(model, optimizer, loss, batches):
+        params = model.init(jax.random.key(0), source, target)
+        state, values = optimizer.init(params), []
         update = jax.jit(jax.value_and_grad(loss))
         for batch in batches:
             value, gradient = update(params, *batch)
@@ -171,27 +187,38 @@ def tutorial_replica(records: list[runs.Record]) -> None:
 
     def first_token(params, source, target):
         # Its loops run over the batch axis, which has one row: one symbol is read and one is written.
-        return losses.cross_entropy(model.apply(params, source[:, :1], target[:, :1]), target[:, :1])
+        return losses.cross_entropy(printed.apply(params, source[:, :1], target[:, :1]), target[:, :1])
 
     def every_token(params, source, target):
-        return losses.cross_entropy(model.apply(params, source, target), target)
+        return losses.cross_entropy(fixed.apply(params, source, target), target)
 
-    def correct(params):
-        batch = Seq2SeqBatch(source, target, source > 0, target > 0)
-        written = evaluate.greedy(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
-        return (written[0] == target).all(axis=1).sum()
+    def predicted(model, params) -> list[list[int]]:
+        """What the tutorial's `predict` gives: all symbols are read, and up to five are written, until EOS."""
+        batch = Seq2SeqBatch(source, reverse, *(jnp.ones_like(source, bool) for _ in range(2)))
+        (written,) = evaluate.greedy(model, jax.tree.map(lambda leaf: leaf[None], params), batch)
+        return [row[: [*row, model.special.eos].index(model.special.eos)].tolist() for row in written]
 
-    one_by_one = [(source[n : n + 1], target[n : n + 1]) for n in range(5)]
-    params, values = descend(optax.sgd(0.01), first_token, one_by_one)
+    def correct(found: list[list[int]]) -> int:
+        return sum(row == sequence[::-1] for row, sequence in zip(found, sequences, strict=True))
+
+    one_by_one = [(source[n : n + 1], reverse[n : n + 1]) for n in range(5)]
+    params, values = descend(printed, optax.sgd(0.01), first_token, one_by_one)
+    as_published = predicted(printed, params)
     print("as in the tutorial: one epoch of five sequences, loss over the first symbol of each alone")
     print(f"  losses {', '.join(f'{loss:.4f}' for loss in values)}, sum {sum(values):.4f}")
-    print(f"  chance: ln 27 = {math.log(27):.4f} a symbol (25 symbols, EOS and <unk>), {5 * math.log(27):.4f} in all")
-    print(f"  the tutorial has 26 outputs, chance ln 26 = {math.log(26):.4f}; it prints 3.0619 to 3.3990, sum 16.3027")
-    print(f"  correct: {correct(params)} of 5")
-    params, values = descend(optax.adam(3e-3), every_token, [(source, target)] * 100)
-    print("loss over all symbols, the decoder's state carried on, EOS after them; Adam, 100 updates")
+    print(f"  chance: ln 26 = {math.log(26):.4f} a symbol, {5 * math.log(26):.4f} in all")
+    print("  the tutorial prints 3.1607, 3.3049, 3.3761, 3.3990, 3.0619, sum 16.3027")
+    print(f"  correct: {correct(as_published)} of 5")
+    params, values = descend(fixed, optax.adam(3e-3), every_token, [(source, target)] * 100)
+    corrected = predicted(fixed, params)
+    print("loss over all symbols, the decoder's state carried on, a 27th token as EOS after them; Adam, 100 updates")
     print(f"  losses {', '.join(f'{loss:.4f}' for loss in values[::25])}, last {values[-1]:.4f}")
-    print(f"  correct: {correct(params)} of 5, those it was trained on")
+    print(f"  correct: {correct(corrected)} of 5, those it was trained on\n")
+    for sequence, *found in zip(sequences, TUTORIAL_PREDICTIONS, as_published, corrected, strict=True):
+        print(f"Input Sequence: {sequence}\nTarget Sequence: {sequence[::-1]}")
+        for name, row in zip(("printed by the tutorial", "trained like it", "fixed"), found, strict=True):
+            print(f"Predicted Sequence: {row!s:24} {name}")
+        print()
     print("unseen sequences need more than five to learn from: python experiments/seq2seq/reversal.py")
     for record in records:
         print(f"  {LABEL[record.config.model]}: {100 * record.result['exact']:.1f} % exact")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -137,6 +137,33 @@ class Lorenz96:
         for rule, holds, value in rules:
             if not holds:
                 raise InputError(f"{rule}, got {value}")
+
+    @classmethod
+    def from_hcb(cls, h: float, c: float, b: float, **options: Any) -> "Lorenz96":
+        """The system in the form of Lorenz (1996), with coupling h, time-scale ratio c and amplitude ratio b:
+
+            dX_k/dt  = X_{k-1} (X_{k+1} - X_{k-2}) - X_k + F_k - (h c / b) sum_j Y_jk
+            dY_jk/dt = c b Y_{j+1} (Y_{j-1} - Y_{j+2}) - c Y_jk + (h c / b) X_k
+
+        It is the one above with y = X, z = b Y, eps = 1 / c, hx = -h c J / b^2 and hy = h. Lorenz's h = 1, c = b = 10
+        with J = 10 are eps = .1, hx = -1, hy = 1.
+
+        Args:
+            h: any number.
+            c, b: > 0.
+            options: other fields, such as K, J and `ring`; Lorenz has `canonical_ring`, here the default stays.
+
+        Raises:
+            InputError: c or b not above 0, h not finite, or an option that these three determine.
+        """
+        finite(h=h, c=c, b=b)
+        for name, value in (("c", c), ("b", b)):
+            if not value > 0:
+                raise InputError(f"{name} must be > 0, got {value}")
+        if given := sorted({"eps", "hx", "hy"} & options.keys()):
+            raise InputError(f"{', '.join(given)} must be left out: h, c and b determine eps, hx and hy")
+        J = options.get("J", cls.J)
+        return cls(eps=1 / c, hx=-h * c * J / b**2, hy=h, **options)
 
     def tendency(
         self,

@@ -1,7 +1,20 @@
 """What could be learned at best: rigorous floors, and the weights and filters that reach them."""
 
-from seqjax.theory import bounds, coding, dilated, fits, lyapunov, ngrams, perturbation, plateau, population, targets
+from seqjax.theory import (
+    bounds,
+    censored,
+    coding,
+    dilated,
+    fits,
+    lyapunov,
+    ngrams,
+    perturbation,
+    plateau,
+    population,
+    targets,
+)
 
 __all__ = [
-    "bounds", "coding", "dilated", "fits", "lyapunov", "ngrams", "perturbation", "plateau", "population", "targets",
+    "bounds", "censored", "coding", "dilated", "fits", "lyapunov", "ngrams", "perturbation", "plateau", "population",
+    "targets",
 ]  # fmt: skip

@@ -52,6 +52,7 @@ READ: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("sentiment", "sst2"): lambda m: wrapped(m.data)(8),
     ("translation", "tatoeba"): lambda m: wrapped(m.data)("spa-eng", 10, 0),
     ("translation", "multi30k"): lambda m: wrapped(m.data)("de-en", 10, 0),
+    ("audit", "tatoeba"): lambda m: wrapped(m.translation.encoder_decoders.spanish)(pairs=100),
     ("music", "jsb"): lambda m: wrapped(m.data)("jsb"),
     ("music", "nottingham"): lambda m: wrapped(m.data)("nottingham"),
     ("shapeworld", "shapeworld"): lambda m: wrapped(m.data)(False),

@@ -1,5 +1,6 @@
 """Lorenz96 against its identities, plain loops, DOP853 and, at K = 1, linear theory."""
 
+import math
 from dataclasses import replace
 
 import diffrax
@@ -100,6 +101,43 @@ def test_tendency_equals_plain_loops(x64, ring, slow, fast):
         expected = loops(task, np.asarray(y[row]), np.asarray(z[row]), np.asarray(forcing[row, 0]))
         np.testing.assert_allclose(dy[:, row], expected[0], atol=1e-13)
         np.testing.assert_allclose(dz[:, :, row].T, expected[1], atol=1e-13)
+
+
+@pytest.mark.parametrize("ring", [per_slow_ring, canonical_ring])
+def test_the_form_in_h_c_b_is_lorenzs(x64, ring):
+    """Its equations in plain NumPy, in X = y and Y = z / b."""
+    K, J, h, c, b = 4, 5, 0.8, 7.0, 9.0
+    task = Lorenz96.from_hcb(h, c, b, K=K, J=J, ring=ring)
+    forcing, y, z = (np.asarray(part) for part in start(task, 1, 1))
+    X, Y, F = y[0], z[0] / b, forcing[0, 0]
+    dX, dY = np.zeros_like(X), np.zeros_like(Y)
+
+    def fast(k, j):
+        if ring is per_slow_ring:
+            return Y[k, j % J]
+        return Y.ravel()[(k * J + j) % (K * J)]
+
+    for k in range(K):
+        dX[k] = X[k - 1] * (X[(k + 1) % K] - X[k - 2]) - X[k] + F[k] - h * c / b * Y[k].sum()
+        for j in range(J):
+            advection = c * b * fast(k, j + 1) * (fast(k, j - 1) - fast(k, j + 2))
+            dY[k, j] = advection - c * Y[k, j] + h * c / b * X[k]
+    dy, dz = task.tendency(*map(jnp.asarray, (y.T, z.transpose(2, 1, 0), F[:, None])))
+    np.testing.assert_allclose(dy[:, 0], dX, atol=1e-12)
+    np.testing.assert_allclose(dz[:, :, 0].T, b * dY, atol=1e-11)
+
+
+def test_lorenzs_own_h_c_b():
+    assert Lorenz96.from_hcb(1.0, 10.0, 10.0) == Lorenz96(eps=0.1, hx=-1.0, hy=1.0)
+
+
+test_what_is_no_h_c_b_is_refused = refuses(
+    Lorenz96.from_hcb,
+    (1.0, 0.0, 10.0, "c must be > 0, got 0"),
+    (1.0, 10.0, -1.0, "b must be > 0, got -1"),
+    (math.nan, 10.0, 10.0, "h must hold one number or more, all finite"),
+    ({"h": 1.0, "c": 10.0, "b": 10.0, "hx": 1.0}, "hx must be left out"),
+)
 
 
 def test_rings_differ_only_between_slow_variables(key):

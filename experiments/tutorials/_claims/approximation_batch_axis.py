@@ -40,6 +40,7 @@ class Axes(NamedTuple):
 
     Attributes:
         over_time, over_batch: means over blocks of sequences, [scheduler (off, on), seed, block].
+        rough_over_time, rough_over_batch: roughness of the outputs (`metrics.roughness`), [scheduler (off, on), seed].
         slope: of the outputs over the present input, with recurrence over the batch, [scheduler (off, on), seed].
         scale: remaining fraction of the learning rate under the scheduler, with recurrence over the batch.
         parameters: of the network.
@@ -47,6 +48,8 @@ class Axes(NamedTuple):
 
     over_time: np.ndarray
     over_batch: np.ndarray
+    rough_over_time: np.ndarray
+    rough_over_batch: np.ndarray
     slope: np.ndarray
     scale: float
     parameters: int
@@ -55,16 +58,18 @@ class Axes(NamedTuple):
 def both(sample: Callable, test: Batch, seeds: int, steps: int) -> Axes:
     """Train over either axis, with the scheduler and without, on the same batches."""
 
-    def trained(network) -> tuple[np.ndarray, np.ndarray, training.Watched]:
+    def trained(network) -> tuple[np.ndarray, np.ndarray, np.ndarray, training.Watched]:
         found = training.watched(network, sample, seeds, steps, EPOCH)
         # The batch is part of what the defective network computes: the test has batches of the size trained on.
         predictions = evaluate.predict(network.apply, found.params, test.inputs, batch_size=training.BLOCK)
         blocks = training.block_errors((predictions - test.targets[None]) ** 2)
         slope = (predictions * test.inputs[None]).sum(axis=(1, 2, 3)) / np.square(test.inputs).sum()
-        return blocks.reshape(2, seeds, -1), np.asarray(slope).reshape(2, seeds), found
+        rough = np.array([metrics.roughness(one, test.targets) for one in predictions])
+        return blocks.reshape(2, seeds, -1), rough.reshape(2, seeds), np.asarray(slope).reshape(2, seeds), found
 
-    (right, _, _), (wrong, slope, found) = trained(NETWORK), trained(over_batch(NETWORK))
-    return Axes(right, wrong, slope, float(np.median(found.scale[seeds:])), training.count(found.params))
+    right, smooth, *_ = trained(NETWORK)
+    wrong, rough, slope, found = trained(over_batch(NETWORK))
+    return Axes(right, wrong, smooth, rough, slope, float(np.median(found.scale[seeds:])), training.count(found.params))
 
 
 @functools.lru_cache(maxsize=1)

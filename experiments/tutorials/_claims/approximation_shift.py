@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _claims import committed, training
+from _claims import committed
 from _claims.finding import Finding, Settings, ratio
 
 from seqjax import metrics, models, tasks
@@ -15,15 +15,10 @@ from seqjax.theory import bounds, fits, targets
 
 RECURRENT = ("rnn", "gru", "lstm")
 
+NETWORKS = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN", "transformer": "Transformer"}
+
 SOLVED = 0.1
 """A shift is learned if the error is this fraction of the best error without memory, or less."""
-
-NETWORKS = {
-    "rnn": (models.RNN(51), 1e-2), "gru": (models.GRU(29), 3e-2), "lstm": (models.LSTM(25), 3e-2),
-    "tcn": (models.TCN(10, kernel_size=3, dilations=(1, 2, 4, 8, 16)), 3e-2),
-    "transformer": (models.Transformer(12, heads=2, layers=2, expansion=2, positions=models.Rotary()), 1e-2),
-}  # fmt: skip
-"""Each with its learning rate, that of experiments/memory/shift_memory.py: 2,750 parameters, give or take 5 %."""
 
 
 class Extrapolated(NamedTuple):
@@ -77,78 +72,61 @@ def smooth_input(_: Settings) -> Finding:
 
 
 def by_architecture(settings: Settings) -> Finding:
-    """C1: every architecture at one size: on white noise (experiments/memory/shift_memory.py), and on both of the
-    tutorial's tasks, which compares an RNN on shift 8/32 with a TCN on shift 32/128.
+    """C1: where every architecture fails, at one size, on white noise and on smooth input: of
+    experiments/memory/delay_limit.py.
 
-    The tutorial's RNN recurs over the batch; its error is taken to be the floor without memory.
+    The tutorial compares an RNN on shift 8/32 with a TCN on shift 32/128. Its RNN recurs over the batch; its error is
+    taken to be the floor without memory.
     """
-    white = {}
-    for row in committed.rows("shift_memory"):
-        if row["model"] in NETWORKS:
-            white[row["model"], row["delay"]] = row["mse"] / row["zero_predictor"]
-    smooth, errors, blind = {}, {}, {}
-    for delay, length in ((8, 32), (32, 128)):
-        task = tasks.Shift(delay, length, GaussianProcess())
-        test, blind[delay] = task.sample(jax.random.key(1), 1024), task.memoryless_floor()
-
-        def sample(key, _, task=task):
-            return task.sample(key, training.BLOCK)
-
-        for name, (backbone, rate) in NETWORKS.items():
-            model = models.Regressor(backbone)
-            params = training.networks(model, sample, settings.seeds, settings.steps, rate, vectorise=name != "tcn")
-            errors[name, delay] = metrics.band(training.errors(model, params, test))
-            smooth[name, delay] = errors[name, delay].median / blind[delay]
-    as_compared = blind[8] / errors["tcn", 32].median
-    equal = {delay: ratio(errors["lstm", delay], errors["tcn", delay]) for delay in blind}
-    overstated = as_compared / max(band.median for band in equal.values())
-    rows = {name: committed.row("shift_memory", model=name, delay=32) for name in (*RECURRENT, "tcn")}
-    best = min(rows[name]["mse"] for name in RECURRENT)
+    left, limits = {}, {}
+    for name in NETWORKS:
+        for signal in ("white", "smooth"):
+            rows = sorted(committed.rows("delay_limit", model=name, signal=signal), key=lambda row: row["delay"])
+            ratios = {row["delay"]: row["mse"] / row["memoryless"] for row in rows}
+            left |= {(name, signal, delay): value for delay, value in ratios.items()}
+            limits[name, signal] = metrics.failure([*ratios], [*ratios.values()], SOLVED)
+    long = {name: committed.row("delay_limit", model=name, signal="smooth", delay=32) for name in ("lstm", "tcn")}
+    errors = {name: metrics.Band(row["mse"], row["low"], row["high"]) for name, row in long.items()}
+    equal = ratio(errors["lstm"], errors["tcn"])
+    as_compared = tasks.Shift(8, 32, GaussianProcess()).memoryless_floor() / errors["tcn"].median
     return Finding(
-        quantity="error of an LSTM / of a TCN, shift 32/128",
-        ours=equal[32],
-        verdict=who_learns(white, smooth, overstated),
+        quantity="error of an LSTM / of a TCN, shift 32, smooth",
+        ours=equal,
+        verdict=who_learns(limits, as_compared / equal.median),
         claimed=settings.claimed,
-        also={
-            "as the tutorial compared": as_compared,
-            "LSTM / TCN, shift 8/32": equal[8].median,
-            "best recurrent / TCN, shift 32, white": best / rows["tcn"]["mse"],
-        }
-        | {f"white {delay}, {name}": left for (name, delay), left in white.items()}
-        | {f"smooth {delay}, {name}": left for (name, delay), left in smooth.items()},
-        parameters=rows["tcn"]["parameters"],
+        also={"as the tutorial compared": as_compared}
+        | {f"{signal} {delay}, {name}": value for (name, signal, delay), value in left.items()}
+        | {f"{signal}, learned to, {name}": limit.works for (name, signal), limit in limits.items()}
+        | {
+            f"{signal}, fails at, {name}": limit.fails
+            for (name, signal), limit in limits.items()
+            if limit.fails < math.inf
+        },
+        parameters=long["tcn"]["parameters"],
     )
 
 
-def who_learns(white: dict[tuple[str, int], float], smooth: dict[tuple[str, int], float], overstated: float) -> str:
-    """The verdict of C1 from the error over the best without memory, by architecture and delay.
+def who_learns(limits: dict[tuple[str, str], metrics.Bracket], overstated: float) -> str:
+    """The verdict of C1 from the delays between which every architecture fails, by architecture and input.
 
     Args:
         overstated: the TCN's lead in the tutorial's comparison over its lead on one task at one size.
     """
-
-    def learned(found, name) -> set[int]:
-        return {delay for model, delay in found if model == name and found[model, delay] <= SOLVED}
-
-    delays = {delay for _, delay in white}
-    recurrent = set.intersection(*(learned(white, name) for name in RECURRENT))
-    lost = delays - set.union(*(learned(white, name) for name in RECURRENT))
-    fine = {delay: [name for name in RECURRENT if delay in learned(smooth, name)] for delay in (8, 32)}
+    tcn, recurrent = limits["tcn", "white"], [limits[name, "white"] for name in RECURRENT]
+    if tcn.fails < math.inf:
+        word = "false" if max(limit.fails for limit in recurrent) >= tcn.fails else "partly true"
+    elif all(limit.works == 0 for limit in recurrent):
+        word = "true"
+    else:
+        word = "partly true" if any(limit.fails < math.inf for limit in recurrent) else "false"
+    told = "; ".join(f"{signal} {_listed(limits, signal)}" for signal in ("white", "smooth"))
     lead = f"; the tutorial overstates the TCN's lead {overstated:.0f} x" if overstated > 3 else ""
-    if learned(white, "tcn") < delays:
-        return f"false: the TCN itself learns {_listed(learned(white, 'tcn'))} only{lead}"
-    if not recurrent:
-        return f"true: the TCN learns {_listed(delays)}, and not every recurrent net any of them{lead}"
-    if not lost:
-        return f"false: some recurrent net learns each of {_listed(delays)} too{lead}"
-    own = ", ".join(f"{delay} {'/'.join(names) or 'none'}" for delay, names in fine.items())
-    others = " and Transformer" if lost <= learned(white, "transformer") else ""
-    both = f"all recurrent nets learn {_listed(recurrent)}, only TCN{others} {_listed(lost)}"
-    return f"partly true: on white noise {both}; on smooth input {own}{lead}"
+    return f"{word}: last delay learned and first that is not: {told}{lead}"
 
 
-def _listed(delays) -> str:
-    return ", ".join(str(delay) for delay in sorted(delays)) or "nothing"
+def _listed(limits: dict[tuple[str, str], metrics.Bracket], signal: str) -> str:
+    found = ((label, limits[name, signal]) for name, label in NETWORKS.items())
+    return ", ".join(f"{label} {x.works:g}/" + (f"{x.fails:g}" if x.fails < math.inf else "-") for label, x in found)
 
 
 def is_a_convolution(_: Settings) -> Finding:
