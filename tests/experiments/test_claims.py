@@ -247,21 +247,12 @@ def test_rules_on_language():
     # Against a t-test by hand: deviations .1, .1, .05, .05 squared and summed are .025, of 7 degrees of freedom.
     assert language.interval(ratios).high == pytest.approx(1 + 2.365 * (0.025 / 7 / 8) ** 0.5)
     falling, flat = [Band(99, 98, 100), Band(80, 70, 90), Band(20, 10, 30)], [Band(99, 98, 100)] * 3
-    found = language.shorter_is_better(falling, flat)
-    assert found.startswith("true on reversal: 99 / 80 / 20 %")
+    found = language.shorter_is_better(falling, flat, language.SYMBOLS)
+    assert found.startswith("true on reversal: 99 / 80 / 20 % exact at 4-6 / 7-9 / 10-12 symbols")
     assert "attention removes this" in found
-    assert "attention falls too" in language.shorter_is_better(falling, falling)
-    assert language.shorter_is_better(flat, flat).startswith("false")
-    bands = {"1-3": Band(0.5, 0.45, 0.55), "4-5": Band(0.3, 0.25, 0.35), "8-10": Band(0.1, 0.05, 0.15)}
-    points = dict.fromkeys(bands, Band(40.0, 39.0, 41.0))
-    by_length = language.on_spanish({"lstm": bands, "attention": bands}, {"lstm": points, "attention": points})
-    assert by_length.startswith(
-        "true on Spanish pairs, at 1-3 / 4-5 / 8-10 words: lstm 50 / 30 / 10 % exact, BLEU 40 / 40"
-    )
-    backwards = dict(zip(bands, reversed(bands.values()), strict=True))
-    assert language.on_spanish({"lstm": backwards}, {"lstm": points}).startswith("false")
-    alike = dict.fromkeys(bands, Band(0.5, 0.45, 0.55))
-    assert language.on_spanish({"lstm": alike}, {"lstm": points}).startswith("open")
+    assert "attention falls too" in language.shorter_is_better(falling, falling, language.SYMBOLS)
+    found = language.shorter_is_better(flat, flat, language.WORDS)
+    assert found.startswith("false on Spanish pairs: 99 / 99 / 99 % exact at 1-3 / 4-5 / 6 words")
     good, bad, close = Band(90, 88, 92), Band(40, 30, 50), Band(89, 85, 95)
 
     def verdict(gru: Band, transformer: Band) -> str:

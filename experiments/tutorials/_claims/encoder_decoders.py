@@ -36,19 +36,19 @@ class Problem(NamedTuple):
     Attributes:
         sample: `(key, rows) -> Seq2SeqBatch`, to train on.
         unseen: pairs to test on.
-        vocab: number of tokens.
+        vocabulary: of both sides.
     """
 
     sample: Callable[[jax.Array, int], Seq2SeqBatch]
     unseen: Seq2SeqBatch
-    vocab: int
+    vocabulary: Vocabulary
 
 
 @functools.lru_cache(maxsize=2)
 def reversal(longest: int = TASK.longest) -> Problem:
     """Reversals of 1 to `longest` symbols."""
     task = dataclasses.replace(TASK, longest=longest)
-    return Problem(task.sample, task.held_out(jax.random.key(1), TEST), len(task.vocabulary))
+    return Problem(task.sample, task.held_out(jax.random.key(1), TEST), task.vocabulary)
 
 
 @functools.lru_cache(maxsize=1)
@@ -74,7 +74,7 @@ def spanish(pairs: int = PAIRS) -> Problem:
         drawn = jax.random.randint(key, (rows,), 0, pairs)
         return jax.tree.map(lambda array: array[drawn], train)
 
-    return Problem(sample, task.encode(split.test[:SPANISH_TEST]), len(language.vocabulary))
+    return Problem(sample, task.encode(split.test[:SPANISH_TEST]), language.vocabulary)
 
 
 class Learner(NamedTuple):
@@ -88,7 +88,8 @@ def encoder_decoder(
     problem: Problem, encoder: nn.Module, decoder: models.Decoder, **options: Any
 ) -> tuple[nn.Module, Learner]:
     """An encoder-decoder, and how it is trained."""
-    model = models.EncoderDecoder(encoder, decoder, problem.vocab, problem.vocab, embedding=32, **options)
+    vocab = len(problem.vocabulary)
+    model = models.EncoderDecoder(encoder, decoder, vocab, vocab, embedding=32, **options)
     first = problem.sample(jax.random.key(0), 1)
 
     def logits(params, batch):
@@ -100,7 +101,7 @@ def encoder_decoder(
 
 def language_model(problem: Problem, backbone: nn.Module) -> tuple[None, Learner]:
     """A language model over one text: the source followed by the target."""
-    model = models.LanguageModel(backbone, problem.vocab, embedding=32)
+    model = models.LanguageModel(backbone, len(problem.vocabulary), embedding=32)
     tokens, _, _ = joined(problem.sample(jax.random.key(0), 1))
 
     def logits(params, batch):
@@ -219,6 +220,7 @@ def trained(name: str, seeds: int, steps: int) -> Found:
     return _trained(reversal(), REVERSAL_WIDTHS, name, seeds, steps)
 
 
+@functools.lru_cache(maxsize=5)
 def trained_on_spanish(name: str, seeds: int, steps: int) -> Found:
     """One of `networks` on Spanish pairs, of equal parameters within 3 %."""
     return _trained(spanish(), SPANISH_WIDTHS, name, seeds, steps)

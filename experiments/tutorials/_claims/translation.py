@@ -1,16 +1,40 @@
 """Claims of the tutorial `translation`, on reversal and on its pairs: a relu after the embedding, and long inputs."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from _claims import committed, encoder_decoders, training
+from _claims import encoder_decoders, training
 from _claims.finding import Finding, Settings
 from flax import linen as nn
 
 from seqjax import evaluate, metrics, models
+from seqjax.types import EOS
 
-BUCKETS = ((4, 6), (7, 9), (10, 12))
-"""Symbols of a source, in three groups; tested sequences of 4 and more were not seen in training."""
+
+class Groups(NamedTuple):
+    """Sources by length.
+
+    Attributes:
+        bounds: the shortest and the longest of each group.
+        unit: of the lengths.
+        where: words for the task.
+    """
+
+    bounds: tuple[tuple[int, int], ...]
+    unit: str
+    where: str
+
+    @property
+    def names(self) -> list[str]:
+        """As they are printed."""
+        return [f"{low}-{high}" if low < high else str(low) for low, high in self.bounds]
+
+
+SYMBOLS = Groups(((4, 6), (7, 9), (10, 12)), "symbols", "on reversal")
+"""Tested sequences of 4 symbols and more were not seen in training."""
+
+WORDS = Groups(((1, 3), (4, 5), (6, 6)), "words", "on Spanish pairs")
 
 STUDENT, PAIRS = 2.365, 8
 """The 97.5 % quantile of Student's t for this number of pairs of runs (7 degrees of freedom)."""
@@ -72,85 +96,59 @@ def significant(found: metrics.Band, where: str) -> str:
 
 
 def falls_with_length(settings: Settings) -> Finding:
-    """C12: exact matches and BLEU by length, with a context vector and with attention."""
-    test, vocabulary = encoder_decoders.reversal().unseen, encoder_decoders.TASK.vocabulary
+    """C12: reversals of up to 12 symbols."""
+    return by_length(settings, encoder_decoders.reversal(), encoder_decoders.trained, SYMBOLS)
+
+
+def falls_with_length_on_spanish(settings: Settings) -> Finding:
+    """C12b: Spanish pairs of up to 6 words, 8,000 of them."""
+    return by_length(settings, encoder_decoders.spanish(), encoder_decoders.trained_on_spanish, WORDS)
+
+
+def by_length(settings: Settings, problem: encoder_decoders.Problem, trained: Callable, groups: Groups) -> Finding:
+    """Exact matches and BLEU by length, with a context vector and with attention.
+
+    Args:
+        trained: `(name, seeds, steps) -> Found`.
+    """
+    test = problem.unseen
     lengths = np.asarray(test.source_mask.sum(axis=1)) - 1
     exact, bleu, parameters = {}, {}, 0
 
     def texts(ids) -> list[str]:
-        return [" ".join(vocabulary.symbols[token] for token in row if token >= 4) for row in np.asarray(ids)]
+        return [" ".join(problem.vocabulary.symbols[token] for token in row if token > EOS) for row in np.asarray(ids)]
 
     truth = texts(test.target)
+    rows = {low: np.flatnonzero((lengths >= low) & (lengths <= high)) for low, high in groups.bounds}
     for name in ("GRU, encoder-decoder", "GRU, attention"):
-        found = encoder_decoders.trained(name, settings.seeds, settings.steps)
+        found = trained(name, settings.seeds, settings.steps)
         parameters = parameters or found.parameters
         said = [texts(run) for run in evaluate.greedy(found.model, found.params, test)]
-        for low, high in BUCKETS:
-            rows = np.flatnonzero((lengths >= low) & (lengths <= high))
-            exact[name, low] = metrics.band(100 * found.right[:, rows].mean(axis=1))
+        for low, of_length in rows.items():
+            exact[name, low] = metrics.band(100 * found.right[:, of_length].mean(axis=1))
             scores = [
-                metrics.translation([run[n] for n in rows], [[truth[n]] for n in rows], resamples=1) for run in said
+                metrics.translation([run[n] for n in of_length], [[truth[n]] for n in of_length], resamples=1)
+                for run in said
             ]
             bleu[name, low] = float(np.median([score.bleu.value for score in scores]))
-    context = [exact["GRU, encoder-decoder", low] for low, _ in BUCKETS]
-    attended = [exact["GRU, attention", low] for low, _ in BUCKETS]
+    context, attended = ([exact[name, low] for low in rows] for name in ("GRU, encoder-decoder", "GRU, attention"))
     return Finding(
-        quantity="% exact, 10 to 12 symbols, context vector",
+        quantity=f"% exact, {groups.names[-1]} {groups.unit}, context vector",
         ours=context[-1],
-        verdict=shorter_is_better(context, attended),
+        verdict=shorter_is_better(context, attended, groups),
         also={f"exact, {name}, from {low}": band.median for (name, low), band in exact.items()}
-        | {f"BLEU, {name}, from {low}": score for (name, low), score in bleu.items()},
+        | {f"BLEU, {name}, from {low}": score for (name, low), score in bleu.items()}
+        | {f"sequences from {low}": len(of_length) for low, of_length in rows.items()},
         parameters=parameters,
     )
 
 
-def shorter_is_better(context: list[metrics.Band], attention: list[metrics.Band]) -> str:
+def shorter_is_better(context: list[metrics.Band], attention: list[metrics.Band], groups: Groups) -> str:
     """The verdict of C12 from exact matches by length, shortest first, without and with attention."""
     without = " / ".join(f"{band.median:.0f}" for band in context)
     with_it = " / ".join(f"{band.median:.0f}" for band in attention)
+    lengths = " / ".join(groups.names)
     if context[0].low <= context[-1].high:
-        return f"false on reversal: {without} % exact by length"
+        return f"false {groups.where}: {without} % exact at {lengths} {groups.unit}; attention: {with_it}"
     effect = "removes this" if attention[-1].median > 0.9 * attention[0].median else "falls too"
-    return f"true on reversal: {without} % exact at 4-6 / 7-9 / 10-12 symbols; attention {effect}: {with_it}"
-
-
-def falls_with_length_on_spanish(_: Settings) -> Finding:
-    """C12b: exact matches and BLEU by length of experiments/seq2seq/translation.py, up to 10 words."""
-    rows = {
-        name: committed.row("translation", corpus="spa-eng", model=name, pairs=50_000) for name in ("lstm", "attention")
-    }
-    exact, bleu = (
-        {
-            name: {group: metrics.Band(*found[score]) for group, found in row["by_length"].items()}
-            for name, row in rows.items()
-        }
-        for score in ("exact", "bleu")
-    )
-    longest = list(exact["lstm"])[-1]
-    of_longest = exact["lstm"][longest]
-    return Finding(
-        quantity=f"% exact, {longest} words, without attention",
-        ours=metrics.Band(*(100 * x for x in of_longest)),
-        verdict=on_spanish(exact, bleu),
-        also={f"exact, {name}, {group}": band.median for name, bands in exact.items() for group, band in bands.items()}
-        | {f"BLEU, {name}, {group}": band.median for name, bands in bleu.items() for group, band in bands.items()}
-        | {f"sentences, {group}": found["sentences"] for group, found in rows["lstm"]["by_length"].items()}
-        | {"BLEU without attention": rows["lstm"]["bleu"], "with": rows["attention"]["bleu"]},
-        parameters=rows["lstm"]["parameters"],
-    )
-
-
-def on_spanish(exact: dict[str, dict[str, metrics.Band]], bleu: dict[str, dict[str, metrics.Band]]) -> str:
-    """The verdict of C12b from scores by model and length: true if the longest are worse, by intervals apart.
-
-    Bands are estimates with 95 % intervals over sentences.
-    """
-    words = " / ".join(exact["lstm"])
-    told = []
-    for name, bands in exact.items():
-        percent = " / ".join(f"{100 * band.median:.0f}" for band in bands.values())
-        points = " / ".join(f"{band.median:.0f}" for band in bleu[name].values())
-        told.append(f"{name} {percent} % exact, BLEU {points}")
-    shortest, *_, longest = exact["lstm"].values()
-    word = "true" if shortest.low > longest.high else "false" if longest.low > shortest.high else "open"
-    return f"{word} on Spanish pairs, at {words} words: {'; '.join(told)}"
+    return f"true {groups.where}: {without} % exact at {lengths} {groups.unit}; attention {effect}: {with_it}"
