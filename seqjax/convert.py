@@ -162,7 +162,7 @@ def vocabulary_order(here: Sequence[str], there: Sequence[str]) -> tuple[int | N
     return tuple(ids.get(symbol) for symbol in here)
 
 
-def export(model: Any, params: Params, *inputs: Any, method: str = "__call__") -> bytes:
+def export(model: Any, params: Params, *inputs: Any, method: str = "__call__") -> bytearray:
     """A model as a program for machines without seqjax or Flax: StableHLO, for CPU, CUDA and TPU.
 
         program = convert.export(model, params, x)

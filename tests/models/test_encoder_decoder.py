@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import chisquare
 
 from seqjax import decode, losses, models
+from seqjax.models.recurrent import reverse
 from seqjax.types import EOS, PAD, SOS, SpecialTokens
 from tests import contracts
 
@@ -108,13 +109,13 @@ def test_an_encoder_can_be_given_its_first_state(key):
     _, ((forward, backward), _) = encode(params, x, mask=mask, initial=given)
     for name, turned, expected in [("forward_0", False, forward), ("backward_0", True, backward)]:
         one_way = {"params": {"layer_0": params["params"][name]}}
-        read = models.recurrent.reverse(x, mask) if turned else x
+        read = reverse(x, mask) if turned else x
         _, (state,) = models.GRU(3).apply(one_way, read, mask=mask, initial=given[0][0:1], method="encode")
         np.testing.assert_allclose(state, expected, rtol=1e-5)
 
     batch = contracts.pairs(PLAIN)
     params = contracts.parameters(PLAIN, key)
-    started = PLAIN.encoder.start(len(batch.source), 5, 5)
+    started = models.Recurrent(4).start(len(batch.source), 5, 5)
     without = forced(params, batch.source, batch.target)
     np.testing.assert_array_equal(forced(params, batch.source, batch.target, initial=started), without)
     moved = forced(params, batch.source, batch.target, initial=(started[0] + 1,))
@@ -144,9 +145,10 @@ def test_each_dropout_has_its_place(key):
     only = logits(dropout=1.0, source_dropout=0.0, readout_dropout=0.0)
     np.testing.assert_array_equal(only, logits(params=without("target_embedding")))
     np.testing.assert_array_equal(logits(train=False, source_dropout=1.0, readout_dropout=1.0), logits())
-    for name in ("source_dropout", "readout_dropout"):
-        with pytest.raises(ValueError, match=rf"{name} must lie in \[0, 1\], got 1.5"):
-            PLAIN.clone(**{name: 1.5})
+    wrong: list[Any] = [{"source_dropout": 1.5}, {"readout_dropout": 1.5}]
+    for options in wrong:
+        with pytest.raises(ValueError, match=r"(source|readout)_dropout must lie in \[0, 1\], got 1.5"):
+            PLAIN.clone(**options)
 
 
 def test_a_function_of_the_targets_embeddings(key):

@@ -138,7 +138,7 @@ def by_length(settings: Settings, problem: encoder_decoders.Problem, trained: Ca
         verdict=shorter_is_better(context, attended, groups),
         also={f"exact, {name}, from {low}": band.median for (name, low), band in exact.items()}
         | {f"BLEU, {name}, from {low}": score for (name, low), score in bleu.items()}
-        | {f"sequences from {low}": len(of_length) for low, of_length in rows.items()},
+        | {f"sequences from {low}": float(len(of_length)) for low, of_length in rows.items()},
         parameters=parameters,
     )
 
