@@ -13,7 +13,7 @@ import pytest
 
 from tests.examples import ROOT, examples
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 README = ROOT / "README.md"
 HELD = ("seqjax", "experiments", "tests", ".ci", ".github", "README.md", "LICENSE", "pyproject.toml", "setup.py")
@@ -26,7 +26,7 @@ def python(*arguments: str, folder: Path, path: Path | str = "", **environment: 
     """The output of another process; it does not know the checkout."""
     given = os.environ | {"PYTHONPATH": str(path), "MPLBACKEND": "agg", "HOME": str(folder)} | environment
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

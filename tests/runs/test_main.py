@@ -69,10 +69,13 @@ def test_show_and_compare(home, call):
 
 
 def test_remove_deletes_what_it_is_told_and_nothing_else(home, call):
+    for name in ("finished-0", "finished-1"):
+        (home / "tensorboard" / name).mkdir(parents=True)
     before = {path.name for path in home.iterdir()} | {"locks"}
     code, _, _ = call("remove", home / "finished-0", home / "interrupted-3.partial")
     assert code == 0
     assert {path.name for path in home.iterdir()} == before - {"finished-0", "interrupted-3.partial"}
+    assert [path.name for path in (home / "tensorboard").iterdir()] == ["finished-1"]
     code, _, err = call("remove", home)
     assert (code, f"{home} is no run" in err) == (2, True)
     with folder_lock(home, "finished-1"):
