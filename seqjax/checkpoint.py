@@ -11,6 +11,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,6 +137,17 @@ def read(folder: Path, step: int | None = None) -> Saved:
     raise InputError(f"no intact checkpoint in {folder}: steps {sorted(candidates)} are damaged")
 
 
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """The configuration of the newest step whose manifest can be read, without its arrays; None: there is none.
+
+    Another process may save meanwhile.
+    """
+    for step in reversed(steps(folder)):
+        with suppress(SafetensorError, OSError, ValueError), safe_open(_path(folder, step), framework="np") as file:
+            return _manifest(file.metadata())["config"]
+    return None
+
+
 def restore(
     folder: Path,
     like: State,
@@ -228,11 +240,7 @@ def _read(folder: Path, step: int) -> Saved | str:
         if not path.exists():
             return "the file is missing"
         with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            body = header.get("manifest", "")
-            if hashlib.sha256(body.encode()).hexdigest() != header.get("sha256"):
-                return "its manifest has changed (sha256)"
-            manifest = json.loads(body)
+            manifest = _manifest(file.metadata())
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
     except (SafetensorError, OSError, ValueError) as error:
         return f"it cannot be read ({error})"
@@ -246,6 +254,14 @@ def _read(folder: Path, step: int) -> Saved | str:
     if _fingerprint(leaves, arrays) != manifest["fingerprint"] or manifest["step"] != step:
         return "its arrays have changed (sha256)"
     return Saved(step, arrays, manifest)
+
+
+def _manifest(header: Mapping[str, str] | None) -> dict[str, Any]:
+    """The manifest in the header of a file; a ValueError if it has changed."""
+    body = (header or {}).get("manifest", "")
+    if hashlib.sha256(body.encode()).hexdigest() != (header or {}).get("sha256"):
+        raise ValueError("its manifest has changed: sha256")
+    return json.loads(body)
 
 
 def _stored(value: np.ndarray) -> np.ndarray:

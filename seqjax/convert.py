@@ -6,6 +6,8 @@ A layout is a dict with the keys of the Flax model's parameters; it ends in the 
         rnn = nn.LSTM(1, 64, 2, batch_first=True)       layout = {"backbone": recurrent("rnn"), "readout": linear("fc")}
         fc = nn.Linear(64, 1)
 
+    safetensors.torch.save_model(torch, "weights.safetensors")     # there
+
     like = jax.eval_shape(model.init, key, x)           # names and shapes; nothing is computed
     params = convert.from_torch(convert.load("weights.safetensors"), layout, like)
     state = convert.to_torch(params, layout)            # by PyTorch's names, for `convert.save`

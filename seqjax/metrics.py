@@ -312,6 +312,18 @@ class Translation(NamedTuple):
     signature: str
 
 
+def require_sacrebleu() -> None:
+    """Before hours of training for `translation`: find out whether it can score them.
+
+    Raises:
+        ImportError: sacrebleu is not installed.
+    """
+    try:
+        import sacrebleu  # noqa: F401
+    except ImportError:
+        raise ImportError("BLEU and chrF need sacrebleu: pip install 'seqjax[text]'") from None
+
+
 def translation(
     hypotheses: Sequence[str],
     references: Sequence[Sequence[str]],
@@ -332,7 +344,9 @@ def translation(
         InputError: no sentences, not equally many hypotheses as lists of references, a list that is empty, references
             without a single word, or an unknown tokenizer.
         TypeError: a string in place of a list of strings, or something else in place of a string.
+        ImportError: as `require_sacrebleu`.
     """
+    require_sacrebleu()
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 

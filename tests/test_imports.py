@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "plot": "",
     # floor 4
     "checkpoint": f"{EVERYTHING} _atomic",
-    "runs": f"{EVERYTHING} _atomic checkpoint runs",
+    "runs": f"{EVERYTHING} _atomic _checks checkpoint runs",
     "pretrained": "types data tasks models convert",
     "explore": f"{EVERYTHING} decode convert runs pretrained explore",
     # commands, which nobody imports
@@ -53,6 +53,8 @@ HOMES = {
     "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
     "scipy": "seqjax/tasks/worlds.py seqjax/theory/censored.py experiments/benchmark/workloads",
     "safetensors": "seqjax/convert.py seqjax/checkpoint.py",
+    "sacrebleu": "seqjax/metrics.py",
+    "tensorboardX": "seqjax/runs/tensorboard.py",
     "torch": "experiments/benchmark/workloads",
     "ipywidgets": "seqjax/explore/explorer.py",
     "IPython": "seqjax/explore/explorer.py",
@@ -203,7 +205,7 @@ try:
 except RuntimeError:
     print("no device")
 import sys
-heavy = {{"IPython", "diffrax", "ipywidgets", "sacrebleu", "scipy", "sentencepiece", "torch"}}
+heavy = {{"IPython", "diffrax", "ipywidgets", "sacrebleu", "scipy", "sentencepiece", "tensorboardX", "torch"}}
 print(*heavy & set(sys.modules))
 """
     assert run(script, JAX_PLATFORMS="nowhere").split() == ["no", "device"]

@@ -6,8 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from seqjax import convert, pretrained
 from tests.examples import ROOT, examples, missing_files, type_errors
 
 README = ROOT / "README.md"
@@ -46,13 +51,19 @@ def test_the_encoder_decoder_example_sorts_by_log_probability(workplace: Path):
     assert (best.log_probability[:, 0] >= best.log_probability[:, -1]).all()
 
 
-def test_the_loading_example_finds_what_an_experiment_trained(workplace: Path):
+def test_the_loading_example_finds_and_writes_what_an_experiment_trained(workplace: Path, unchecked: None):
     script = ["experiments/memory/shift_memory.py", "--model", "tcn", "--delay", "8", "--steps", "20", "--seeds", "1"]
     environment = os.environ | {"XDG_CACHE_HOME": str(workplace), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, *script], check=True, cwd=workplace, env=environment, capture_output=True)
     names = run(3)
     assert names["run"].config["delay"] == 8
     assert names["y"].shape == (1, 32, 1)
+    written = pretrained.read_params("tcn.safetensors")
+    assert jax.tree.all(jax.tree.map(np.array_equal, written, names["run"].params()))
+    program = jax.export.deserialize(bytearray(convert.export(names["run"].model, written, jnp.ones((1, 32, 1)))))
+    inputs = jax.random.normal(jax.random.key(0), (3, 32, 1))
+    expected = names["run"].model.apply(written, inputs)
+    np.testing.assert_allclose(program.call(written, inputs), expected, rtol=0, atol=1e-6)
 
 
 def test_the_explorers_draw(workplace: Path, monkeypatch: pytest.MonkeyPatch):

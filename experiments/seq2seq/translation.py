@@ -246,6 +246,7 @@ class Translator:
 
 def measure(records: list[runs.Record]) -> None:
     """Train with teacher forcing, keep the parameters with the fewest wrong tokens, translate the test set."""
+    metrics.require_sacrebleu()
     (record,) = records
     config: Config = record.config
     task = data(config.corpus, config.words, config.pairs, config.truncate, config.skip_bad)

@@ -93,6 +93,7 @@ def build(config: Config) -> models.Module:
 
 def measure(records: list[runs.Record]) -> None:
     """Train, then caption held-out scenes by beam search and judge what the captions mean."""
+    metrics.require_sacrebleu()
     (record,) = records
     config: Config = record.config
     task, model = Scenes(), build(config)

@@ -134,6 +134,7 @@ def write(model: models.Module, params: Params, images: Array) -> Array:
 
 def measure(records: list[runs.Record]) -> None:
     """Train on true captions; those of test images are judged by the file, otherwise by `worlds.holds`."""
+    metrics.require_sacrebleu()
     (record,) = records
     learned, validation, test = data(record.config.skip_bad)
     model = build(record.config)

@@ -1,19 +1,20 @@
-"""What is in a folder of results: `python -m seqjax.runs list`, `show`, `compare` and `remove`."""
+"""What is in a folder of results: `python -m seqjax.runs list`, `watch`, `show`, `compare` and `remove`."""
 
 import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from seqjax import checkpoint
-from seqjax.runs import manifest, process
+from seqjax._checks import at_least
+from seqjax.runs import manifest, process, watching
 from seqjax.runs.figures import print_table
 from seqjax.runs.folder import Row, load
+from seqjax.runs.tensorboard import events_folder
 from seqjax.runs.training import forget_groups
 from seqjax.types import InputError
 
@@ -29,6 +30,28 @@ def list_runs(results: Annotated[Path, tyro.conf.Positional] = RESULTS) -> None:
     if not folders:
         raise InputError(f"no runs in {results}: expected folders <experiment>/<run> as the experiments make them")
     print_table([_summary(folder) for folder in folders], ["experiment", "run"])
+
+
+def watch(
+    results: Annotated[Path, tyro.conf.Positional] = RESULTS,
+    png: Path | None = None,
+    every: int = 5,
+    last: int = 7,
+) -> None:
+    """Loss curves of the runs that are under way, and of those finished last, drawn again and again until Ctrl-C.
+
+    What is drawn is what is on the disk: a run that is under way saves about every 30 seconds.
+
+    Args:
+        results: a folder of results, or of one experiment.
+        png: draw to this file, with the range over random seeds, and not to the terminal.
+        every: seconds from one drawing to the next.
+        last: number of runs.
+    """
+    if not results.is_dir():
+        raise InputError(f"results must be a folder, got {results}")
+    at_least(1, every=every, last=last)
+    watching.watch(lambda: watching.newest(_runs(results), last), png, every)
 
 
 def show(run: Annotated[Path, tyro.conf.Positional]) -> None:
@@ -65,9 +88,11 @@ def remove(runs: Runs) -> None:
         if not (run / "config.json").is_file():
             raise InputError(f"{run} is no run: expected a folder with config.json")
     for run in runs:
-        with process.lock(run.parent / "locks" / run.name.removesuffix(".partial")):
-            place = _place(run)
+        name = run.name.removesuffix(".partial")
+        with process.lock(run.parent / "locks" / name):
+            place = manifest.place(run)
             shutil.rmtree(run)
+            shutil.rmtree(events_folder(run.with_name(name)), ignore_errors=True)
             forget_groups(run.parent / "checkpoints", {place[0]} if place else set())
         print(f"removed {run}")
 
@@ -90,19 +115,12 @@ def _state(run: Path) -> Row:
     if wrong := manifest.faults(run):
         return {"state": f"damaged ({wrong[0]})", "steps": ""}
     if run.suffix == ".partial":
-        place = _place(run)
+        place = manifest.place(run)
         steps = checkpoint.steps(run.parent / "checkpoints" / place[0]) if place else []
         return {"state": "interrupted", "steps": max(steps, default=0)}
     stretches = _read(run / "provenance.json")["stretches"]
     state = "diverged" if "diverged" in _read(run / "result.json") else "finished"
     return {"state": state, "steps": max((stretch["to"] for stretch in stretches), default=0)}
-
-
-def _place(run: Path) -> Sequence[Any] | None:
-    try:
-        return manifest.read(run).get("place")
-    except InputError:
-        return None
 
 
 def _read(path: Path) -> Any:
@@ -111,7 +129,7 @@ def _read(path: Path) -> Any:
 
 def main() -> None:
     """The command line."""
-    commands = {"list": list_runs, "show": show, "compare": compare, "remove": remove}
+    commands = {"list": list_runs, "watch": watch, "show": show, "compare": compare, "remove": remove}
     sys.exit(process.exit_code(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m seqjax.runs")))
 
 

@@ -25,6 +25,7 @@ from seqjax.runs.options import (
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import commit, device
 from seqjax.runs.scripts import experiments_folder, read_header
+from seqjax.runs.tensorboard import require_tensorboard
 from seqjax.runs.training import Session, SomeDiverged, forget_groups, progress
 from seqjax.types import InputError
 
@@ -94,6 +95,8 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     if options.publish:
         require_publishable(whole, options.scale)
     process.require_replaceable(*(target / f"{script.stem}.{ending}" for ending in ("png", "json")))
+    if options.tensorboard:
+        require_tensorboard()
     if not options.draw:
         _train(records, measure, options)
     spoilt = damaged(records) if options.overwrite else []  # those that another process was to repeat
@@ -183,7 +186,7 @@ def _train(records: list[Record], measure: Callable, options: Any) -> None:
         return
     process.require_writable(missing[0].folder.parent)
     process.prepare_process()
-    session, trained, holders = Session(Report(len(missing), device())), 0, []
+    session, trained, holders = Session(Report(len(missing), device()), options.tensorboard), 0, []
     with process.signals_into(session.signals, lambda: session.unsaved), session.report:
         for group in _groups(missing):
             with process.claim(group) as (claimed, others):

@@ -5,6 +5,7 @@ results/<experiment>/<knobs>-<hash>/            complete, renamed into place
 results/<experiment>/<knobs>-<hash>.partial/    begun, to be resumed
 results/<experiment>/checkpoints/<group>/       the training states of runs that train as one program
 results/<experiment>/locks/                     which run a process works on
+results/<experiment>/tensorboard/<run>/         event files of its history, if they were asked for
 """
 
 import csv

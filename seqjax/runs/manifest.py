@@ -30,6 +30,12 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
+def place(folder: Path) -> list[Any] | None:
+    """Of an unfinished run: the group whose checkpoint has its state, and its number there; None if there is none."""
+    found = _load(folder)
+    return None if isinstance(found, str) else found.get("place")
+
+
 def _load(folder: Path) -> dict[str, Any] | str:
     """The manifest, or what is wrong with it."""
     path = folder / MANIFEST

@@ -53,6 +53,7 @@ def parse(config_type: type, header: dict[str, str], uses: dict[str, Callable]) 
         "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
         "overwrite": option(bool, "also do finished runs again, and damaged ones", False),
         "extend": option(bool, "begin where a finished run with fewer steps or epochs ended", False),
+        "tensorboard": option(bool, "write the history as TensorBoard's event files, beside the run folders", False),
         "publish": option(bool, "write the committed figure: the whole experiment, at a clean commit", False),
     }
     for use, function in uses.items():

@@ -23,6 +23,7 @@ from seqjax.runs.folder import Place, Record, Row
 from seqjax.runs.process import Stopped
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import provenance, versions
+from seqjax.runs.tensorboard import Events
 from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import Batches, Bucketed, InputError, LossFn, Metrics, Params
 
@@ -46,11 +47,13 @@ class Session:
 
     Attributes:
         report: the progress it reports.
+        tensorboard: whether the history is written as event files, too.
         signals: those it has received.
         unsaved: whether training has gone on since the last checkpoint.
     """
 
     report: Report
+    tensorboard: bool = False
     signals: list[int] = dataclasses.field(default_factory=list)
     unsaved: bool = False
 
@@ -188,6 +191,7 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
     start = None if done else jax.tree.map(np.asarray, state.params)
     session.report.begin(_common_name(records), done, steps)
     watch = _Watch()
+    events = Events(records if session.tensorboard else [])
     for now, so_far, reported in train.calls(advance, state, steps, totals):
         state, totals = now, so_far
         done = int(np.max(state.step))
@@ -198,6 +202,7 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
             values = {name: [float(v) for v in value] for name, value in reported.items()}
             still = _unmoved(start, state.params) if start is not None and done == steps else None
             _note(records, done, values, np.asarray(state.skipped), steps, still)
+            events.write()
         lost = sum(len(record.diverged) for record in records) == len(state.step)
         if session.signals or done == steps or lost or watch.due():
             with watch:

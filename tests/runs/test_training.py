@@ -1,5 +1,6 @@
 """Resuming to the last bit: after kills, signals, full disks and damage, alone and in other groups."""
 
+import importlib.util
 import logging
 import random
 import shutil
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from seqjax import checkpoint, models, runs, tasks, train
 from seqjax.runs import folder, process, training
@@ -422,3 +424,43 @@ def test_a_model_that_sees_too_little_is_warned_of(capsys):
         assert said.startswith(f"warning: TCN sees 7 steps, and {task} needs {needed}: ") if needed > 7 else not said
         runs.warn_of_reach(models.Regressor(models.GRU(4)), task)
         assert not capsys.readouterr().err
+
+
+def events(home: Path) -> dict[str, list[dict[str, float]]]:
+    """What TensorBoard reads, for each run and seed: TFRecords of length, checksum, event, checksum."""
+    found = {}
+    for path in sorted(home.glob("tensorboard/*/*/*tfevents*")):
+        content, place, rows = path.read_bytes(), 0, []
+        while place < len(content):
+            length = int.from_bytes(content[place : place + 8], "little")
+            event = Event.FromString(content[place + 12 : place + 12 + length])
+            rows += [{value.tag: value.simple_value for value in event.summary.value} | {"step": event.step}]
+            place += length + 16
+        assert rows.pop(0) == {"step": 0}, "the version of the file"
+        found["/".join(path.parts[-3:-1])] = rows
+    return found
+
+
+def test_event_files_have_the_history_once_however_often_it_was_resumed(tmp_path):
+    for steps in (10, 30):
+        records = begin(tmp_path, PAIR)
+        records[0].session.tensorboard = True
+        training.fit(records, *program(PAIR), steps)
+    found = events(tmp_path)
+    assert len(found) == 4, "two runs with two seeds each"
+    for record in records:
+        for seed in (0, 1):
+            rows = [{k: v for k, v in row.items() if k != "seed"} for row in record.history if row["seed"] == seed]
+            written = found[f"{record.folder.name}/seed_{seed}"]
+            assert [row["step"] for row in written] == [row["step"] for row in rows]
+            assert written[-1]["step"] == 30
+            for one, other in zip(written, rows, strict=True):
+                assert one == pytest.approx(other, rel=1e-6)
+
+
+def test_event_files_are_asked_for_on_the_command_line(here, tmp_path, monkeypatch):
+    assert here("--scale", "smoke", "--tensorboard").code == 0
+    assert len(events(tmp_path / "results" / "regression")) == 4
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refused = here("--scale", "smoke", "--tensorboard")
+    assert (refused.code, "pip install 'seqjax[tensorboard]'" in refused.err) == (2, True)
