@@ -3,11 +3,9 @@
 import ast
 import re
 import runpy
-import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -37,16 +35,6 @@ def test_a_chapter_is_loaded_on_first_use():
         seqjax.modles  # noqa: B018
 
 
-def test_what_is_not_code_is_package_data():
-    """A wheel holds type hints, and the weights of the trained models."""
-    patterns = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    folders = {name: PACKAGE.parent / name.replace(".", "/") for name in patterns}
-    shipped = {path for name, few in patterns.items() for one in few for path in folders[name].glob(one)}
-    others = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
-    assert PACKAGE / "py.typed" in others
-    assert shipped == others
-
-
 def test_the_package_says_which_commands_it_has(capsys):
     runpy.run_module("seqjax", run_name="__main__")
     said = capsys.readouterr().out.splitlines()
@@ -55,29 +43,12 @@ def test_the_package_says_which_commands_it_has(capsys):
     assert all(len(line.split()) > 4 for line in said)
 
 
-@pytest.fixture
-def long_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What setup.py makes of a README, with these lines after [project]'s own."""
-
-    def made(readme: str, project: str = "") -> str:
-        (tmp_path / "README.md").write_text(readme)
-        (tmp_path / "pyproject.toml").write_text(f"[project]\nname = 'seqjax'\n{project}")
-        (tmp_path / "setup.py").write_text((ROOT / "setup.py").read_text())
-        given: dict[str, str] = {}
-        monkeypatch.setitem(sys.modules, "setuptools", SimpleNamespace(setup=given.update))
-        runpy.run_path(str(tmp_path / "setup.py"))
-        return given["long_description"]
-
-    return made
-
-
-def test_the_long_description_has_no_link_that_leads_nowhere(long_description):
-    readme = "![a curve](figures/a.png) **[all of them](more/README.md#a)**, [JAX](https://docs.jax.dev)"
-    assert long_description(readme) == ("[Figure: a curve] **all of them**, [JAX](https://docs.jax.dev)")
-    source = "https://code.example/seqjax"
-    absolute = long_description(readme, f"urls = {{ Source = '{source}' }}")
-    assert f"![a curve]({source}/raw/HEAD/figures/a.png)" in absolute
-    assert f"[all of them]({source}/blob/HEAD/more/README.md#a)" in absolute
+def test_the_long_description_has_no_link_that_leads_nowhere():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    text = "![a curve](figures/a.png) **[all of them](more/README.md#a)**, [JAX](https://docs.jax.dev)"
+    for one in tools["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(one["pattern"], one["replacement"], text)
+    assert text == "[Figure: a curve] **all of them**, [JAX](https://docs.jax.dev)"
 
 
 def test_what_is_cited_is_this_version():

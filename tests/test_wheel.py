@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from email import message_from_string
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.examples import ROOT, examples
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 README = ROOT / "README.md"
-HELD = ("seqjax", "experiments", "tests", ".ci", ".github", "README.md", "LICENSE", "pyproject.toml", "setup.py")
+HELD = ("seqjax", "experiments", "tests", ".ci", ".github", "README.md", "LICENSE", "pyproject.toml")
 NOT_SOURCES = shutil.ignore_patterns(
     ".git", ".venv", "results", "build", "dist", "shared", "__pycache__", "*.egg-info", ".*_cache", ".hypothesis"
 )
@@ -35,7 +36,8 @@ def python(*arguments: str, folder: Path, path: Path | str = "", **environment: 
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build system, which the project's own environment may have in an older version."""
     folder = tmp_path_factory.mktemp("tools")
-    python("-m", "pip", "install", "--quiet", "--target", str(folder), "setuptools>=77", folder=folder)
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    python("-m", "pip", "install", "--quiet", "--target", str(folder), *needed, folder=folder)
     return folder
 
 
@@ -44,7 +46,7 @@ def sdist(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Unpacked."""
     folder = tmp_path_factory.mktemp("sdist")
     shutil.copytree(ROOT, folder / "checkout", ignore=NOT_SOURCES)
-    build = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    build = "from hatchling.build import build_sdist; build_sdist('..')"
     python("-c", build, folder=folder / "checkout", path=tools)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as file:
