@@ -16,6 +16,7 @@ from seqjax import convert, pretrained
 from tests.examples import ROOT, examples, missing_files, type_errors
 
 README = ROOT / "README.md"
+EXPERIMENTS = ROOT / "experiments" / "README.md"
 
 
 @pytest.fixture
@@ -26,9 +27,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(example: int) -> dict[str, Any]:
+def run(word: str, page: Path = README) -> dict[str, Any]:
+    """The names that the one example with this word leaves."""
+    (example,) = (source for source in examples(page) if word in source)
     names: dict[str, Any] = {}
-    exec(examples(README)[example], names)
+    exec(example, names)
     return names
 
 
@@ -37,25 +40,30 @@ def test_it_is_short():
 
 
 def test_the_training_example_learns(workplace: Path):
-    names = run(0)
+    names = run("tasks.Shift")
     assert names["metrics"]["loss"] < 0.1 * names["task"].zero_loss()
 
 
-def test_the_example_with_own_arrays_learns(workplace: Path):
-    names = run(1)
-    assert names["metrics"]["loss"] < 0.1 * names["targets"].var()
-
-
-def test_the_encoder_decoder_example_sorts_by_log_probability(workplace: Path):
-    best = run(2)["best"]
+def test_the_example_with_own_pairs_and_an_own_loop_translates(workplace: Path):
+    names = run("corpora.split")
+    assert names["state"].step == 200
+    assert names["metrics"]["loss"] < 0.3 < np.log(names["vocabs"][1])
+    best = names["best"]
+    assert names["task"].target.text(best.tokens[0, 0]) == "three and two"
     assert (best.log_probability[:, 0] >= best.log_probability[:, -1]).all()
+
+
+@pytest.mark.parametrize("word", ["data.Epochs", "train.make_step"])
+def test_the_examples_with_own_arrays_learn(word: str, workplace: Path):
+    names = run(word, EXPERIMENTS)
+    assert names["metrics"]["loss"] < 0.2 * names["targets"].var()
 
 
 def test_the_loading_example_finds_and_writes_what_an_experiment_trained(workplace: Path, unchecked: None):
     script = ["experiments/memory/shift_memory.py", "--model", "tcn", "--delay", "8", "--steps", "20", "--seeds", "1"]
     environment = os.environ | {"XDG_CACHE_HOME": str(workplace), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, *script], check=True, cwd=workplace, env=environment, capture_output=True)
-    names = run(3)
+    names = run("runs.load")
     assert names["run"].config["delay"] == 8
     assert names["y"].shape == (1, 32, 1)
     written = pretrained.read_params("tcn.safetensors")
@@ -73,13 +81,13 @@ def test_the_explorers_draw(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     for kind in (explore.ShiftPlotter, explore.ShiftEvaluation):
         plot = kind.plot
         monkeypatch.setattr(kind, "plot", lambda self, plot=plot: plotted.append(plot(self)))
-    run(4)
+    run("explore")
     assert len(plotted) == 2
 
 
 @pytest.mark.slow
 def test_the_examples_have_no_type_errors(tmp_path: Path):
-    assert not type_errors(examples(README), tmp_path)
+    assert not type_errors(examples(README) + examples(EXPERIMENTS), tmp_path)
 
 
 def test_links_and_commands_name_files_that_exist():

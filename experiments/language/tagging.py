@@ -28,6 +28,7 @@ import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Literal, assert_never, get_args
 
 import jax
@@ -37,12 +38,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import early_stopping, evaluate, losses, metrics, models, plot, runs, tasks, train
-from seqjax.data import files, treebank
+from seqjax.data import files, own, treebank
 from seqjax.data.batching import pad
 from seqjax.data.treebank import UPOS
 from seqjax.data.vocabulary import Vocabulary
 from seqjax.models import crf
 from seqjax.tasks import Speller, Tagging
+from seqjax.tasks.tagging import hold_out
 from seqjax.types import UNK, InputError, Labelled
 
 Model = Literal["window", "words", "forward", "letters", "crf"]
@@ -86,6 +88,8 @@ class Config:
         longest: rows with more tokens are left out and counted; 0: none.
         truncate: rows with more tokens are cut to it and counted; 0: none.
         skip_bad: leave malformed rows out and count them, instead of an error.
+        conllu: your own treebank in place of English EWT: a file to train on, and perhaps one for the test.
+            Without the second, a tenth of the first is held out.
     """
 
     model: Model = "letters"
@@ -101,12 +105,18 @@ class Config:
     longest: int = 0
     truncate: int = 0
     skip_bad: bool = False
+    conllu: tuple[str, ...] = runs.own_data(())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "conllu", tuple(self.conllu))  # JSON has lists
+        if len(self.conllu) > 2:
+            raise InputError(f"conllu must name one or two files, got {len(self.conllu)}")
 
 
-def configs(scale: runs.Scale) -> list[Config]:
-    """Models that each add one part to the previous one; at gpu scale all of them."""
+def configs(scale: runs.Scale, own: bool = False) -> list[Config]:
+    """Models that each add one part to the previous one; at gpu scale all of them; the same on an own treebank."""
     if scale == "smoke":
-        return [Config("crf", sentences=200, features=16, epochs=1, shapes=1, seeds=1)]
+        return [Config("crf", sentences=0 if own else 200, features=16, epochs=1, shapes=1, seeds=1)]
     features, epochs, seeds = {"laptop": (256, 8, 3), "gpu": (512, 20, 5)}[scale]
     every = Config(features=features, epochs=epochs, seeds=seeds)
     models: tuple[Model, ...] = get_args(Model) if scale == "gpu" else ("window", "words", "letters")
@@ -136,16 +146,25 @@ def build(config: Config, words: int, letters: int) -> models.Module:
 
 
 @functools.lru_cache(maxsize=1)
-def data(sentences: int, longest: int = 0, truncate: int = 0, skip_bad: bool = False) -> Tagging:
-    """UD English EWT, with its own division into words."""
-    names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev")]
-    folder = files.data_folder(*names)
-    (train, bad), (test, more) = (treebank.conllu(folder / name, skip_bad=skip_bad) for name in names)
+def data(
+    sentences: int, longest: int = 0, truncate: int = 0, skip_bad: bool = False, own_files: tuple[str, ...] = ()
+) -> Tagging:
+    """UD English EWT, or an own treebank, with its own division into words."""
+    if own_files:
+        paths = [Path(name) for name in own_files]
+    else:
+        names = [f"pos/ud_english_ewt/en_ewt-ud-{part}.conllu" for part in ("train", "dev")]
+        paths = [files.data_folder(*names) / name for name in names]
+    parts, skipped = zip(*(treebank.conllu(path, skip_bad=skip_bad) for path in paths), strict=True)
     if sentences:
-        train, test = train[:sentences], test[:sentences]
-    options: dict[str, Any] = {"held_out": min(500, len(train) // 5), "longest": longest, "truncate": truncate}
-    task = tasks.Tagging.of(train, test, seed=0, least=2, **options)
-    if text := files.summary("sentences", malformed=bad + more, long=task.left_out, cut=task.cut):
+        parts = [part[:sentences] for part in parts]
+    if len(parts) == 1:
+        parts = hold_out(parts[0], own.held_out(paths[0], len(parts[0])), seed=1)
+    train, test = parts
+    held_out = own.held_out(paths[0], len(train), parts=1) if own_files else min(500, len(train) // 5)
+    options: dict[str, Any] = {"held_out": held_out, "longest": longest, "truncate": truncate}
+    task = tasks.Tagging.of(train, test, seed=0, least=own.least(len(train)) if own_files else 2, **options)
+    if text := files.summary("sentences", malformed=sum(skipped), long=task.left_out, cut=task.cut):
         print(f"warning: {text}", file=sys.stderr)
     return task
 
@@ -154,7 +173,7 @@ def measure(records: list[runs.Record]) -> None:
     """Train, then tag the development part."""
     (record,) = records
     config: Config = record.config
-    task = data(config.sentences, config.longest, config.truncate, config.skip_bad)
+    task = data(config.sentences, config.longest, config.truncate, config.skip_bad, config.conllu)
     record.keep("words.json", task.speller.words.to_json())
     record.keep("letters.json", task.speller.letters.to_json())
     sizes = record.keep_sizes(words=len(task.speller.words), letters=len(task.speller.letters))
@@ -167,15 +186,18 @@ def measure(records: list[runs.Record]) -> None:
     seeds = [jax.tree.map(itemgetter(seed), params) for seed in range(record.config.seeds)]
     guesses = np.stack([evaluate.in_chunks(functools.partial(tag, seed), test, batch_size=64) for seed in seeds])
     right = 1.0 * (guesses == labels[None])
-    rare = metrics.band(right[:, unseen].mean(axis=1))
+    # A small test part may hold no such word.
+    rare = dict.fromkeys(metrics.Band._fields)
+    if unseen.any():
+        rare = metrics.band(right[:, unseen].mean(axis=1))._asdict()
     table = 1.0 * (_most_frequent(task) == labels)
     row = runs.scores(record, "accuracy", right[:, mask].mean(axis=1)) | {
         "validation_error": float(np.median(state.opt_state.loss)),
-        "unseen": rare.median,
-        "unseen_low": rare.low,
-        "unseen_high": rare.high,
+        "unseen": rare["median"],
+        "unseen_low": rare["low"],
+        "unseen_high": rare["high"],
         "table": float(table[mask].mean()),
-        "table_unseen": float(table[unseen].mean()),
+        "table_unseen": float(table[unseen].mean()) if unseen.any() else None,
         "unseen_words": float(unseen.sum() / mask.sum()),
     }
     record.keep("examples.json", json.dumps(_examples(task, guesses[0], mask, unseen), ensure_ascii=False, indent=1))
@@ -185,7 +207,7 @@ def measure(records: list[runs.Record]) -> None:
 def fit(record: runs.Record, task: Tagging, model: models.Module) -> train.TrainState:
     """Train all random seeds, and keep of each the parameters with the fewest validation errors."""
     config: Config = record.config
-    buckets = task.buckets(task.train, config.batch_size, config.shapes)
+    buckets = task.buckets(task.train, min(config.batch_size, len(task.train)), config.shapes)
     validation = task.buckets(task.validation, 1, min(2, config.shapes)).parts
 
     def loss(params, batch, key):
@@ -249,7 +271,7 @@ def _most_frequent(task: Tagging) -> np.ndarray:
             counts[word][tag] += 1
     once: Counter[str] = sum((found for found in counts.values() if found.total() == 1), Counter())
     best = {word: UPOS.index(found.most_common(1)[0][0]) for word, found in counts.items()}
-    other = UPOS.index(once.most_common(1)[0][0])
+    other = UPOS.index((once or sum(counts.values(), Counter())).most_common(1)[0][0])
     return pad([[best.get(word, other) for word in sentence.words] for sentence in task.test])[0]
 
 
@@ -261,7 +283,7 @@ def tag(records: list[runs.Record], sentence: str) -> None:
         raise InputError(f"the sentence must hold a word, got {sentence!r}")
     inputs, mask = speller.read([words])
     run = runs.load(record.folder)
-    batch = Labelled(inputs, jnp.zeros(mask.shape, int), jnp.asarray(mask))
+    batch = Labelled(jax.tree.map(jnp.asarray, inputs), jnp.zeros(mask.shape, int), jnp.asarray(mask))
     found = guessed(run.model, run.params(), batch)[0]
     print(f"{record.folder.name}: {100 * record.result['accuracy']:.1f} % of the development words")
     for word, number, place in zip(words, inputs.ids[0], found, strict=True):
@@ -270,7 +292,7 @@ def tag(records: list[runs.Record], sentence: str) -> None:
 
 def draw(records: list[runs.Record]) -> Figure:
     """Accuracy of each model on all words and on unseen ones, the confusion matrix of the best, and some sentences."""
-    figure, axes = plot.figure(2, 2, width=13.5, height=10)
+    figure, axes = plot.figure(2, 2, width=13.5, height=10.0)
     places = range(len(records))
     words = 100 * records[0].result["unseen_words"]
     for ax, name, low, high, table, title in (
@@ -285,13 +307,14 @@ def draw(records: list[runs.Record]) -> Figure:
         ),
     ):
         for place, record in zip(places, records, strict=True):
+            if record.result[name] is None:
+                continue
             columns = [[100 * record.result[column]] for column in (name, low, high)]
             number = get_args(Model).index(record.config.model)
             plot.points(ax, [place], *columns, label="" if place else "seeds: median and range", style=number)
             ax.annotate(f"{columns[0][0]:.1f}", (place, columns[0][0]), (8, -3), textcoords="offset points")
-        plot.baseline(
-            ax, [-0.5, len(records) - 0.5], [100 * records[0].result[table]] * 2, label="most frequent tag of a word"
-        )
+        if (frequent := records[0].result[table]) is not None:
+            plot.baseline(ax, [-0.5, len(records) - 0.5], [100 * frequent] * 2, label="most frequent tag of a word")
         names = [f"{LABEL[r.config.model]}\n{r.result['parameters'] / 1e6:.2f} M" for r in records]
         ax.set_xticks(places, names, fontsize=8)
         ax.set(ylabel="accuracy (%)", xlabel="model, parameters", title=title, xlim=(-0.5, len(records) - 0.5))

@@ -29,9 +29,11 @@ Next      python experiments/language/text_generation.py --prompt "This is a ver
 import functools
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 import jax
@@ -49,7 +51,7 @@ from seqjax.tasks.text_generation import TextGeneration
 from seqjax.theory import ngrams
 from seqjax.types import EOS, InputError
 
-Corpus = Literal["shakespeare", "penn"]
+Corpus = Literal["shakespeare", "penn", "own"]
 Unit = Literal["characters", "pieces", "words"]
 Model = Literal["rnn", "gru", "lstm", "tcn", "lru", "transformer"]
 Size = Literal["small", "large"]
@@ -65,6 +67,9 @@ PIECES = 2_000
 WRITTEN = {"characters": 300, "pieces": 100, "words": 50}
 """Tokens of a generated text."""
 
+BEGIN = 20
+"""Characters at the beginning of an own text, with which a sample begins."""
+
 ORDER = 5
 """Order of the longest n-gram model."""
 
@@ -74,7 +79,7 @@ class Config:
     """One architecture on one text.
 
     Attributes:
-        corpus: Tiny Shakespeare or the Penn Treebank.
+        corpus: Tiny Shakespeare, the Penn Treebank, or own for a file of your own, which `text` names.
         unit: what a token is.
         model: architecture.
         size: number of parameters: about 0.8 or 10.8 million.
@@ -86,6 +91,7 @@ class Config:
         seeds: random seeds, trained together.
         lines: most lines of each file; 0: all of it.
         skip_bad: leave malformed lines out and count them, instead of an error.
+        text: your own text in place of the corpora, by characters.
     """
 
     corpus: Corpus = "shakespeare"
@@ -100,10 +106,14 @@ class Config:
     seeds: int = 3
     lines: int = 0
     skip_bad: bool = False
+    text: str = runs.own_data()
+
+    def __post_init__(self) -> None:
+        runs.settle_own(self, "corpus", "text")
 
 
-def configs(scale: runs.Scale) -> list[Config]:
-    """Every architecture on Tiny Shakespeare; the Penn Treebank by characters, pieces and words."""
+def configs(scale: runs.Scale, own: bool = False) -> list[Config]:
+    """Every architecture on Tiny Shakespeare, or on an own text; the Penn Treebank by characters, pieces and words."""
     if scale == "smoke":
         return [Config(model="rnn", length=8, batch_size=2, steps=20, seeds=2, lines=150)]
     if scale == "laptop":
@@ -111,10 +121,13 @@ def configs(scale: runs.Scale) -> list[Config]:
     else:
         full = Config(size="large", length=256, batch_size=64, steps=5_000, dropout=0.2)
         penn = replace(full, corpus="penn", model="lstm", dropout=0.4, steps=10_000)
+    every = [replace(full, model=model) for model in get_args(Model)]
+    if own:
+        return every
     units: list[Config] = [replace(penn, unit=unit) for unit in get_args(Unit)]
     others: tuple[Model, ...] = ("gru", "transformer") if scale == "gpu" else ()
     words = [replace(penn, unit="words", model=model) for model in others]
-    return [*(replace(full, model=model) for model in get_args(Model)), *units, *words]
+    return [*every, *units, *words]
 
 
 def build(config: Config, vocab: int) -> models.Module:
@@ -146,18 +159,26 @@ def build(config: Config, vocab: int) -> models.Module:
 
 
 @functools.lru_cache(maxsize=1)
-def data(corpus: Corpus, unit: Unit, length: int, lines: int, skip_bad: bool = False) -> TextGeneration:
+def data(
+    corpus: Corpus, unit: Unit, length: int, lines: int, skip_bad: bool = False, own_text: str = ""
+) -> TextGeneration:
     """Training, validation and test text as ids; the test text is the last 5 % (Penn Treebank: its validation file)."""
-    folder = files.data_folder() / "text"
-    if corpus == "shakespeare":
+    if corpus != "penn":
         if unit != "characters":
-            raise InputError(f"unit must be characters for shakespeare, whose lines are part of the text, got {unit}")
-        text, bad = plain_text.read(folder / "tinyshakespeare" / "input.txt", skip_bad=skip_bad)
+            raise InputError(f"unit must be characters for {corpus}, whose lines are part of the text, got {unit}")
+        shakespeare = "text/tinyshakespeare/input.txt"
+        path = Path(own_text) if corpus == "own" else files.data_folder() / shakespeare
+        text, bad = plain_text.read(path, skip_bad=skip_bad)
         warn(bad)
         text = "\n".join(text.split("\n")[: lines or None])
-        return tasks.TextGeneration.of_text(
-            plain_text.split(text, held_out=len(text) // 20), Characters(), length=length
-        )
+        held_out = len(text) // 20
+        if corpus == "own":
+            if len(text) < 4 * length:
+                wanted = f"{4 * length} characters or more for --length {length}"
+                raise files.DataError([f"{path}: expected {wanted}, found {len(text)}"])
+            held_out = max(held_out, length)  # a window
+        return tasks.TextGeneration.of_text(plain_text.split(text, held_out=held_out), Characters(), length=length)
+    folder = files.data_folder() / "text"
     (train, bad), (public, more) = (
         plain_text.sentences(folder / "ptb" / f"ptb.{part}.txt", skip_bad=skip_bad) for part in ("train", "valid")
     )
@@ -183,9 +204,11 @@ def warn(malformed: int) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def counted(corpus: Corpus, unit: Unit, length: int, lines: int, skip_bad: bool = False) -> dict[str, float]:
+def counted(
+    corpus: Corpus, unit: Unit, length: int, lines: int, skip_bad: bool = False, own_text: str = ""
+) -> dict[str, float]:
     """Bits per character of Kneser-Ney models of the training text, and the lower bound of all bigram models."""
-    task = data(corpus, unit, length, lines, skip_bad)
+    task = data(corpus, unit, length, lines, skip_bad, own_text)
     vocab, test = len(task.language.vocabulary), task.test
     found = {"bigram_floor": test.bits(ngrams.plug_in_entropy(test.ids, 2))}
     for order in (1, 2, ORDER):
@@ -198,7 +221,7 @@ def measure(records: list[runs.Record]) -> None:
     """Train, then evaluate on the whole held-out text, and generate a sample."""
     (record,) = records
     config: Config = record.config
-    source = config.corpus, config.unit, config.length, config.lines, config.skip_bad
+    source = config.corpus, config.unit, config.length, config.lines, config.skip_bad, config.text
     task = data(*source)
     record.keep("language.json", task.language.to_json())
     model = build(config, **record.keep_sizes(vocab=len(task.language.vocabulary)))
@@ -210,7 +233,9 @@ def measure(records: list[runs.Record]) -> None:
     # Each token but the first ones has three quarters of a window or more as context.
     overlapping = per_token(config.length // 4)
     write = writer(config, model, jax.tree.map(itemgetter(0), params), task.language)
-    search, begin = strategies()["temperature 0.8"], "ROMEO:" if config.corpus == "shakespeare" else ""
+    own_begin = task.language.text(task.train.ids[1 : 1 + BEGIN])
+    begin = {"shakespeare": "ROMEO:", "penn": "", "own": own_begin}[config.corpus]
+    search = strategies()["temperature 0.8"]
     record.keep("sample.txt", "".join(write(begin, search, length=WRITTEN[config.unit])))
     row = runs.scores(record, "bits", [task.test.bits(value) for value in separate]) | {
         "nats": metrics.band(separate).median,
@@ -238,8 +263,8 @@ def strategies(seed: int = 0, temperature: float | None = None) -> dict[str, Cal
 
 def writer(config: Config, model: models.Module, params: Any, language: Language) -> explore.Writer:
     """What continues a prompt, in the context length of the training."""
-    # EOS separates sentences; Tiny Shakespeare is one running text.
-    prefix = () if config.corpus == "shakespeare" else (EOS,)
+    # EOS separates sentences; the other corpora are one running text.
+    prefix = (EOS,) if config.corpus == "penn" else ()
     return explore.Writer(model, params, language, config.length, prefix)
 
 
@@ -327,7 +352,8 @@ def draw(records: list[runs.Record]) -> Figure:
     """Validation bits during training, test bits beside n-gram models, the Penn Treebank by unit, and a sample."""
     figure, axes = plot.figure(2, 2, width=13.5, height=9.5)
     style = {model: number for number, model in enumerate(get_args(Model))}
-    plays = [record for record in records if record.config.corpus == "shakespeare"]
+    plays = [record for record in records if record.config.corpus != "penn"]
+    title = "Tiny Shakespeare" if not plays or plays[0].config.corpus != "own" else Path(plays[0].config.text).name
     news = [record for record in records if record.config.corpus == "penn"]
 
     ax: Axes = axes[0, 0]
@@ -335,7 +361,7 @@ def draw(records: list[runs.Record]) -> Figure:
         steps, bands = record.curve("validation_bits")
         read = [step * record.config.batch_size * record.config.length / 1e6 for step in steps]
         plot.curve(ax, read, *bands, label=LABEL[record.config.model], style=style[record.config.model])
-    ax.set(xlabel="training characters (millions)", ylabel="bits per character, validation", title="Tiny Shakespeare")
+    ax.set(xlabel="training characters (millions)", ylabel="bits per character, validation", title=title)
     plot.legend(ax)
 
     ax = axes[0, 1]
@@ -348,7 +374,7 @@ def draw(records: list[runs.Record]) -> Figure:
                     textcoords="offset points")  # fmt: skip
     ax.set_xticks(range(len(plays)), [LABEL[record.config.model] for record in plays])
     ends = [-0.6, len(plays) + 1.6]  # with space for the labels of the lines
-    ax.set(ylabel="bits per character, last 5 % of the text", xlim=ends, title="Tiny Shakespeare")
+    ax.set(ylabel="bits per character, last 5 % of the text", xlim=ends, title=title)
     if plays:
         row = plays[0].result
         for key, name in _lines():
@@ -368,11 +394,13 @@ def draw(records: list[runs.Record]) -> Figure:
                 if record.config.unit == "words":
                     ax.annotate(f"{record.result['perplexity']:.0f}", (place, record.result["high"]), (0, 6),
                                 textcoords="offset points", fontsize=8, ha="center")  # fmt: skip
+    ax.axis("on" if news else "off")
     by_unit = {record.config.unit: record.result for record in news}
     found = [by_unit[unit][f"{ORDER}_gram"] for unit in units]
     plot.levels(ax, range(len(units)), found, label=f"{ORDER}-gram model of the same unit, Kneser-Ney", linestyle="--")
     ax.set_xticks(range(len(units)), units)
-    ax.set(ylabel="bits per character, validation file", title="Penn Treebank by unit (numbers: word perplexity)")
+    title = "Penn Treebank by unit (numbers: word perplexity)" if news else ""
+    ax.set(ylabel="bits per character, validation file", title=title)
     ax.set_xlim(-0.6, len(units) - 0.4)
     plot.legend(ax)
 
@@ -380,9 +408,11 @@ def draw(records: list[runs.Record]) -> Figure:
     ax.axis("off")
     if plays:
         best = min(plays, key=lambda record: record.result["bits"])
-        shown = best.read("sample.txt").splitlines()[:18]
+        lines = best.read("sample.txt").splitlines()
+        shown = [part for line in lines for part in textwrap.wrap(line, 72) or [""]][:18]
         ax.text(0, 1, "\n".join(shown), va="top", fontsize=9, family="monospace", transform=ax.transAxes)
-        ax.set_title(f"{LABEL[best.config.model]} after “ROMEO:”, temperature 0.8")
+        after = "“ROMEO:”" if best.config.corpus == "shakespeare" else f"{BEGIN} characters of the text"
+        ax.set_title(f"{LABEL[best.config.model]} after {after}, temperature 0.8")
     return figure
 
 

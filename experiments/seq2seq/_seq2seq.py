@@ -79,6 +79,8 @@ def attention_map(
     source_mask: Bool[Array | np.ndarray, "1 source"] | None = None,
 ) -> dict[str, np.ndarray]:
     """The weights of every head (heads x target x source) for one pair of sequences, and the tokens of both sides."""
+    source, target = jnp.asarray(source), jnp.asarray(target)
+    source_mask = None if source_mask is None else jnp.asarray(source_mask)
     output = model.apply(params, source, target, source_mask=source_mask, method="align")
     source_tokens, target_tokens = (
         np.array([vocabulary.symbols[token] for token in row[0]])

@@ -34,6 +34,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 import jax
@@ -44,7 +45,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import decode, early_stopping, evaluate, losses, metrics, models, plot, runs, tasks, train
-from seqjax.data import Buckets, corpora, files
+from seqjax.data import Buckets, corpora, files, own
 from seqjax.data.language import Language
 from seqjax.data.tokenizers import MarkedWords, Words
 from seqjax.tasks.translation import Translation
@@ -52,7 +53,7 @@ from seqjax.train import TrainState
 from seqjax.types import SOS, UNK, InputError, Params
 
 Model = Literal["lstm", "attention", "transformer"]
-Corpus = Literal["spa-eng", "de-en", "en-de"]
+Corpus = Literal["spa-eng", "de-en", "en-de", "own"]
 
 LEARNING_RATE = {"lstm": 2e-3, "attention": 2e-3, "transformer": 1e-3}
 
@@ -81,7 +82,7 @@ class Config:
     """One model on one corpus.
 
     Attributes:
-        corpus: source and target language.
+        corpus: source and target language, or own for a file of your own, which `pairs_file` names.
         model: architecture.
         words: most words of a pair's longer side; longer pairs are left out and counted.
         pairs: size of the training set; 0: all of it.
@@ -95,6 +96,7 @@ class Config:
         seed: random seed.
         truncate: pairs with more words are cut to it and counted, before `words` applies; 0: none.
         skip_bad: leave malformed rows out and count them, instead of an error.
+        pairs_file: your own pairs in place of the corpora, source<TAB>target, a line each.
     """
 
     corpus: Corpus = "spa-eng"
@@ -111,15 +113,25 @@ class Config:
     seed: int = 0
     truncate: int = 0
     skip_bad: bool = False
+    pairs_file: str = runs.own_data()
+
+    def __post_init__(self) -> None:
+        runs.settle_own(self, "corpus", "pairs_file")
 
 
-def configs(scale: runs.Scale) -> list[Config]:
-    """Every model on the tutorial's corpus; attention with and without regularisation on few pairs; Multi30k."""
+def configs(scale: runs.Scale, own: bool = False) -> list[Config]:
+    """Every model on the tutorial's corpus; attention with and without regularisation on few pairs; Multi30k.
+
+    On own pairs every model, with pairs of any number and of up to 60 words.
+    """
     if scale == "smoke":
-        small = Config(words=5, pairs=512, features=16, epochs=2, batch_size=512)
+        words, pairs = (60, 0) if own else (5, 512)
+        small = Config(words=words, pairs=pairs, features=16, epochs=2, batch_size=512)
         return [small, replace(small, model="transformer")]
     words, pairs, features, epochs = {"laptop": (10, 50_000, 256, 12), "gpu": (60, 0, 512, 30)}[scale]
     full = Config(words=words, pairs=pairs, features=features, epochs=epochs)
+    if own:
+        return [replace(full, words=60, pairs=0, model=model) for model in get_args(Model)]
     few = Config(pairs=FEW, epochs=20)
     captions = replace(full, corpus="de-en", words=60, pairs=0, epochs=5)
     large = [replace(captions, corpus=c, model=m, epochs=epochs) for c in ("de-en", "en-de") for m in get_args(Model)]
@@ -159,9 +171,10 @@ def build(config: Config, source_vocab: int, target_vocab: int) -> models.Module
 
 
 @functools.lru_cache(maxsize=1)
-def data(corpus: Corpus, words: int, pairs: int, truncate: int = 0, skip_bad: bool = False) -> Translation:
+def data(
+    corpus: Corpus, words: int, pairs: int, truncate: int = 0, skip_bad: bool = False, pairs_file: str = ""
+) -> Translation:
     """Pairs of at most `words` tokens a side, split so that no sentence is in two parts."""
-    folder = files.data_folder() / "translation"
     tokenizer = Words(punctuation="") if corpus == "spa-eng" else MarkedWords()
 
     def prepared(corpus: corpora.Corpus) -> list[corpora.Pair]:
@@ -172,10 +185,14 @@ def data(corpus: Corpus, words: int, pairs: int, truncate: int = 0, skip_bad: bo
             print(f"warning: {text}", file=sys.stderr)
         return corpora.dedup(found.rows)
 
-    if corpus == "spa-eng":
+    if corpus == "own":
+        split = own.split(pairs_file, prepared(corpora.tatoeba(Path(pairs_file), skip_bad=skip_bad)))
+    elif corpus == "spa-eng":
+        folder = files.data_folder() / "translation"
         read = prepared(corpora.tatoeba(folder / "tatoeba" / "spa-eng.zip", source_column=2, skip_bad=skip_bad))
         split = corpora.split(corpora.without(read, TUTORIAL_SENTENCES), held_out=1500, seed=0)
     else:
+        folder = files.data_folder() / "translation"
         train, public = (
             corpora.multi30k(folder / "multi30k", part, *corpus.split("-"), skip_bad=skip_bad)
             for part in ("train", "val")
@@ -187,7 +204,8 @@ def data(corpus: Corpus, words: int, pairs: int, truncate: int = 0, skip_bad: bo
     if pairs > len(split.train):
         raise InputError(f"pairs must be at most {len(split.train)} (0: all), those of {corpus} that fit, got {pairs}")
     train = random.Random(0).sample(split.train, pairs or len(split.train))
-    return tasks.Translation.of(split._replace(train=train), tokenizer, tokenizer, least=2)
+    least = own.least(len(train)) if corpus == "own" else 2
+    return tasks.Translation.of(split._replace(train=train), tokenizer, tokenizer, least=least)
 
 
 @functools.lru_cache(maxsize=4)
@@ -249,11 +267,11 @@ def measure(records: list[runs.Record]) -> None:
     metrics.require_sacrebleu()
     (record,) = records
     config: Config = record.config
-    task = data(config.corpus, config.words, config.pairs, config.truncate, config.skip_bad)
+    task = data(config.corpus, config.words, config.pairs, config.truncate, config.skip_bad, config.pairs_file)
     record.keep("source.json", task.source.to_json())
     record.keep("target.json", task.target.to_json())
     sizes = record.keep_sizes(source_vocab=len(task.source.vocabulary), target_vocab=len(task.target.vocabulary))
-    model, buckets = build(config, **sizes), task.buckets(config.batch_size, 4)
+    model, buckets = build(config, **sizes), task.buckets(min(config.batch_size, len(task.pairs.train)), 4)
     state = train_model(record, model, task, buckets)
     params, last = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (early_stopping.chosen(state), state.params))
     longest = 5 + max(side.shape[1] for part in (*buckets.parts, task.encode(task.pairs.test)) for side in part[:2])
@@ -388,6 +406,7 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax: Axes = axes[0, 0]
     corpora = list(dict.fromkeys(record.config.corpus for record in full))
+    named = {r.config.corpus: Path(r.config.pairs_file).name or r.config.corpus for r in records}
     for model, number in style.items():
         rows = [record for record in full if record.config.model == model]
         places = [corpora.index(record.config.corpus) + 0.2 * (number - 1) for record in rows]
@@ -396,12 +415,13 @@ def draw(records: list[runs.Record]) -> Figure:
             plot.points(
                 ax, places, *columns, label=f"{model} ({rows[0].result['parameters'] / 1e6:.1f} M)", style=number
             )
-    ax.set_xticks(range(len(corpora)), corpora)
+    ax.set_xticks(range(len(corpora)), [named[corpus] for corpus in corpora])
     ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, len(corpora) - 0.5), ylim=(0, None), title="translations")
     plot.legend(ax)
 
     ax = axes[0, 1]
-    for record in (record for record in full if record.config.corpus == "spa-eng"):
+    first = min(corpora, key=lambda corpus: corpus != "spa-eng") if corpora else ""
+    for record in (record for record in full if record.config.corpus == first):
         groups = record.result["by_length"]
         middles = [sum(map(int, group.split("-"))) / 2 for group in groups]
         for name, unit, offset in (("bleu", 1, 0), ("exact", 100, len(style))):
@@ -412,18 +432,24 @@ def draw(records: list[runs.Record]) -> Figure:
                     ax, middles, *zip(*bands, strict=True), label=label, style=style[record.config.model] + offset
                 )
     ax.set(xlabel="words of the source sentence", ylabel="BLEU and exact matches (%),\n95 % intervals", ylim=(0, None))
-    ax.set_title("spa-eng by length")
+    ax.set_title(f"{named.get(first, '')} by length")
     plot.legend(ax)
+    if not ax.lines:  # no group has enough sentences
+        ax.clear()
+        ax.axis("off")
 
     ax = axes[0, 2]
-    for number, record in enumerate(record for record in records if record.config.pairs == FEW):
+    few = [record for record in records if record.config.pairs == FEW]
+    for number, record in enumerate(few or full):
         steps, losses = record.curve("validation_loss")
         epochs = np.array(steps) / steps[-1] * record.config.epochs
         name = f"dropout {record.config.dropout:g}, smoothing {record.config.smoothing:g}"
         name += f", weight decay {record.config.weight_decay:g}"
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
+        name = name if few else record.config.model
         plot.curve(ax, epochs, *losses, label=f"{name}\n{bleu}", style=number, markers=False)
-    ax.set(xlabel="epochs", ylabel="validation loss (nats a token)", title=f"{FEW:,} pairs, attention: over-fitting")
+    ax.set(xlabel="epochs", ylabel="validation loss (nats a token)")
+    ax.set_title(f"{FEW:,} pairs, attention: over-fitting" if few else "over-fitting")
     plot.legend(ax)
 
     for ax in axes[1]:
@@ -432,23 +458,20 @@ def draw(records: list[runs.Record]) -> Figure:
     for ax, record in zip(axes[1], spanish_first[:2], strict=False):
         ax.axis("on")
         draw_attention_map(ax, record.arrays)
-        ax.set_title(f"attention weights: {record.config.model}, {record.config.corpus}")
+        ax.set_title(f"attention weights: {record.config.model}, {named[record.config.corpus]}")
     ax = axes[1, 2]
-    lines = []
-    for source, reference in TUTORIAL_SENTENCES.items():
-        lines += [f"> {source}", f"= {reference}"]
-        for record in full:
-            if record.config.corpus == "spa-eng":
-                examples = json.loads(record.read("examples.json"))
-                text = next(example["translation"] for example in examples if example["source"] == source)
-                lines.append(f"< {text}   ({record.config.model})")
-        lines.append("")
+    shown: dict[tuple[str, str], list[str]] = {}
+    for record in full:
+        for one in json.loads(record.read("examples.json")) if record.config.corpus == first else ():
+            line = f"< {one['translation']}   ({record.config.model})"
+            shown.setdefault((one["source"], one["reference"]), []).append(line)
+    lines = [line for (source, right), found in shown.items() for line in (f"> {source}", f"= {right}", *found, "")]
     ax.text(0, 1, "\n".join(lines), va="top", fontsize=9, family="monospace", transform=ax.transAxes)
-    ax.set_title("the tutorial's three sentences")
+    ax.set_title("the tutorial's three sentences" if first == "spa-eng" else "test sentences")
     for part, record in zip(below, transformers, strict=True):
         source, target = (Language.from_json(record.read(f"{side}.json")).vocabulary for side in ("source", "target"))
         draw_heads(part, head_maps(record, (source, target)), record.arrays)
-        part.suptitle(f"attention weights: {record.config.model}, {record.config.corpus}")
+        part.suptitle(f"attention weights: {record.config.model}, {named[record.config.corpus]}")
     return figure
 
 

@@ -31,11 +31,14 @@ Run       python experiments/vision/image_classification.py
 Next      python experiments/vision/image_classification.py --data shapes --model linear cnn --steps 500
 """
 
+import dataclasses
 import functools
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never, get_args
 
 import _public_test
@@ -48,12 +51,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, metrics, models, plot, runs, tasks
-from seqjax.data import files, images
+from seqjax.data import files, images, own
+from seqjax.data.images import CIFAR_SIZE
 from seqjax.tasks import ImageClassification, Shapes
-from seqjax.tasks.image_classification import SHAPES, Augment
+from seqjax.tasks.image_classification import SHAPES, Augment, Scale
 from seqjax.types import InputError, Labelled
 
-Data = Literal["mnist", "fashion", "cifar", "cifar-binary", "shapes"]
+Data = Literal["mnist", "fashion", "cifar", "cifar-binary", "shapes", "own"]
 Model = Literal["linear", "cnn", "wide"]
 Norm = Literal["none", "group", "layer"]
 
@@ -63,7 +67,7 @@ STEPS = {"mnist": 10_000, "fashion": 12_000, "cifar": 10_000, "shapes": 3_000}
 
 TITLE = {
     "mnist": "MNIST", "fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)", "cifar-binary": "CIFAR-10",
-    "shapes": "drawn shapes",
+    "shapes": "drawn shapes", "own": "own images",
 }  # fmt: skip
 
 VALIDATION, TEST, MISTAKES = 5_000, 10_000, 12
@@ -80,7 +84,7 @@ class Config:
     """One model on one data set.
 
     Attributes:
-        data: data set.
+        data: data set, or own for a folder of your own, which `images` names.
         model: architecture.
         augment: whether training images are randomly shifted and mirrored.
         smoothing: label smoothing: probability spread over all classes.
@@ -91,6 +95,8 @@ class Config:
         learning_rate: peak of Adam's learning rate; 0: the architecture's own.
         seeds: random seeds, trained together.
         skip_bad: leave malformed images out and count them, instead of an error.
+        images: folder of your own PNG and JPEG files in place of the data sets, with a folder for each class.
+        side: pixels to which own images are scaled.
     """
 
     data: Data = "cifar"
@@ -104,14 +110,24 @@ class Config:
     learning_rate: float = runs.traced(0.0)
     seeds: int = 1
     skip_bad: bool = False
+    images: str = runs.own_data()
+    side: int = 32
+
+    def __post_init__(self) -> None:
+        runs.settle_own(self, "data", "images")
 
 
-def configs(scale: runs.Scale) -> list[Config]:
-    """The network and a linear classifier on all data sets; on CIFAR-10 also without augmentation, and normalised."""
+def configs(scale: runs.Scale, own: bool = False) -> list[Config]:
+    """The network and a linear classifier on all data sets; on CIFAR-10 also without augmentation, and normalised.
+
+    On own images the two of them alone.
+    """
     if scale == "smoke":
         return [Config(data="shapes", steps=10, batch_size=16)]
     longer, seeds = {"laptop": (1, 3), "gpu": (4, 5)}[scale]
     models: tuple[Model, ...] = ("linear", "cnn") if scale == "laptop" else get_args(Model)
+    if own:
+        return [Config(model=model, augment=model != "linear", steps=longer * STEPS["shapes"]) for model in models]
     made = []
     for data in ("shapes", "mnist", "fashion", "cifar"):
         steps, several = longer * STEPS[data], 1 if scale == "laptop" and data in ("cifar", "shapes") else seeds
@@ -123,7 +139,7 @@ def configs(scale: runs.Scale) -> list[Config]:
     return made
 
 
-def build(config: Config) -> models.Module:
+def build(config: Config, classes: int = 10) -> models.Module:
     """The tutorial's network: 20,490 parameters on grey images of 28x28 pixels, 25,578 on colour images of 32x32."""
     match config.model:
         case "linear":
@@ -135,14 +151,22 @@ def build(config: Config) -> models.Module:
             backbone = models.CNN(channels=(64, 128, 256), norm=nn.LayerNorm(), dropout=0.2)
         case _:
             assert_never(config.model)
-    return models.ImageClassifier(backbone, classes=10)
+    return models.ImageClassifier(backbone, classes=classes)
 
 
 @functools.lru_cache(maxsize=1)
-def load(data: Data, skip_bad: bool = False) -> ImageClassification | Shapes:
+def load(
+    data: Data, skip_bad: bool = False, own_folder: str = "", side: int = CIFAR_SIZE
+) -> ImageClassification | Shapes:
     """The data set with its validation and test rows; shapes are drawn when they are needed."""
     if data == "shapes":
         return tasks.Shapes()
+    if data == "own":
+        read = images.read_folder(Path(own_folder), side=side, skip_bad=skip_bad)
+        warn(read)
+        held_out = own.held_out(own_folder, len(read.labels))
+        rows = images.split(len(read.labels), validation=held_out, test=held_out, seed=0, labels=read.labels)
+        return tasks.ImageClassification(read, rows)
     folder = files.data_folder() / "images"
     match data:
         case "mnist":
@@ -155,10 +179,15 @@ def load(data: Data, skip_bad: bool = False) -> ImageClassification | Shapes:
             read = images.cifar_binary(files.data_folder(_public_test.BINARY) / _public_test.BINARY, skip_bad=skip_bad)
         case _:
             assert_never(data)
-    if text := files.summary("images", malformed=read.skipped):
-        print(f"warning: {text}", file=sys.stderr)
+    warn(read)
     rows = images.split(len(read.labels), validation=VALIDATION, test=TEST, seed=0, labels=read.labels)
     return tasks.ImageClassification(read, rows)
+
+
+def warn(read: images.Images) -> None:
+    """Say how many images were left out."""
+    if text := files.summary("images", malformed=read.skipped):
+        print(f"warning: {text}", file=sys.stderr)
 
 
 class Inputs(NamedTuple):
@@ -167,6 +196,7 @@ class Inputs(NamedTuple):
     Attributes:
         batches: as `runs.train_group` takes them.
         shown: the test images as pixels, to be drawn.
+        scale: of pixels, what the inputs are; None: drawn shapes, as they are.
     """
 
     batches: Any
@@ -174,28 +204,30 @@ class Inputs(NamedTuple):
     test: Labelled
     shown: np.ndarray
     classes: Sequence[str]
+    scale: Scale | None = None
 
 
 def inputs(config: Config, validation_key: Array, test_key: Array) -> Inputs:
     """The batches of the training rows, or of new shapes, and the images for validation and test."""
-    task = load(config.data, config.skip_bad)
+    task = load(config.data, config.skip_bad, config.images, config.side)
     if isinstance(task, tasks.Shapes):
         count = 200 if config.steps < 100 else 5_000  # a smoke test
         validation, test = (jax.jit(task.sample, static_argnums=1)(key, count) for key in (validation_key, test_key))
         shown = np.clip(255 * np.asarray(test.inputs), 0, 255).astype(np.uint8)
         return Inputs(lambda key: task.sample(key, config.batch_size), validation, test, shown, SHAPES)
     validation, test = task.standardise(task.rows.validation), task.standardise(task.rows.test)
-    padding = (4 if config.data.startswith("cifar") else 2) if config.augment else 0
-    batches = task.batches(config.batch_size, Augment(padding, config.augment and config.data != "mnist"))
-    return Inputs(batches, validation, test, task.images.pixels[task.rows.test], task.images.classes)
+    padding = {"mnist": 2, "fashion": 2, "own": config.side // 8}.get(config.data, 4) if config.augment else 0
+    batch_size = min(config.batch_size, len(task.rows.train)) if config.data == "own" else config.batch_size
+    batches = task.batches(batch_size, Augment(padding, config.augment and config.data != "mnist"))
+    return Inputs(batches, validation, test, task.images.pixels[task.rows.test], task.images.classes, task.scale)
 
 
 def measure(records: list[runs.Record]) -> None:
     """Train, classify the test images, and keep the confusion matrix and the most confident mistakes."""
     config: Config = records[0].config
     train_key, validation_key, test_key = jax.random.split(jax.random.key(0), 3)
-    batches, validation, test, shown, classes = inputs(config, validation_key, test_key)
-    model = build(config)
+    batches, validation, test, shown, classes, scale = inputs(config, validation_key, test_key)
+    model = build(config, len(classes))
 
     def loss(params, batch, key):
         logits = model.apply(params, batch.inputs, train=True, rngs={"dropout": key})
@@ -231,7 +263,11 @@ def measure(records: list[runs.Record]) -> None:
             "best_seed": scored[-1][0].value,
         }
         labels, guesses = np.asarray(test.labels), probability.argmax(axis=1)
-        confident = np.where(guesses == labels, -1, probability.max(axis=1)).argsort()[::-1][:MISTAKES]
+        confident = np.where(guesses == labels, -1, probability.max(axis=1)).argsort()[::-1]
+        confident = confident[: min(MISTAKES, np.sum(guesses != labels))]
+        record.keep_sizes(classes=len(classes))
+        if scale:
+            record.keep("scale.json", json.dumps(dataclasses.asdict(scale)))
         record.finish(
             row,
             confusion=metrics.confusion(labels, guesses, len(classes)),
@@ -245,15 +281,17 @@ def measure(records: list[runs.Record]) -> None:
 def split(records: list[runs.Record], part: str) -> None:
     """Print the accuracy of finished runs on the public test files: test."""
     _public_test.check_part(part)
-    records = sorted((r for r in records if r.config.data != "shapes"), key=lambda record: record.config.data)
+    records = [record for record in records if record.config.data not in ("shapes", "own")]
+    records = sorted(records, key=lambda record: record.config.data)
     if not records:
-        raise InputError("--split test needs a finished run on a public data set, found drawn shapes alone")
+        raise InputError("--split test needs a finished run on a public data set, found others alone")
     names = dict.fromkeys(record.config.data for record in records)
     public = {name: _public_test.read(name) for name in names}
     for record in records:
         config: Config = record.config
-        model, task = build(config), load(config.data, config.skip_bad)
+        task = load(config.data, config.skip_bad)
         assert isinstance(task, ImageClassification)
+        model = build(config, len(task.images.classes))
         test = task.standardise_others(public[config.data])
         guess = jax.jit(lambda params, pixels, model=model: jnp.argmax(model.apply(params, pixels), axis=1))
 
@@ -262,6 +300,27 @@ def split(records: list[runs.Record], part: str) -> None:
             return metrics.accuracy(test.labels, guesses)
 
         _public_test.report(record, accuracy)
+
+
+def classify(records: list[runs.Record], path: str) -> None:
+    """Classify a PNG or JPEG with the finished model of own images that does best on validation images."""
+    records = [record for record in records if record.config.images]
+    if not records:
+        raise InputError("--classify needs a finished run on own images, found none: train one with --images")
+    record = max(records, key=lambda record: record.result["validation_accuracy"])
+    try:
+        pixels = files.decoded_image(files.contents(Path(path)), ("PNG", "JPEG"), record.config.side, scaled=True)
+    except files.DataError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    scale = {name: tuple(values) for name, values in json.loads(record.read("scale.json")).items()}
+    run, inputs = runs.load(record.folder), Scale(**scale)(jnp.asarray(pixels)[None])
+    logits = [run.model.apply(run.params(seed), inputs)[0] for seed in range(record.config.seeds)]
+    probability = jax.nn.softmax(jnp.stack(logits)).mean(axis=0)
+    print(f"{record.folder.name}: {record.result['accuracy']:.1%} of the test images are right")
+    for place in np.argsort(-np.asarray(probability))[:5]:
+        print(f"  {probability[place]:7.1%}  {record.arrays['classes'][place]}")
 
 
 def draw(records: list[runs.Record]) -> Figure:
@@ -273,7 +332,7 @@ def draw(records: list[runs.Record]) -> Figure:
         errors(column[0], mine)
         column[0].set_title(TITLE[name])
         best = max(mine, key=lambda record: record.result["accuracy"])
-        fraction = best.arrays["confusion"] / best.arrays["confusion"].sum(axis=1, keepdims=True)
+        fraction = best.arrays["confusion"] / np.maximum(best.arrays["confusion"].sum(axis=1, keepdims=True), 1)
         confused(column[1], 100 * fraction, best.arrays["classes"])
         mistakes(column[2], best)
     return figure
@@ -297,9 +356,9 @@ def errors(ax: Axes, records: list[runs.Record]) -> None:
         norm = f",\n{config.norm}\nnorm" if config.norm != "none" else ""
         short = f",\n{config.steps:,}\nsteps" if config.steps == SHORT else ""
         names.append(f"{config.model}{plain}{norm}{short}\n({result['parameters']:,})")
-    ax.set(
-        yscale="log", ylabel="test error (%), 95 % interval", xlim=(-0.4, len(names) - (0.1 if len(names) < 4 else 0.6))
-    )
+    ax.set(ylabel="test error (%), 95 % interval", xlim=(-0.4, len(names) - (0.1 if len(names) < 4 else 0.6)))
+    if all(record.result["accuracy"] < 1 for record in records):
+        ax.set_yscale("log")
     ax.set_xlabel("parameters in brackets")
     for axis in ("set_major_formatter", "set_minor_formatter"):
         getattr(ax.yaxis, axis)("{x:g}")
@@ -335,4 +394,4 @@ def mistakes(ax: Axes, record: runs.Record) -> None:
 
 
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw, split=split)
+    runs.main(Config, configs, measure, draw, split=split, classify=classify)

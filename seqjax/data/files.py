@@ -95,11 +95,14 @@ def contents(path: Path) -> bytes:
 
     Raises:
         MissingData: there is no such file.
+        DataError: it is a folder.
     """
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise missing(path) from None
+    except IsADirectoryError:
+        raise DataError([f"{path}: expected a file, found a folder"]) from None
 
 
 def read_lines(where: str, content: bytes, faults: list[str]) -> list[str | None]:
@@ -231,25 +234,42 @@ def read_json(path: Path) -> Any:
         raise DataError([f"{path}{line}: expected JSON, found {error}"]) from None
 
 
+Form = Literal["JPEG", "PNG"]
+
+
 def decoded_image(
-    content: bytes, form: Literal["JPEG", "PNG"], side: int
+    content: bytes, form: Form | tuple[Form, ...], side: int, *, scaled: bool = False
 ) -> UInt8[np.ndarray, "height width channels"]:
     """The pixels of a square image in RGB.
+
+    Args:
+        scaled: take an image of any size, shape and mode with 8 bits a channel: the middle square of it, turned as it
+            is to be shown, and scaled to `side`.
 
     Raises:
         InputError: it is something else.
         ImportError: Pillow is not installed.
     """
+    forms = (form,) if isinstance(form, str) else form
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError:
-        raise ImportError(f"{form}s need Pillow: pip install 'seqjax[data]'") from None
+        raise ImportError(f"{'s and '.join(forms)}s need Pillow: pip install 'seqjax[data]'") from None
     try:
-        image = Image.open(io.BytesIO(content), formats=(form,))
-        if image.size == (side, side) and image.mode == "RGB":
+        image = Image.open(io.BytesIO(content), formats=forms)
+        if scaled and image.mode[0] not in "IF":
+            shown = ImageOps.exif_transpose(image)
+            opaque = shown.convert("RGBA" if shown.has_transparency_data else "RGB")
+            if opaque.mode == "RGBA":
+                opaque = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
+            return np.array(ImageOps.fit(opaque, (side, side), Image.Resampling.BOX))
+        if not scaled and image.size == (side, side) and image.mode == "RGB":
             return np.array(image)
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
-        raise InputError(f"expected a whole {form}, found {error or type(error).__name__}") from None
+        found = str(error).partition(" <_io.")[0]  # the address of an object
+        raise InputError(f"expected a whole {' or '.join(forms)}, found {found or type(error).__name__}") from None
+    if scaled:
+        raise InputError(f"expected 8 bits a channel, found mode {image.mode}")
     found = f"{image.size[0]} x {image.size[1]} in mode {image.mode}"
     raise InputError(f"expected {side} x {side} pixels in mode RGB, found {found}")
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from seqjax.data.files import DataError, decoded_image, excerpt, filled, gunzipped, read_lines, untarred
+from seqjax._checks import integers
+from seqjax.data.files import DataError, decoded_image, excerpt, filled, gunzipped, missing, read_lines, untarred
 from seqjax.types import InputError
 
 DIGITS = tuple("0123456789")
@@ -204,6 +205,49 @@ def cifar_binary(path: Path, *, part: Part = "train", skip_bad: bool = False) ->
     rows = np.concatenate(arrays)
     pixels = rows[:, 1:].reshape(-1, 3, CIFAR_SIZE, CIFAR_SIZE).transpose(0, 2, 3, 1)
     return _labelled(np.ascontiguousarray(pixels), rows[:, 0], classes, faults, skip_bad)
+
+
+def read_folder(path: Path, *, side: int, skip_bad: bool = False) -> Images:
+    """PNG and JPEG files of any size, in one folder for each class, which is the name of the folder.
+
+    Of each the middle square is scaled to `side` pixels; transparent parts are white. Classes and rows are in the order
+    of their names. Hidden files and folders are not read.
+
+    Args:
+        side: pixels.
+        skip_bad: leave other files out and count them, instead of raising.
+
+    Raises:
+        DataError: a file that is no such image, or in no folder of a class, or less than two classes; names the file.
+        MissingData: there is no such folder.
+        ImportError: Pillow is not installed.
+    """
+    integers(1, side=side)
+    if path.is_file():
+        raise DataError([f"{path}: expected a folder with a folder for each class, found a file"])
+    if not path.is_dir():
+        raise missing(path)
+    found: dict[tuple[str, str], np.ndarray] = {}
+    faults: list[str] = []
+    for file in sorted(path.glob("*")) + sorted(path.glob("*/*")):
+        inside = file.relative_to(path).parts
+        if any(part.startswith(".") for part in inside) or (len(inside) == 1 and file.is_dir()):
+            continue
+        if len(inside) == 1 or file.is_dir():
+            faults.append(f"{file}: expected a PNG or JPEG in the folder of a class, found another file or folder")
+            continue
+        try:
+            found[file.parent.name, file.name] = decoded_image(file.read_bytes(), ("PNG", "JPEG"), side, scaled=True)
+        except ValueError as error:
+            faults.append(f"{file}: {error}")
+    if faults and not (skip_bad and found):
+        raise DataError(faults)
+    classes = sorted({label for label, _ in found})
+    if len(classes) < 2:
+        named = f": {classes[0]}" if classes else ""
+        raise DataError([f"{path}: expected images in two folders or more, one a class, found {len(classes)}{named}"])
+    labels = np.array([classes.index(label) for label, _ in found], np.int32)
+    return Images(np.stack(list(found.values())), labels, tuple(classes), len(faults))
 
 
 MOST_RECORD_BYTES = 1 << 25

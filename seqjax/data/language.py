@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Array, Int
 
 from seqjax.data.batching import pad
 from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Tokenizer, Whitespace, Words
@@ -30,7 +31,7 @@ class Language:
         """Ids and mask of sentences, each followed by EOS, of at most `length` tokens in all."""
         return pad([[*self.ids(sentence), EOS] for sentence in sentences], length)
 
-    def text(self, ids: Sequence[int] | np.ndarray) -> str:
+    def text(self, ids: Sequence[int] | Int[Array | np.ndarray, " time"]) -> str:
         """The sentence up to the first EOS."""
         return self.tokenizer.join(self.vocabulary.decode(ids))
 

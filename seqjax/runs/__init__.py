@@ -3,13 +3,13 @@
 An experiment is a script with a flat frozen dataclass `Config` and a few functions, which are given to `main`.
 """
 
-from seqjax.runs.command import main, traced
+from seqjax.runs.command import main, own_data, settle_own, traced
 from seqjax.runs.folder import Record, Run, finished, load
 from seqjax.runs.options import Scale
 from seqjax.runs.scripts import find_experiments, read_header
 from seqjax.runs.training import by_record, fit, parameter_count, scores, train_group, warn_of_reach
 
 __all__ = [
-    "Record", "Run", "Scale", "by_record", "find_experiments", "finished", "fit", "load", "main", "parameter_count",
-    "read_header", "scores", "traced", "train_group", "warn_of_reach",
+    "Record", "Run", "Scale", "by_record", "find_experiments", "finished", "fit", "load", "main", "own_data",
+    "parameter_count", "read_header", "scores", "settle_own", "traced", "train_group", "warn_of_reach",
 ]  # fmt: skip

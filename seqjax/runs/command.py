@@ -1,6 +1,7 @@
 """The command line of an experiment: which runs are missing, train them, draw the figure, print the table."""
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from seqjax.runs.folder import Record, Run, damaged, finished, load, run_name
 from seqjax.runs.options import (
     Scale,
     check,
+    names_own_data,
     needs_runs,
     parse,
     require_used,
@@ -24,7 +26,7 @@ from seqjax.runs.options import (
 )
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import commit, device
-from seqjax.runs.scripts import experiments_folder, read_header
+from seqjax.runs.scripts import experiments_folder, read_header, typed_path
 from seqjax.runs.tensorboard import require_tensorboard
 from seqjax.runs.training import Session, SomeDiverged, forget_groups, progress
 from seqjax.types import InputError
@@ -38,7 +40,7 @@ LARGEST_GROUP = 256
 
 def main(
     config_type: type,
-    configs: Callable[[Scale], list],
+    configs: Callable[..., list],
     measure: Callable[[list[Record]], None],
     draw: "Callable[[list[Any]], Figure]",
     **uses: Callable[..., None],
@@ -47,13 +49,15 @@ def main(
 
     Args:
         config_type: a flat frozen dataclass; each of its fields becomes an option that holds for every run.
-        configs: what the figure needs at a scale.
+        configs: what the figure needs at a scale; with `own=True`, where there are fields of `own_data`, what is
+            trained on files of the user's.
         measure: trains a group of equal static shapes as one program and finishes its records; never plots.
         draw: a figure from finished records; never trains.
         uses: other commands, instead of training and drawing: `translate=f` adds the option `--translate TEXT` for
             `f(records, text)`, which needs finished records unless they have a default, or a flag for `f(records)`,
             which does not. Keyword arguments of `f` are options too; one with the name of a field of the configuration
-            takes the value that is given for the field, which then selects no runs.
+            takes the value that is given for the field, which then selects no runs. After runs on files of the user's
+            the last one is proposed.
     """
     sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw, uses)))
 
@@ -61,6 +65,23 @@ def main(
 def traced(default: Any) -> Any:
     """A field that may differ within a group: to the compiled program its value is data, not shape."""
     return dataclasses.field(default=default, metadata={"traced": True})
+
+
+def own_data(default: Any = "") -> Any:
+    """A field that names files of the user's; where it is given, the configurations are those for them."""
+    return dataclasses.field(default=default, metadata={"own": True})
+
+
+def settle_own(config: Any, public: str, own: str) -> None:
+    """For `__post_init__`: where the field `own` names a file, the field `public` of the public data sets is "own".
+
+    Raises:
+        InputError: it is "own", and there is no file.
+    """
+    if getattr(config, own):
+        object.__setattr__(config, public, "own")
+    elif getattr(config, public) == "own":
+        raise InputError(f"{own} must name a file for {public} own, got none")
 
 
 def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable, uses: dict[str, Callable]) -> None:
@@ -72,7 +93,8 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     given = {name: setting_values(name, use, config_type, options, changes) for name, use in asked}
     taken = {key for _, use in asked for key in settings(use, config_type, fields=True)}
     changes = {key: values for key, values in changes.items() if key not in taken}
-    chosen = selected(configs(options.scale), options.only, changes)
+    more = {"own": True} if names_own_data(config_type, changes) else {}
+    chosen = selected(configs(options.scale, **more), options.only, changes)
     check(chosen, config_type, configs)
     home = options.out / script.stem
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
@@ -122,7 +144,8 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
     if diverged:
         told = "\n  ".join(f"{record.folder.name}: {_told(record.result['diverged'])}" for record in diverged)
         raise process.Diverged(f"{len(diverged)} of {len(complete)} runs, which are not drawn:\n  {told}")
-    print(f"\nWhat to try next\n  {header['Next']}")
+    after = shlex.join(["python", typed_path(script), *sys.argv[1:], f"--{[*uses][-1]}", "TEXT"]) if more else None
+    print(f"\nWhat to try next\n  {after or header['Next']}")
 
 
 def _told(diverged: Sequence[dict[str, int]]) -> str:

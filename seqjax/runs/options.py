@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -39,6 +39,7 @@ def parse(config_type: type, header: dict[str, str], uses: dict[str, Callable]) 
         return Annotated[kind, tyro.conf.arg(help=text)], dataclasses.field(default=default)
 
     def values(kind: Any, text: str, default: str) -> tuple:
+        kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
         one = f"{{{','.join(map(str, get_args(kind)))}}}" if get_args(kind) else kind.__name__.upper()
         shown = tyro.conf.arg(help=text, metavar=f"{one} ...", help_behavior_hint=f"(default: {default})")
         return Annotated[tuple[kind, ...] | None, shown], dataclasses.field(default=None)
@@ -84,6 +85,8 @@ def parse(config_type: type, header: dict[str, str], uses: dict[str, Callable]) 
     for key, values in changes.items():
         if not values:
             raise InputError(f"--{key.replace('_', '-')} must be given one or more values, got none")
+        if get_origin(kinds[key]) is tuple:  # together they are one
+            changes[key] = (values,)
     return given, changes
 
 
@@ -97,6 +100,13 @@ def _with_texts(arguments: list[str], texts: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
+
+
+def names_own_data(config_type: type, changes: dict[str, tuple]) -> bool:
+    """Whether files of the user's are given, in fields of `own_data`."""
+    return any(
+        field.metadata.get("own") and any(changes.get(field.name, ())) for field in dataclasses.fields(config_type)
+    )
 
 
 def section(documented: Any, title: str) -> dict[str, str]:

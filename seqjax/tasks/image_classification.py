@@ -34,7 +34,7 @@ class ImageClassification:
 
     def standardise(self, rows: Int[Array | np.ndarray, " batch"]) -> Labelled:
         """The images of these rows, each channel with mean 0 and variance 1 over a thousand rows of training."""
-        return Labelled(self._scale(jnp.asarray(self.images.pixels)[rows]), jnp.asarray(self.images.labels)[rows])
+        return Labelled(self.scale(jnp.asarray(self.images.pixels)[rows]), jnp.asarray(self.images.labels)[rows])
 
     def standardise_others(self, others: Images) -> Labelled:
         """Images that are in no row, such as those of a public test file, on the same scale.
@@ -48,23 +48,24 @@ class ImageClassification:
         ):
             if found != wanted:
                 raise InputError(f"{name} must be {wanted}, got {found}")
-        return Labelled(self._scale(jnp.asarray(others.pixels)), jnp.asarray(others.labels))
+        return Labelled(self.scale(jnp.asarray(others.pixels)), jnp.asarray(others.labels))
 
     def batches(self, batch_size: int, augment: "Augment | None" = None) -> "StandardisedEpochs":
         """Batches for training: every training image once in an epoch, standardised as by `standardise`."""
         rows = self.rows.train
         epochs = Epochs((self.images.pixels[rows], self.images.labels[rows]), batch_size)
-        return StandardisedEpochs(epochs, self._scale, augment)
+        return StandardisedEpochs(epochs, self.scale, augment)
 
     @cached_property
-    def _scale(self) -> "_Scale":
+    def scale(self) -> "Scale":
+        """That of `standardise`."""
         pixels = self.images.pixels[self.rows.train[:1000]].astype(np.float32)
         mean, deviation = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
-        return _Scale(tuple(mean.tolist()), tuple(np.where(deviation > 0, deviation, 1).tolist()))
+        return Scale(tuple(mean.tolist()), tuple(np.where(deviation > 0, deviation, 1).tolist()))
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """Mean and standard deviation of each channel, from 0 to 255."""
 
     mean: tuple[float, ...]
@@ -99,7 +100,7 @@ class StandardisedEpochs:
     """Batches of images whose channels have mean 0 and variance 1; see `ImageClassification.batches`."""
 
     epochs: Epochs
-    scale: _Scale = field(metadata={"static": True})
+    scale: Scale = field(metadata={"static": True})
     augment: Augment | None = field(default=None, metadata={"static": True})
 
     def batch(self, key: Key[Array, ""], step: Int[Array, ""] | int) -> Labelled:

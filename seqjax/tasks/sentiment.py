@@ -1,4 +1,4 @@
-"""Sentiment of real sentences: does a reviewer like the film?"""
+"""Sentiment of real sentences: does a reviewer like the film? Or any other classes of sentences."""
 
 import random
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ class Sentiment:
         language: tokenizer and vocabulary, which is counted on the training rows alone.
         train, validation, test: they share no sentence.
         left_out, cut: how many rows were too long; see `of`.
+        labels: names of the classes.
     """
 
     language: Language
@@ -37,6 +38,7 @@ class Sentiment:
     test: list[Example]
     left_out: int = 0
     cut: int = 0
+    labels: tuple[str, ...] = ("negative", "positive")
 
     @classmethod
     def of(
@@ -50,6 +52,7 @@ class Sentiment:
         least: int = 1,
         longest: int = 0,
         truncate: int = 0,
+        labels: tuple[str, ...] = ("negative", "positive"),
     ) -> "Sentiment":
         """Hold rows out for validation; rows that `test` has too, and repeated ones, are left out.
 
@@ -57,6 +60,7 @@ class Sentiment:
             held_out: rows for validation.
             least: smallest count in training of a word with an id of its own.
             longest, truncate: rows with more tokens are left out, or cut, as by `batching.bounded`; 0: none.
+            labels: names of the classes.
 
         Raises:
             InputError: held_out does not lie in [1, rows), repeated rows not counted.
@@ -77,7 +81,8 @@ class Sentiment:
         random.Random(seed).shuffle(kept)
         train = kept[held_out:]
         vocabulary = Vocabulary.count((tokenizer.split(row.sentence) for row in train), least=least)
-        return cls(Language(tokenizer, vocabulary), train, kept[:held_out], test, left_out + of_test, cut + cut_of_test)
+        language, counts = Language(tokenizer, vocabulary), (left_out + of_test, cut + cut_of_test)
+        return cls(language, train, kept[:held_out], test, *counts, labels)
 
     def encode(self, rows: Sequence[Example]) -> Labelled:
         """Some rows as one batch."""

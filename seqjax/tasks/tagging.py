@@ -48,6 +48,21 @@ class Speller:
         return pad([self.letters.encode(word) for word in short], LETTERS)[0]
 
 
+def hold_out(sentences: Sequence[Sentence], held_out: int, seed: int) -> tuple[list[Sentence], list[Sentence]]:
+    """The sentences without a random `held_out` of them, and those; both in their order.
+
+    Raises:
+        InputError: held_out does not lie in [1, sentences).
+    """
+    if not 1 <= held_out < len(sentences):
+        raise InputError(f"held_out must lie in [1, {len(sentences)}), got {held_out}")
+    apart = set(random.Random(seed).sample(range(len(sentences)), held_out))
+    parts = ([], [])
+    for place, sentence in enumerate(sentences):
+        parts[place in apart].append(sentence)
+    return parts
+
+
 @dataclass(frozen=True, eq=False)
 class Tagging:
     """Say the part of speech of each word.
@@ -101,13 +116,9 @@ class Tagging:
             bounded(part, lambda sentence: [sentence.words], shortened, longest=longest, truncate=truncate)
             for part in (train, test)
         )
-        if not 1 <= held_out < len(train):
-            raise InputError(f"held_out must lie in [1, {len(train)}), got {held_out}")
-        apart = set(random.Random(seed).sample(range(len(train)), held_out))
-        kept = [sentence for place, sentence in enumerate(train) if place not in apart]
+        kept, validation = hold_out(train, held_out, seed)
         words = Vocabulary.count((sentence.words for sentence in kept), least=least)
         letters = Vocabulary.count(word for sentence in kept for word in sentence.words)
-        validation = [train[place] for place in sorted(apart)]
         return cls(Speller(words, letters), kept, validation, test, left_out + of_test, cut + cut_of_test)
 
     def encode(self, sentences: Sequence[Sentence]) -> Labelled:

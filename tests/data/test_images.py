@@ -16,7 +16,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seqjax.data.files import DataError
-from seqjax.data.images import CLOTHES, DIGITS, OBJECTS, cifar, cifar_binary, crop, flip, mnist, read_idx, split
+from seqjax.data.images import (
+    CLOTHES,
+    DIGITS,
+    OBJECTS,
+    cifar,
+    cifar_binary,
+    crop,
+    flip,
+    mnist,
+    read_folder,
+    read_idx,
+    split,
+)
 from tests.files import failure, needs_data, public, special, tarred, written
 from tests.refusals import refuses
 
@@ -316,6 +328,62 @@ def test_without_pillow_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"JPEGs need Pillow: pip install 'seqjax\[data\]'"):
         cifar(path)
+
+
+# A folder of files
+
+
+def picture(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
+    made = io.BytesIO()
+    Image.fromarray(pixels).save(made, kind, **options)
+    return made.getvalue()
+
+
+def folder_of(top: Path, members: dict[str, bytes]) -> Path:
+    for name, content in members.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(content)
+    return top
+
+
+def test_a_folder_has_a_class_in_each_folder(tmp_path):
+    """The middle square, a pixel the mean of four; grey as RGB, transparent as white, turned as it is to be shown."""
+    grey = np.repeat(np.repeat(np.array([[9, 9, 10, 20, 9], [9, 9, 30, 40, 9]], np.uint8), 2, axis=0), 2, axis=1)
+    clear = np.zeros((2, 2, 4), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90 degrees clockwise
+    rows = np.repeat(np.array([0, 200], np.uint8), 8)[:, None] * np.ones((1, 16), np.uint8)
+    members = {
+        "b/2.png": picture(grey[:, 2:]), "b/1.PNG": picture(clear), "a/x.jpeg": picture(rows, "JPEG", exif=turned),
+        ".hidden/x": b"", "a/.DS_Store": b"",
+    }  # fmt: skip
+    found = read_folder(folder_of(tmp_path, members), side=2)
+    assert found.classes == ("a", "b")
+    assert (found.labels.tolist(), found.pixels.shape, found.skipped) == ([0, 1, 1], (3, 2, 2, 3), 0)
+    np.testing.assert_allclose(found.pixels[0], np.array([[200, 0]] * 2)[..., None] * np.ones(3), atol=3)
+    assert (found.pixels[1] == 255).all()
+    assert found.pixels[2, :, :, 1].tolist() == [[10, 20], [30, 40]]
+
+
+def test_faults_of_a_folder(tmp_path):
+    good = picture(np.zeros((4, 4), np.uint8))
+    path = folder_of(tmp_path / "all", {"a/1.png": good, "b/1.png": good, "b/2.png": b"", "b/3.jpg": good[:40]})
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(path / "b" / "4.png")
+    folder_of(path, {"top.png": good, "b/more/1.png": good})
+    faults = failure(read_folder, path, side=4)
+    assert [fault.partition(": ")[0] for fault in faults] == [
+        f"{path}/{name}" for name in ("top.png", "b/2.png", "b/3.jpg", "b/4.png", "b/more")
+    ]
+    assert faults[1].endswith("expected a whole PNG or JPEG, found cannot identify image file")
+    assert faults[3].endswith("expected 8 bits a channel, found mode I;16")
+    assert read_folder(path, side=4, skip_bad=True).skipped == 5
+    one = folder_of(tmp_path / "one", {"a/1.png": good})
+    assert failure(read_folder, one, side=4) == [
+        f"{one}: expected images in two folders or more, one a class, found 1: a"
+    ]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_folder(tmp_path / "nowhere", side=4)
+    assert "found a file" in failure(read_folder, one / "a" / "1.png", side=4)[0]
 
 
 # Rows set aside
