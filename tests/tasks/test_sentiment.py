@@ -1,5 +1,6 @@
 import operator
 from collections import Counter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,9 @@ ROWS = [
 TEST = [Example("a good surprise", 1), Example("bad", 0)]
 
 
-def task(rows=ROWS, **options):
-    return Sentiment.of(rows, TEST, Words(), **{"held_out": 20, "seed": 0} | options)
+def task(rows=ROWS, **options: Any):
+    given: dict[str, Any] = {"held_out": 20, "seed": 0} | options
+    return Sentiment.of(rows, TEST, Words(), **given)
 
 
 def test_the_parts_are_all_rows_and_share_none():
