@@ -21,7 +21,7 @@ Fair      Equal parameters (within 2 %), steps and data. A delay is learned if t
           from 128 on are out of its reach.
 Differs   from the tutorial: one grid for all architectures instead of an RNN on 8/32 and others on 32/128; recurrence
           over time instead of the batch.
-Cost      15 min on two CPU cores
+Cost      27 min of CPU time, 53 min on two cores that others used too
 Run       python experiments/memory/delay_limit.py
 Next      python experiments/memory/delay_limit.py --model gru --signal white --steps 5000 --out results/longer
 """
