@@ -424,20 +424,21 @@ def test_only_whole_safetensors_files_are_read(content: bytes | None, tmp_path: 
         convert.load(path)
 
 
-def test_the_example_in_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_example_in_the_docstring(tmp_path: Path):
     rng, state = np.random.default_rng(0), {"fc.weight": (1, 64), "fc.bias": (1,)}
     for layer, inputs in enumerate((1, 64)):
         kinds = {"weight_ih": (256, inputs), "weight_hh": (256, 64), "bias_ih": (256,), "bias_hh": (256,)}
         state |= {f"rnn.{kind}_l{layer}": shape for kind, shape in kinds.items()}
     numbers = {name: rng.normal(size=shape).astype(np.float32) for name, shape in state.items()}
-    convert.save("weights.safetensors", numbers)
-    readme = (GOLDEN.parents[1] / "README.md").read_text()
-    (example,) = [code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "convert" in code]
-    names: dict[str, Any] = {}
-    exec(example, names)
-    kernel = names["params"]["params"]["backbone"]["layer_1"]["recurrent_kernel"]
+    convert.save(tmp_path / "weights.safetensors", numbers)
+    model = models.Regressor(models.LSTM(64, layers=2), targets=1)
+    layout = {"backbone": convert.recurrent("rnn"), "readout": convert.linear("fc")}
+    like = jax.eval_shape(model.init, jax.random.key(0), NUMBERS)
+    params = convert.from_torch(convert.load(tmp_path / "weights.safetensors"), layout, like)
+    kernel = params["params"]["backbone"]["layer_1"]["recurrent_kernel"]
     np.testing.assert_array_equal(kernel, numbers["rnn.weight_hh_l1"].T)
+    for line in ("model = Regressor(LSTM(64, layers=2), targets=1)", 'recurrent("rnn"), "readout": linear("fc")'):
+        assert line in (convert.__doc__ or "")
 
 
 def test_the_golden_files_are_small():
@@ -446,19 +447,21 @@ def test_the_golden_files_are_small():
 
 EXPORTED = {
     "LSTM": (models.Regressor(models.LSTM(4)), [NUMBERS]),
-    "TCN": (models.Regressor(models.TCN(4)), [NUMBERS]),
-    "Transformer": (models.Regressor(models.Transformer(4)), [NUMBERS]),
-    "LRU": (models.Regressor(models.LRU(4)), [NUMBERS]),
     "tagger": (models.Tagger(models.Bidirectional(4), 5, 9, 4), [TOKENS]),
     "image classifier": (models.ImageClassifier(models.CNN((4,)), 3), [jnp.zeros((1, 4, 4, 3))]),
     "encoder-decoder": (models.EncoderDecoder(models.GRU(4), models.BahdanauDecoder(4), 9, 8, 4), [TOKENS, TOKENS]),
 }
+SLOWER = {
+    "TCN": (models.Regressor(models.TCN(4)), [NUMBERS]),
+    "Transformer": (models.Regressor(models.Transformer(4)), [NUMBERS]),
+    "LRU": (models.Regressor(models.LRU(4)), [NUMBERS]),
+}
 
 
 @pytest.mark.usefixtures("unchecked")  # the size of a batch is a symbol, not an integer
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", [*EXPORTED, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOWER)])
 def test_an_exported_program_is_the_model_for_any_batch(name: str):
-    model, inputs = EXPORTED[name]
+    model, inputs = (EXPORTED | SLOWER)[name]
     params = filled(jax.eval_shape(model.init, jax.random.key(0), *inputs))
     program = jax.export.deserialize(convert.export(model, params, *inputs))
     assert set(program.platforms) == {"cpu", "cuda", "tpu"}

@@ -21,8 +21,7 @@ EXPERIMENTS = [script for script in SCRIPTS if "runs.main(" in script.read_text(
 """The scripts with the command line of `runs.main`."""
 
 QUICK = {
-    *("agreement", "attention_rank", "audit", "benchmark", "classic_tasks", "music", "perturbation", "pixel_sequences"),
-    *("recurrent_width", "sentiment"),
+    *("agreement", "audit", "benchmark", "perturbation", "pixel_sequences", "recurrent_width", "sentiment"),
 }
 """Experiments whose smoke run is part of the default tests; all others, new ones too, run with `-m slow`."""
 

@@ -27,7 +27,12 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+QUICK = ("GRU", "TCN", "Bidirectional", "LanguageModel", "CNN")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ARCHITECTURES]
+)
 def test_an_architecture_is_the_same_function_in_nnx(name):
     model, inputs = ARCHITECTURES[name]
     bridged = nnx.bridge.ToNNX(model, rngs=nnx.Rngs(0))

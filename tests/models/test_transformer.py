@@ -131,8 +131,7 @@ def test_longest_relative_distance_must_be_beyond_the_single_buckets():
         RelativeBias(buckets=32, longest=16)
 
 
-@pytest.mark.parametrize("name", ["rotary", "ALiBi", "relative bias"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("name", "causal"), [("rotary", True), ("ALiBi", True), ("relative bias", False)])
 def test_attention_weights(name, causal, key):
     """What is asked for is the softmax of the scores, whole or step by step, and asking changes no output."""
     model = Transformer(4, heads=2, layers=1, causal=causal, positions=POSITIONS[name])
