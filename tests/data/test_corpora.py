@@ -266,6 +266,7 @@ def test_the_data_folder_is_that_of_the_environment(tmp_path, monkeypatch):
 
 
 @needs_data
+@pytest.mark.slow
 def test_the_public_tatoeba_file():
     corpus = tatoeba(public("translation/tatoeba/spa-eng.zip"), source_column=2)
     assert corpus.skipped == 0

@@ -54,7 +54,9 @@ def test_a_quadratic_autoregression_finds_the_henon_map(forecast):
     assert records[1].parameters in [1 + n + n * (n + 1) // 2 for n in (2, 4, 8, 16, 32)]
 
 
-@pytest.mark.parametrize("model", ["gru", "lstm", "tcn", "transformer"])
+@pytest.mark.parametrize(
+    "model", ["gru", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lstm", "tcn", "transformer"))]
+)
 def test_outputs_are_fed_back_as_by_hand(forecast, model, key):
     config = forecast.Config(model=model)
     network = forecast.build(config, 2)

@@ -155,7 +155,7 @@ def photographs(folder, kind: str) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-@pytest.mark.parametrize("kind", ["vector", "grid"])
+@pytest.mark.parametrize("kind", ["vector", pytest.param("grid", marks=pytest.mark.slow)])
 def test_a_captioner_learns_any_sentences_from_the_features_of_another_network(kind, tmp_path, key):
     learned, others = photographs(tmp_path, kind)
     task = Captioning.count(learned.features, learned.captions, Words())
