@@ -74,12 +74,11 @@ class Causal(Backbone):
         carry = self.start(x.shape[0], x.shape[-1], x.shape[1]) if initial is None else initial
         # One step of padding more where there is one step: a single step would turn the rings of a convolution, and
         # the state would depend on how its source was padded.
-        if x.shape[1] == 1:
-            x, mask = (jnp.pad(part, [(0, 0), (0, 1), *[(0, 0)] * (part.ndim - 2)]) for part in (x, mask))
-            carry, outputs = self.extend(carry, x, mask=mask, train=train)
-            return outputs[:, :1], carry
+        time = x.shape[1]
+        if time == 1:
+            x, mask = jnp.pad(x, ((0, 0), (0, 1), (0, 0))), jnp.pad(mask, ((0, 0), (0, 1)))
         carry, outputs = self.extend(carry, x, mask=mask, train=train)
-        return outputs, carry
+        return outputs[:, :time], carry
 
     def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
         return self._extend(self.start(x.shape[0], x.shape[-1], x.shape[1]), x, mask, train)[1]

@@ -49,7 +49,7 @@ class Captioner(TokenWriter):
 
     def setup(self):
         self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
-        self._setup_readout(self.target_vocab, self.embedding, self.special, self.dropout, self.tied)
+        self._setup_tokens(self.target_vocab, self.embedding, self.special, self.dropout, self.tied)
         self.place = nn.Dense(self.features)
 
     def encode(

@@ -173,7 +173,7 @@ class EncoderDecoder(TokenWriter):
 
     def setup(self):
         self.target_embedding = nn.Embed(self.target_vocab, self.embedding)
-        self._setup_readout(
+        self._setup_tokens(
             self.target_vocab,
             self.embedding,
             self.special,

@@ -26,7 +26,7 @@ class TokenWindow(NamedTuple):
 
 
 class TokenModel(Module):
-    """Base of models that predict tokens: a subclass calls `_setup_readout` in `setup`, and defines `extend`."""
+    """Base of models that predict tokens: a subclass calls `_setup_tokens` in `setup`, and defines `extend`."""
 
     def extend(self, carry: Any, tokens: Tokens, *, mask: Mask = None, train: bool = False) -> Any:
         """Read further tokens: the carry after them, and logits of the token after each."""
@@ -37,7 +37,7 @@ class TokenModel(Module):
         carry, logits = self.extend(carry, token[:, None])[:2]
         return carry, logits[:, 0]
 
-    def _setup_readout(
+    def _setup_tokens(
         self,
         vocab: int,
         embedding: int,
@@ -108,7 +108,7 @@ class LanguageModel(TokenModel):
 
     def setup(self):
         self.embed = nn.Embed(self.vocab, self.embedding, dtype=self.dtype)
-        self._setup_readout(self.vocab, self.embedding, self.special, self.dropout, self.tied, self.dtype)
+        self._setup_tokens(self.vocab, self.embedding, self.special, self.dropout, self.tied, self.dtype)
 
     def begin(self, batch: int, length: int) -> Carry:
         """The backbone's empty carry, for texts of at most `length` tokens."""
