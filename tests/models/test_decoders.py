@@ -171,4 +171,6 @@ LEARN = {
 @pytest.mark.parametrize("name", LEARN)
 def test_learns(name, key):
     encoder, decoder = LEARN[name]
-    contracts.learns_pairs(models.EncoderDecoder(encoder, decoder, 8, 8, embedding=8, tied=name != "context"), key)
+    model = models.EncoderDecoder(encoder, decoder, 8, 8, embedding=8, tied=name != "context")
+    # At twice the rate, Adam's gradient has spikes for the Transformer, and rounding decides when.
+    contracts.learns_pairs(model, key, rate=1e-2 if name == "transformer" else 2e-2)
