@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqjax.runs import figures, process
-from seqjax.runs.folder import Record, Run, damaged, finished, load, run_name
+from seqjax.runs.checks import Check, print_checks
+from seqjax.runs.folder import Record, Row, Run, damaged, finished, load, run_name
 from seqjax.runs.options import (
     Scale,
     check,
@@ -43,6 +44,7 @@ def main(
     configs: Callable[..., list],
     measure: Callable[[list[Record]], None],
     draw: "Callable[[list[Any]], Figure]",
+    expect: Callable[[list[Row]], list[Check]] | None = None,
     **uses: Callable[..., None],
 ) -> None:
     """Run an experiment from the command line.
@@ -53,13 +55,14 @@ def main(
             trained on files of the user's.
         measure: trains a group of equal static shapes as one program and finishes its records; never plots.
         draw: a figure from finished records; never trains.
+        expect: what the header expects, compared with the rows of the whole figure.
         uses: other commands, instead of training and drawing: `translate=f` adds the option `--translate TEXT` for
             `f(records, text)`, which needs finished records unless they have a default, or a flag for `f(records)`,
             which does not. Keyword arguments of `f` are options too; one with the name of a field of the configuration
             takes the value that is given for the field, which then selects no runs. After runs on files of the user's
             the last one is proposed.
     """
-    sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw, uses)))
+    sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw, expect, uses)))
 
 
 def traced(default: Any) -> Any:
@@ -84,7 +87,14 @@ def settle_own(config: Any, public: str, own: str) -> None:
         raise InputError(f"{own} must name a file for {public} own, got none")
 
 
-def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable, uses: dict[str, Callable]) -> None:
+def _run(
+    config_type: type,
+    configs: Callable,
+    measure: Callable,
+    draw: Callable,
+    expect: Callable | None,
+    uses: dict[str, Callable],
+) -> None:
     script = Path(sys.argv[0])
     header = read_header(script)
     options, changes = parse(config_type, header, uses)
@@ -136,6 +146,8 @@ def _run(config_type: type, configs: Callable, measure: Callable, draw: Callable
             _require_clean(drawn)
         figures.save(script.stem, options.scale, drawn, draw, target, arrays=options.publish)
         figures.print_numbers(drawn, {record.config: _told(record.result["diverged"]) for record in diverged})
+        if expect and whole:
+            print_checks(expect(figures.rows_of(drawn)))
         print(f"\nfigure {target / script.stem}.png, numbers beside it in {script.stem}.json, runs in {home}")
     elif not diverged:
         raise InputError("nothing to draw: no run of this configuration is finished; without --draw they are trained")

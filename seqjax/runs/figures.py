@@ -30,17 +30,20 @@ def save(name: str, scale: str, records: Sequence[Record], draw: Callable, folde
     picture = io.BytesIO()
     draw(records).savefig(picture, dpi=150, format="png")
     write_bytes(folder / f"{name}.png", picture.getvalue())
-    configs, results = [dataclasses.asdict(record.config) for record in records], [r.result for r in records]
-    rows = [config | result for config, result in zip(configs, results, strict=True)]
-    numbers = {"experiment": name, "scale": scale, "rows": rows} | summary([record.provenance for record in records])
+    numbers = {"experiment": name, "scale": scale, "rows": rows_of(records)} | summary([record.provenance for record in records])
     write_json(folder / f"{name}.json", numbers)
     if arrays:
-        _save_arrays(folder / f"{name}.npz", records, configs)
+        _save_arrays(folder / f"{name}.npz", records, [dataclasses.asdict(record.config) for record in records])
+
+
+def rows_of(records: Sequence[Record]) -> list[Row]:
+    """Configuration and result together, as they are in the JSON beside a figure."""
+    return [dataclasses.asdict(record.config) | record.result for record in records]
 
 
 def print_numbers(records: Sequence[Record], diverged: Mapping[Any, str]) -> None:
     """The numbers of a figure as a table, and the configurations that diverged, with their seeds."""
-    rows = [dataclasses.asdict(record.config) | record.result for record in records]
+    rows = rows_of(records)
     rows += [dataclasses.asdict(config) | {"diverged": seeds} for config, seeds in diverged.items()]
     knobs = [field.name for field in dataclasses.fields(records[0].config)]
     # What is equal in all configurations is left out; whatever differs is the key of a row.
