@@ -27,9 +27,10 @@ from pathlib import Path
 import tyro
 from matplotlib.figure import Figure
 
-from seqjax import plot
+from seqjax import plot, runs
 from seqjax.data.files import read_json
 from seqjax.runs import Scale, process, read_header
+from seqjax.runs.checks import print_checks
 from seqjax.runs.command import require_publishable
 from seqjax.runs.folder import write_json
 
@@ -95,6 +96,10 @@ def best(rows: list[dict], experiment: str) -> dict[str, float]:
     return {row["model"]: row["learning_rate"] for row in ordered}
 
 
+LARGE = ("gru", "lstm", "tcn")
+"""What is expected to tolerate the largest rates."""
+
+
 def draw(rows: list[dict]) -> Figure:
     """Validation error against learning rate, one panel for each experiment."""
     experiments = list(dict.fromkeys(row["experiment"] for row in rows))
@@ -135,7 +140,23 @@ def main() -> None:
     write_json(folder / "learning_rates.json", summary | {name: searches[0][name] for name in ("versions", "commit")})
     for experiment in experiments:
         print(experiment, best(rows, experiment))
+    if config.scale != "smoke":
+        print_checks(expect(rows))
     print(f"\nfigure {folder / 'learning_rates.png'}, numbers in learning_rates.json")
+
+
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    experiments = dict.fromkeys(row["experiment"] for row in rows)
+    found = [rates for e in experiments if {"rnn", "transformer", *LARGE} <= (rates := best(rows, e)).keys()]
+    networks = (*LARGE, "transformer")
+    return [
+        runs.every(
+            "GRU, LSTM and TCN have a rate at least as large as the Transformer's",
+            [rates[model] >= rates["transformer"] for rates in found for model in LARGE],
+        ),
+        runs.every("the plain RNN's is the smallest", [rates["rnn"] <= rates[m] for rates in found for m in networks]),
+    ]
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 Figure    experiments/figures/benchmark.png
 Question  The same work, done by seqjax and by the usual alternative: PyTorch at its best, SciPy, a hand-written loop,
           the tutorials' own code. What is the speed relative to each baseline?
-Expect    Sweeps and everything that goes step by step in Python: several times faster. Single training steps on a CPU:
-          about as fast; PyTorch's matrix products are nearer to the machine's peak.
+Expect    Sweeps and everything that goes step by step in Python: several times (>= 2) faster. Single training steps
+          on a CPU: about as fast (.8 to 1.2); PyTorch's matrix products are nearer to the machine's peak.
 Answer    On two CPU cores a training step runs at {ratio workload=train_step.lstm peer=torch:.2f} times PyTorch's speed
           with an LSTM and {ratio workload=train_step.transformer peer=torch:.2f} times with a Transformer, a sweep of
           RNNs of width 8 at {ratio workload=sweep.rnn_8 peer=torch_loop:.1f} times that of a loop over models, and beam
@@ -248,5 +248,24 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def ratios(workload: str, *peers: str) -> list[float]:
+        return [row["ratio"] for row in runs.select(rows, peer=peers) if row["workload"].startswith(workload)]
+
+    product = runs.select(rows, workload="matmul.2048", peer="torch")
+    return [
+        runs.check("sweeps against a loop in PyTorch, times as fast", ratios("sweep", "torch_loop"), ">= 2"),
+        runs.check("the tutorials' own code, times as fast", ratios("tutorials", "tutorial"), ">= 2"),
+        runs.check("training steps against PyTorch, times as fast", ratios("train_step", "torch"), ".8 to 1.2"),
+        runs.less(
+            "PyTorch's matrix products are nearer to the peak",
+            runs.values(product, "gflops"),
+            runs.values(product, "peer_gflops"),
+        ),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -150,5 +150,16 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    ahead = runs.select(rows, model=("forward_gru", "causal_transformer"))
+    return [
+        runs.check(
+            "bidirectional, nouns", runs.values(rows, "nouns", model=("both_ways_gru", "transformer")), ">= 99.9 %"
+        ),
+        runs.every("causal: 72.5 % is in the band of every one", [row["low"] <= 0.725 <= row["high"] for row in ahead]),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -235,5 +235,20 @@ def ship(records: list[runs.Record]) -> None:
         write_json(pretrained.FOLDER / f"{name}.json", summary | {"language": language})
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    letters, words = (runs.select(rows, model=f"shakespeare_gru_{unit}") for unit in ("characters_128", "words_64"))
+    return [
+        runs.check("characters, bits", runs.value(letters, "bits"), "2.45"),
+        runs.less("characters: fewer than 5-grams", runs.value(letters, "bits"), runs.value(letters, "counted_bits")),
+        runs.less(
+            "words: fewer bits per word than 3-grams",
+            runs.value(words, "token_bits"),
+            runs.value(words, "counted_token_bits"),
+        ),
+        runs.check("words that are not in the vocabulary", runs.value(words, "unknown"), "10 %"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -6,8 +6,8 @@ Figure    experiments/figures/tagging.png
 Question  One of 17 parts of speech for every word of web text: how much do a word's characters, the words after it, and
           a CRF over the tags add, and how good is the most frequent tag of each word?
 Expect    Development words correct: 91.7 % from words alone, 94.1 % with characters; of words that are not in the
-          training part 56 and 74 %. A linear model of five words is half a point below the bidirectional LSTM of words
-          alone; the most frequent tag has 86 %.
+          training part 56 and 74 %. A linear model of five words is half a point (.5 %) below the bidirectional LSTM of
+          words alone; the most frequent tag has 86 %.
 Answer    A bidirectional LSTM tags {accuracy model=words:.1%} of the words correctly from words alone and
           {accuracy model=letters:.1%} with their characters; words never seen in training {unseen model=words:.1%} and
           {unseen model=letters:.1%}. A table of words has {table model=words:.1%}.
@@ -358,5 +358,17 @@ def _sentences(ax: Axes, examples: list[dict[str, Any]]) -> None:
             left += width
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    accuracy = {model: runs.value(rows, "accuracy", model=model) for model in ("window", "words", "letters")}
+    unseen = [runs.value(rows, "unseen", model=model) for model in ("words", "letters")]
+    return [
+        runs.check("words alone, characters", [accuracy["words"], accuracy["letters"]], "91.7, 94.1 %"),
+        runs.check("words not in the training part", unseen, "56, 74 %"),
+        runs.check("a linear model of five words has less", accuracy["words"] - accuracy["window"], ".5 %"),
+        runs.check("the most frequent tag", runs.value(rows, "table", model="words"), "86 %"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw, tag=tag)
+    runs.main(Config, configs, measure, draw, expect, tag=tag)

@@ -426,5 +426,31 @@ def _lines() -> list[tuple[str, str]]:
     ]
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    text = runs.select(rows, corpus="shakespeare", unit="characters")
+    penn = runs.select(rows, corpus="penn", model="lstm")
+    nats = {row["model"]: row["nats"] for row in text}
+    better, worse = ("gru", "lstm"), ("lru", "rnn", "tcn")
+    counted = [row["5_gram"] * math.log(2) for row in text]
+    return [
+        runs.check("Transformer, nats per character", nats.get("transformer", math.nan), "1.83"),
+        runs.check("GRU, LSTM", [nats.get(model, math.nan) for model in better], "1.70, 1.74"),
+        runs.check("5-gram model", counted, "1.75"),
+        runs.check("LRU, RNN, TCN", [nats.get(model, math.nan) for model in worse], "1.79, 1.80, 1.86"),
+        runs.less(
+            "GRU and LSTM need fewer than 5-grams",
+            [nats.get(m, math.nan) for m in better],
+            min(counted, default=math.nan),
+        ),
+        runs.less("LRU, RNN and TCN do not", max(counted, default=math.nan), [nats.get(m, math.nan) for m in worse]),
+        runs.less(
+            "Penn: 5-grams need fewer than the LSTM in every unit",
+            runs.values(penn, "5_gram"),
+            runs.values(penn, "bits"),
+        ),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw, prompt=prompt)
+    runs.main(Config, configs, measure, draw, expect, prompt=prompt)

@@ -7,8 +7,9 @@ Question  The adding problem over 200 steps, copy memory over 500 blanks, multi-
           known exactly?
 Expect    Adding, T = 200 (trivial: MSE 1/6): GRU 1e-4, LSTM and TCN 9e-4. Copy memory, T = 500: TCN 1e-5 nats (trivial:
           10 ln 8/(T+20) = 0.0400, which recurrent networks do not beat). Multi-delay: never below 1 - features/64,
-          whatever the model; the RNN, with the most features, is best. Parity: ln 2 for every model without a recurrent
-          state; recurrent networks learn it. Delayed XOR: TCN and LRU learn it, the others do not.
+          whatever the model; the RNN, with the most features, is best. Parity: ln 2 = .693 for every model without a
+          recurrent state; recurrent networks learn it (less than .5 of the trivial error). Delayed XOR: TCN and LRU
+          learn it, the others do not.
 Answer    Adding over {length task=adding model=gru} steps: GRU {loss task=adding model=gru:.0e}, TCN
           {loss task=adding model=tcn:.0e} (a constant: {trivial task=adding model=gru:.2f}). Copy memory over
           {length task=copy model=tcn} blanks: TCN {loss task=copy model=tcn:.0e}, GRU {loss task=copy model=gru:.3f},
@@ -297,5 +298,38 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def losses(task: str, *models: str) -> list[float]:
+        return runs.values(rows, "loss", task=task, model=models)
+
+    def of_trivial(task: str, *models: str) -> list[float]:
+        return [row["loss"] / row["trivial"] for row in runs.select(rows, task=task, model=models)]
+
+    states, windows = ("rnn", "gru", "lstm", "lru"), ("tcn", "transformer")
+    delays = runs.select(rows, task="multi_delay")
+    return [
+        runs.check("adding, GRU", losses("adding", "gru"), "1e-4"),
+        runs.check("adding, LSTM and TCN", losses("adding", "lstm", "tcn"), "9e-4"),
+        runs.check("copy memory, TCN", losses("copy", "tcn"), "1e-5"),
+        runs.check("copy memory, GRU and LSTM", losses("copy", "gru", "lstm"), ">= 0.0400"),
+        runs.every("multi-delay: no model below 1 - features/64", [row["loss"] >= row["floor"] for row in delays]),
+        runs.less(
+            "multi-delay: the RNN is best",
+            runs.value(delays, "loss", model="rnn"),
+            runs.values(delays, "loss", model=(*states[1:], *windows)),
+        ),
+        runs.check("parity without a recurrent state, TCN and Transformer", losses("parity", *windows), ".693"),
+        runs.check("parity of recurrent networks, of the trivial error", of_trivial("parity", *states), "< .5"),
+        runs.check("delayed XOR, TCN and LRU, of the trivial error", of_trivial("xor", "tcn", "lru"), "< .5"),
+        runs.check(
+            "delayed XOR, the others, of the trivial error",
+            of_trivial("xor", "rnn", "gru", "lstm", "transformer"),
+            "> .5",
+        ),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -5,8 +5,8 @@ Paper     Li, Han, E & Li 2021, arXiv:2009.07799; Jiang, Li & Li 2021, arXiv:210
 Figure    experiments/figures/convolution_memory.png
 Question  y(t) = sum_s rho(s) x(t - s) on white noise: how far does each architecture get with exponential memory,
           with a power law, and with a bump (as in the tutorial), compared with linear filters of 1, 4 and 16 taps?
-Expect    Every target is linear, so a filter as long as the memory is exact; the error of a shorter one is that of
-          the taps it lacks. Power-law memory is not hard in itself: networks get below the 16-tap filter.
+Expect    Every target is linear, so a filter as long as the memory is exact (bump: < 1e-9); the error of a shorter one
+          is that of the taps it lacks. Power-law memory is not hard in itself: networks get below the 16-tap filter.
 Answer    After {steps model=gru filter=bump:,} steps a GRU has an error of {mse model=gru filter=exponential:.0e} on
           memory that fades exponentially, {mse model=gru filter="power law":.0e} on a power law and
           {mse model=gru filter=bump:.0e} on a bump; a linear filter of 16 taps leaves
@@ -208,5 +208,20 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    filters = ("exponential", "power law", "bump")
+    taps = {
+        name: [runs.value(rows, "mse", model=name, filter=f) for f in filters] for name in ("fir_1", "fir_4", "fir_16")
+    }
+    networks = runs.values(rows, "mse", filter="power law", model=("rnn", "gru", "lstm", "tcn", "transformer"))
+    return [
+        runs.check("bump, 16 taps", taps["fir_16"][2], "< 1e-9"),
+        runs.less("every filter: 4 taps better than 1", taps["fir_4"], taps["fir_1"]),
+        runs.less("every filter: 16 taps better than 4", taps["fir_16"], taps["fir_4"]),
+        runs.less("power law: every network below the 16-tap filter", networks, taps["fir_16"][1]),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

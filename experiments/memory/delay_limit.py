@@ -26,6 +26,7 @@ Run       python experiments/memory/delay_limit.py
 Next      python experiments/memory/delay_limit.py --model gru --signal white --steps 5000 --out results/longer
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -248,5 +249,33 @@ def _limits(ax: Axes, names: Sequence[str], lines: dict[tuple[str, str], list[di
     )
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def first(model: str) -> float:
+        """The shortest delay that is not learned on white noise."""
+        return min(runs.values(rows, "delay", model=model, signal="white", learned=False), default=math.nan)
+
+    def longest(model: str, signal: str) -> float:
+        return max(runs.values(rows, "delay", model=model, signal=signal, learned=True), default=math.nan)
+
+    recurrent = ("rnn", "gru", "lstm")
+    others = runs.select(rows, model=("tcn", "transformer"), signal="white")
+    return [
+        runs.check(
+            "white noise, recurrent networks, first delay that fails", [first(m) for m in recurrent], "12 to 32"
+        ),
+        runs.less(
+            "white noise: a gated network fails before the plain RNN", min(first("gru"), first("lstm")), first("rnn")
+        ),
+        runs.every("white noise: TCN and Transformer learn every delay", [row["learned"] for row in others]),
+        runs.less(
+            "the longest delay learned by RNN, GRU and LSTM is longer on smooth input",
+            [longest(m, "white") for m in recurrent],
+            [longest(m, "smooth") for m in recurrent],
+        ),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

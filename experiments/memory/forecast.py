@@ -28,6 +28,7 @@ Next      python experiments/memory/forecast.py --csv path/to/series.csv --colum
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -515,5 +516,42 @@ def spectra(ax: Axes, records: list[runs.Record]) -> None:
     ax.set(xlim=(0, frequency[last]), ylim=(true.max() - 70, true.max() + 8))
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    systems = ("lorenz96", "mackey_glass_17", "mackey_glass_30")
+    gated = ("gru", "lstm", "transformer")
+
+    def vpt(model: str, *systems: str) -> list[float]:
+        """The better one of trained with noise and without, for each system."""
+        found = [runs.values(rows, "vpt", model=model, system=system) for system in systems]
+        return [max(values, default=math.nan) for values in found]
+
+    def histogram(system: str, *models: str) -> list[float]:
+        return runs.values(rows, "histogram_error", system=system, model=models)
+
+    lorenz = [n for model in gated for n in vpt(model, "lorenz96")]
+    escaped = runs.values(rows, "escaped", system="mackey_glass_17", model="quadratic")
+    return [
+        runs.check("Lorenz96, linear, Lyapunov times", vpt("linear", "lorenz96"), ".4"),
+        runs.check("Mackey-Glass, linear", vpt("linear", *systems[1:]), ".1"),
+        runs.check("Lorenz96, GRU, LSTM and Transformer", lorenz, "2 to 3"),
+        runs.check("Lorenz96, TCN", vpt("tcn", "lorenz96"), "1"),
+        runs.check("Mackey-Glass, networks", [n for m in (*gated, "tcn") for n in vpt(m, *systems[1:])], "2 to 3"),
+        runs.less(
+            "every network's histogram is nearer than linear autoregression's",
+            [max(histogram(system, *gated, "tcn"), default=math.nan) for system in systems],
+            [min(histogram(system, "linear"), default=math.nan) for system in systems],
+        ),
+        runs.check("Lorenz96, quadratic", vpt("quadratic", "lorenz96"), "4"),
+        runs.less(
+            "Lorenz96: quadratic longer than any network",
+            [*lorenz, *vpt("tcn", "lorenz96")],
+            vpt("quadratic", "lorenz96"),
+        ),
+        runs.check("Mackey-Glass, quadratic", vpt("quadratic", *systems[1:]), "< 1"),
+        runs.every("Mackey-Glass with delay 17: all quadratic runs escape", [share == 1 for share in escaped]),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -263,5 +263,23 @@ def learning_curves(ax: Axes, records: list[runs.Record], networks: list[Model])
     ax.set_title(f"training, K = {config.K}, amplitude {config.amplitude:g}", fontsize=10)
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def r2(*models: str) -> list[float]:
+        return runs.values(rows, "r2", K=4, amplitude=4, model=models)
+
+    ceiling = runs.values(rows, "ceiling", K=4, amplitude=4)
+    return [
+        runs.check(
+            "K = 1, 64 taps, unexplained", 1 - runs.value(rows, "r2", K=1, amplitude=1, model="fir_64"), "< 1e-4"
+        ),
+        runs.check("K = 4, amplitude 4, linear filters, R2", r2("fir_32", "fir_64"), ".55"),
+        runs.check("K = 4, amplitude 4, GRU and LSTM", r2("gru", "lstm"), "> .88"),
+        runs.check("K = 4, amplitude 4, networks", r2("rnn", "gru", "lstm", "tcn", "transformer"), "> .8"),
+        runs.check("K = 4, amplitude 4, irreducible", [1 - most for most in ceiling], "5 to 7 %"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

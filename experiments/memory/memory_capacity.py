@@ -209,5 +209,19 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def capacity(*models: str) -> list[float]:
+        return [runs.value(rows, "capacity", model=model) for model in models]
+
+    return [
+        runs.check("linear RNN, LRU", capacity("linear RNN", "LRU"), "16.0, 15.9"),
+        runs.check("GRU, RNN, LSTM", capacity("GRU", "RNN", "LSTM"), "14.8, 14.7, 14.5"),
+        runs.check("TCN, Transformer", capacity("TCN", "Transformer"), "14, 6"),
+        runs.check("random tanh RNNs", capacity("random .01", "random .3", "random 1"), "14.6, 7.7, 3.7"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -154,5 +154,15 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    linear = runs.select(rows, model=("linear_4", "linear_16"))
+    return [
+        runs.check("TCN, every delay", runs.values(rows, "mse", model="tcn"), "< 1e-3"),
+        runs.check("LSTM, delay 8", runs.value(rows, "mse", model="lstm", delay=8), "< 2e-3"),
+        runs.every("no linear RNN below its floor", [row["mse"] >= row["floor"] for row in linear]),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

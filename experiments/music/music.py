@@ -322,5 +322,22 @@ def _show_roll(ax: Axes, roll: np.ndarray) -> None:
     ax.set(xlabel="step (dashed: end of the prompt)", ylabel="key of the piano", ylim=(15, 70))
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    jsb = runs.select(rows, collection="jsb")
+    nll = {model: runs.value(jsb, "nll", model=model) for model in ("tcn", "gru", "rnn", "logistic", "lstm")}
+    tcn = runs.select(jsb, model="tcn")
+    return [
+        runs.check("TCN", nll["tcn"], "8.23"),
+        runs.check("TCN, random seeds", runs.values(tcn, "low") + runs.values(tcn, "high"), "8.21 to 8.23"),
+        runs.check("TCN, the goal", nll["tcn"], "<= 8.2"),
+        runs.check("GRU, RNN", [nll["gru"], nll["rnn"]], "8.64, 8.91"),
+        runs.check("logistic regression", nll["logistic"], "8.93"),
+        runs.check("LSTM", nll["lstm"], "9.42"),
+        runs.check("frequencies of the keys", runs.values(jsb, "frequencies"), "11.0"),
+        runs.check("a Markov chain for each key", runs.values(jsb, "repetition"), "10.1"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -6,8 +6,9 @@ Figure    experiments/figures/digit_sums.png
 Question  Two numbers of up to three digits, read character by character, and their sum written the same way: how many
           steps until a context vector, attention and a Transformer add unseen pairs? Are carries harder?
 Expect    Unseen pairs exact: >= 99 % with attention and with the Transformer, both nearly there after 2,500 steps; the
-          context vector is still learning after 10,000 (about half). Sums with carries are no harder. flax's example,
-          with four times the parameters, has 100 % of its easier training batches after 1,800 steps (4 min on CPU).
+          context vector is still learning after 10,000 (about half, .5). Sums with carries are no harder. flax's
+          example, with four times the parameters, has 100 % of its easier training batches after 1,800 steps (4 min on
+          CPU).
 Answer    Of sums of unseen pairs, {exact model=attention:.2%} are exact with attention, {exact model=transformer:.2%}
           with a Transformer and {exact model=context:.1%} with a context vector, after {steps model=context:,} steps.
 Fair      Equal parameters (within 5 %), steps and data; one learning rate for both recurrent models, flax's, and a
@@ -143,5 +144,16 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    exact = {
+        model: runs.value(rows, "exact", model=model, steps=10_000) for model in ("context", "attention", "transformer")
+    }
+    return [
+        runs.check("exact, attention and Transformer", [exact["attention"], exact["transformer"]], ">= 99 %"),
+        runs.check("exact, context vector after 10,000 steps", exact["context"], ".5"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -224,5 +224,14 @@ def tutorial_replica(records: list[runs.Record]) -> None:
         print(f"  {LABEL[record.config.model]}: {100 * record.result['exact']:.1f} % exact")
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    exact = {model: runs.value(rows, "exact", model=model, longest=10) for model in ("context", "attention")}
+    return [
+        runs.check("exact, without attention", exact["context"], ">= 99.5 %"),
+        runs.check("exact, with attention", exact["attention"], ">= 99.9 %"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw, tutorial_replica=tutorial_replica)
+    runs.main(Config, configs, measure, draw, expect, tutorial_replica=tutorial_replica)

@@ -6,9 +6,9 @@ Question  Every output is an average of all inputs, weighted by softmax of a rel
           products, the i-th of size i^-alpha. How well does a Transformer of one head learn it, whose logits have rank
           m, and is m = r where the error falls?
 Expect    No: after 2,000 steps the error does not fall at m = r, nor with m at all beyond 2. With all terms it is .025
-          at m = 1 and .01 from 2 on, a tenth of the error of the true relation cut to rank m, for which the networks
-          around the head must compensate; with 2 or 6 terms it stays at .03 even where rank m suffices. What limits it
-          so early is training, not rank: the paper's curve needs more steps than these.
+          at m = 1 and .01 from 2 on, a tenth (.1) of the error of the true relation cut to rank m, for which the
+          networks around the head must compensate; with 2 or 6 terms it stays at .03 even where rank m suffices. What
+          limits it so early is training, not rank: the paper's curve needs more steps than these.
 Answer    For a relation of 64 products (alpha = 1), heads of width 1, 2 and 8 end at errors of
           {error alpha=1 rank=64 head_dim=1:.3f}, {error alpha=1 rank=64 head_dim=2:.3f} and
           {error alpha=1 rank=64 head_dim=8:.3f}; the relation itself, cut to these ranks, leaves
@@ -159,5 +159,28 @@ def panel(ax: Axes, records: list[runs.Record], name) -> None:
     plot.legend(ax, loc="lower left")
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def errors(rank: int, *widths: int) -> list[float]:
+        return runs.values(rows, "error", rank=rank, head_dim=widths, steps=2000)
+
+    def band(end: str, alpha: float, rank: int, width: int) -> float:
+        return runs.value(rows, end, alpha=alpha, rank=rank, head_dim=width, steps=2000)
+
+    relations = sorted({(row["alpha"], row["rank"]) for row in rows})
+    beyond = [(band("high", *relation, 8), band("low", *relation, 2)) for relation in relations]
+    cut = [row for row in runs.select(rows, rank=64, head_dim=(2, 4, 6, 8)) if row["cut"]]
+    return [
+        runs.every("no band at m = 8 is below that at m = 2", [high >= low for high, low in beyond if high + low > 0]),
+        runs.check("all terms, m = 1", errors(64, 1), ".025"),
+        runs.check("all terms, from m = 2 on", errors(64, 2, 4, 6, 8), ".01"),
+        runs.check(
+            "all terms, from m = 2 on, of the error of the cut", [row["error"] / row["cut"] for row in cut], ".1"
+        ),
+        runs.check("2 or 6 terms, where rank m suffices", errors(2, 2, 4, 6, 8) + errors(6, 6, 8), ".03"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

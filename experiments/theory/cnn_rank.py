@@ -23,6 +23,7 @@ Run       python experiments/theory/cnn_rank.py
 Next      python experiments/theory/cnn_rank.py --target noise --optimizer adam --steps 50000 --out results/mine
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -305,5 +306,42 @@ def _draw_escapes(ax: Axes, records: list[runs.Record]) -> None:
     plot.legend(ax)
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    seven = runs.select(rows, layers=7, optimizer="adam", size=1)
+    fits = [row for row in seven if row["floor"] > 0]
+    above = [row for row in fits if row["least_squares"] > 1e-5]
+    less_possible = [row for row in seven if row["least_squares"] < 1e-5]
+    power = runs.select(rows, target="power law")
+    layers = (5, 7, 9)
+
+    def left(layers: int) -> float:
+        return runs.value(power, "error", lags=512, channels=8, layers=layers)
+
+    def exponent(layers: int) -> float:
+        """From the two smallest sizes."""
+        small, large = (runs.value(rows, "escape", optimizer="flow", layers=layers, size=size) for size in (0.05, 0.1))
+        return math.log2(runs.ratio(small, large))
+
+    started = runs.select(rows, optimizer="adam", target="shift", channels=4)
+    longest = runs.value(started, "escape", layers=9, size=0.05)
+    waits = [row["escape"] for row in started if (row["layers"], row["size"]) != (9, 0.05)]
+    four = runs.select(power, channels=4, lags=128)
+    return [
+        runs.check("7 layers, least squares / floor", [row["least_squares"] / row["floor"] for row in fits], "<= 2"),
+        runs.check("7 layers, Adam above it", [row["error"] / row["least_squares"] - 1 for row in above], "<= 2 %"),
+        runs.check("Adam where less is possible", runs.values(less_possible, "error"), "1e-8 to 1e-6"),
+        runs.check("power law, M = 4, Adam", runs.value(four, "error"), "1e-6"),
+        runs.check("power law, M = 4, floor", runs.value(four, "floor"), "2e-12"),
+        runs.check("power law, lags beyond 2^K: 5 layers leave", left(5), ".16"),
+        runs.check("power law, lags beyond 2^K: 7 layers leave", left(7), ".033"),
+        runs.check(
+            "gradient flow, exponents at K = 5, 7, 9", [exponent(number) for number in layers], "3.03, 4.97, 6.99"
+        ),
+        runs.check("Adam, steps", waits, "9 to 42"),
+        runs.check("Adam, steps, K = 9 and size .05", longest, "338"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -184,5 +184,41 @@ def panel(ax: Axes, records: list[runs.Record]) -> None:
     ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="final error / |target|²")
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    others, targets = ("exp", "softplus", "best"), ("power law", "exponential")
+
+    def largest(optimizer: str, weights: str, target: str) -> float:
+        """The largest learning rate at which all runs end well."""
+        good = [row["learning_rate"] for row in select(optimizer, weights, target) if row["stable"] == row["seeds"]]
+        return max(good, default=math.nan)
+
+    def select(optimizer: str, weights: object, target: object = targets) -> list[runs.Row]:
+        return runs.select(rows, optimizer=optimizer, weights=weights, target=target)
+
+    def first_bad(weights: str, target: str) -> float:
+        """The smallest learning rate of Adam above those at which all runs end well, where some do not."""
+        limit = largest("adam", weights, target)
+        return min(
+            (r for r in runs.values(select("adam", weights, target), "learning_rate") if r > limit), default=math.nan
+        )
+
+    stable = {w: [largest("descent", w, target) for target in targets] for w in ("direct", *others)}
+    lead = [runs.ratio(rate, direct) for w in others for rate, direct in zip(stable[w], stable["direct"], strict=True)]
+    adam = [row for row in select("adam", ("softplus", "best")) if 1e-3 < row["learning_rate"] < 3]
+    return [
+        runs.check("descent: largest stable rate / that of rate = w", lead, "2 to 6"),
+        runs.check("descent: largest stable rate of the others", [rate for w in others for rate in stable[w]], "3"),
+        runs.check("Adam: rate = w diverges at", [first_bad("direct", target) for target in targets], "1"),
+        runs.check("Adam: exp w diverges at", [first_bad("exp", target) for target in targets], ".5"),
+        runs.every(
+            "Adam: softplus and 1/(w^2 + .1) are stable up to 3", [row["stable"] == row["seeds"] for row in adam]
+        ),
+        runs.every(
+            "growing states learn at no rate", [row["stable"] == 0 for row in runs.select(rows, weights="growing")]
+        ),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -173,5 +173,20 @@ def _draw_errors(ax: Axes, line: list[runs.Record], title: str) -> None:
     plot.legend(ax, loc="lower right")
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    direct = runs.select(rows, target="power law", weights="direct", slowest=0)
+    slowest, limit = ([runs.value(direct, c, states=m) for m in (2, 4, 8, 16)] for c in ("slowest_used", "beta_star"))
+    faded = runs.values(rows, "beta_star", target="exponential", weights="direct", slowest=0)
+    stable = runs.select(rows, target="power law", weights=("exp", "softplus", "best"), states=16)
+    growth = [math.log(runs.ratio(row["E(0.064)"], row["E(0.016)"])) / math.log(4) for row in stable]
+    return [
+        runs.less("power law, rate = w: a better fit has a slower state", slowest[1:], slowest[:-1]),
+        runs.less("power law, rate = w: 16 states bear less than 2", limit[-1], limit[0]),
+        runs.every("e^-t, rate = w: all bear the same", [found == faded[0] for found in faded[1:]]),
+        runs.check("exp, softplus, 1/(w^2 + .1): the error grows as beta to the power of", growth, "2"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

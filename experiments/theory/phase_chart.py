@@ -272,5 +272,30 @@ def _draw_line(ax: Axes, line: list[runs.Record], along: str) -> None:
     plot.legend(ax, loc="lower right")
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    equal = [*runs.select(rows, channels=2, states=6), *runs.select(rows, channels=4, states=12)]
+    free = runs.select(rows, channels=2, states=12)
+    long = [row for row in equal if row["delay"] >= (32 if row["channels"] == 2 else 16)]
+    short = [row for row in equal if row["delay"] <= 4 and not row["exact"]]
+    lead = [row for row in free if row["delay"] <= 12]
+    trained = [row for row in rows if row.get("rnn_trained") is not None]
+    nearer = [row for row in trained if row["poles"] == 16 or (row["delay"], row["poles"]) == (32, 4)]
+    return [
+        runs.every(
+            "delay 32 on, with 4 channels 16 on: the CNN wins", [row["cnn_wins"] > row["rnn_wins"] for row in long]
+        ),
+        runs.every("up to delay 4: the RNN wins", [row["rnn_wins"] > row["cnn_wins"] for row in short]),
+        runs.every(
+            "RNN of 12 states, 2 channels, up to delay 12: it leads", [r["rnn_wins"] > r["cnn_wins"] for r in lead]
+        ),
+        runs.less(
+            "trained, 32 steps with 4 pairs and 16 pairs: the CNN is nearer",
+            runs.values(nearer, "cnn_trained"),
+            runs.values(nearer, "rnn_trained"),
+        ),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

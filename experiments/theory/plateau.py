@@ -8,7 +8,7 @@ Expect    Exponential in memory, but by no single rate: gradient flow escapes at
           rate 1; gradient descent on 8 units with an exponent that rises from .5 to more than 1; Adam with about .25
           while the gradient is above its epsilon. One unit never escapes from memory 10 on. Slow units at the start
           escape at once. A second plateau follows, 1.30/memory lower, if the step is small enough for a slow unit:
-          descent at rate .02 is unstable there, and from memory 12 on ends on the first plateau again.
+          descent at rate .02 is unstable there, and from memory 12 on ends on the first plateau (1.77) again.
 Answer    From memory 6 to 12 the median wait of gradient descent grows from
           {escape optimizer=descent memory=6 start=random:,.0f} to
           {escape optimizer=descent memory=12 start=random:,.0f} steps and that of Adam from
@@ -22,6 +22,7 @@ Run       python experiments/theory/plateau.py
 Next      python experiments/theory/plateau.py --optimizer adam --epsilon 1e-8 1e-2 --seeds 16 --out results/mine
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -306,5 +307,33 @@ def _draw_slopes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:
     plot.legend(ax)
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def waits(optimizer: str, **wanted: object) -> dict[int, float]:
+        """Steps, or time, by memory."""
+        plain = {"optimizer": optimizer, "start": "random", "epsilon": 1e-8, "noise": 0} | wanted
+        return {row["memory"]: row["escape"] for row in runs.select(rows, **plain)}
+
+    def exponent(found: dict[int, float], start: int, end: int) -> float:
+        return math.log(runs.ratio(found.get(end, math.nan), found.get(start, math.nan))) / (end - start)
+
+    flow, descent, adam = waits("flow", units=2), waits("descent"), waits("adam")
+    spaced = waits("descent", start="log-spaced")
+    rising = [exponent(descent, memory, memory + 1) for memory in range(5, 14)]
+    alone = [row["escaped"] for row in runs.select(rows, optimizer="flow", units=1) if row["memory"] >= 10]
+    common = sorted(spaced.keys() & descent.keys())
+    late = [row["last_loss"] for row in runs.select(rows, optimizer="descent", start="random") if row["memory"] >= 12]
+    return [
+        runs.check("gradient flow, exponent from memory 12 to 20", exponent(flow, 12, 20), "2"),
+        runs.check("descent, least exponent", min(rising), ".5"),
+        runs.check("descent, largest exponent", max(rising), "> 1"),
+        runs.check("Adam, exponent from memory 6 to 12", exponent(adam, 6, 12), ".25"),
+        runs.every("one unit never escapes from memory 10 on", [escaped == 0 for escaped in alone]),
+        runs.less("slow units at the start escape sooner", [spaced[m] for m in common], [descent[m] for m in common]),
+        runs.check("descent, last loss from memory 12 on", late, "1.77"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -7,8 +7,9 @@ Question  Six memories, from a sum of exponentials to a sharp delay: below which
 Expect    Floor and fit differ by a factor of 2 to 20: the optimum is between them. Smooth memories need few states
           (power law: 1e-4 with 2, 2e-9 with 4), delays as many as they are long. Adam from random weights comes within
           4 times the fit where that is above 1e-5, and ends at 1e-6 to 1e-8 where less is possible. From the fit's own
-          weights it stays there, as long as the fit's error is above 1e-9 (with 16 sequences a step: 1e-7), and gets
-          worse where it is smaller. With 12 states on the shift all seeds find the exact solution.
+          weights it stays there (within 1 %), as long as the fit's error is above 1e-9 (with 16 sequences a step:
+          1e-7), and gets worse where it is smaller. With 12 states on the shift all seeds find the exact solution (<
+          1e-9).
 Answer    A delay of 8: with 8 states the lower bound is {floor target="shift 8" order=8 start=random batch_size=0:.2f},
           the best fit has {fit target="shift 8" order=8 start=random batch_size=0:.2f} and training ends at
           {error target="shift 8" order=8 start=random batch_size=0:.2f}; with 12 states training ends at
@@ -177,5 +178,27 @@ def panel(ax: Axes, records: list[runs.Record]) -> None:
     plot.floor(ax, orders, floor, label="out of reach for linear RNNs", style=6)
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    random, fitted = runs.select(rows, start="random"), runs.select(rows, start="fitted")
+    bounds = [row for row in runs.select(random, batch_size=0) if row["floor"] > 0]
+    power = runs.select(random, target="power law", batch_size=0)
+    reached = [row["error"] / row["fit"] for row in random if row["fit"] > 1e-5]
+    less_possible = [row["error"] for row in random if row["fit"] < 1e-5]
+    kept = [row for row in fitted if row["fit"] > (1e-7 if row["batch_size"] else 1e-9)]
+    small = [row for row in fitted if 0 < row["fit"] < (1e-7 if row["batch_size"] else 1e-9)]
+    shift = runs.select(random, target="shift 8", order=12, batch_size=0)
+    return [
+        runs.check("fit / floor", [row["fit"] / row["floor"] for row in bounds], "2 to 20"),
+        runs.check("power law, 2 states", runs.value(power, "fit", order=2), "1e-4"),
+        runs.check("power law, 4 states", runs.value(power, "fit", order=4), "2e-9"),
+        runs.check("Adam / fit, where that is above 1e-5", reached, "<= 4"),
+        runs.check("Adam, where less is possible", less_possible, "1e-8 to 1e-6"),
+        runs.check("from the fit, above it", [row["error"] / row["fit"] - 1 for row in kept], "<= 1 %"),
+        runs.every("from a smaller fit, training gets worse", [row["error"] > row["fit"] for row in small]),
+        runs.check("shift, 12 states, all seeds", runs.values(shift, "high"), "< 1e-9"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -252,5 +252,24 @@ def _draw_bounds(ax: Axes, rows: dict[int, dict[str, float]]) -> None:
             plot.floor(ax, ends, [row[f"{name}_floor"]] * 2, label=label, style=style)
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+
+    def mse(model: str, task: str = "exchanged", inputs: str = "raw") -> float:
+        return runs.value(rows, "mse", task=task, model=model, inputs=inputs)
+
+    exchanged = runs.select(rows, task="exchanged")
+    return [
+        runs.check("exchanged, linear RNN", mse("rnn"), ".0525"),
+        runs.check("exchanged, least of every causal model", runs.values(exchanged, "causal_floor"), ".0301"),
+        runs.check("exchanged, least of a linear time-invariant one", runs.values(exchanged, "linear_floor"), ".0526"),
+        runs.check("exchanged, bidirectional RNN", mse("both_ways"), ".0229"),
+        runs.check("exchanged, Transformer", mse("one_head"), ".001"),
+        runs.check("random kernels, linear RNN", mse("rnn", "random"), "7e-7"),
+        runs.check("random kernels, centred", mse("rnn", "random", "centred"), "3e-11"),
+        runs.check("Transformer, all tasks", runs.values(rows, "mse", model="one_head"), "2e-4 to .07"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

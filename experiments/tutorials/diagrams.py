@@ -31,8 +31,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from seqjax import models, plot
+from seqjax import models, plot, runs
 from seqjax.runs import process, read_header
+from seqjax.runs.checks import print_checks
 from seqjax.runs.folder import write_json
 
 INPUT, STATE, OUTPUT = ("white", "black"), ("#c6dbef", "black"), ("#2a5d8f", "white")
@@ -434,6 +435,7 @@ def draw(options: Options) -> None:
     write_json(options.out / "diagrams.json", {"experiment": "diagrams", "rows": rows})
     for row in rows:
         print("{model}: sees {receptive_field} steps, {stated} stated, {parameters} parameters".format(**row))
+    print_checks(expect(rows))
     print(f"figures {folder}")
 
 
@@ -447,6 +449,15 @@ def main() -> None:
     header = "\n\n".join(f"{field}: {text}" for field, text in read_header(Path(__file__)).items())
     options = tyro.cli(Options, prog="python experiments/tutorials/diagrams.py", description=header)
     sys.exit(process.exit_code(lambda: draw(options)))
+
+
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    linear = runs.select(rows, model="dilated linear network", parameters=8)
+    return [
+        runs.check("dilated linear network of 8 weights, steps", runs.values(linear, "receptive_field"), "16"),
+        runs.every("read off gradients as stated", [row["receptive_field"] == row["stated"] for row in rows]),
+    ]
 
 
 if __name__ == "__main__":

@@ -217,5 +217,30 @@ def ship(records: list[runs.Record]) -> None:
         write_json(pretrained.FOLDER / f"{record.config.model}.json", summary)
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    shift, lorenz = (
+        runs.select(rows, model="shift_rnn_8_32"),
+        [row for row in rows if row["model"].startswith("lorenz")],
+    )
+    return [
+        runs.check("shift 32 of 128, TCN", runs.value(rows, "mse", model="shift_tcn_32_128"), "<= 1e-4"),
+        runs.check(
+            "shift 32 of 128, Transformer", runs.value(rows, "mse", model="shift_transformer_32_128"), "<= 1e-3"
+        ),
+        runs.check(
+            "shift 8 of 32, floor without memory / LSTM",
+            runs.ratio(runs.value(shift, "memoryless"), runs.value(shift, "mse")),
+            ">= 100",
+        ),
+        runs.check("Lorenz96 at K = 1, R2", runs.values(lorenz, "r2"), ">= .995"),
+        runs.less(
+            "Lorenz96 at K = 1: a linear filter has less error",
+            runs.values(lorenz, "linear_filter"),
+            runs.values(lorenz, "mse"),
+        ),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -231,5 +231,14 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    complete = runs.value(rows, "complete", model="attention", steps=16_000)
+    return [
+        runs.check("true and complete after 16,000 steps", complete, "98.3 %"),
+        runs.check("true and complete, the goal", complete, ">= 99 %"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw)
+    runs.main(Config, configs, measure, draw, expect)

@@ -284,5 +284,21 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
+def expect(rows: list[runs.Row]) -> list[runs.Check]:
+    """What the header expects, compared with the rows of the figure."""
+    true = runs.value(rows, "judged_true", drawn=6000, steps=4000)
+    interval = [runs.value(rows, end, drawn=6000, steps=4000) for end in ("low", "high")]
+    return [
+        runs.check("true", true, "84 %"),
+        runs.check("interval", interval, "79, 88 %"),
+        runs.check("true of another image", runs.value(rows, "true_elsewhere", drawn=6000, steps=4000), "42 %"),
+        runs.check("true, the goal", true, ">= 90 %"),
+        runs.check(
+            "likeliest caption of the file true", runs.value(rows, "picked_true", drawn=6000, steps=4000), "75 %"
+        ),
+        runs.check("by chance", runs.value(rows, "picked_by_chance", drawn=6000, steps=4000), "51 %"),
+    ]
+
+
 if __name__ == "__main__":
-    runs.main(Config, configs, measure, draw, caption=caption)
+    runs.main(Config, configs, measure, draw, expect, caption=caption)

@@ -1,8 +1,8 @@
 """What an experiment expects, compared with the numbers it found.
 
-The function `expect` of a script makes a `Check` of each statement in its header's field `Expect` that has a number or an
-order. It reads the rows of the figure: configuration and result together, as they are in the JSON beside it. A number
-that is not in the rows is NaN, and a statement about it is neither true nor false.
+The function `expect` of a script makes a `Check` of each statement in its header's field `Expect` that has a number or
+an order. It reads the rows of the figure: configuration and result together, as they are in the JSON beside it. A
+number that is not in the rows is NaN, and a statement about it is neither true nor false.
 """
 
 import ast
@@ -76,8 +76,8 @@ def check(what: str, measured: float | Sequence[float], condition: str) -> Check
     Args:
         what: what is measured.
         measured: not measured, if one is NaN or if there is none.
-        condition: `< 1e-3`, `<= 5`, `> 2` or `>= 99 %` compares the numbers as they are; `14.8` compares them rounded to
-            the last digit that is stated, as `2 to 20` does at both ends; `.345, .182` states one for each.
+        condition: `< 1e-3`, `<= 5`, `> 2` or `>= 99 %` compares the numbers as they are; `14.8` compares them rounded
+            to the last digit that is stated, as `2 to 20` does at both ends; `.345, .182` states one for each.
 
     Raises:
         InputError: the condition is none of these.
@@ -97,7 +97,7 @@ def check(what: str, measured: float | Sequence[float], condition: str) -> Check
         holds = [COMPARE[relation](number * unit, ends[0][0]) for number, ends in zip(numbers, ranges, strict=False)]
     else:
         holds = [_within(number * unit, ends) for number, ends in zip(numbers, ranges, strict=False)]
-    found = _text([number * unit for number in numbers], len(ranges) if ", " in condition else 3)
+    found = _text([number * unit for number in numbers], max(len(ranges), 4) if ", " in condition else 4)
     return _made(f"{what}: {condition}", found + (parts["percent"] or ""), numbers if complete else [], all(holds))
 
 
@@ -110,6 +110,11 @@ def less(claim: str, smaller: float | Sequence[float], larger: float | Sequence[
     complete = len(low) == len(high)
     holds = complete and all(map(operator.lt, low, high))
     return _made(claim, found if holds else found.replace("<", "against"), low + high if complete else [], holds)
+
+
+def every(claim: str, cases: Sequence[bool]) -> Check:
+    """Whether a statement is true in all cases; not measured, if there is none."""
+    return Check(claim, f"{sum(cases)} of {len(cases)}", all(cases)) if cases else Check(claim, "not measured", None)
 
 
 def summary(checks: Sequence[Check]) -> str:
@@ -162,9 +167,9 @@ def _listed(measured: float | Sequence[float]) -> list[float]:
     return list(measured) if isinstance(measured, Sequence) else [measured]
 
 
-def _text(numbers: Sequence[float], most: int = 3) -> str:
-    """All numbers, or the range of more than `most` of them."""
-    shown = list(dict.fromkeys(f"{number:.4g}" for number in numbers))
+def _text(numbers: Sequence[float], most: int = 4) -> str:
+    """All numbers, or the range of more than `most`, unless they are equal."""
+    shown = [f"{number:.4g}" for number in numbers]
     if len(shown) > most:
-        return f"{min(numbers):.4g} to {max(numbers):.4g}"
-    return ", ".join(shown)
+        shown = list(dict.fromkeys(shown))
+    return ", ".join(shown) if len(shown) <= most else f"{min(numbers):.4g} to {max(numbers):.4g}"

@@ -30,7 +30,9 @@ def save(name: str, scale: str, records: Sequence[Record], draw: Callable, folde
     picture = io.BytesIO()
     draw(records).savefig(picture, dpi=150, format="png")
     write_bytes(folder / f"{name}.png", picture.getvalue())
-    numbers = {"experiment": name, "scale": scale, "rows": rows_of(records)} | summary([record.provenance for record in records])
+    numbers = {"experiment": name, "scale": scale, "rows": rows_of(records)} | summary(
+        [record.provenance for record in records]
+    )
     write_json(folder / f"{name}.json", numbers)
     if arrays:
         _save_arrays(folder / f"{name}.npz", records, [dataclasses.asdict(record.config) for record in records])
