@@ -1,7 +1,8 @@
 """Writes the README of each chapter from the headers of its scripts and the numbers beside their figures.
 
-An experiment has an entry once its numbers are in experiments/figures. The sentence in its header field `Answer` has
-placeholders, which are filled in from the rows of those numbers:
+An experiment has an entry once its numbers are in experiments/figures; what its function `expect` finds there is listed
+with ✓ or ✗. The sentence in its header field `Answer` has placeholders, which are filled in from the rows of those
+numbers:
 
     {mse model=lstm delay=8:.1e}     the column `mse` of the only row with these values, with a format
     {mse model="a b"}                a value with a space
@@ -32,7 +33,8 @@ import tyro
 from seqjax._atomic import write_text
 from seqjax.data.catalogue import of_header
 from seqjax.data.files import DataError, read_json
-from seqjax.runs import find_experiments, read_header
+from seqjax.runs import Check, find_experiments, read_header, select
+from seqjax.runs.checks import read_expect, summary
 from seqjax.runs.folder import Row
 from seqjax.runs.scripts import typed_path
 from seqjax.types import InputError
@@ -57,6 +59,7 @@ class Experiment(NamedTuple):
     script: Path
     header: dict[str, str]
     numbers: dict[str, Any]
+    checks: list[Check]
 
     @property
     def name(self) -> str:
@@ -113,7 +116,7 @@ def resolve(placeholder: str, rows: list[Row]) -> str:
     for key in (column, *(key for key, _ in wanted)):
         if key not in columns:
             raise InputError(f"{{{placeholder}}} names {key!r}; the rows have {', '.join(sorted(columns))}")
-    found = [row for row in rows if row.get(column) is not None and all(equal(row.get(k), v) for k, v in wanted)]
+    found = [row for row in select(rows, **dict(wanted)) if row.get(column) is not None]
     if not found or (len(found) > 1 and not name):
         raise InputError(f"{{{placeholder}}} must match one row, or rows with min, max, median or count: {len(found)}")
     values = [row[column] for row in found]
@@ -121,16 +124,6 @@ def resolve(placeholder: str, rows: list[Row]) -> str:
         return format(STATISTICS[name](values) if name else values[0], form)
     except (TypeError, ValueError) as error:
         raise InputError(f"{{{placeholder}}}: {error}") from None
-
-
-def equal(value: Any, text: str) -> bool:
-    """Whether a value of a row is the one that a placeholder writes: numbers as numbers, all else as text."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return value == float(text)
-        except ValueError:
-            return False
-    return str(value) == text
 
 
 def published(folder: Path) -> list[Experiment]:
@@ -144,7 +137,7 @@ def published(folder: Path) -> list[Experiment]:
         numbers = folder / "figures" / f"{script.stem}.json"
         if numbers.exists():
             try:
-                e = Experiment(script, read_header(script), read_json(numbers))
+                e = Experiment(script, read_header(script), read_json(numbers), [])
                 sound = bool(e.cost) and all(isinstance(row, dict) for row in e.numbers["rows"])
             except DataError as error:
                 faults.append(str(error))
@@ -152,12 +145,24 @@ def published(folder: Path) -> list[Experiment]:
             except (TypeError, LookupError, AttributeError, ValueError):
                 sound = False
             if sound:
-                found.append(e)
+                found.append(e._replace(checks=checked(script, e.numbers["rows"])))
             else:
                 faults.append(f"{numbers}: expected rows and what they cost, found something else")
     if faults:
         raise DataError(faults)
     return found
+
+
+def checked(script: Path, rows: list[Row]) -> list[Check]:
+    """What the script expects, compared with its numbers.
+
+    Raises:
+        InputError: its function `expect` fails; says which script.
+    """
+    try:
+        return expect(rows) if (expect := read_expect(script)) else []
+    except Exception as error:
+        raise InputError(f"{typed_path(script)}: expect: {type(error).__name__}: {error}") from error
 
 
 def pages(folder: Path) -> dict[Path, str]:
@@ -184,21 +189,24 @@ def pages(folder: Path) -> dict[Path, str]:
 
 def index(experiments: list[Experiment], folder: Path) -> str:
     """A table with one row an experiment."""
-    lines = ["| script | question | cost |", "|---|---|---|"]
+    lines = ["| script | question | expected | cost |", "|---|---|---|---|"]
     for e in experiments:
         link = f"[{e.name}]({e.script.relative_to(folder).as_posix()})"
-        lines.append(f"| {link} | {cell(e.header['Title'])} | {cell(e.cost)} |")
+        lines.append(f"| {link} | {cell(e.header['Title'])} | {summary(e.checks)} | {cell(e.cost)} |")
     return "\n".join(lines) + "\n"
 
 
 def entry(e: Experiment, chapter: Path) -> str:
-    """Question, figure, answer and command."""
+    """Question, figure, answer, verdict and command."""
     figure = Path("..", "figures", f"{e.name}.png").as_posix()
     parts = [f"## {e.name}", plain(e.header["Title"]), plain(e.header["Question"])]
     if (chapter / figure).exists():
         parts.append(f"![{e.name}]({figure})")
     if e.answer:
         parts.append(f"**Answer.** {plain(e.answer)}")
+    if e.checks:
+        lines = [f"* {check.mark} {plain(check.claim)} ({plain(check.found)})" for check in e.checks]
+        parts.append("\n".join([f"**Expected.** {summary(e.checks)}:\n", *lines]))
     parts.append("```\n" + "\n".join(e.commands) + "\n```")
     parts.append(f"{e.cost}; [script]({e.script.name}), [numbers](../figures/{e.name}.json)")
     return "\n" + "\n\n".join(parts) + "\n"

@@ -20,6 +20,9 @@ from seqjax.types import InputError
 
 CONDITION = re.compile(r"(?:(?P<relation>[<>]=?) )?(?P<numbers>.+?)(?P<percent> %)?")
 
+Numbers = float | int | Sequence[float | int]
+"""One or several."""
+
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
@@ -65,12 +68,12 @@ def value(rows: Sequence[Row], column: str, /, **wanted: Any) -> float:
     return found[0] if len(found) == 1 else math.nan
 
 
-def ratio(numerator: float, denominator: float) -> float:
+def ratio(numerator: float | int, denominator: float | int) -> float:
     """NaN if one of them is, or if the denominator is 0."""
     return numerator / denominator if denominator else math.nan
 
 
-def check(what: str, measured: float | Sequence[float], condition: str) -> Check:
+def check(what: str, measured: Numbers, condition: str) -> Check:
     """Whether all numbers are as stated.
 
     Args:
@@ -101,7 +104,7 @@ def check(what: str, measured: float | Sequence[float], condition: str) -> Check
     return _made(f"{what}: {condition}", found + (parts["percent"] or ""), numbers if complete else [], all(holds))
 
 
-def less(claim: str, smaller: float | Sequence[float], larger: float | Sequence[float]) -> Check:
+def less(claim: str, smaller: Numbers, larger: Numbers) -> Check:
     """Whether numbers are smaller than others: each than its own, or than the only one."""
     low, high = _listed(smaller), _listed(larger)
     found = f"{_text(low)} < {_text(high)}"
@@ -163,8 +166,8 @@ def _made(claim: str, found: str, measured: Sequence[float], holds: bool) -> Che
     return Check(claim, found, holds)
 
 
-def _listed(measured: float | Sequence[float]) -> list[float]:
-    return list(measured) if isinstance(measured, Sequence) else [measured]
+def _listed(measured: Numbers) -> list[float]:
+    return [float(number) for number in (measured if isinstance(measured, Sequence) else [measured])]
 
 
 def _text(numbers: Sequence[float], most: int = 4) -> str:

@@ -112,7 +112,7 @@ def test_a_new_chapter_needs_no_edit_and_is_listed_once_it_has_numbers(lab, gall
     assert "new" not in page
     listed = (lab.folder / "README.md").read_text()
     assert "## [Fresh](fresh/README.md)" in listed
-    assert "| [shift](fresh/shift.py) | How far? | 4 min, 2 CPU cores |" in listed
+    assert "| [shift](fresh/shift.py) | How far? |  | 4 min, 2 CPU cores |" in listed
     assert gallery.update(gallery.Options(check=True)) == 0
 
 
@@ -156,6 +156,29 @@ def test_damaged_numbers_are_named_and_nothing_is_written(text, lab, gallery, ca
         str(lab.folder / "figures" / f"{name}.json") for name in ("first", "second")
     ]
     assert not (lab.folder / "memory" / "README.md").exists()
+
+
+EXPECT = """
+from seqjax import runs
+
+def expect(rows):
+    errors = runs.values(rows, "mse", model="lstm")
+    return [runs.check("LSTM", errors, "< .1"), runs.less("a * b", errors[0], errors[1]), runs.every("none", [])]
+"""
+
+
+def test_expectations_are_listed_with_their_verdict(lab, gallery, capsys):
+    script = lab.add("memory", "shift", rows=ROWS)
+    script.write_text(script.read_text() + EXPECT)
+    assert gallery.update(gallery.Options()) == 0
+    lines = ["* ✗ LSTM: \\< .1 (0.00123, 0.5)", "* ✓ a \\* b (0.00123 \\< 0.5)", "* – none (not measured)"]
+    page = (lab.folder / "memory" / "README.md").read_text()
+    assert "\n\n".join(["", "**Expected.** 1 of 2 hold, 1 not measured:", "\n".join(lines), "```\n"]) in page
+    assert "| How far? | 1 of 2 hold, 1 not measured | 1 s |" in (lab.folder / "README.md").read_text()
+    script.write_text(script.read_text() + "\n\ndef expect(rows):\n    return 1 / 0\n")
+    assert gallery.update(gallery.Options(check=True)) == 2
+    expected = "error: experiments/memory/shift.py: expect: ZeroDivisionError: division by zero\n"
+    assert capsys.readouterr().err.endswith(expected)
 
 
 def test_hand_written_texts_tables_and_the_top_readme(lab, gallery):
