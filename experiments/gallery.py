@@ -36,7 +36,7 @@ from seqjax.data.files import DataError, read_json
 from seqjax.runs import Check, find_experiments, read_header, select
 from seqjax.runs.checks import read_expect, summary
 from seqjax.runs.folder import Row
-from seqjax.runs.scripts import typed_path
+from seqjax.runs.scripts import chapter_title, typed_path
 from seqjax.types import InputError
 
 FOLDER = Path(__file__).parent
@@ -175,11 +175,11 @@ def pages(folder: Path) -> dict[Path, str]:
         if chapter == folder:
             sections.append(f"\n## All chapters\n\n{index(members, folder)}")
             continue
-        title, intro = introduction(chapter, by_name)
+        title, intro = chapter_title(chapter), introduction(chapter, by_name)
         entries = "".join(entry(experiment, chapter) for experiment in members)
         written[chapter / "README.md"] = f"# {title}\n{intro}{entries}{notes(chapter, by_name)}"
         sections.append(f"\n## [{title}]({chapter.name}/README.md)\n\n{index(members, folder)}")
-    title, intro = introduction(folder, by_name)
+    title, intro = chapter_title(folder), introduction(folder, by_name)
     written[folder / "README.md"] = f"# {title}\n{intro}{''.join(sections)}{notes(folder, by_name)}"
     top = folder.parent / "README.md"
     if top.exists():
@@ -231,11 +231,9 @@ def front(text: str, by_name: dict[str, Experiment]) -> str:
     return re.sub(r"<!-- gallery ([\w ]+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
 
 
-def introduction(folder: Path, by_name: dict[str, Experiment]) -> tuple[str, str]:
-    """The title and the text below it."""
-    text = fragment(folder / "_intro.md", by_name)
-    title, _, rest = text.partition("\n")
-    return title.removeprefix("# ") or folder.name.capitalize(), rest
+def introduction(folder: Path, by_name: dict[str, Experiment]) -> str:
+    """The text below the title."""
+    return fragment(folder / "_intro.md", by_name).partition("\n")[2]
 
 
 def notes(folder: Path, by_name: dict[str, Experiment]) -> str:

@@ -37,6 +37,13 @@ def _place(folder: Path, script: Path) -> tuple[int, str, bool, str]:
     return known if chapter else len(CHAPTERS) + 1, chapter, script.stem not in OPENING, script.stem
 
 
+def chapter_title(folder: Path) -> str:
+    """The first line of its `_intro.md`, or else its name."""
+    intro = folder / "_intro.md"
+    title = intro.read_text(encoding="utf-8").partition("\n")[0] if intro.exists() else ""
+    return title.removeprefix("# ") or folder.name.capitalize()
+
+
 def typed_path(script: Path) -> str:
     """The path of a script from the top of the repository, as a command names it."""
     folder = experiments_folder(script).resolve()

@@ -2,6 +2,7 @@
 
 import base64
 import importlib
+import io
 import json
 import os
 import re
@@ -9,19 +10,32 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-PNG = b"\x89PNG\r\n\x1a\n not a real picture"
+
+
+def picture(width: int, height: int) -> bytes:
+    """A PNG of noise, which is as large as can be."""
+    made, pixels = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(made, "png")
+    return made.getvalue()
+
+
+PNG = picture(2, 3)
 VOID = {"meta", "img"}
 
 EXPERIMENT = '''"""Is a < b & "c"?
 
 Figure    experiments/figures/{name}.png
+Paper     Bai 2018, arXiv:1803.01271, and others, doi:10.1/a; 1 < 2
 Question  Does <b>anything</b>
           happen?
 Expect    error < 1 <script>alert(1)</script>
@@ -30,8 +44,11 @@ Cost      1 s
 Run       python experiments/{name}.py
 Next      python experiments/{name}.py --scale gpu
 """
-import argparse, json, pathlib, sys, time
 class Config: pass
+{expect}
+'''
+
+RUN = """import argparse, json, pathlib, sys, time
 parser = argparse.ArgumentParser()
 parser.add_argument("--scale", default="laptop")
 parser.add_argument("--out", default="results")
@@ -50,7 +67,7 @@ rows[0]["floor"] = .1
 numbers = dict(experiment="{name}", scale=options.scale, rows=rows, cost=dict(seconds=90.0, device="2 CPU cores"))
 numbers |= dict(versions=[dict(jax="0.10.2"), dict(jax="0.10.3")], commit="abc<def")
 (home / "{name}.json").write_text(json.dumps(numbers))
-'''
+"""
 
 WITHOUT_SCALE = '''"""A search.
 
@@ -95,11 +112,14 @@ class Lab:
     def __init__(self, folder: Path):
         self.folder = folder
         (folder / "experiments").mkdir()
-        shutil.copy(ROOT / "experiments" / "reproduce.py", folder / "experiments")
+        for name in ("reproduce.py", "_report.py"):
+            shutil.copy(ROOT / "experiments" / name, folder / "experiments")
 
-    def add(self, name: str, body: str = "", chapter: str = "") -> None:
+    def add(self, name: str, body: str = "", chapter: str = "", expect: str = "") -> None:
         self.script(f"{chapter}/{name}").parent.mkdir(exist_ok=True)
-        self.script(f"{chapter}/{name}").write_text(EXPERIMENT.format(name=name, body=body, png=PNG))
+        run = textwrap.indent(RUN.format(name=name, body=body, png=PNG), "    ")
+        header = EXPERIMENT.format(name=name, expect=expect)
+        self.script(f"{chapter}/{name}").write_text(f'{header}if __name__ == "__main__":\n{run}')
 
     def script(self, name: str) -> Path:
         return self.folder / "experiments" / f"{name.lstrip('/')}.py"
@@ -152,11 +172,16 @@ def test_report_is_one_sound_page_that_loads_nothing(first):
     assert not tags & {"script", "link", "iframe", "object", "base", "form"}
     assert [source for source in page.values("src") if not source.startswith("data:image/png;base64,")] == []
     assert base64.b64decode(page.values("src")[0].partition(",")[2]) == PNG
-    assert {href for href in page.values("href") if href[0] != "#"} == set()
-    assert {href[1:] for href in page.values("href")} <= set(page.values("id"))
+    links = page.values("href")
+    assert {link[1:] for link in links if link[0] == "#"} <= set(page.values("id"))
+    files = {link for link in links if link[0] != "#" and "//" not in link}
+    assert {"../experiments/good.py", "../experiments/search.py", "figures/good.json", "figures/good.png"} <= files
+    assert all((first[0].folder / "results" / file).is_file() for file in files)
+    assert {link for link in links if "//" in link} == {"https://arxiv.org/abs/1803.01271", "https://doi.org/10.1/a"}
+    assert links.count("#contents") == 3
     assert len(set(page.values("id"))) == len(page.values("id"))
     text = (first[0].folder / "results" / "report.html").read_text()
-    assert not re.search(r"url\(|@import|https?:", text)
+    assert not re.search(r"url\(|@import|src=.http", text)
     assert ("html", {"lang": "en"}) in page.tags
 
 
@@ -183,9 +208,9 @@ def test_table_has_the_band_the_floor_and_the_ratio(first):
 
 def test_long_texts_have_lines_and_several_numbers_their_names(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "experiments")
-    reproduce = importlib.import_module("reproduce")
+    report = importlib.import_module("_report")
     rows = [{"only": name, "verdict": f"{name} " + "word " * 10, "also": {"a floor": 0.25}} for name in ("A", "B")]
-    table = reproduce.table([rows[0], rows[1] | {"also": {"slope": 0.54321, "steps": 1_000}}], "label")
+    table = report.table([rows[0], rows[1] | {"also": {"slope": 0.54321, "steps": 1_000}}], "label")
     assert '<td class="long">B word word' in table
     assert "<td>a floor 0.25</td>" in table
     assert "<td>slope 0.5432; steps 1,000</td>" in table
@@ -195,7 +220,7 @@ def test_a_missing_figure_is_said(first):
     page = first[0].page()
     figures = first[0].folder / "experiments" / "figures"
     for name in ("diverges", "search"):
-        assert f"There is no figure: {figures / name}.png does not exist." in page.text
+        assert f"There is no figure: {figures / name}.png does not exist or is damaged." in page.text
         assert f"There are no numbers: {figures / name}.json does not exist or is damaged." in page.text
     assert "search: missing" in page.text
 
@@ -224,6 +249,10 @@ def test_a_second_run_skips_and_draw_runs_nothing(lab):
     assert report.read_text() == text
 
 
+def contents(page: Page) -> list[str]:
+    return [link for link in page.values("href") if link[0] == "#" and link != "#contents"]
+
+
 def test_only_what_is_asked_for_and_smoke_leaves_out_what_has_no_scale(lab):
     lab.add("good")
     lab.add("other")
@@ -231,7 +260,7 @@ def test_only_what_is_asked_for_and_smoke_leaves_out_what_has_no_scale(lab):
     code, out, _ = lab.run("--scale", "smoke", "--only", "good", "search")
     assert code == 0
     assert "searched" not in out
-    assert lab.page().values("href") == ["#good"]
+    assert contents(lab.page()) == ["#good"]
     assert "Left out, as they have no such scale: search." in lab.page().text
 
     code, out, err = lab.run("--only", "god", "--out", "nowhere")
@@ -292,13 +321,18 @@ def test_experiments_are_run_and_listed_chapter_by_chapter(lab):
     lab.add("chart", chapter="theory")
     lab.add("delay", chapter="memory")
     lab.add("_shared", chapter="memory")
+    (lab.folder / "experiments" / "memory" / "_intro.md").write_text("# Of memory\n\nText.\n")
     code, out, _ = lab.run("--scale", "smoke")
     assert code == 0
     assert re.findall(r"^trained (\w+)", out, re.MULTILINE) == ["delay", "chart", "everywhere"]
     page = lab.page()
-    assert page.values("href") == ["#delay", "#chart", "#everywhere"]
-    contents = page.text[page.text.index("Contents") : page.text.index("python experiments/memory/delay.py")]
-    assert re.findall(r"^(memory|theory|All chapters)$", contents, re.MULTILINE) == ["memory", "theory", "All chapters"]
+    assert contents(page) == ["#delay", "#chart", "#everywhere"]
+    text = page.text[page.text.index("Contents") : page.text.index("python experiments/memory/delay.py")]
+    assert re.findall(r"^(Of memory|Theory|All chapters)$", text, re.MULTILINE) == [
+        "Of memory",
+        "Theory",
+        "All chapters",
+    ]
 
 
 def test_a_file_in_place_of_the_folder_is_exit_5(lab):
@@ -321,6 +355,83 @@ def test_a_signal_reaches_the_experiment_and_ends_both(lab, signum):
     out, err = child.communicate(timeout=20)
     assert child.returncode == 128 + signum
     assert (lab.folder / "saved").exists()
-    assert out == ""
+    assert re.search(rf"^good +stopped \(exit {128 + signum}\)\nother +not run\n", out, re.MULTILINE)
     assert err.endswith("stopped; the state is saved: the same command goes on from it\n")
-    assert not (lab.folder / "results" / "report.html").exists()
+    page = lab.page()
+    assert "The run was stopped; the same command goes on from there." in page.text
+    assert "Not run: other." in page.text
+    assert f"good: stopped (exit {128 + signum})" in page.text
+    assert "other: not run" in page.text
+    assert "There are no numbers: " in page.text
+
+
+EXPECT = """
+def expect(rows):
+    from seqjax import runs
+    errors = {row["model"]: row["mse"] for row in rows}
+    return [runs.check("m & n", errors["m"], "< 2"), runs.check("<rnn>", errors["<rnn>"], "< .1"), runs.every("x", [])]
+"""
+
+
+def test_verdicts_are_shown_and_what_is_damaged_costs_its_own_section(lab):
+    lab.add("broken", expect="def expect(rows): raise KeyError('mse')")
+    lab.add("good", expect=EXPECT)
+    lab.add("cut")
+    lab.add("text")
+    assert lab.run()[0] == 0
+    text, page = (lab.folder / "results" / "report.html").read_text(), lab.page()
+    assert '<li class="holds"><b>✓</b>m &amp; n: &lt; 2 <small>(1)</small></li>' in text
+    assert '<li class="fails"><b>✗</b>&lt;rnn&gt;: &lt; .1 <small>(0.1235)</small></li>' in text
+    assert '<li class="open"><b>–</b>x <small>(not measured)</small></li>' in text
+    assert "good: finished, 1.5 min, 1 of 2 hold, 1 not measured" in page.text
+    assert "Of all expectations, 1 of 2 hold, 1 not measured." in page.text
+    assert "The expectations were not compared: KeyError: 'mse'" in page.text
+    assert page.open == []
+
+    figures = lab.folder / "results" / "figures"
+    (figures / "cut.png").write_bytes(PNG[:40])
+    (figures / "text.png").write_text("text")
+    (figures / "broken.json").write_text("{")
+    code, out, err = lab.run("--draw")
+    assert (code, err) == (0, "")
+    damaged = "^broken +damaged .results/figures/broken.json.\ncut +damaged .results/figures/cut.png.\n"
+    assert re.search(f"{damaged}good +finished\ntext +damaged .results/figures/text.png.$", out, re.MULTILINE)
+    page = lab.page()
+    assert "There is no figure: results/figures/cut.png does not exist or is damaged." in page.text
+    assert "good: finished, 1.5 min, 1 of 2 hold" in page.text
+    assert [base64.b64decode(source.partition(",")[2]) for source in page.values("src")] == [PNG, PNG]
+
+
+def test_numbers_of_smoke_runs_are_not_compared(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    report, figure = importlib.import_module("_report"), tmp_path / "plain.png"
+    script = tmp_path / "plain.py"
+    script.write_text("def expect(rows):\n    return rows\n")
+    for scale, checks in (("smoke", []), ("laptop", [{"a": 1}])):
+        figure.with_suffix(".json").write_text(json.dumps({"scale": scale, "rows": [{"a": 1}]}))
+        assert report.Result(script, figure, "", scale, 0).checks == checks
+
+
+def test_large_pictures_become_small(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    report = importlib.import_module("_report")
+    noise, lines = tmp_path / "noise.png", tmp_path / "lines.png"
+    noise.write_bytes(picture(500, 250))
+    pixels = np.full((900, 1800, 3), 255, np.uint8)
+    pixels[::7], pixels[:, ::9] = (200, 30, 30), np.arange(200)[:, None]
+    Image.fromarray(pixels).save(lines, compress_level=0)
+    for path, smallest in ((noise, 240), (lines, 1240)):
+        made = report.encoded(path)
+        assert len(made) <= 80_000 < path.stat().st_size
+        with Image.open(io.BytesIO(made)) as small:
+            assert small.format == "PNG"
+            assert small.width >= smallest
+            assert abs(small.height - small.width / 2) <= 1
+
+
+def test_a_long_table_is_opened_by_a_click_and_a_short_one_is_there(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    report = importlib.import_module("_report")
+    rows = [{"a": number} for number in range(31)]
+    assert "<details><summary>All 31 rows</summary>" in report.table(rows, "label")
+    assert "<details>" not in report.table(rows[:30], "label")
