@@ -111,12 +111,12 @@ def resolve(placeholder: str, rows: list[Row]) -> str:
     words = shlex.split(expression)
     name = words.pop(0) if len(words) > 1 and "=" not in words[1] and words[0] in STATISTICS else ""
     column, *conditions = words
-    wanted = [condition.partition("=")[::2] for condition in conditions]
+    wanted = {key: text for key, _, text in (condition.partition("=") for condition in conditions)}
     columns = {key for row in rows for key in row}
-    for key in (column, *(key for key, _ in wanted)):
+    for key in (column, *wanted):
         if key not in columns:
             raise InputError(f"{{{placeholder}}} names {key!r}; the rows have {', '.join(sorted(columns))}")
-    found = [row for row in select(rows, **dict(wanted)) if row.get(column) is not None]
+    found = [row for row in select(rows, **wanted) if row.get(column) is not None]
     if not found or (len(found) > 1 and not name):
         raise InputError(f"{{{placeholder}}} must match one row, or rows with min, max, median or count: {len(found)}")
     values = [row[column] for row in found]

@@ -497,6 +497,19 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
     assert "is damaged and left out" in err
 
 
+def test_a_whole_figure_is_compared_with_what_is_expected(here, monkeypatch):
+    def expect(rows):
+        return [runs.every("errors", [row["mse"] >= 0 for row in rows]), runs.check("rates", len(rows), "< 2")]
+
+    monkeypatch.setattr(runs, "main", functools.partial(runs.main, expect=expect))
+    whole = here().out
+    assert "\nExpected: 1 of 2 hold\n  ✓ errors (" in whole
+    assert re.search(r"^  ✗ rates: < 2 \(\d+\)$", whole, re.MULTILINE)
+    for part in (("--draw", "--learning-rate", "0.2"), ("--scale", "smoke")):
+        outcome = here(*part)
+        assert (outcome.code, "Expected" in outcome.out) == (0, False)
+
+
 def test_other_commands_have_options_of_their_own(here, monkeypatch):
     """A field of the configuration that such a command takes selects no runs; `records` may have a default."""
     told = []
