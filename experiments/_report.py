@@ -237,12 +237,17 @@ def measured(numbers: Row) -> dict[str, str]:
 
 
 def table(rows: list[Row], label: str) -> str:
-    """Constant columns are said once above; the metric has its range in brackets, then its floor and the ratio."""
+    """Constant columns are said once above; the metric has its range in brackets, then its floor and the ratio.
+
+    Several numbers under one name are a line of their own below their row.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     metric = names[names.index("low") - 1] if "low" in names else ""  # every `measure` puts them in this order
     combined = {metric, "low", "high", "floor"} if metric else set()
+    several = [name for name in names if any(isinstance(row.get(name), dict) for row in rows)]
     fixed = [n for n in names if len(rows) > 1 and n not in combined and len({str(row.get(n)) for row in rows}) == 1]
-    columns = {n.replace("_", " "): [row.get(n) for row in rows] for n in names if n not in combined and n not in fixed}
+    left = [name for name in names if name not in {*combined, *several, *fixed}]
+    columns = {name.replace("_", " "): [row.get(name) for row in rows] for name in left}
     if metric:
         keys = (metric, "low", "high")
         columns[f"{metric} [low, high]"] = ["{} [{}, {}]".format(*[shown(row.get(k)) for k in keys]) for row in rows]
@@ -255,12 +260,17 @@ def table(rows: list[Row], label: str) -> str:
         parts = zip([first] + [other] * (len(sides) - 1), sides, cells, strict=True)
         return "<tr>" + "".join(f"<{tag}{side}>{escape(shown(c))}</{tag[:2]}>" for tag, side, c in parts) + "</tr>\n"
 
-    column, row = 'th scope="col"', 'th scope="row"'
-    body = "".join(line(cells, row, "td") for cells in zip(*columns.values(), strict=True))
+    def below(row: Row) -> str:
+        cells = (f"{name}: {shown(row[name])}" for name in several if row.get(name) and name not in fixed)
+        return "".join(f'<tr><td class="several" colspan="{len(sides)}">{escape(cell)}</td></tr>\n' for cell in cells)
+
+    column, head = 'th scope="col"', 'th scope="row"'
+    lines = zip(rows, zip(*columns.values(), strict=True), strict=True)
+    body = "".join(line(cells, head, "td") + below(row) for row, cells in lines)
     same = ", ".join(f"{name.replace('_', ' ')} {shown(rows[0][name])}" for name in fixed)
-    before, after = (
-        (f"<details><summary>All {len(rows)} rows</summary>\n", "</details>") if len(rows) > MANY_ROWS else ("", "")
-    )
+    before, after = f"<details><summary>All {len(rows)} rows</summary>\n", "</details>"
+    if len(rows) <= MANY_ROWS:
+        before = after = ""
     return f"""{paragraph(f"In all rows: {same}.") if same else ""}
 {before}<div class="wide" role="region" tabindex="0" aria-label="{escape(label)}"><table>
 <thead>
@@ -271,7 +281,7 @@ def table(rows: list[Row], label: str) -> str:
 
 def side(name: str, values: list[Any]) -> str:
     """The class of a column: numbers are aligned to the right, long texts get a minimum width."""
-    if not isinstance(values[0], str | dict) or "[" in name:
+    if not isinstance(values[0], str) or "[" in name:
         return ' class="number"'
     return ' class="long"' if max(len(shown(value)) for value in values) > LONG else ""
 
@@ -352,10 +362,12 @@ thead th { border-bottom: 1px solid var(--ink); white-space: normal; vertical-al
 tbody th { font-weight: normal; }
 .number { text-align: right; }
 td.long { min-width: 7.5rem; }
+td.several { white-space: normal; color: var(--soft); padding: 0 .6rem .6rem 2rem; max-width: 0; }
 tr:has(.long) > * { vertical-align: top; white-space: normal; }
 pre { padding: .7rem 1rem; background: var(--tint); overflow-x: auto; font-size: .88rem; }
 .finished { color: var(--good); }
 .failed, .stopped, .missing, .damaged, .warning { color: var(--bad); }
 @media (max-width: 48rem) { dl { grid-template-columns: minmax(0, 1fr); } }
-@media print { body { max-width: none; margin: 0; } section { break-before: page; } .wide { overflow: visible; } }
+@media print { ::details-content { content-visibility: visible; block-size: auto; }
+  body { max-width: none; margin: 0; } section { break-before: page; } .wide { overflow: visible; } }
 """

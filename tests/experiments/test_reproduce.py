@@ -212,8 +212,8 @@ def test_long_texts_have_lines_and_several_numbers_their_names(monkeypatch):
     rows = [{"only": name, "verdict": f"{name} " + "word " * 10, "also": {"a floor": 0.25}} for name in ("A", "B")]
     table = report.table([rows[0], rows[1] | {"also": {"slope": 0.54321, "steps": 1_000}}], "label")
     assert '<td class="long">B word word' in table
-    assert "<td>a floor 0.25</td>" in table
-    assert "<td>slope 0.5432; steps 1,000</td>" in table
+    assert '<td class="several" colspan="2">also: a floor 0.25</td>' in table
+    assert '<td class="several" colspan="2">also: slope 0.5432; steps 1,000</td>' in table
 
 
 def test_a_missing_figure_is_said(first):
