@@ -32,6 +32,7 @@ from seqjax.data.files import read_json
 from seqjax.runs import Scale, process, read_header
 from seqjax.runs.checks import print_checks
 from seqjax.runs.command import require_publishable
+from seqjax.runs.figures import save_picture
 from seqjax.runs.folder import write_json
 
 FOLDER = Path(__file__).parent
@@ -57,7 +58,7 @@ class Config:
     Attributes:
         scale: smoke: two rates on one experiment; laptop, gpu: all.
         out: where the run folders go.
-        draw: only draw what is finished.
+        draw: only draw what is finished, or, without any run, the committed numbers.
         publish: write the committed figure: all rates, at a clean commit.
     """
 
@@ -106,12 +107,14 @@ def draw(rows: list[dict]) -> Figure:
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure, axes = plot.figure(1, len(experiments), width=10.0, height=3.6)
     for ax, experiment in zip(axes[0], experiments, strict=True):
-        for style, model in enumerate(models):
+        for model in models:
             line = [row for row in rows if (row["experiment"], row["model"]) == (experiment, model)]
             if line:
                 rates = [row["learning_rate"] for row in line]
                 errors = [min(row["validation_mse"], LARGEST_DRAWN) for row in line]
-                plot.curve(ax, rates, errors, errors, errors, label=model.replace("_", " "), style=style)
+                style, variant = {"linear_4": ("linear", 0), "linear_16": ("linear", 1)}.get(model, (model, 0))
+                label = plot.STYLE[style]["label"] + f" of order {model.removeprefix('linear_')}" * (style != model)
+                plot.curve(ax, rates, errors, label=label, style=style, variant=variant)
         ax.set(xscale="log", yscale="log", title=experiment.replace("_", " "), xlabel="peak learning rate of Adam")
     axes[0, 0].set_ylabel(f"validation error (mean squared)\nlarger ones drawn at {LARGEST_DRAWN:g}")
     handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -128,6 +131,13 @@ def main() -> None:
     if config.publish:
         require_publishable(config.scale != "smoke", config.scale)
     experiments = list(SEARCHES)[:1] if config.scale == "smoke" else list(SEARCHES)
+    if config.draw and config.scale != "smoke" and not (config.out / "learning_rates").exists():
+        committed = FOLDER / "figures" / "learning_rates"
+        target = committed if config.publish else config.out / "figures" / "learning_rates"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_picture(draw(read_json(committed.with_suffix(".json"))["rows"]), target.with_suffix(".png"))
+        print(f"figure {target}.png, drawn from the committed numbers")
+        return
     searches = [search(experiment, config) for experiment in experiments]
     rows = [row for numbers in searches for row in table(numbers)]
     own = config.out / ("learning_rates" if config.scale == "smoke" else "figures")

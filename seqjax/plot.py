@@ -1,16 +1,40 @@
 """Arrays in, axes out: curves with bands, lower bounds and baselines, distinguishable without colour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from seqjax.types import InputError
+
 Numbers = Sequence[float | int] | np.ndarray
 
-STYLES: tuple[dict[str, Any], ...] = (
+STYLE: dict[str, dict[str, Any]] = {
+    # Linear recurrences and fits are blue, recurrent networks warm, convolutions green, attention purple.
+    "linear": {"label": "linear RNN", "color": "#0072b2", "marker": "o", "linestyle": "-"},
+    "lru": {"label": "LRU", "color": "#56b4e9", "marker": "X", "linestyle": (0, (8, 2))},
+    "rnn": {"label": "RNN", "color": "#d55e00", "marker": "s", "linestyle": "--"},
+    "gru": {"label": "GRU", "color": "#e69f00", "marker": "P", "linestyle": (0, (1, 1))},
+    "lstm": {"label": "LSTM", "color": "#56380d", "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    "tcn": {"label": "TCN", "color": "#009e73", "marker": "^", "linestyle": "-."},
+    "cnn": {"label": "CNN", "color": "#93a829", "marker": "<", "linestyle": (0, (6, 1, 2, 1))},
+    "transformer": {"label": "Transformer", "color": "#cc79a7", "marker": "D", "linestyle": ":"},
+    "attention": {"label": "GRU, attention", "color": "#882255", "marker": "h", "linestyle": (0, (3, 1))},
+    "quadratic": {"label": "quadratic AR", "color": "#4d4d4d", "marker": "p", "linestyle": (0, (2, 2))},
+    "bag": {"label": "bag of words", "color": "#999999", "marker": "d", "linestyle": (0, (10, 2, 2, 2))},
+    "any": {"label": "any model", "color": "#595959", "marker": ">", "linestyle": (0, (6, 3))},
+}
+"""The look of each architecture, the same in every figure: name, colour, marker and dash, each of which is its own.
+
+The colours are those of Okabe & Ito, safe for the colour-blind, and shades of them. `attention` is a recurrent
+encoder-decoder with attention; one without has the look of its cell. `linear` are linear RNNs, filters, autoregressions
+and classifiers; `bag` is what counts words without their order; `any` is a bound for every architecture."""
+
+SERIES: tuple[dict[str, Any], ...] = (
     {"color": "#0072b2", "marker": "o", "linestyle": "-"},
     {"color": "#d55e00", "marker": "s", "linestyle": "--"},
     {"color": "#009e73", "marker": "^", "linestyle": "-."},
@@ -19,7 +43,60 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#e69f00", "marker": "P", "linestyle": (0, (1, 1))},
     {"color": "#56b4e9", "marker": "X", "linestyle": (0, (8, 2))},
 )
-"""Colour (Okabe & Ito's, safe for the colour-blind), marker and dash: each of the three distinguishes the curves."""
+"""The looks of series that are no architectures, such as widths, delays and targets, by their number."""
+
+MOST_BANDS = 4
+"""On one panel."""
+
+LIGHTER = (0.0, 0.35, 0.6)
+"""How much white is mixed into the colour of each variant of an architecture."""
+
+
+def look(style: str | int, variant: int = 0) -> dict[str, Any]:
+    """What Matplotlib draws an architecture, or a series that is none, with.
+
+    Args:
+        style: a name in `STYLE`, or the number of a series.
+        variant: of one architecture, such as sizes in one panel: 1 is lighter with a pale marker, 2 still lighter with
+            a hollow one.
+
+    Returns:
+        `color`, `marker`, `linestyle` and `markerfacecolor`.
+
+    Raises:
+        InputError: an unknown name or variant.
+    """
+    if isinstance(style, str) and style not in STYLE:
+        raise InputError(f"style must be one of {', '.join(STYLE)}, or a number, got {style!r}")
+    if variant not in range(len(LIGHTER)):
+        raise InputError(f"variant must be one of 0 to {len(LIGHTER) - 1}, got {variant}")
+    found = STYLE[style] if isinstance(style, str) else SERIES[style % len(SERIES)]
+    color = _mixed(found["color"], LIGHTER[variant])
+    face = (color, _mixed(color, 0.6), "white")[variant]
+    return {name: found[name] for name in ("marker", "linestyle")} | {"color": color, "markerfacecolor": face}
+
+
+def _mixed(color: str, white: float) -> str:
+    return colors.to_hex([white + (1 - white) * part for part in colors.to_rgb(color)])
+
+
+def over_seeds(seeds: Iterable[int], lines: int = 1) -> str:
+    """What the lines or marks of a panel are, and its bands or bars, from the numbers of random seeds of its runs."""
+    numbers = sorted(set(seeds))
+    if numbers == [1]:
+        return "one seed"
+    ends = " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
+    return f"median and range of {ends} seeds" if lines <= MOST_BANDS else f"median of {ends} seeds"
+
+
+def bands(columns: Sequence[Numbers] | np.ndarray, lines: int) -> Sequence[Numbers] | np.ndarray:
+    """Median, smallest and largest value for `curve`: the median alone in a panel of so many lines that bands hide it.
+
+    Args:
+        columns: the three.
+        lines: how many the panel has.
+    """
+    return columns if lines <= MOST_BANDS else columns[:1]
 
 
 def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 4.2) -> tuple[Figure, np.ndarray]:
@@ -43,20 +120,59 @@ def subplots(figure: Figure | SubFigure, rows: int = 1, columns: int = 1) -> np.
 
 
 def curve(
-    ax: Axes, x: Numbers, median: Numbers, low: Numbers, high: Numbers, *, label: str, style: int, markers: bool = True
+    ax: Axes,
+    x: Numbers,
+    median: Numbers,
+    low: Numbers | None = None,
+    high: Numbers | None = None,
+    *,
+    label: str,
+    style: str | int,
+    variant: int = 0,
+    markers: bool = True,
 ) -> None:
-    """A line through the medians, with a band over the random seeds."""
-    properties: dict[str, Any] = STYLES[style % len(STYLES)] | ({} if markers else {"marker": ""})
+    """A line through the medians, with a band over the random seeds unless `low` and `high` are left out or equal.
+
+    Args:
+        style, variant: as those of `look`.
+
+    Raises:
+        InputError: as `look`.
+    """
+    properties = look(style, variant) | ({} if markers else {"marker": ""})
     ax.plot(x, median, label=label, markersize=4.5, linewidth=1.4, **properties)
-    ax.fill_between(x, low, high, color=properties["color"], alpha=0.2, linewidth=0)
+    if low is not None and high is not None and not np.array_equal(low, high):
+        ax.fill_between(x, low, high, color=properties["color"], alpha=0.2, linewidth=0)
 
 
-def points(ax: Axes, x: Numbers, median: Numbers, low: Numbers, high: Numbers, *, label: str, style: int) -> None:
-    """Unconnected medians, each with a bar over the range of the random seeds."""
-    properties = STYLES[style % len(STYLES)]
+def points(
+    ax: Axes,
+    x: Numbers,
+    median: Numbers,
+    low: Numbers,
+    high: Numbers,
+    *,
+    label: str,
+    style: str | int,
+    variant: int = 0,
+) -> None:
+    """Unconnected medians, each with a bar over the range of the random seeds.
+
+    Args:
+        style, variant: as those of `look`.
+
+    Raises:
+        InputError: as `look`.
+    """
     below, above = np.subtract(median, low), np.subtract(high, median)
-    marks = {"color": properties["color"], "marker": properties["marker"], "markersize": 5.5}
-    ax.errorbar(x, median, [below, above], label=label, linestyle="", elinewidth=1.2, capsize=2.5, **marks)
+    marks = look(style, variant) | {"linestyle": "", "markersize": 5.5}
+    ax.errorbar(x, median, [below, above], label=label, elinewidth=1.2, capsize=2.5, **marks)
+
+
+def variants(ax: Axes, labels: Sequence[str]) -> None:
+    """Entries of a legend that name the variants of `look`, in a panel of several architectures."""
+    for variant, label in enumerate(labels):
+        ax.plot([], [], label=label, **look("any", variant) | {"marker": "o", "linestyle": "", "markersize": 5.5})
 
 
 def legend(ax: Axes, **options: Any) -> None:
@@ -74,17 +190,41 @@ def levels(ax: Axes, x: Numbers, y: Numbers, *, label: str, linestyle: str) -> N
         )
 
 
-def floor(ax: Axes, x: Numbers, bound: Numbers, *, label: str | None, style: int) -> None:
-    """A hatched region below a lower bound. Call it after the limits of y are set."""
-    properties = STYLES[style % len(STYLES)]
-    bottom = ax.get_ylim()[0]
+def floor(
+    ax: Axes,
+    x: Numbers,
+    bound: Numbers,
+    *,
+    label: str | None,
+    style: str | int,
+    variant: int = 0,
+    hatch: str = "\\\\\\",
+) -> None:
+    """A hatched region below a lower bound that is known at whole numbers. Call it after the limits of y are set.
+
+    Between two of them it is as high as the lower one: no line between points above the bound runs through it.
+
+    Args:
+        x: increasing.
+        style, variant: as those of `look`.
+        hatch: Matplotlib's; empty for the line alone, in the dash of `style`.
+
+    Raises:
+        InputError: as `look`.
+    """
+    properties, bottom = look(style, variant), ax.get_ylim()[0]
     reached = np.maximum(np.asarray(bound, float), bottom)
-    with mpl.rc_context({"hatch.linewidth": 0.5}):
-        ax.fill_between(
-            x, bottom, reached, facecolor="none", edgecolor=properties["color"], hatch="///" if style % 2 else "\\\\\\",
-            linewidth=0, alpha=0.55, label=label,
-        )  # fmt: skip
-    ax.plot(x, reached, color=properties["color"], linewidth=1.0)
+    between = np.minimum(reached[:-1], reached[1:])
+    places, heights = np.repeat(x, 3)[1:-1], np.empty(3 * len(reached) - 2)
+    heights[::3], heights[1::3], heights[2::3] = reached, between, between
+    if hatch:
+        with mpl.rc_context({"hatch.linewidth": 0.5}):
+            ax.fill_between(
+                places, bottom, heights, facecolor="none", edgecolor=properties["color"], hatch=hatch, linewidth=0,
+                alpha=0.55, label=label,
+            )  # fmt: skip
+    line = {"linewidth": 1.0} if hatch else {"linewidth": 1.2, "linestyle": properties["linestyle"], "label": label}
+    ax.plot(places, heights, color=properties["color"], **line)
 
 
 def baseline(ax: Axes, x: Numbers, y: Numbers, *, label: str | None) -> None:

@@ -234,6 +234,7 @@ def draw(records: list[runs.Record]) -> Figure:
     for place, record in enumerate(records):
         row = record.result
         ax.plot([row["low"], row["high"]], [place, place], color="black", linewidth=1.5)
+        rounds = record.config.rounds
         met = not row["goal"] or row["ratio"] >= row["goal"]
         ax.plot(row["ratio"], place, "o", color="black", markersize=5, markerfacecolor="black" if met else "white")
         if row["goal"]:
@@ -244,7 +245,13 @@ def draw(records: list[runs.Record]) -> Figure:
     ax.axvline(1.0, color="grey", linewidth=0.8)
     ax.set(xscale="log", xlabel="speed relative to the baseline (above 1: seqjax is faster)")
     ax.margins(y=0.01)
-    ax.set_title("filled where a goal (tick) is met or there is none", fontsize=8)
+    for label, look in (
+        (f"median and range of {rounds} rounds; filled: the goal is met, or there is none", {"marker": "o"}),
+        ("hollow: the goal is not met", {"marker": "o", "markerfacecolor": "white", "linestyle": ""}),
+        ("goal", {"marker": "|", "markersize": 11, "markeredgewidth": 1.2, "linestyle": ""}),
+    ):
+        ax.plot([], [], label=label, **{"color": "black", "markersize": 5, "linewidth": 1.5} | look)
+    plot.legend(ax, loc="lower right")
     return figure
 
 

@@ -36,6 +36,11 @@ LABEL = {
     "transformer": "Transformer, bidirectional",
 }  # fmt: skip
 
+LOOK: dict[str, tuple[str, int]] = {
+    "forward_gru": ("gru", 1), "both_ways_gru": ("gru", 0), "causal_transformer": ("transformer", 1),
+    "transformer": ("transformer", 0),
+}  # fmt: skip
+
 LEARNING_RATE = {"forward_gru": 3e-3, "both_ways_gru": 3e-3, "causal_transformer": 1e-3, "transformer": 1e-3}
 
 CAUSAL = ("forward_gru", "causal_transformer")
@@ -126,25 +131,26 @@ def draw(records: list[runs.Record]) -> Figure:
     figure, axes = plot.figure(1, 2, width=11.5, height=4.6)
     left, right = axes[0]
     distances, task = sorted({record.config.distance for record in records}), tasks.Agreement()
-    for style, model in enumerate(get_args(Model)):
+    for number, (model, (style, variant)) in enumerate(LOOK.items()):
         line = sorted((r for r in records if r.config.model == model), key=lambda record: record.config.distance)
         if not line:
             continue
-        aside = 0.16 * (style - 1.5)  # side by side, not on top of each other
+        aside = 0.16 * (number - 1.5)  # side by side, not on top of each other
         columns = [[100 * record.result[name] for record in line] for name in ("nouns", "low", "high")]
         label = f"{LABEL[model]} ({line[0].result['parameters']:,})"
         places = [distances.index(record.config.distance) + aside for record in line]
-        plot.points(left, places, *columns, label=label, style=style)
+        plot.points(left, places, *columns, label=label, style=style, variant=variant)
         bands = [metrics.band(100 * column) for column in line[-1].arrays["by_clause"].T]
         places = [clause + aside for clause in range(1, len(bands) + 1)]
-        plot.points(right, places, *zip(*bands, strict=True), label=LABEL[model], style=style)
-    known = {"label": "the most a causal tagger can reach", "linestyle": "--"}
+        plot.points(right, places, *zip(*bands, strict=True), label=LABEL[model], style=style, variant=variant)
+    known = {"label": "the most a causal tagger can expect", "linestyle": "--"}
     plot.levels(left, range(len(distances)), [100 * task.ceiling] * len(distances), **known)
     later = 100 * max(task.repeat, 1 - task.repeat)
     plot.levels(right, range(1, task.clauses + 1), [50.0, *[later] * (task.clauses - 1)], **known)
     left.set_xticks(range(len(distances)), [str(distance) for distance in distances])
     left.set(xlabel="words from the noun to its verb", ylabel="nouns tagged correctly (%)", ylim=(45, 102))
-    plot.legend(left, title="parameters in brackets", title_fontsize=8, loc="lower center")
+    title = f"{plot.over_seeds(record.config.seeds for record in records)}; parameters in brackets"
+    plot.legend(left, title=title, title_fontsize=8, loc="lower center")
     right.set_xticks(range(1, task.clauses + 1))
     right.set(xlabel="clause", ylabel="nouns tagged correctly (%)", ylim=(45, 102), title=f"{distances[-1]} words away")
     return figure

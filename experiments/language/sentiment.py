@@ -57,6 +57,11 @@ LABEL = {
     "lru": "LRU",
 }  # fmt: skip
 
+LOOK: dict[str, str] = {
+    "naive_bayes": "linear", "bag": "bag", "gru": "gru", "lstm": "lstm", "gru_both": "gru", "lstm_both": "lstm",
+    "tcn": "tcn", "transformer": "transformer", "lru": "lru",
+}  # fmt: skip
+
 POOLED: Model = "gru_both"
 """The backbone with which all poolings are compared."""
 
@@ -373,12 +378,12 @@ def draw(records: list[runs.Record]) -> Figure:
     best = max(networks, key=lambda record: record.result["validation_accuracy"])
     ax: Axes = axes[0, 1]
     counted = [record for record in models if record.config.model in ("naive_bayes", "bag")]
-    for style, record in enumerate(dict.fromkeys([*counted, best])):
+    for record in dict.fromkeys([*counted, best]):
         judged = record.arrays["labels"][0], np.minimum(record.arrays["probability"][0], 1)
         found = metrics.calibration(*judged, bins=BINS)
         name = f"{LABEL[record.config.model]}: calibration error {100 * record.result['calibration_error']:.1f} %"
         columns = [100 * column for column in (found.predicted, found.observed, found.low, found.high)]
-        plot.curve(ax, *columns, label=name, style=style)
+        plot.curve(ax, *columns, label=name, style=LOOK[record.config.model])
     plot.baseline(ax, [0, 100], [0, 100], label="perfect calibration")
     labels = json.loads(best.read("labels.json"))
     name = labels[1] if len(labels) == 2 else "the likeliest class"
@@ -401,14 +406,13 @@ def draw(records: list[runs.Record]) -> Figure:
 
 def accuracies(ax: Axes, records: list[runs.Record], names: list[str]) -> None:
     """Accuracy of single seeds and of their ensemble for some configurations, with the target of 80 % on SST-2."""
-    for shift, style, columns, label in (
-        (-0.12, 0, ("accuracy", "low", "high"), "single seeds: median and range"),
-        (0.12, 1, ("together", "together_low", "together_high"), "ensemble of seeds, 95 % interval over sentences"),
-    ):
-        places = [place + shift for place in range(len(records))]
-        plot.points(
-            ax, places, *[[100 * r.result[name] for r in records] for name in columns], label=label, style=style
-        )
+    for variant, columns in enumerate((("accuracy", "low", "high"), ("together", "together_low", "together_high"))):
+        for place, record in enumerate(records):
+            values = [[100 * record.result[name]] for name in columns]
+            look = {"style": LOOK[record.config.model], "variant": variant}
+            plot.points(ax, [place + 0.24 * (variant - 0.5)], *values, label="", **look)
+    single = plot.over_seeds(record.config.seeds for record in records)
+    plot.variants(ax, [f"single seeds: {single}", "ensemble of seeds, 95 % interval over sentences"])
     ends = [-0.5, len(records) - 0.5]
     own_table = any(record.config.table for record in records)
     if not own_table:

@@ -191,15 +191,17 @@ def draw(records: list[runs.Record]) -> Figure:
     figure, axes = plot.figure(1, 4, width=17.0, height=4.4)
     curves, bars, *texts = axes[0]
     curves.get_gridspec().set_width_ratios([1, 1, 1.3, 1.3])
-    for style, record in enumerate(records):
+    for place, record in enumerate(records):
         unit = unit_of(record.config.model)
         steps, bands = record.curve("validation_bits")
         read = [step * record.config.batch_size * int(record.config.model.split("_")[3]) / 1e6 for step in steps]
-        plot.curve(curves, read, *bands, label=unit + ", unknown ones unspelled" * (unit == "words"), style=style)
+        look = {"style": "gru", "variant": place}
+        plot.curve(curves, read, *bands, label=unit + ", unknown ones unspelled" * (unit == "words"), **look)
         row = record.result
-        plot.points(bars, [style], [row["bits"]], [row["low"]], [row["high"]], style=style,
+        plot.points(bars, [place], [row["bits"]], [row["low"]], [row["high"]], **look,
                     label=f"{unit} ({row['parameters']:,} parameters)")  # fmt: skip
     curves.set(xlabel="training tokens (millions)", ylabel="bits per character, validation")
+    curves.set_title(f"GRU, {plot.over_seeds(record.config.seeds for record in records)}", fontsize=10)
     plot.legend(curves)
     for place, record in enumerate(records):
         order = ORDER[unit_of(record.config.model)]
@@ -219,7 +221,8 @@ def draw(records: list[runs.Record]) -> Figure:
 
 def is_whole(records: list[runs.Record]) -> bool:
     """Whether these are both models, each as it is shipped: weights change with the committed figure."""
-    return [r.config for r in records] == configs("laptop") and "--publish" in sys.argv
+    have_weights = all(isinstance(record, runs.Record) for record in records)  # not those of a committed figure
+    return have_weights and [r.config for r in records] == configs("laptop") and "--publish" in sys.argv
 
 
 def ship(records: list[runs.Record]) -> None:

@@ -310,11 +310,12 @@ def draw(records: list[runs.Record]) -> Figure:
             if record.result[name] is None:
                 continue
             columns = [[100 * record.result[column]] for column in (name, low, high)]
-            number = get_args(Model).index(record.config.model)
-            plot.points(ax, [place], *columns, label="" if place else "seeds: median and range", style=number)
+            style = "linear" if record.config.model == "window" else "lstm"
+            plot.points(ax, [place], *columns, label="", style=style)
             ax.annotate(f"{columns[0][0]:.1f}", (place, columns[0][0]), (8, -3), textcoords="offset points")
         if (frequent := records[0].result[table]) is not None:
             plot.baseline(ax, [-0.5, len(records) - 0.5], [100 * frequent] * 2, label="most frequent tag of a word")
+        plot.variants(ax, [plot.over_seeds(record.config.seeds for record in records)])
         names = [f"{LABEL[r.config.model]}\n{r.result['parameters'] / 1e6:.2f} M" for r in records]
         ax.set_xticks(places, names, fontsize=8)
         ax.set(ylabel="accuracy (%)", xlabel="model, parameters", title=title, xlim=(-0.5, len(records) - 0.5))

@@ -351,7 +351,6 @@ def prompt(
 def draw(records: list[runs.Record]) -> Figure:
     """Validation bits during training, test bits beside n-gram models, the Penn Treebank by unit, and a sample."""
     figure, axes = plot.figure(2, 2, width=13.5, height=9.5)
-    style = {model: number for number, model in enumerate(get_args(Model))}
     plays = [record for record in records if record.config.corpus != "penn"]
     title = "Tiny Shakespeare" if not plays or plays[0].config.corpus != "own" else Path(plays[0].config.text).name
     news = [record for record in records if record.config.corpus == "penn"]
@@ -360,21 +359,24 @@ def draw(records: list[runs.Record]) -> Figure:
     for record in plays:
         steps, bands = record.curve("validation_bits")
         read = [step * record.config.batch_size * record.config.length / 1e6 for step in steps]
-        plot.curve(ax, read, *bands, label=LABEL[record.config.model], style=style[record.config.model])
-    ax.set(xlabel="training characters (millions)", ylabel="bits per character, validation", title=title)
+        shown = plot.bands(bands, len(plays))
+        plot.curve(ax, read, *shown, label=LABEL[record.config.model], style=record.config.model)
+    seeds = plot.over_seeds((record.config.seeds for record in plays), len(plays)) if plays else ""
+    ax.set(xlabel="training characters (millions)", ylabel="bits per character, validation", title=f"{title}, {seeds}")
     plot.legend(ax)
 
     ax = axes[0, 1]
     for place, record in enumerate(plays):
         row, model = record.result, record.config.model
         name = f"{LABEL[model]} ({row['parameters']:,} parameters)"
-        plot.points(ax, [place], [row["bits"]], [row["low"]], [row["high"]], label=name, style=style[model])
+        plot.points(ax, [place], [row["bits"]], [row["low"]], [row["high"]], label=name, style=model)
         above = row["bits"] > row["5_gram"]  # the label is on the side away from that line
-        ax.annotate(f"{row['nats']:.3f} nats", (place, row["high"]), (0, 7 if above else -15), fontsize=8, ha="center",
+        ax.annotate(f"{row['bits']:.2f}", (place, row["high"]), (0, 7 if above else -15), fontsize=8, ha="center",
                     textcoords="offset points")  # fmt: skip
     ax.set_xticks(range(len(plays)), [LABEL[record.config.model] for record in plays])
     ends = [-0.6, len(plays) + 1.6]  # with space for the labels of the lines
     ax.set(ylabel="bits per character, last 5 % of the text", xlim=ends, title=title)
+    ax.margins(y=0.1)
     if plays:
         row = plays[0].result
         for key, name in _lines():
@@ -384,22 +386,22 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax = axes[1, 0]
     units = [unit for unit in get_args(Unit) if any(record.config.unit == unit for record in news)]
-    for model, number in style.items():
+    for number, model in enumerate(get_args(Model)):
         rows = [record for record in news if record.config.model == model]
         if rows:
             places = [units.index(record.config.unit) + 0.12 * (number - 2) for record in rows]
             columns = [[record.result[name] for record in rows] for name in ("bits", "low", "high")]
-            plot.points(ax, places, *columns, label=LABEL[model], style=number)
+            plot.points(ax, places, *columns, label=LABEL[model], style=model)
             for place, record in zip(places, rows, strict=True):
                 if record.config.unit == "words":
-                    ax.annotate(f"{record.result['perplexity']:.0f}", (place, record.result["high"]), (0, 6),
+                    ax.annotate(f"perplexity {record.result['perplexity']:.0f}", (place, record.result["high"]), (0, 6),
                                 textcoords="offset points", fontsize=8, ha="center")  # fmt: skip
     ax.axis("on" if news else "off")
     by_unit = {record.config.unit: record.result for record in news}
     found = [by_unit[unit][f"{ORDER}_gram"] for unit in units]
     plot.levels(ax, range(len(units)), found, label=f"{ORDER}-gram model of the same unit, Kneser-Ney", linestyle="--")
     ax.set_xticks(range(len(units)), units)
-    title = "Penn Treebank by unit (numbers: word perplexity)" if news else ""
+    title = "Penn Treebank by unit" if news else ""
     ax.set(ylabel="bits per character, validation file", title=title)
     ax.set_xlim(-0.6, len(units) - 0.4)
     plot.legend(ax)

@@ -254,12 +254,14 @@ def draw(records: list[runs.Record]) -> Figure:
     """Training curves of the two long tasks, and the test loss of every model on every task."""
     figure, axes = plot.figure(2, 2, width=13, height=9)
     for ax, task in zip(axes[0], ("adding", "copy"), strict=True):
-        for style, model in enumerate(get_args(Model)):
-            for record in (r for r in records if r.config.task == task and r.config.model == model):
+        mine = [record for record in records if record.config.task == task]
+        for model in get_args(Model):
+            for record in (record for record in mine if record.config.model == model):
                 steps, bands = record.curve("loss")
-                plot.curve(ax, steps, *bands, label=LABEL[model], style=style)
+                plot.curve(ax, steps, *plot.bands(bands, len(mine)), label=LABEL[model], style=model)
                 ends, trivial = [steps[0], steps[-1]], record.result["trivial"]
-                title = f"{LABEL[task]}, T = {record.config.time}"
+                seeds = plot.over_seeds((other.config.seeds for other in mine), len(mine))
+                title = f"{LABEL[task]}, T = {record.config.time}, {seeds}"
                 ax.set(yscale="log", title=title, xlabel="training steps", ylabel=f"training loss ({UNIT[task]})")
         if ax.lines:
             plot.baseline(ax, ends, [trivial] * 2, label=f"trivial: {trivial:.4g}")
@@ -267,27 +269,30 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax: Axes = axes[1, 0]
     ax.set(yscale="log", ylabel="test loss, in units of the trivial predictor's")
-    for style, model in enumerate(get_args(Model)):
-        line = [(TASKS.index(r.config.task) + (style - 2.5) / 8, r) for r in records if r.config.model == model]
+    for number, model in enumerate(get_args(Model)):
+        line = [(TASKS.index(r.config.task) + (number - 2.5) / 8, r) for r in records if r.config.model == model]
         if line:
             columns = [
                 [record.result[name] / record.result["trivial"] for _, record in line]
                 for name in ("loss", "low", "high")
             ]
-            plot.points(ax, [place for place, _ in line], *columns, label=LABEL[model], style=style)
+            plot.points(ax, [place for place, _ in line], *columns, label=LABEL[model], style=model)
             for place, record in line:
                 if "floor" in record.result:
                     ends = [place - 0.06, place + 0.06]
                     ax.plot(ends, [record.result["floor"]] * 2, color="black", linewidth=1.2)
+    ax.plot([], [], color="black", linewidth=1.2, label="least error with as many features")
     plot.baseline(ax, [-0.5, len(TASKS) - 0.5], [1, 1], label="trivial")
+    few = {record.config.task: record.config.seeds for record in records}
+    ax.set_title("; ".join(f"{LABEL[task]}: {plot.over_seeds([seeds])}" for task, seeds in few.items()), fontsize=7)
     ax.set_xticks(range(len(TASKS)), [LABEL[task] for task in TASKS])
     plot.legend(ax, ncols=2, loc="upper left", bbox_to_anchor=(0.02, 0.94))
 
     ax = axes[1, 1]
     ax.axis("off")
-    ax.set_title("test loss, median over seeds; in brackets that of the trivial predictor", fontsize=10)
+    ax.set_title("test loss (median); in brackets that of the trivial predictor; –: not run at this scale", fontsize=10)
     results = {(record.config.task, record.config.model): record.result for record in records}
-    cells = [[f"{results[t, m]['loss']:.2g}" if (t, m) in results else "" for t in TASKS] for m in get_args(Model)]
+    cells = [[f"{results[t, m]['loss']:.2g}" if (t, m) in results else "–" for t in TASKS] for m in get_args(Model)]
     trivial = {record.config.task: record.result["trivial"] for record in records}
     heads = [f"{LABEL[t]}\n{UNIT[t]} ({trivial[t]:.4f})" if t in trivial else LABEL[t] for t in TASKS]
     names = [LABEL[model] for model in get_args(Model)]

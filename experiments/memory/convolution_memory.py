@@ -185,25 +185,28 @@ def draw(records: list[runs.Record]) -> Figure:
     left, right = axes[0]
     for style, name in enumerate(kernels):
         kernel = next(record for record in records if record.config.filter == name).arrays["kernel"]
-        plot.curve(left, range(len(kernel)), kernel, kernel, kernel, label=name, style=style, markers=False)
+        plot.curve(left, range(len(kernel)), kernel, label=name, style=style, markers=False)
     left.set(xlabel="lag s (time steps)", ylabel="kernel rho(s), target variance 1", xlim=(-1, 60))
     left.legend(frameon=False)
     rows = [[r for r in records if r.config.model == name] for name in names]
     networks = [row for row in rows if not row[0].config.model.startswith("fir")]
-    for style, row in enumerate(networks):
-        offset = (style - (len(networks) - 1) / 2) * 0.13
+    for number, row in enumerate(networks):
+        offset = (number - (len(networks) - 1) / 2) * 0.13
         places = [kernels.index(record.config.filter) + offset for record in row]
         values = {key: [record.result[key] for record in row] for key in ("mse", "low", "high")}
-        label = f"{row[0].config.model} ({row[0].result['parameters']:,} parameters)"
-        plot.points(right, places, values["mse"], values["low"], values["high"], label=label, style=style + 2)
+        style = row[0].config.model
+        label = f"{plot.STYLE[style]['label']} ({row[0].result['parameters']:,} parameters)"
+        plot.points(right, places, values["mse"], values["low"], values["high"], label=label, style=style)
     for row, dashes in zip((row for row in rows if row not in networks), ("-", "--", ":"), strict=False):
-        label = f"linear filter, {row[0].config.model.removeprefix('fir_')} taps"
+        taps = row[0].config.model.removeprefix("fir_")
+        label = f"linear filter, {taps} tap" + "s" * (taps != "1")
         errors = [record.result["mse"] for record in row]
         plot.levels(right, [kernels.index(r.config.filter) for r in row], errors, label=label, linestyle=dashes)
     right.set(
-        yscale="log", ylim=(1e-6, 2), ylabel="mean squared error (target variance 1)", xlabel="memory of the target"
+        yscale="log", ylim=(1e-5, 2), ylabel="mean squared error (target variance 1)", xlabel="memory of the target"
     )
     right.set_xticks(range(len(kernels)), kernels)
+    right.set_title(plot.over_seeds(row[0].config.seeds for row in networks), fontsize=10)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return figure
 

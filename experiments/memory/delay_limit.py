@@ -190,8 +190,11 @@ def draw(records: list[runs.Record]) -> Figure:
     for ax, name in zip(axes.flat, names, strict=False):
         _panel(ax, name, {signal: line for (model, signal), line in lines.items() if model == name})
     _limits(axes.flat[-1], names, lines)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    named: dict[str, Any] = {}
+    for ax in axes.flat:
+        handles, labels = ax.get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True)) | named
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
@@ -204,11 +207,13 @@ def _panel(ax: Axes, name: str, lines: dict[str, list[dict[str, Any]]]) -> None:
             [max(row[column] / row["memoryless"], SMALLEST_DRAWN) for row in line] for column in ("mse", "low", "high")
         ]
         x = [row["delay"] for row in line]
-        plot.curve(ax, x, *columns, label=f"{signal} input, median and range of seeds", style=style)
+        seeds = plot.over_seeds(row["seeds"] for row in line)
+        plot.curve(ax, x, *columns, label=f"{signal} input, {seeds}", style=style)
         median, _, _ = failures(line)
         if np.isfinite(median.fails):
-            color = plot.STYLES[style]["color"]
+            color = plot.look(style)["color"]
             shade = {"facecolor": "none", "edgecolor": color, "hatch": "///" if style % 2 else "\\\\\\", "alpha": 0.35}
+            shade["label"] = f"{signal}: from the last delay learned to the first that is not"
             ax.axvspan(median.works or delays[0] / 1.4, median.fails, linewidth=0, hatch_linewidth=0.5, **shade)
         told.append(f"{signal}: {sentence(line)}")
         if signal == "smooth":
@@ -229,7 +234,7 @@ def _limits(ax: Axes, names: Sequence[str], lines: dict[tuple[str, str], list[di
     delays = sorted({row["delay"] for line in lines.values() for row in line})
     for (name, signal), line in lines.items():
         style = get_args(Signal).index(signal)
-        look = plot.STYLES[style]
+        look = plot.look(style)
         y = names.index(name) + 0.17 * (2 * style - 1)
         median, worst, best = failures(line)
         ends = [min(max(x, delays[0] / 1.4), delays[-1] * 1.4) for x in (*median, worst.works, best.fails)]

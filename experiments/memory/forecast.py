@@ -425,10 +425,6 @@ def time_unit(record: runs.Record) -> str:
     return "Lyapunov times" if record.result["exponent"] else "samples"
 
 
-def style_of(record: runs.Record) -> int:
-    return get_args(Model).index(record.config.model)
-
-
 def trajectories(ax: Axes, records: list[runs.Record]) -> None:
     """The first of the test trajectories, by linear autoregression and the best network."""
     by_time = sorted(records, key=lambda record: record.result["vpt"])
@@ -440,9 +436,9 @@ def trajectories(ax: Axes, records: list[runs.Record]) -> None:
     truth = first.arrays["truth"].astype(float)
     ax.plot(time, truth, color="black", linewidth=2.4, alpha=0.75, label="truth")
     for record in linear + networks:
-        y, style = record.arrays["prediction"].astype(float), style_of(record)
-        plot.curve(ax, time, y, y, y, label=LABEL[record.config.model], style=style, markers=False)
-        ax.axvline(float(record.arrays["first_vpt"]), color=plot.STYLES[style]["color"], linewidth=0.8)
+        y, style = record.arrays["prediction"].astype(float), record.config.model
+        plot.curve(ax, time, y, label=LABEL[style], style=style, markers=False)
+        ax.axvline(float(record.arrays["first_vpt"]), color=plot.look(style)["color"], linewidth=0.8)
     ax.plot([], [], color="0.3", linewidth=0.8, label="error above half a standard deviation")
     spread = 0.6 + np.abs(truth).max()
     ax.set(xlabel=f"time ({time_unit(first)})", ylabel="first variable (standard deviations)", ylim=(-spread, spread))
@@ -453,9 +449,9 @@ def prediction_times(ax: Axes, records: list[runs.Record]) -> None:
     """Medians, with a thin bar over the quartiles of starts and seeds and a thick one over the seeds' medians."""
     kinds = [model for model in get_args(Model) if any(record.config.model == model for record in records)]
     for record in records:
-        row, style, noisy = record.result, style_of(record), bool(record.config.noise)
+        row, noisy = record.result, bool(record.config.noise)
         place = kinds.index(record.config.model) + (0.16 if noisy else -0.16)
-        properties = plot.STYLES[style]
+        properties = plot.look(record.config.model)
         ax.plot([place] * 2, [row["lower"], row["upper"]], color=properties["color"], linewidth=1.2)
         ax.plot([place] * 2, [row["low"], row["high"]], color=properties["color"], linewidth=4.5, alpha=0.45)
         ax.plot(place, row["vpt"], marker=properties["marker"], markersize=6.5, color=properties["color"],
@@ -467,7 +463,8 @@ def prediction_times(ax: Axes, records: list[runs.Record]) -> None:
         face = "white" if noisy else "0.3"
         ax.plot([], [], color="0.3", marker="o", linestyle="", markerfacecolor=face, label=label)
     ax.plot([], [], color="0.3", linewidth=1.2, label="quartiles of forecasts")
-    ax.plot([], [], color="0.3", linewidth=4.5, alpha=0.45, label="range of the seeds' medians")
+    seeds = max(record.config.seeds for record in records)
+    ax.plot([], [], color="0.3", linewidth=4.5, alpha=0.45, label=f"range of the medians of {seeds} seeds")
     names = [f"{LABEL[kind]}\n({parameters(records, kind)})" for kind in kinds]
     ax.set_xticks(range(len(kinds)), names, fontsize=8, rotation=30)
     ax.set(ylabel=f"valid prediction time ({time_unit(records[0])})", ylim=(0, None))
@@ -492,7 +489,7 @@ def histograms(ax: Axes, records: list[runs.Record]) -> None:
     ax.fill_between(middles, 0, true, color="0.8", linewidth=0)
     for record in shown_climates(records):
         y = record.arrays["histogram"].astype(float)
-        plot.curve(ax, middles, y, y, y, label=LABEL[record.config.model], style=style_of(record), markers=False)
+        plot.curve(ax, middles, y, label=LABEL[record.config.model], style=record.config.model, markers=False)
     ax.plot(middles, true, color="black", linewidth=2.4, alpha=0.75)
     shown = {record.config.model for record in shown_climates(records)}
     if gone := dict.fromkeys(LABEL[record.config.model] for record in records if record.config.model not in shown):
@@ -509,7 +506,7 @@ def spectra(ax: Axes, records: list[runs.Record]) -> None:
     ax.plot(frequency, true, color="black", linewidth=2.4, alpha=0.75)
     for record in shown_climates(records):
         y = record.arrays["spectrum"].astype(float)
-        plot.curve(ax, frequency, y, y, y, label=LABEL[record.config.model], style=style_of(record), markers=False)
+        plot.curve(ax, frequency, y, label=LABEL[record.config.model], style=record.config.model, markers=False)
     unit = "time unit" if records[0].result["exponent"] else "sample"
     ax.set(xlabel=f"frequency (cycles per {unit})", ylabel="power, second half of the free run (dB)")
     last = np.flatnonzero(true > true.max() - 60)[-1]

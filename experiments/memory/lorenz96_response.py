@@ -199,12 +199,13 @@ def draw(records: list[runs.Record]) -> Figure:
     left.set(yscale="log", ylim=(1e-8, 1))
     systems = list(dict.fromkeys((record.config.K, record.config.amplitude) for record in records))
     networks = [m for m in get_args(Model) if not m.startswith("fir") and any(r.config.model == m for r in records)]
-    for style, model in enumerate(networks):
+    for number, model in enumerate(networks):
         row = [record for record in records if record.config.model == model]
-        offset = (style - (len(networks) - 1) / 2) * 0.13
+        offset = (number - (len(networks) - 1) / 2) * 0.13
         places = [systems.index((record.config.K, record.config.amplitude)) + offset for record in row]
         unexplained = [[1 - record.result[name] for record in row] for name in ("r2", "high", "low")]
-        plot.points(left, places, *unexplained, label=f"{model} ({row[0].result['parameters']:,})", style=style + 2)
+        label = f"{plot.STYLE[model]['label']} ({row[0].result['parameters']:,})"
+        plot.points(left, places, *unexplained, label=label, style=model)
     for model, dashes in (("fir_32", "--"), ("fir_64", "-")):
         label = f"linear filter, {model.removeprefix('fir_')} taps"
         for record in records:
@@ -217,7 +218,8 @@ def draw(records: list[runs.Record]) -> Figure:
     for place, system in enumerate(systems):
         ceiling = next(r for r in records if (r.config.K, r.config.amplitude) == system).result["ceiling"]
         label = "irreducible for every model" if place == 0 else None
-        plot.floor(left, [place - 0.45, place + 0.45], [1 - ceiling] * 2, label=label, style=4)
+        plot.floor(left, [place - 0.45, place + 0.45], [1 - ceiling] * 2, label=label, style="any")
+    left.set_title(plot.over_seeds(record.config.seeds for record in records), fontsize=10)
     left.set(ylabel="unexplained fraction of the variance, 1 - R²", xlabel="slow variables and forcing")
     left.set_xticks(range(len(systems)), [f"K = {K}\namplitude {amplitude:g}" for K, amplitude in systems], fontsize=8)
     handles, labels = left.get_legend_handles_labels()
@@ -230,12 +232,14 @@ def draw(records: list[runs.Record]) -> Figure:
     for record in hardest:
         if record.config.model in ("gru", "tcn"):
             model, y = record.config.model, record.arrays["predictions"][0, :, 0]
-            plot.curve(right, time, y, y, y, label=model, style=networks.index(model) + 2, markers=False)
+            plot.curve(right, time, y, label=plot.STYLE[model]["label"], style=model, markers=False)
     for record in hardest:
         if record.config.model == "fir_32":
             # Only once the filter is full: on smooth input its taps are in the thousands, and cancel only together.
             linear = record.arrays["predictions"][0, washout:, 0]
-            right.plot(time[washout:], linear, color="0.6", linewidth=1.2, label="linear filter, 32 taps")
+            right.plot(
+                time[washout:], linear, color="0.5", linestyle="--", linewidth=1.2, label="linear filter, 32 taps"
+            )
     right.axvspan(0, time[washout - 1], color="0.92", linewidth=0)
     right.text(0.15, 3.6, "washout, not scored", va="top", fontsize=8, color="0.35")
     right.set(xlabel="time (units of the slow equation)", ylabel="y₁ (standard deviations)")
@@ -248,19 +252,20 @@ def draw(records: list[runs.Record]) -> Figure:
 def learning_curves(ax: Axes, records: list[runs.Record], networks: list[Model]) -> None:
     """The training error in log time, each point an average over the steps since the one before."""
     steps: list[int] = []
-    for record in records:
-        if record.config.model in networks:
-            steps, bands = record.curve("loss")
-            plot.curve(ax, steps, *bands, label="", style=networks.index(record.config.model) + 2, markers=False)
+    trained = [record for record in records if record.config.model in networks]
+    for record in trained:
+        steps, bands = record.curve("loss")
+        plot.curve(ax, steps, *plot.bands(bands, len(trained)), label="", style=record.config.model, markers=False)
     for record in records:
         if record.config.model == "fir_32" and steps:
             plot.baseline(ax, [steps[0], steps[-1]], [1 - record.result["r2"]] * 2, label="linear filter, 32 taps")
     ax.set(xscale="log", yscale="log", ylim=(0.03, 1.1), xlabel="training step", ylabel="squared error / variance")
     if steps:
         ceiling = records[0].result["ceiling"]
-        plot.floor(ax, [steps[0], steps[-1]], [1 - ceiling] * 2, label=None, style=4)
+        plot.floor(ax, [steps[0], steps[-1]], [1 - ceiling] * 2, label=None, style="any")
     config = records[0].config
-    ax.set_title(f"training, K = {config.K}, amplitude {config.amplitude:g}", fontsize=10)
+    seeds = plot.over_seeds((record.config.seeds for record in records), len(trained))
+    ax.set_title(f"training, K = {config.K}, amplitude {config.amplitude:g}; {seeds}", fontsize=10)
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:

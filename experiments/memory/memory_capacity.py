@@ -44,6 +44,15 @@ LEARNING_RATE = {
 }  # fmt: skip
 """Of the models that are trained; the others have a fitted readout only."""
 
+LOOK: dict[str, tuple[str, int]] = {
+    "delay line": ("linear", 2), "random .01": ("rnn", 2), "random .3": ("rnn", 2), "random 1": ("rnn", 2),
+    "linear RNN": ("linear", 0),
+}  # fmt: skip
+"""Hollow where the readout alone is fitted; the others are named as in `plot.STYLE`."""
+
+GROUPS = ("linear RNN", "RNN", "GRU", "LSTM"), ("LRU", "TCN", "Transformer")
+"""The trained models of each panel of delays: the bands of all would hide each other."""
+
 FEATURES, DELAY, LENGTH = 16, 31, 96
 
 
@@ -177,12 +186,14 @@ def fit_readout(records: list[runs.Record], task: tasks.MultiDelay, key: Key[Arr
 
 
 def draw(records: list[runs.Record]) -> Figure:
-    """Left: the sum against the bound. Right: which delays are remembered."""
-    figure, axes = plot.figure(1, 2, width=13.5, height=4.8)
-    left, right = axes[0]
+    """Left: the sum against the bound. Right: which delays are remembered, in two panels."""
+    figure, axes = plot.figure(1, 3, width=18.0, height=4.8)
+    left, *right = axes[0]
+    looks = {r.config.model: LOOK.get(r.config.model, (r.config.model.lower(), 0)) for r in records}
     for place, record in enumerate(records):
         columns = [[record.result[name]] for name in ("capacity", "low", "high")]
-        plot.points(left, [place], *columns, label="", style=0 if record.config.model in LEARNING_RATE else 3)
+        style, variant = looks[record.config.model]
+        plot.points(left, [place], *columns, label="", style=style, variant=variant)
     ends = [-0.5, len(records) - 0.5]
     left.plot(ends, [FEATURES] * 2, color="black", linewidth=1.0)
     left.fill_between(ends, FEATURES, FEATURES + 3, facecolor="none", edgecolor="0.4", hatch="///", linewidth=0)
@@ -197,15 +208,20 @@ def draw(records: list[runs.Record]) -> Figure:
     names = [record.config.model.replace(" ", "\n") for record in records]
     left.set_xticks(range(len(records)), names, fontsize=8)
     left.set(xlim=ends, ylim=(0, FEATURES + 3), ylabel="memory capacity, sum of R² over delays 0 to 31")
-    left.set_title("trained (circles), only the readout fitted (diamonds)", fontsize=10)
-    for record in records:
-        if record.config.model == "delay line":
-            plot.baseline(right, range(DELAY + 1), record.arrays["explained"][0], label="delay line")
-    for style, record in enumerate(record for record in records if record.config.model in LEARNING_RATE):
-        low, median, high = np.quantile(record.arrays["explained"], (0, 0.5, 1), axis=0)
-        plot.curve(right, range(DELAY + 1), median, low, high, label=record.config.model, style=style, markers=False)
-    right.set(xlabel="delay k (steps)", ylabel="R² of x(t - k)", ylim=(-0.05, 1.05))
-    plot.legend(right, loc="upper right")
+    seeds = plot.over_seeds(record.config.seeds for record in records)
+    left.set_title(f"filled: trained; hollow: only the readout fitted; {seeds}", fontsize=10)
+    for ax, group in zip(right, GROUPS, strict=True):
+        for record in records:
+            model = record.config.model
+            if model == "delay line":
+                plot.baseline(ax, range(DELAY + 1), record.arrays["explained"][0], label=model)
+            elif model in group:
+                low, median, high = np.quantile(record.arrays["explained"], (0, 0.5, 1), axis=0)
+                look = {"style": looks[model][0], "markers": False}
+                plot.curve(ax, range(DELAY + 1), median, low, high, label=model, **look)
+        ax.set(xlabel="delay k (steps)", ylabel="R² of x(t - k)", ylim=(-0.05, 1.05))
+        ax.set_title(seeds, fontsize=10)
+        plot.legend(ax, loc="upper right")
     return figure
 
 

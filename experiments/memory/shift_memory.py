@@ -135,21 +135,27 @@ def draw(records: list[runs.Record]) -> Figure:
     ax.set_xticks(delays, [str(delay) for delay in delays])
     ax.minorticks_off()
     every = range(delays[0], delays[-1] + 1)
-    for style, model in enumerate(get_args(Model)):
+    for number, model in enumerate(get_args(Model)):
         line = sorted((row for row in rows if row["model"] == model), key=lambda row: row["delay"])
         if not line:
             continue
-        name = model.replace("linear_", "linear RNN of order ")
+        linear = "floor" in line[0]
         columns = [[max(row[column], SMALLEST_DRAWN) for row in line] for column in ("delay", "mse", "low", "high")]
-        # Between two delays the error of linear RNNs follows the floor, not a straight line.
-        show = plot.points if "floor" in line[0] else plot.curve
-        show(ax, *columns, label=f"{name} ({line[0]['parameters']:,} parameters)", style=style)
-        if "floor" in line[0]:
+        if not linear:  # side by side: bands would hide each other
+            columns[0] = [delay * 1.05 ** (number - 4) for delay in columns[0]]
+        look = {"style": "linear" if linear else model, "variant": int(model == "linear_16")}
+        name = model.replace("linear_", "linear RNN of order ") if linear else plot.STYLE[model]["label"]
+        plot.points(ax, *columns, label=f"{name} ({line[0]['parameters']:,} parameters)", **look)
+        if linear:
             order = int(model.removeprefix("linear_"))
             bound = [tasks.Shift(delay, Config(delay=delay).length).floor(order) for delay in every]
-            plot.floor(ax, every, bound, label=f"out of reach for {name}", style=style)
+            hatch = "///" if look["variant"] else "\\\\\\"
+            plot.floor(ax, every, bound, label=f"out of reach for {name}", hatch=hatch, **look)
+        else:  # between two delays the error of linear RNNs follows the floor, not a straight line
+            plot.curve(ax, *columns[:2], label=f"_{name}", markers=False, **look)
     zero = [tasks.Shift(delay, Config(delay=delay).length).zero_loss() for delay in every]
     plot.baseline(ax, every, zero, label="zero predictor")
+    ax.set_title(plot.over_seeds(record.config.seeds for record in records), fontsize=10)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 

@@ -59,6 +59,8 @@ LABEL = {
     "transformer": "Transformer", "lru": "LRU",
 }  # fmt: skip
 
+LOOK = {"logistic": "linear"}
+
 LEARNING_RATE = {
     "logistic": 1e-2, "rnn": 1e-3, "gru": 3e-3, "lstm": 3e-3, "tcn": 2e-3, "transformer": 1e-3, "lru": 2e-3,
 }  # fmt: skip
@@ -278,11 +280,14 @@ def draw(records: list[runs.Record]) -> Figure:
             continue
         names = [model for model in get_args(Model) if any(record.config.model == model for record in own)]
         places = [names.index(record.config.model) for record in own]
-        for style, moved in enumerate(sorted({record.config.transpose for record in own}, reverse=True)):
-            line = [(place, r.result) for place, r in zip(places, own, strict=True) if r.config.transpose == moved]
-            columns = [[row[name] for _, row in line] for name in ("nll", "low", "high")]
-            label = f"transposed by up to {moved} semitones in training" if moved else "original keys"
-            plot.points(ax, [place for place, _ in line], *columns, label=label, style=style)
+        moves = sorted({record.config.transpose for record in own})
+        for place, record in zip(places, own, strict=True):
+            columns = [[record.result[name]] for name in ("nll", "low", "high")]
+            look = {"style": LOOK.get(record.config.model, record.config.model)}
+            plot.points(ax, [place], *columns, label="", variant=moves.index(record.config.transpose), **look)
+        seeds = plot.over_seeds(record.config.seeds for record in own)
+        kinds = [f"transposed by up to {moved} semitones" if moved else "original keys" for moved in moves]
+        plot.variants(ax, [f"{kind}: {seeds}" for kind in kinds])
         ends = [-0.5, len(names) - 0.5]
         for name, style, label in (
             ("frequencies", ":", "key frequencies"),
@@ -292,7 +297,7 @@ def draw(records: list[runs.Record]) -> Figure:
         paper = {names.index(model): nll for model, nll in PAPER[collection].items() if model in names}
         plot.levels(ax, [*paper], [*paper.values()], label="Bai et al. (test)", linestyle="-")
         ax.set_xticks(range(len(names)), [LABEL[model].replace(" ", "\n") for model in names], fontsize=8)
-        plot.legend(ax, loc="center right")
+        plot.legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 
     shown = [record for record in records if record.config.model != "logistic" and record.config.collection == "jsb"]
     best = min(shown, key=lambda record: record.result["nll"], default=None)
@@ -310,9 +315,11 @@ def _learning(ax: Axes, records: list[runs.Record]) -> None:
     """NLL of the held-out training pieces by step."""
     for record in records:
         steps, bands = record.curve("validation")
-        style = get_args(Model).index(record.config.model)
-        plot.curve(ax, steps, *bands, label=LABEL[record.config.model], style=style, markers=False)
-    ax.set(title="during training", xlabel="steps", ylabel="NLL of held-out training pieces", ylim=(8, 14))
+        look = {"style": LOOK.get(record.config.model, record.config.model), "markers": False}
+        plot.curve(ax, steps, *plot.bands(bands, len(records)), label=LABEL[record.config.model], **look)
+    seeds = plot.over_seeds((record.config.seeds for record in records), len(records))
+    ax.set(title=f"during training: {seeds}", xlabel="training steps", ylim=(8, 14))
+    ax.set_ylabel("NLL of held-out training pieces (nats per step)")
     plot.legend(ax)
 
 

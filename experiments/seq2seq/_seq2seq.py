@@ -63,11 +63,11 @@ def exact_matches(model: models.Module, params: Params, batch: Seq2SeqBatch) -> 
 
 
 def draw_percentages(
-    ax: Axes, x: Iterable[float], fractions: Float[np.ndarray, "seeds x"], *, label: str, style: int
+    ax: Axes, x: Iterable[float], fractions: Float[np.ndarray, "seeds x"], *, label: str, style: str, variant: int = 0
 ) -> None:
-    """A curve in percent, with the range over seeds."""
+    """A curve in percent, with the range over seeds, in the look that `plot.look` gives."""
     bands = [metrics.band(100 * column) for column in fractions.T]
-    plot.curve(ax, list(x), *zip(*bands, strict=True), label=label, style=style)
+    plot.curve(ax, list(x), *zip(*bands, strict=True), label=label, style=style, variant=variant)
 
 
 def attention_map(

@@ -186,22 +186,26 @@ def draw(records: list[runs.Record]) -> Figure:
     left, right = axes[0]
     left.set(ylim=(0, 1.1), xlabel="numbers in the context vector, N")
     left.set_ylabel(f"mean squared error, {LENGTH} steps of white noise")
-    for style, model in enumerate(get_args(Model)):
+    for model in get_args(Model):
         line = [record for record in records if (record.config.model, record.config.values) == (model, "reals")]
         columns = [[record.result[name] for record in line] for name in ("mse", "low", "high")]
         if line:
-            plot.curve(left, [record.config.width for record in line], *columns, label=LABEL[model], style=style)
+            plot.curve(left, [record.config.width for record in line], *columns, label=LABEL[model], style=model)
     every = range(1, LENGTH + 1)
     floor = [bounds.truncation(np.eye(LENGTH), width) / LENGTH for width in every]
-    plot.floor(left, every, floor, label="out of reach for linear models", style=0)
+    plot.floor(left, every, floor, label="out of reach for linear models", style="linear")
     plot.baseline(left, every, [1.0] * LENGTH, label="zero predictor")
-    plot.legend(left)
+    seeds = plot.over_seeds(record.config.seeds for record in records)
+    plot.legend(left, title=seeds, title_fontsize=8)
     on_symbols = [record for record in records if record.config.values == "symbols"]
-    for number, record in enumerate(on_symbols):
-        label = f"{LABEL[record.config.model]}, N = {record.config.width}"
-        draw_percentages(right, LENGTHS, record.arrays["by_length"], label=label, style=number + 2)
+    widths = sorted({record.config.width for record in on_symbols}, reverse=True)
+    for record in on_symbols:
+        model, width = record.config.model, record.config.width
+        variant = 0 if model == "attention" else widths.index(width)
+        label = f"{LABEL[model]}, N = {width}"
+        draw_percentages(right, LENGTHS, record.arrays["by_length"], label=label, style=model, variant=variant)
     right.set(xlabel="symbols of the sequence", ylabel="symbols correct (%)", ylim=(0, 102))
-    plot.legend(right)
+    plot.legend(right, title=seeds, title_fontsize=8)
     return figure
 
 

@@ -42,6 +42,8 @@ LEARNING_RATE = {"context": 3e-3, "attention": 3e-3, "transformer": 1e-3}
 
 LABEL = {"context": "GRU, context vector", "attention": "GRU, attention", "transformer": "Transformer"}
 
+LOOK = {"context": "gru", "attention": "attention", "transformer": "transformer"}
+
 TEST_SENTENCES, EXAMPLES = 2000, 4
 
 LENGTHS = ((1, 9), (10, 13), (14, 17), (18, 21), (22, 25), (26, 37))
@@ -174,23 +176,25 @@ def draw(records: list[runs.Record]) -> Figure:
 
     ax: Axes = axes[0, 0]
     places = range(len(LENGTHS))
-    for style, model in enumerate(get_args(Model)):
+    for model in get_args(Model):
         for record in (record for record in best if record.config.model == model):
             name = f"{LABEL[model]} ({record.result['parameters']:,}): {100 * record.result['exact']:.1f} % of all"
-            draw_percentages(ax, places, record.arrays["by_length"], label=name, style=style)
+            draw_percentages(ax, places, record.arrays["by_length"], label=name, style=LOOK[model])
     ax.set(xlabel="tokens of the source", ylabel="unseen sentences translated exactly (%)", ylim=(-2, 102))
     ax.set_xticks(places, [f"{low}-{high}" for low, high in LENGTHS])
-    plot.legend(ax, title="parameters in brackets", title_fontsize=8, loc="lower left")
+    seeds = plot.over_seeds(record.config.seeds for record in records)
+    plot.legend(ax, title=f"{seeds}; parameters in brackets", title_fontsize=8, loc="lower left")
 
     ax = axes[0, 1]
     with_attention = [record for record in records if record.config.model == "attention"]
-    for style, steps in enumerate(sorted({record.config.steps for record in with_attention}), start=3):
+    for variant, steps in enumerate(sorted({record.config.steps for record in with_attention}, reverse=True)):
         line = sorted((r for r in with_attention if r.config.steps == steps), key=lambda r: r.config.teacher_forcing)
         if len(line) > 1:
             ratios = [record.config.teacher_forcing for record in line]
             columns = [[100 * record.result[name] for record in line] for name in ("exact", "low", "high")]
-            plot.curve(ax, ratios, *columns, label=f"{LABEL['attention']}, {steps:,} steps", style=style)
-            plot.legend(ax, loc="upper left")
+            label = f"{LABEL['attention']}, {steps:,} steps"
+            plot.curve(ax, ratios, *columns, label=label, style="attention", variant=variant)
+            plot.legend(ax, loc="lower left", title=seeds, title_fontsize=8)
     ax.set(xlabel="teacher forcing: fraction of true tokens among the inputs in training", ylim=(-2, 102))
     ax.set_ylabel("unseen sentences translated exactly (%)")
 

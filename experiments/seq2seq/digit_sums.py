@@ -37,6 +37,8 @@ LEARNING_RATE = {"context": 3e-3, "attention": 3e-3, "transformer": 1e-3}
 
 LABEL = {"context": "LSTM, context vector", "attention": "GRU, attention", "transformer": "Transformer"}
 
+LOOK = {"context": "lstm", "attention": "attention", "transformer": "transformer"}
+
 TEST_PAIRS = 5000
 
 PEER = 1_800, 100
@@ -127,20 +129,23 @@ def draw(records: list[runs.Record]) -> Figure:
     every = sorted({record.config.digits for record in records})
     figure, axes = plot.figure(len(every), 2, width=11, height=4.2 * len(every))
     for digits, (ax, by_carries) in zip(every, axes, strict=True):
-        for style, model in enumerate(get_args(Model)):
+        for model in get_args(Model):
             for record in (r for r in records if (r.config.model, r.config.digits) == (model, digits)):
                 steps, bands = record.curve("accuracy")
                 name = f"{LABEL[model]} ({record.result['parameters']:,})"
-                plot.curve(ax, steps, *(100 * bands), label=name, style=style, markers=False)
+                plot.curve(ax, steps, *(100 * bands), label=name, style=LOOK[model], markers=False)
                 name = f"{LABEL[model]}: {100 * record.result['exact']:.2f} % of all"
-                draw_percentages(by_carries, range(digits + 1), record.arrays["by_carries"], label=name, style=style)
+                fractions = record.arrays["by_carries"]
+                draw_percentages(by_carries, range(digits + 1), fractions, label=name, style=LOOK[model])
         if digits == 3:
             steps, accuracy = PEER
             ax.plot([steps], [accuracy], "k*", markersize=9, label="flax's example (2.2 million), easier pairs")
-        ax.set(xlabel="steps", ylabel=f"sums of {digits} digits, training batches exact (%)", ylim=(-2, 102))
-        plot.legend(ax, title="parameters in brackets", title_fontsize=8, loc="center right")
+        seeds = plot.over_seeds(record.config.seeds for record in records)
+        ax.set(xlabel="training steps", ylabel=f"sums of {digits} digits, training batches exact (%)", ylim=(-2, 102))
+        legend = {"title": f"{seeds}; parameters in brackets", "title_fontsize": 8, "loc": "center right"}
+        plot.legend(ax, **legend, bbox_to_anchor=(1, 0.7))
         by_carries.set(xlabel="carries", ylabel="unseen pairs exact (%)", xticks=range(digits + 1), ylim=(-2, 102))
-        plot.legend(by_carries, loc="best")
+        plot.legend(by_carries, loc="best", title=seeds, title_fontsize=8)
     return figure
 
 

@@ -49,6 +49,8 @@ Model = Literal["context", "attention", "transformer"]
 
 LEARNING_RATE = {"context": 3e-3, "attention": 3e-3, "transformer": 1e-3}
 
+LOOK = {"context": "gru", "attention": "attention", "transformer": "transformer"}
+
 LABEL = {"context": "GRU, context vector", "attention": "GRU, attention", "transformer": "Transformer"}
 
 TEST_SEQUENCES = 1000
@@ -134,15 +136,18 @@ def draw(records: list[runs.Record]) -> Figure:
     figure, top, below = figure_above_heads(13.5, 4.2, transformers)
     axes = plot.subplots(top, 1, 2)
     ax = axes[0, 0]
-    for style, model in enumerate(get_args(Model)):
+    for model in get_args(Model):
         for record in (record for record in records if record.config.model == model):
             by_length, longest = record.arrays["by_length"], record.config.longest
             name = f"{LABEL[model]} ({record.result['parameters']:,})"
-            draw_percentages(ax, range(1, by_length.shape[1] + 1), by_length, label=name, style=style)
+            draw_percentages(ax, range(1, by_length.shape[1] + 1), by_length, label=name, style=LOOK[model])
             ax.axvline(longest, color="0.4", linewidth=0.9, linestyle=":")
     ax.set(xlabel="symbols (trained up to the dotted line)", ylabel="sequences reversed exactly (%)", ylim=(-2, 102))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(frameon=False, fontsize=7, loc="lower left", title="parameters in brackets", title_fontsize=7)
+    title = f"{plot.over_seeds(record.config.seeds for record in records)}; parameters in brackets"
+    # The dotted line does not run through it.
+    look = {"frameon": True, "framealpha": 1, "edgecolor": "white", "fontsize": 7, "title_fontsize": 7}
+    plot.legend(ax, loc="center left", title=title, **look)
     for record in (record for record in records if record.config.model == "attention"):
         draw_attention_map(axes[0, 1], record.arrays)
         axes[0, 1].set_title(f"attention weights: {LABEL['attention']}")

@@ -55,6 +55,8 @@ from seqjax.types import SOS, UNK, InputError, Params
 Model = Literal["lstm", "attention", "transformer"]
 Corpus = Literal["spa-eng", "de-en", "en-de", "own"]
 
+LABEL = {"lstm": "LSTM, context vector", "attention": "GRU, attention", "transformer": "Transformer"}
+
 LEARNING_RATE = {"lstm": 2e-3, "attention": 2e-3, "transformer": 1e-3}
 
 TUTORIAL_SENTENCES = {
@@ -399,46 +401,45 @@ def with_attention(records: list[runs.Record]) -> list[runs.Record]:
 def draw(records: list[runs.Record]) -> Figure:
     """BLEU of every model, scores by length, over-fitting, attention maps, and those of each head of Transformers."""
     transformers = [record for record in records if record.config.model == "transformer"][:1]
-    figure, top, below = figure_above_heads(13.5, 8.5, transformers)
-    axes = plot.subplots(top, 2, 3)
+    figure, top, below = figure_above_heads(17.5, 8.5, transformers)
+    axes = plot.subplots(top, 2, 4)
     full = [r for r in records if r.config.pairs != FEW]
-    style = {model: number for number, model in enumerate(get_args(Model))}
 
     ax: Axes = axes[0, 0]
     corpora = list(dict.fromkeys(record.config.corpus for record in full))
     named = {r.config.corpus: Path(r.config.pairs_file).name or r.config.corpus for r in records}
-    for model, number in style.items():
+    for number, model in enumerate(get_args(Model)):
         rows = [record for record in full if record.config.model == model]
         places = [corpora.index(record.config.corpus) + 0.2 * (number - 1) for record in rows]
         columns = [[record.result[name] for record in rows] for name in ("bleu", "low", "high")]
         if rows:
-            plot.points(
-                ax, places, *columns, label=f"{model} ({rows[0].result['parameters'] / 1e6:.1f} M)", style=number
-            )
+            label = f"{LABEL[model]} ({rows[0].result['parameters'] / 1e6:.1f} M)"
+            plot.points(ax, places, *columns, label=label, style=model)
     ax.set_xticks(range(len(corpora)), [named[corpus] for corpus in corpora])
-    ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, len(corpora) - 0.5), ylim=(0, None), title="translations")
+    ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, len(corpora) - 0.5), ylim=(0, None))
+    ax.set_title("translations, one seed")
     plot.legend(ax)
 
-    ax = axes[0, 1]
     first = min(corpora, key=lambda corpus: corpus != "spa-eng") if corpora else ""
-    for record in (record for record in full if record.config.corpus == first):
-        groups = record.result["by_length"]
-        middles = [sum(map(int, group.split("-"))) / 2 for group in groups]
-        for name, unit, offset in (("bleu", 1, 0), ("exact", 100, len(style))):
+    for ax, name, unit, ylabel in (
+        (axes[0, 1], "bleu", 1, "BLEU, 95 % interval"), (axes[0, 2], "exact", 100, "exact matches (%), 95 % interval"),
+    ):  # fmt: skip
+        for record in (record for record in full if record.config.corpus == first):
+            groups = record.result["by_length"]
+            middles = [sum(map(int, group.split("-"))) / 2 for group in groups]
             bands = [[unit * x for x in group[name]] for group in groups.values()]
             if bands:
-                label = f"{record.config.model}, {'BLEU' if name == 'bleu' else 'exact (%)'}"
-                plot.curve(
-                    ax, middles, *zip(*bands, strict=True), label=label, style=style[record.config.model] + offset
-                )
-    ax.set(xlabel="words of the source sentence", ylabel="BLEU and exact matches (%),\n95 % intervals", ylim=(0, None))
-    ax.set_title(f"{named.get(first, '')} by length")
-    plot.legend(ax)
-    if not ax.lines:  # no group has enough sentences
-        ax.clear()
-        ax.axis("off")
+                model = record.config.model
+                plot.curve(ax, middles, *zip(*bands, strict=True), label=LABEL[model], style=model)
+        ax.set(xlabel="words of the source sentence", ylabel=ylabel, ylim=(0, None))
+        ax.set_title(f"{named.get(first, '')} by length")
+        plot.legend(ax)
+        if not ax.lines:
+            ax.clear()
+            ax.axis("off")
+            ax.set_title("by length: too few sentences", fontsize=10)
 
-    ax = axes[0, 2]
+    ax = axes[0, 3]
     few = [record for record in records if record.config.pairs == FEW]
     for number, record in enumerate(few or full):
         steps, losses = record.curve("validation_loss")
@@ -446,19 +447,22 @@ def draw(records: list[runs.Record]) -> Figure:
         name = f"dropout {record.config.dropout:g}, smoothing {record.config.smoothing:g}"
         name += f", weight decay {record.config.weight_decay:g}"
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
-        name = name if few else record.config.model
+        name = name if few else LABEL[record.config.model]
         plot.curve(ax, epochs, *losses, label=f"{name}\n{bleu}", style=number, markers=False)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="epochs", ylabel="validation loss (nats a token)")
     ax.set_title(f"{FEW:,} pairs, attention: over-fitting" if few else "over-fitting")
     plot.legend(ax)
 
     for ax in axes[1]:
         ax.axis("off")
+    axes[1, 3].remove()
+    axes[1, 2].set_subplotspec(axes[1, 2].get_gridspec()[1, 2:])
     spanish_first = sorted(with_attention(full), key=lambda r: (r.config.corpus != "spa-eng", r.config.model))
     for ax, record in zip(axes[1], spanish_first[:2], strict=False):
         ax.axis("on")
         draw_attention_map(ax, record.arrays)
-        ax.set_title(f"attention weights: {record.config.model}, {named[record.config.corpus]}")
+        ax.set_title(f"attention weights: {LABEL[record.config.model]}, {named[record.config.corpus]}", fontsize=10)
     ax = axes[1, 2]
     shown: dict[tuple[str, str], list[str]] = {}
     for record in full:

@@ -20,11 +20,14 @@ LABEL: dict[Weights, str] = {
     "direct": "rate = w", "exp": "rate = exp w", "softplus": "rate = log(1 + exp w)", "best": "rate = 1/(w² + .1)",
 }  # fmt: skip
 
+LOOK: dict[Weights, int] = {"direct": 0, "exp": 2, "softplus": 3, "best": 4}
+"""Their numbers as series of `plot.SERIES`, in every panel."""
+
 
 def draw_gradient_scale(ax: Axes, rates: np.ndarray) -> None:
     """The bound on a weight's gradient at each rate."""
-    for style, (name, parameterisation) in enumerate(PARAMETERISATION.items()):
+    for name, parameterisation in PARAMETERISATION.items():
         scale = parameterisation.gradient_scale(rates)
-        plot.curve(ax, rates, scale, scale, scale, label=LABEL[name], style=style, markers=False)
+        plot.curve(ax, rates, scale, label=LABEL[name], style=LOOK[name], markers=False)
     ax.set(xscale="log", yscale="log", title="gradient scale", xlabel="rate f(w)", ylabel="|f'|/f²")
     plot.legend(ax)

@@ -183,7 +183,8 @@ def draw(records: list[runs.Record]) -> Figure:
     for ax in panels[len(models) + 1 :]:
         ax.axis("off")
     scale = "log10(error / floor), white at 1/100, black at 10,000 times; *: below the floor"
-    figure.suptitle(f"squared error / variance; shade: {scale}", fontsize=10)
+    seeds = plot.over_seeds((record.config.seeds for record in records), plot.MOST_BANDS + 1)
+    figure.suptitle(f"squared error / variance, {seeds}; shade: {scale}", fontsize=10)
     return figure
 
 

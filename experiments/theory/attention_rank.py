@@ -134,9 +134,10 @@ def draw(records: list[runs.Record]) -> Figure:
     few = [record for record in records if record.config.alpha == 1.0]
     everything = [record for record in records if record.config.rank == TERMS]
     panel(axes[0, 0], few, lambda config: f"r = {config.rank if config.rank < TERMS else 'all'}")
-    axes[0, 0].set_title("terms of size 1/i, r of them")
+    seeds = plot.over_seeds(record.config.seeds for record in records)
+    axes[0, 0].set_title(f"terms of size 1/i, r of them; {seeds}", fontsize=10)
     panel(axes[0, 1], everything, lambda config: f"size i^-{config.alpha:g}")
-    axes[0, 1].set_title("all terms")
+    axes[0, 1].set_title(f"all terms; {seeds}", fontsize=10)
     return figure
 
 
@@ -148,9 +149,12 @@ def panel(ax: Axes, records: list[runs.Record], name) -> None:
     for style, (label, line) in enumerate(lines.items()):
         widths = [record.config.head_dim for record in line]
         plot.curve(ax, widths, *band(line), label=f"{label}, trained", style=style)
-        (cut,) = columns(line, "cut", lowest=LOWEST)
-        color = plot.STYLES[style]["color"]
-        ax.plot(widths, cut, color=color, linestyle=":", label=f"{label}, true relation cut to rank m")
+        (cut,) = columns(line, "cut")
+        look = plot.look(style) | {"linestyle": ":", "linewidth": 1.0, "markersize": 6, "markerfacecolor": "white"}
+        # Where all terms are left the error is 0, which a log axis lacks.
+        shown = np.where(cut > LOWEST, cut, np.nan)
+        name = f"{label}, true relation cut to rank m" + ("" if (cut > LOWEST).all() else " (from m = r on: 0)")
+        ax.plot(widths, shown, label=name, **look)
     widths = sorted({record.config.head_dim for record in records})
     if widths:
         plot.baseline(ax, [widths[0], widths[-1]], [1, 1], label="best constant")

@@ -214,25 +214,30 @@ def _flow(group: list[Config], kernels: np.ndarray):
 
 def draw(records: list[runs.Record]) -> Figure:
     """Error against channels, a panel for each target; a power law by depth; the saddle at zero."""
-    figure, axes = plot.figure(3, 4, width=17.0, height=11.0)
+    figure, axes = plot.figure(3, 5, width=21.0, height=11.0)
     saddle = [record for record in records if _is_saddle(record.config)]
     wide = [record for record in records if record.config.optimizer == "adam" and record.config.size == 1]
-    panels = list(axes.flat)
+    panels = list(axes[:, :3].flat)
     for target in get_args(Target):
         line = [r for r in wide if r.config.target == target and r.config.lags == 2**r.config.layers <= 128]
         line = [record for record in line if record.config.layers == max(r.config.layers for r in line)]
         if line and target != "exponential":  # looks like the other sum of exponentials
             _draw_target(panels.pop(0), sorted(line, key=lambda record: record.config.channels))
     deep = [record for record in wide if record.config.lags == 512 and record.config.target == "power law"]
-    flow = [record for record in saddle if record.config.optimizer == "flow"]
+    flow, adam = ([record for record in saddle if record.config.optimizer == name] for name in ("flow", "adam"))
     for draw_panel, chosen, ax in (
-        (_draw_depths, deep, axes[2, 1]),
-        (_draw_losses, [record for record in flow if record.config.layers == 7] or flow, axes[2, 2]),
-        (_draw_escapes, saddle, axes[2, 3]),
+        (_draw_depths, deep, axes[1, 3]),
+        (_draw_losses, [record for record in flow if record.config.layers == 7] or flow, axes[1, 4]),
+        (_draw_escapes, flow, axes[2, 3]),
+        (_draw_escapes, adam, axes[2, 4]),
     ):
         if chosen:
             draw_panel(ax, chosen)
-    plot.legend(axes[0, 0], loc="center right")
+    for ax in (axes[0, 3], axes[0, 4]):
+        ax.axis("off")
+    axes[0, 3].legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="center left", frameon=False, title="the nine panels on the left"
+    )
     return figure
 
 
@@ -245,12 +250,13 @@ def _draw_target(ax: Axes, line: list[runs.Record]) -> None:
     ax.set(yscale="log", ylim=(SMALLEST_DRAWN, 3), title=config.target, xlabel="channels M")
     ax.set_ylabel(f"squared error / |target|²\n(smaller ones are drawn at {SMALLEST_DRAWN:g})")
     ax.set_xticks(widths)
-    plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label="Adam, random start", style=1)
+    label = f"Adam, random start: {plot.over_seeds(record.config.seeds for record in line)}"
+    plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label=label, style="cnn")
     floor, svd, least_squares = columns(line, "floor", "tt_svd", "least_squares", lowest=SMALLEST_DRAWN)
     fits = {"color": "black", "linestyle": ":", "linewidth": 1.2, "markerfacecolor": "none"}
     ax.plot(widths, svd, label="TT-SVD", marker="o", markersize=7, **fits)
     ax.plot(widths, least_squares, label="least squares (ALS)", marker="x", markersize=4.5, **fits)
-    plot.floor(ax, widths, floor, label="out of reach", style=0)
+    plot.floor(ax, widths, floor, label="out of reach for linear CNNs", style="cnn")
 
 
 def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
@@ -260,12 +266,11 @@ def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
     for style, depth in enumerate(depths):
         line = [record for record in records if record.config.layers == depth]
         widths, label = [record.config.channels for record in line], f"Adam, {depth} layers: {2**depth} lags"
-        plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label=label, style=style + 2)
+        plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label=label, style=style)
         (floor,) = columns(line, "floor", lowest=SMALLEST_DRAWN)
-        if depth < depths[-1]:
-            ax.plot(widths, floor, color=plot.STYLES[style + 2]["color"], linewidth=0.8)
-        else:  # and for fewer layers too
-            plot.floor(ax, widths, floor, label=f"out of reach for {depth} layers", style=0)
+        # What is out of reach for most layers is so for fewer, too: theirs is a line.
+        hatch = "\\\\\\" if depth == depths[-1] else ""
+        plot.floor(ax, widths, floor, label=f"out of reach for {depth} layers", style=style, hatch=hatch)
         ax.set_xticks(widths)
     plot.legend(ax, loc="upper right", bbox_to_anchor=(1, 0.83))
 
@@ -273,11 +278,11 @@ def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
 def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
     """The loss of every seed, by the initial size of its weights."""
     for style, record in enumerate(line):
-        look = {name: plot.STYLES[style % len(plot.STYLES)][name] for name in ("color", "linestyle")}
+        look = plot.look(style) | {"marker": ""}
         for seed, losses in enumerate(record.arrays["losses"]):
             label = f"size {record.config.size:g}" if seed == 0 else None
             ax.plot(record.arrays["times"], losses, linewidth=0.9, label=label, **look)
-    ax.axhline(1.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)))
+    ax.axhline(1.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="saddle")
     latest = max(record.result["escape_high"] for record in line)
     ax.set(xscale="log", xlim=(1e-2, 1e4 * latest), ylim=(0, 1.6))
     ax.set(xlabel="time of gradient flow", ylabel="loss (each line a seed)")
@@ -286,20 +291,22 @@ def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
 
 
 def _draw_escapes(ax: Axes, records: list[runs.Record]) -> None:
-    """When the loss is 5 % below that of the saddle, against the initial size of the weights."""
-    kinds = sorted({(record.config.optimizer, record.config.layers) for record in records}, reverse=True)
-    for style, (optimizer, depth) in enumerate(kinds):
-        line = [r for r in records if (r.config.optimizer, r.config.layers) == (optimizer, depth)]
+    """When the loss is 5 % below that of the saddle, against the initial size of the weights, with one optimiser."""
+    optimizer = records[0].config.optimizer
+    depths = sorted({record.config.layers for record in records})
+    for style, depth in enumerate(depths):
+        line = [record for record in records if record.config.layers == depth]
         line = sorted(line, key=lambda record: record.config.size)
         sizes = np.array([record.config.size for record in line])
         escape = columns(line, "escape", "escape_low", "escape_high")
-        label = f"{'gradient flow (time)' if optimizer == 'flow' else 'Adam (steps)'}, {depth} layers"
-        plot.curve(ax, sizes, *escape, label=label, style=style)
+        plot.curve(ax, sizes, *escape, label=f"{depth} layers", style=style)
         if optimizer == "flow":
             law = escape[0][0] * (sizes / sizes[0]) ** (2 - depth)
-            plot.baseline(ax, sizes, law, label="size^-(layers - 2)" if depth == kinds[0][1] else None)
+            plot.baseline(ax, sizes, law, label="size^-(layers - 2)" if depth == depths[0] else None)
     ax.set(xscale="log", yscale="log", xlabel="initial size of the weights (1: Flax's own)")
-    ax.set(ylabel="until 5 % below the saddle", title="escape: median and range over seeds")
+    name, unit = ("gradient flow", "time") if optimizer == "flow" else ("Adam", "steps")
+    ax.set_ylabel(f"{unit} until 5 % below the saddle")
+    ax.set_title(f"{name}: {plot.over_seeds(record.config.seeds for record in records)}", fontsize=10)
     sizes = sorted({record.config.size for record in records})
     ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
     ax.minorticks_off()

@@ -279,10 +279,10 @@ def draw(records: list[runs.Record]) -> Figure:
         _draw_spectrum(ax, records, target)
     every = get_args(Target)
     _draw_floors(axes[1, 0], records, "linear", every[1 : len(SPECTRUM) - 1][::-1], 1e-7)
-    axes[1, 0].set_title("singular values n^-1 to N0: floors (lines), trained (marks)")
+    axes[1, 0].set_title("singular values n^-1 to N0: floors (lines), trained (marks)", fontsize=10)
     _draw_descent(axes[1, 1], records)
     _draw_floors(axes[1, 2], records, "constructed", every[len(SPECTRUM) :], 1e-14)
-    axes[1, 2].set_title("other targets: floors (lines), SVD weights (marks)")
+    axes[1, 2].set_title("other targets: floors (lines), SVD weights (marks)", fontsize=10)
     return figure
 
 
@@ -306,33 +306,34 @@ def _draw_spectrum(ax: Axes, records: list[runs.Record], target: Target) -> None
     slow = target == "n^-1/8 to 8"
     ax.set(yscale="linear" if slow else "log", ylim=(0, 1.05) if slow else (1e-6, 1.5), xlim=(0.5, WIDEST + 0.5))
     ax.set(xlabel="numbers in the code, N", ylabel="squared error / |rho|²")
-    ax.set_title(f"singular values {target}")
+    seeds = plot.over_seeds(record.config.seeds for record in records if record.config.target == target)
+    ax.set_title(f"singular values {target}; {seeds}", fontsize=10)
     every = range(1, WIDEST + 1)
-    plot.floor(ax, every, _floors(target, every, 1e-9), label="out of reach for linear models", style=0)
+    plot.floor(ax, every, _floors(target, every, 1e-9), label="out of reach for linear models", style="linear")
     if fit := _line(records, "constructed", target):
         ax.plot(*_columns(fit, 1e-9)[:2], color="black", linestyle=":", linewidth=2, label="SVD weights in the network")
-    for style, (model, label) in enumerate(LABEL.items()):
+    for model, label in LABEL.items():
         if line := _line(records, model, target):
-            plot.points(ax, *_columns(line, 1e-6), label=label, style=style)
+            plot.points(ax, *_columns(line, 1e-6), label=label, style=model)
     plot.legend(ax, loc="upper right" if slow else "lower left")
 
 
 def _draw_floors(ax: Axes, records: list[runs.Record], model: Model, chosen: Sequence[Target], lowest: float) -> None:
     """The floors of some targets, and one model's errors on them."""
     every = range(1, 1 + max([record.config.code for record in records if record.config.model == model], default=8))
-    for style, target in enumerate(chosen):
-        line, look = _line(records, model, target), plot.STYLES[style]
-        floors = _floors(target, every, lowest / 100)
-        ax.plot(every, floors, color=look["color"], linestyle=look["linestyle"], linewidth=1.2)
-        plot.points(ax, *_columns(line, lowest / 100), label=target, style=style)
     ax.set(yscale="log", ylim=(lowest, 2), xlabel="numbers in the code, N", ylabel="squared error / |rho|²")
+    for style, target in enumerate(chosen):
+        line = _line(records, model, target)
+        plot.floor(ax, every, _floors(target, every, lowest / 100), label=None, style=style, hatch="")
+        plot.points(ax, *_columns(line, lowest / 100), label=target, style=style)
     plot.legend(ax, loc="lower right" if len(every) > WIDEST else "upper right")
 
 
 def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
     """Excess error of a linear model over its floor during training, from random weights and from the SVD's."""
     ax.set(xscale="log", yscale="log", ylim=(1e-8, 1e3), xlabel="step", ylabel="error / floor - 1")
-    ax.set_title("linear RNNs while training (n^-1 to 8, N = 4)")
+    seeds = plot.over_seeds(record.config.seeds for record in _line(records, "linear", "n^-1 to 8"))
+    ax.set_title(f"linear RNNs while training (n^-1 to 8, N = 4); {seeds}", fontsize=10)
     for style, (start, label) in enumerate(START.items()):
         for record in [record for record in _line(records, "linear", "n^-1 to 8", start) if record.config.code == 4]:
             steps, bands = record.curve("loss")

@@ -55,6 +55,8 @@ LABEL = {
     "adam": "Adam",
 }  # fmt: skip
 
+LOOK: dict[str, int] = {**_parameterisations.LOOK, "growing": 1}
+
 RATE = {"exp": jnp.exp, "softplus": jax.nn.softplus, "best": models.reciprocal}
 """Rates of weights, for JAX to differentiate; the others are weights themselves."""
 
@@ -167,18 +169,21 @@ def draw(records: list[runs.Record]) -> Figure:
         for ax, optimizer in zip(row, optimizers, strict=False):
             panel(ax, [r for r in records if (r.config.target, r.config.optimizer) == (target, optimizer)])
             ax.set_title(f"{target}, {LABEL[optimizer]}")
-    plot.legend(axes[0, 0], loc="lower left")
     _parameterisations.draw_gradient_scale(axes[0, -1], np.geomspace(0.01, 9, 60))
     for ax in axes[1:, -1]:
         ax.axis("off")
+    key = axes[-1, -1] if len(axes) > 1 else axes[0, 0]
+    seeds = plot.over_seeds(record.config.seeds for record in records)
+    handles = axes[0, 0].get_legend_handles_labels()
+    key.legend(*handles, loc="center left", frameon=False, title=f"panels on the left: {seeds}")
     return figure
 
 
 def panel(ax: Axes, records: list[runs.Record]) -> None:
     """One target and optimiser."""
-    for style, weights in enumerate(get_args(Weights)):
+    for weights in get_args(Weights):
         line = sorted((r for r in records if r.config.weights == weights), key=lambda r: r.config.learning_rate)
-        plot.curve(ax, [r.config.learning_rate for r in line], *band(line), label=LABEL[weights], style=style)
+        plot.curve(ax, [r.config.learning_rate for r in line], *band(line), label=LABEL[weights], style=LOOK[weights])
     ends = [min(r.config.learning_rate for r in records), max(r.config.learning_rate for r in records)]
     plot.baseline(ax, ends, [1, 1], label="zero predictor")
     ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="final error / |target|²")

@@ -144,8 +144,8 @@ def draw(records: list[runs.Record]) -> Figure:
     ax = axes[1, 1]
     shown = {kind: line for kind, line in lines.items() if kind[1] == "direct" or kind == ("power law", "exp")}
     for style, ((target, weights), line) in enumerate(shown.items()):
-        star = columns(line, "beta_star") * 3
-        plot.curve(ax, [r.config.states for r in line], *star, label=f"{target}, {LABEL[weights]}", style=style)
+        star = columns(line, "beta_star")
+        plot.curve(ax, [r.config.states for r in line], star[0], label=f"{target}, {LABEL[weights]}", style=style)
     ax.set(xscale="log", yscale="log", title="where the error exceeds the zero predictor's", xlabel="states m")
     ax.set_ylabel(f"beta ({BETAS[-1]:g}: that or more)")
     ax.set_ylim(1e-4, 0.4)
@@ -159,6 +159,7 @@ def draw(records: list[runs.Record]) -> Figure:
 
 def _draw_errors(ax: Axes, line: list[runs.Record], title: str) -> None:
     lowest = 1e-9
+    words = {"line": "worst perturbation found", "band": "range of random ones"}
     for style, record in enumerate(line):
         arrays = record.arrays
         band = [arrays["worst"], arrays["random"].min(axis=0), arrays["random"].max(axis=0)]
@@ -166,9 +167,11 @@ def _draw_errors(ax: Axes, line: list[runs.Record], title: str) -> None:
         plot.curve(ax, arrays["betas"], *clipped, label=f"{record.config.states} states", style=style)
         if record.config.weights == "direct":
             slowest = record.result["slowest_used"]
-            ax.axvline(slowest, color=plot.STYLES[style]["color"], linewidth=0.8, linestyle=":")
+            ax.axvline(slowest, color=plot.look(style)["color"], linewidth=0.8, linestyle=":")
+            words["dotted"] = "slowest rate"
     ax.axhline(1.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="zero predictor")
-    ax.set(xscale="log", yscale="log", xlim=(BETAS[0], BETAS[-1]), ylim=(lowest, 1e2), title=title)
+    ax.set(xscale="log", yscale="log", xlim=(BETAS[0], BETAS[-1]), ylim=(lowest, 1e2))
+    ax.set_title(f"{title}\n{'; '.join(f'{mark}: {meaning}' for mark, meaning in words.items())}", fontsize=9)
     ax.set(xlabel="perturbation of the weights, beta", ylabel="squared error / |target|²")
     plot.legend(ax, loc="lower right")
 

@@ -46,7 +46,7 @@ EXACT = 1e-20
 
 SMALLEST_DRAWN = 1e-6
 
-RNN, CNN = "#0072b2", "#e69f00"
+RNN, CNN = (plot.STYLE[name]["color"] for name in ("linear", "cnn"))
 
 SIDES = ("rnn_low", "rnn_high", "cnn_low", "cnn_high")
 """Lower and upper bounds of the least error of an RNN, and of a CNN."""
@@ -257,7 +257,8 @@ def _draw_line(ax: Axes, line: list[runs.Record], along: str) -> None:
     config = line[0].config
     fixed = f"{config.poles} pole pairs" if along == "delay" else f"delay {config.delay}"
     names = {"rnn": f"RNN of {config.states} states", "cnn": f"CNN of {config.channels} channels"}
-    for style, (name, label) in enumerate(names.items()):
+    for name, label in names.items():
+        style = "linear" if name == "rnn" else name
         low, high = ([max(r.arrays[f"{name}_{end}"][0], SMALLEST_DRAWN) for r in line] for end in ("low", "high"))
         plot.curve(ax, places, high, low, high, label=f"{label}: fitted, down to the floor", style=style)
         trained = [record for record in line if f"{name}_trained" in record.result]

@@ -209,25 +209,32 @@ def draw(records: list[runs.Record]) -> Figure:
     lines: dict[str, list[runs.Record]] = {}
     for record in sorted(records, key=lambda record: record.config.memory):
         lines.setdefault(_label(record.config), []).append(record)
-    figure, axes = plot.figure(2, 3, width=15.0, height=8.2)
+    figure, axes = plot.figure(2, 4, width=20.0, height=8.2)
     _draw_losses(axes[0, 0], [r for r in records if _is_plain(r.config) and r.config.optimizer == "descent"])
     _draw_losses(axes[1, 0], [r for r in records if r.config.optimizer == "flow" and r.config.units == 2])
     plain = {label: line for label, line in lines.items() if _is_plain(line[0].config)}
-    _draw_escapes(axes[0, 1], plain)
+    flow = {label: line for label, line in plain.items() if line[0].config.optimizer == "flow"}
+    stepped = {label: line for label, line in plain.items() if label not in flow}
+    _draw_escapes(axes[0, 1], stepped, "steps")
+    _draw_escapes(axes[1, 1], flow, "time")
     _draw_slopes(axes[0, 2], plain)
     changed = {label: line for label, line in lines.items() if label not in plain}
-    _draw_escapes(axes[1, 1], {k: line for k, line in plain.items() if line[0].config.optimizer == "adam"} | changed)
-    axes[1, 1].set_ylim(0.5, 1e8)  # room for the legend
+    adam = {label: line for label, line in plain.items() if line[0].config.optimizer == "adam"}
+    other_epsilon = {k: line for k, line in changed.items() if line[0].config.epsilon != Config.epsilon}
+    _draw_escapes(axes[0, 3], adam | other_epsilon, "steps")
+    _draw_escapes(axes[1, 3], {k: line for k, line in changed.items() if k not in other_epsilon}, "steps")
 
     ax = axes[1, 2]
     memories = sorted({record.config.memory for record in records})
-    for style, (label, line) in enumerate(plain.items()):
-        if line[0].config.optimizer == "flow":
-            ends = [[last / plateau.HEIGHT for last in _ends(record)] for record in line]
-            plot.curve(ax, [r.config.memory for r in line], *zip(*ends, strict=True), label=label, style=style)
+    for label, line in flow.items():
+        ends = [[last / plateau.HEIGHT for last in _ends(record)] for record in line]
+        style = _style(line[0].config)
+        plot.curve(ax, [r.config.memory for r in line], *zip(*ends, strict=True), label=label, style=style)
     theory = [plateau.second_plateau(memory) / plateau.HEIGHT for memory in memories]
     plot.baseline(ax, memories, theory, label="one free unit: 1 - 1.30/memory")
-    ax.set(title="the second plateau", xlabel="memory", ylabel=f"loss at time {LONGEST:.0e} / plateau", ylim=(0, 1.05))
+    seeds = plot.over_seeds(line[0].config.seeds for line in flow.values()) if flow else ""
+    ax.set_title(f"the second plateau: {seeds}", fontsize=10)
+    ax.set(xlabel="memory", ylabel=f"loss at time {LONGEST:.0e} / plateau", ylim=(0, 1.05))
     plot.legend(ax)
     return figure
 
@@ -248,6 +255,13 @@ def _label(config: Config) -> str:
     return label
 
 
+def _style(config: Config) -> int:
+    """The number of the series, the same in every panel."""
+    if _is_plain(config):
+        return {"descent": 0, "adam": 1, "flow": 1 + config.units}[config.optimizer]
+    return 4 + (config.epsilon > 0.01 or config.noise > 0.01) if config.start == "random" else 6
+
+
 def _ends(record: runs.Record) -> tuple[float, float, float]:
     """The last losses of the seeds."""
     return metrics.band(record.arrays["losses"][:, -1])
@@ -257,7 +271,7 @@ def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
     """The loss of every seed at a few memories."""
     line = sorted(line, key=lambda record: record.config.memory)[::-1][:: max(1, len(line) // 4)][::-1]
     for style, record in enumerate(line):
-        look = plot.STYLES[style % len(plot.STYLES)]
+        look = plot.look(style)
         times, losses = record.arrays["times"], record.arrays["losses"]
         label = f"memory {record.config.memory:g}"
         for seed, (curve, escape) in enumerate(zip(losses, record.arrays["escapes"], strict=True)):
@@ -280,28 +294,32 @@ def _escaped(line: list[runs.Record]) -> list[runs.Record]:
     return [record for record in line if 2 * record.result["escaped"] > record.config.seeds]
 
 
-def _draw_escapes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:
+def _draw_escapes(ax: Axes, lines: dict[str, list[runs.Record]], unit: str) -> None:
     """When the loss is 5 % below the plateau, against memory."""
-    for style, (label, line) in enumerate(lines.items()):
+    for label, line in lines.items():
         found = _escaped(line)
         if len(found) < len(line):
             label += f" (not beyond {found[-1].config.memory:g})" if found else " (never)"
+        style = _style(line[0].config)
         plot.curve(ax, [record.config.memory for record in found], *band(found, "escape"), label=label, style=style)
-    ax.set(yscale="log", xlabel="memory", ylabel="steps until 5 % below the plateau\n(gradient flow: time)")
-    ax.set_title("escape: median and range over seeds")
+    ax.set(yscale="log", xlabel="memory", ylabel=f"{unit} until 5 % below the plateau")
     if lines:
+        seeds = plot.over_seeds(line[0].config.seeds for line in lines.values())
+        ax.set_title(f"escape: {seeds}", fontsize=10)
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, top * (top / bottom) ** 0.4)  # room for the legend
         plot.legend(ax, loc="upper left")
 
 
 def _draw_slopes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:
     """The exponent between two neighbouring memories."""
-    for style, (label, line) in enumerate(lines.items()):
+    for label, line in lines.items():
         found = _escaped(line)
         if len(found) > 1:
             memories = np.array([record.config.memory for record in found])
             slopes = np.diff(np.log(columns(found, "escape")[0])) / np.diff(memories)
             middles = (memories[1:] + memories[:-1]) / 2
-            plot.curve(ax, middles, slopes, slopes, slopes, label=label, style=style)
+            plot.curve(ax, middles, slopes, label=label, style=_style(line[0].config))
     ax.axhline(2.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="2: all units at rate 1")
     ax.set(ylim=(0, 3), title="local exponent", xlabel="memory", ylabel="d log(escape) / d memory")
     plot.legend(ax)

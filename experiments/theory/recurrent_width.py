@@ -156,6 +156,7 @@ def draw(records: list[runs.Record]) -> Figure:
         panel(ax, [record for record in records if record.config.target == target])
         ax.set_title(target)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(f"linear RNNs, {plot.over_seeds(record.config.seeds for record in records)}", fontsize=10)
     return figure
 
 
@@ -175,7 +176,7 @@ def panel(ax: Axes, records: list[runs.Record]) -> None:
     ax.set(xscale="log", yscale="log", ylim=(LOWEST, 2), xlabel="states", ylabel="squared error / |target|²")
     ax.set_xticks(orders, [str(order) for order in orders])
     ax.minorticks_off()
-    plot.floor(ax, orders, floor, label="out of reach for linear RNNs", style=6)
+    plot.floor(ax, orders, floor, label="out of reach for linear RNNs", style="any")
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:

@@ -48,6 +48,8 @@ LABEL = {
     "one_head": "Transformer, one head", "raw": "inputs in [0, 1]", "centred": "inputs in [-½, ½]",
 }  # fmt: skip
 
+LOOK: dict[str, tuple[str, int]] = {"rnn": ("linear", 0), "both_ways": ("linear", 1), "one_head": ("transformer", 0)}
+
 LEARNING_RATE = {"rnn": 1e-3, "both_ways": 1e-3, "one_head": 2e-3}
 
 PAPER = {
@@ -216,13 +218,14 @@ def draw(records: list[runs.Record]) -> Figure:
     """Errors on raw and on centred inputs, with the floors of causal and of linear models."""
     tasks = [task for task in get_args(Task) if any(record.config.task == task for record in records)]
     figure, axes = plot.figure(1, 2, width=13, height=6)
+    seeds = plot.over_seeds(record.config.seeds for record in records)
     for ax, inputs in zip(axes[0], get_args(Inputs), strict=True):
         chosen = [record for record in records if record.config.inputs == inputs]
-        ax.set(yscale="log", ylim=(1e-14, 30), xlim=(-0.5, len(tasks) - 0.5), title=LABEL[inputs])
-        for style, model in enumerate(get_args(Model)):
+        ax.set(yscale="log", ylim=(1e-14, 30), xlim=(-0.5, len(tasks) - 0.5), title=f"{LABEL[inputs]}; {seeds}")
+        for number, model in enumerate(get_args(Model)):
             line = [record for record in chosen if record.config.model == model]
             if line:
-                _draw_model(ax, line, [tasks.index(r.config.task) + 0.22 * (style - 1) for r in line], style)
+                _draw_model(ax, line, [tasks.index(r.config.task) + 0.22 * (number - 1) for r in line])
         _draw_bounds(ax, {tasks.index(record.config.task): record.result for record in chosen})
         ax.set_xticks(range(len(tasks)), [LABEL[task] for task in tasks], fontsize=8)
         ax.set_ylabel("mean squared error")
@@ -231,15 +234,16 @@ def draw(records: list[runs.Record]) -> Figure:
     return figure
 
 
-def _draw_model(ax: Axes, line: list[runs.Record], places: list[float], style: int) -> None:
+def _draw_model(ax: Axes, line: list[runs.Record], places: list[float]) -> None:
     """One model's errors, and the paper's."""
     config = line[0].config
     label = f"{LABEL[config.model]} ({line[0].result['parameters']:,})"
-    plot.points(ax, places, *band(line, "mse"), label=label, style=style)
+    style, variant = LOOK[config.model]
+    plot.points(ax, places, *band(line, "mse"), label=label, style=style, variant=variant)
     if config.inputs == "raw" and config.model != "both_ways":
         quoted, name = [PAPER[r.config.task, config.model] for r in line], f"{LABEL[config.model]}, the paper's"
-        marker = {key: plot.STYLES[style][key] for key in ("marker", "color")}
-        ax.plot(places, quoted, linestyle="", markerfacecolor="white", markersize=7, label=name, **marker)
+        marker = {**plot.look(style), "linestyle": "", "markerfacecolor": "white", "markersize": 7}
+        ax.plot(places, quoted, label=name, **marker)
 
 
 def _draw_bounds(ax: Axes, rows: dict[int, dict[str, float]]) -> None:
@@ -247,9 +251,11 @@ def _draw_bounds(ax: Axes, rows: dict[int, dict[str, float]]) -> None:
     plot.levels(ax, list(rows), [row["constant"] for row in rows.values()], label="best constant", linestyle="--")
     for number, (place, row) in enumerate(rows.items()):
         ends = [place - 0.42, place + 0.42]
-        for style, name, which in ((0, "linear", "causal linear RNNs"), (5, "causal", "causal models")):
+        for name, style, hatch, which in (
+            ("linear", "linear", "\\\\\\", "causal linear RNNs"), ("causal", "any", "///", "causal models"),
+        ):  # fmt: skip
             label = f"out of reach for {which}" if number == 0 else None
-            plot.floor(ax, ends, [row[f"{name}_floor"]] * 2, label=label, style=style)
+            plot.floor(ax, ends, [row[f"{name}_floor"]] * 2, label=label, style=style, hatch=hatch)
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:

@@ -239,7 +239,7 @@ def _mark(ax: Axes, place: int, row: dict) -> None:
     median, low, high = (min(max(row[name], SHOWN[0]), SHOWN[1]) for name in ("ours", "low", "high"))
     hatched = {"facecolor": "none", "edgecolor": "0.55", "hatch": "///", "hatch_linewidth": 0.5, "linewidth": 0}
     hollow: dict[str, Any] = {"linestyle": "", "markerfacecolor": "white", "clip_on": False}
-    ours, corrected = ({name: plot.STYLES[style][name] for name in ("color", "marker")} for style in (0, 2))
+    ours, corrected = ({name: plot.look(style)[name] for name in ("color", "marker")} for style in (0, 2))
     if row.get("floor"):
         ax.barh(place, row["floor"], 0.6, label="out of reach", **hatched)
         ax.vlines(row["floor"], place - 0.3, place + 0.3, color="black", linewidth=1.2)

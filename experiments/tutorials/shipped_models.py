@@ -172,9 +172,9 @@ def draw(records: list[runs.Record]) -> Figure:
     names = [record.config.model for record in records]
     rows = [record.result for record in records]
     places = range(len(rows))
-    for style, (name, row) in enumerate(zip(names, rows, strict=True)):
+    for place, (name, row) in enumerate(zip(names, rows, strict=True)):
         label = f"{name} ({row['parameters']:,} parameters)"
-        plot.points(left, [style], [row["mse"]], [row["low"]], [row["high"]], label=label, style=style)
+        plot.points(left, [place], [row["mse"]], [row["low"]], [row["high"]], label=label, style=name.split("_")[1])
     for column, label, dashes in (
         ("zero_predictor", "zero predictor", "--"),
         ("memoryless", "best without memory", "-"),
@@ -184,26 +184,29 @@ def draw(records: list[runs.Record]) -> Figure:
         if having:
             plot.levels(left, *zip(*having, strict=True), label=label, linestyle=dashes)
     left.set(yscale="log", ylabel=ERROR, xlabel="task and architecture")
+    seeds = plot.over_seeds(record.config.seeds for record in records)
+    left.set_title(seeds, fontsize=10)
     kinds = [name.split("_", maxsplit=2) for name in names]
     left.set_xticks(places, [f"{task}\n{kind}\n{sizes.replace('_', '/')}" for task, kind, sizes in kinds], fontsize=7.5)
     for ax, task in zip(right, ("shift", "lorenz"), strict=True):
-        learning_curves(ax, [record for record in records if record.config.model.startswith(task)], names)
-        ax.set_title({"shift": "training on Shift", "lorenz": "training on Lorenz96"}[task], fontsize=10)
+        learning_curves(ax, [record for record in records if record.config.model.startswith(task)])
+        ax.set_title(f"training on {'Shift' if task == 'shift' else 'Lorenz96'}: {seeds}", fontsize=10)
     figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 
-def learning_curves(ax: Axes, records: list[runs.Record], names: list[pretrained.Name]) -> None:
+def learning_curves(ax: Axes, records: list[runs.Record]) -> None:
     """The training error, each point an average over the steps since the one before; bands are the seeds' range."""
     for record in records:
         steps, bands = record.curve("loss")
-        plot.curve(ax, steps, *bands, label="", style=names.index(record.config.model), markers=False)
+        plot.curve(ax, steps, *bands, label="", style=record.config.model.split("_")[1], markers=False)
     ax.set(yscale="log", xlabel="training step", ylabel=ERROR)
 
 
 def is_whole(records: list[runs.Record]) -> bool:
     """Whether these are all the models, each as it is shipped: weights change with the committed figure."""
-    return [r.config for r in records] == configs("laptop") and "--publish" in sys.argv
+    have_weights = all(isinstance(record, runs.Record) for record in records)  # not those of a committed figure
+    return have_weights and [r.config for r in records] == configs("laptop") and "--publish" in sys.argv
 
 
 def ship(records: list[runs.Record]) -> None:

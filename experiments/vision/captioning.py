@@ -39,6 +39,8 @@ Model = Literal["context", "attention", "transformer"]
 
 LEARNING_RATE = {"context": 3e-3, "attention": 3e-3, "transformer": 1e-3}
 
+LOOK = {"context": "gru", "attention": "attention", "transformer": "transformer"}
+
 LABEL = {"context": "GRU, average of the grid", "attention": "GRU, attention", "transformer": "Transformer"}
 
 WORDS = ("a", "size", "colour", "shape")
@@ -204,14 +206,15 @@ def draw(records: list[runs.Record]) -> Figure:
     names = []
     for place, record in enumerate(records):
         row = record.result
-        plot.points(ax, [place], *[[100 * row[name]] for name in ("complete", "low", "high")], label="", style=0)
+        columns = [[100 * row[name]] for name in ("complete", "low", "high")]
+        plot.points(ax, [place], *columns, label="", style=LOOK[record.config.model])
         names.append(
             f"{LABEL[record.config.model]}\n{100 * row['complete']:.1f} %, BLEU {row['bleu']:.1f}"
             f"\n{row['parameters']:,} parameters"
         )
     ax.set_xticks(range(len(names)), names, fontsize=9)
     ax.set(ylabel="captions of held-out scenes, true and complete (%)", ylim=(0, 104), xlim=(-0.5, len(names) - 0.5))
-    ax.set_title("captions, 95 % interval", fontsize=10)
+    ax.set_title("captions: one seed, 95 % interval over scenes", fontsize=10)
 
     ax = axes[0, 1]
     for number, record in enumerate(attending):
@@ -219,7 +222,7 @@ def draw(records: list[runs.Record]) -> Figure:
             zip(Pointing._fields, record.arrays["by_word"], strict=True), 3 * number
         ):
             label = f"{LABEL[record.config.model]}: {name}"
-            plot.curve(ax, range(len(WORDS)), measured, measured, measured, label=label, style=style)
+            plot.curve(ax, range(len(WORDS)), measured, label=label, style=style)
     plot.baseline(ax, (0, len(WORDS) - 1), (4 / 64, 4 / 64), label="uniform attention: mass")
     ax.set_xticks(range(len(WORDS)), WORDS)
     ax.set(xlabel="word of the caption", ylabel="attention on the named object (fraction)", ylim=(0, 1.02))

@@ -61,6 +61,12 @@ Data = Literal["mnist", "fashion", "cifar", "cifar-binary", "shapes", "own"]
 Model = Literal["linear", "cnn", "wide"]
 Norm = Literal["none", "group", "layer"]
 
+LABEL = {"linear": "linear", "cnn": "CNN", "wide": "wide CNN"}
+
+LOOK: dict[str, dict[str, Any]] = {
+    "linear": {"style": "linear"}, "cnn": {"style": "cnn"}, "wide": {"style": "cnn", "variant": 1},
+}  # fmt: skip
+
 LEARNING_RATE = {"linear": 1e-3, "cnn": 3e-3, "wide": 1e-3}
 
 STEPS = {"mnist": 10_000, "fashion": 12_000, "cifar": 10_000, "shapes": 3_000}
@@ -344,18 +350,17 @@ def errors(ax: Axes, records: list[runs.Record]) -> None:
     for place, record in enumerate(sorted(records, key=lambda record: record.result["accuracy"])):
         config, result = record.config, record.result
         columns = [[100 - 100 * result[column]] for column in ("accuracy", "high", "low")]
-        plot.points(ax, [place], *columns, label="", style=get_args(Model).index(config.model))
-        range_ = (
-            f"\nseeds {100 * result['worst_seed']:.2f} to {100 * result['best_seed']:.2f}" if config.seeds > 1 else ""
-        )
+        plot.points(ax, [place], *columns, label="", **LOOK[config.model])
+        best, worst = (100 - 100 * result[f"{seed}_seed"] for seed in ("best", "worst"))
+        range_ = f"\n{config.seeds} seeds: {best:.2f} to {worst:.2f}" if config.seeds > 1 else "\none seed"
         ax.annotate(
-            f"{100 * result['accuracy']:.2f} %{range_}", (place, columns[0][0]), (8, 0) if beside else (0, 12), "data",
+            f"{columns[0][0]:.2f} %{range_}", (place, columns[0][0]), (8, 0) if beside else (0, 12), "data",
             "offset points", fontsize=8, ha="left" if beside else "center", va="center",
         )  # fmt: skip
         plain = ",\nno aug-\nmentation" if config.model != "linear" and not config.augment else ""
         norm = f",\n{config.norm}\nnorm" if config.norm != "none" else ""
         short = f",\n{config.steps:,}\nsteps" if config.steps == SHORT else ""
-        names.append(f"{config.model}{plain}{norm}{short}\n({result['parameters']:,})")
+        names.append(f"{LABEL[config.model]}{plain}{norm}{short}\n({result['parameters']:,})")
     ax.set(ylabel="test error (%), 95 % interval", xlim=(-0.4, len(names) - (0.1 if len(names) < 4 else 0.6)))
     if all(record.result["accuracy"] < 1 for record in records):
         ax.set_yscale("log")
@@ -386,10 +391,10 @@ def mistakes(ax: Axes, record: runs.Record) -> None:
     ):
         row, column = divmod(place, across)
         picture = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-        ax.imshow(picture, extent=(1.25 * column, 1.25 * column + 1, -1.45 * row - 1, -1.45 * row))
+        ax.imshow(picture, extent=(1.9 * column, 1.9 * column + 1, -1.45 * row - 1, -1.45 * row))
         text = f"{arrays['classes'][label]}\n{arrays['classes'][guess]} {100 * confidence:.0f} %"
-        ax.text(1.25 * column + 0.5, -1.45 * row - 1.04, text, ha="center", va="top", fontsize=7)
-    ax.set(xlim=(-0.1, 1.25 * across), ylim=(-1.45 * (MISTAKES // across), 0.05), aspect="equal")
+        ax.text(1.9 * column + 0.5, -1.45 * row - 1.04, text, ha="center", va="top", fontsize=7)
+    ax.set(xlim=(-0.5, 1.9 * across - 0.4), ylim=(-1.45 * (MISTAKES // across), 0.05), aspect="equal")
     ax.set_title("the most confident mistakes:\ntrue and predicted class")
 
 

@@ -217,12 +217,14 @@ def draw(records: list[runs.Record]) -> Figure:
     figure, axes = plot.figure(1, 3, width=14, height=4.6)
     ax: Axes = axes[0, 0]
     models = [model for model in LABEL if any(record.config.model == model for record in records)]
-    for style, order in enumerate(get_args(Order)):
-        mine = [record for record in records if record.config.order == order and record.config.model in models]
-        places = [models.index(record.config.model) + 0.2 * (style - 0.5) for record in mine]
-        columns = [[100 * record.result[name] for record in mine] for name in ("accuracy", "low", "high")]
-        if mine:
-            plot.points(ax, places, *columns, label=order, style=style)
+    for variant, order in enumerate(get_args(Order)):
+        for record in records:
+            if record.config.order == order and record.config.model in models:
+                model = record.config.model
+                columns = [[100 * record.result[name]] for name in ("accuracy", "low", "high")]
+                place = models.index(model) + 0.2 * (variant - 0.5)
+                plot.points(ax, [place], *columns, label="", style=model, variant=variant)
+    plot.variants(ax, get_args(Order))
     edges = [-0.5, len(models) - 0.5]
     for record in records:
         if record.config.model == "linear":
@@ -237,16 +239,16 @@ def draw(records: list[runs.Record]) -> Figure:
     side = records[0].config.side
     ax.set(xlabel="parameters below the names", ylabel="test accuracy (%), 95 % interval", ylim=(0, 102))
     ax.set_title(f"MNIST, {side}x{side} pixels one by one")
-    plot.legend(ax, loc="lower right")
+    plot.legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
     for ax, order in zip(axes[0, 1:], get_args(Order), strict=True):
-        for record in records:
-            if record.config.order != order or record.config.model not in LABEL:
-                continue
+        mine = [record for record in records if record.config.order == order and record.config.model in LABEL]
+        for record in mine:
             steps, bands = record.curve("loss")
-            style = list(LABEL).index(record.config.model)
-            plot.curve(ax, steps, *bands, label=LABEL[record.config.model], style=style)
-        ax.set(yscale="log", xlabel="training steps", ylabel="training loss (nats an image)", title=order)
+            model = record.config.model
+            plot.curve(ax, steps, *plot.bands(bands, len(mine)), label=LABEL[model], style=model)
+        seeds = plot.over_seeds((record.config.seeds for record in mine), len(mine)) if mine else ""
+        ax.set(yscale="log", xlabel="training steps", ylabel="training loss (nats an image)", title=f"{order}, {seeds}")
         plot.legend(ax)
     return figure
 

@@ -253,10 +253,9 @@ def draw(records: list[runs.Record]) -> Figure:
     ]
     places, rows = range(len(records)), [record.result for record in records]
 
-    for ax, style, columns, chance, label, title in (
+    for ax, columns, chance, label, title in (
         (
             axes[0, 0],
-            0,
             ("judged_true", "low", "high"),
             "true_elsewhere",
             "true of another image",
@@ -264,7 +263,6 @@ def draw(records: list[runs.Record]) -> Figure:
         ),
         (
             axes[0, 1],
-            1,
             ("picked_true", "picked_low", "picked_high"),
             "picked_by_chance",
             "by chance",
@@ -272,7 +270,7 @@ def draw(records: list[runs.Record]) -> Figure:
         ),
     ):
         values = [[100 * row[name] for row in rows] for name in columns]
-        plot.points(ax, places, *values, label="95 % interval", style=style)
+        plot.points(ax, places, *values, label="GRU, attention: one seed, 95 % interval", style="attention")
         plot.levels(ax, places, [100 * row[chance] for row in rows], label=label, linestyle="--")
         ax.set_xticks(places, names)
         ax.set(ylabel="true of test images (%)", title=title, ylim=(0, 104), xlim=(-0.5, len(records) - 0.5))

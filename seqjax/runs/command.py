@@ -138,8 +138,8 @@ def _run(
     if not drawn and whole and options.draw:
         published = figures.published(committed / script.stem, config_type)
         if published:
-            draw(published).savefig(target / f"{script.stem}.png", dpi=150)
-            print(f"figure {target / script.stem}.png, drawn from the committed numbers and arrays")
+            figures.save_picture(draw(published), target / f"{script.stem}.png")
+            print(f"figure {target / script.stem}.png, drawn from what is committed beside it")
             return
     if drawn:
         if options.publish:

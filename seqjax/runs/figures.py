@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,6 +15,10 @@ from jaxtyping import Float64
 from seqjax._atomic import write_bytes
 from seqjax.runs.folder import Record, Row, curve, load, write_json
 from seqjax.runs.provenance import summary
+from seqjax.types import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ARRAYS_BYTES = 200_000
 """The most that the arrays of a published figure may take, as they are committed."""
@@ -24,12 +28,10 @@ def save(name: str, scale: str, records: Sequence[Record], draw: Callable, folde
     """Write the picture, and the numbers in it beside it.
 
     Args:
-        arrays: also write what else the figure draws, so that `published` gives it back without the runs.
+        arrays: also write what else the figure draws, so that `published` gives all of it back without the runs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    picture = io.BytesIO()
-    draw(records).savefig(picture, dpi=150, format="png")
-    write_bytes(folder / f"{name}.png", picture.getvalue())
+    save_picture(draw(records), folder / f"{name}.png")
     numbers = {"experiment": name, "scale": scale, "rows": rows_of(records)} | summary(
         [record.provenance for record in records]
     )
@@ -41,6 +43,13 @@ def save(name: str, scale: str, records: Sequence[Record], draw: Callable, folde
 def rows_of(records: Sequence[Record]) -> list[Row]:
     """Configuration and result together, as they are in the JSON beside a figure."""
     return [dataclasses.asdict(record.config) | record.result for record in records]
+
+
+def save_picture(figure: "Figure", path: Path) -> None:
+    """The picture whole or not at all, as with all files of a run."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format="png")
+    write_bytes(path, picture.getvalue())
 
 
 def print_numbers(records: Sequence[Record], diverged: Mapping[Any, str]) -> None:
@@ -56,36 +65,85 @@ def print_numbers(records: Sequence[Record], diverged: Mapping[Any, str]) -> Non
 
 
 class Published:
-    """A run as a committed figure has it: what `Record` gives to a function that draws."""
+    """A run as a committed figure has it: what `Record` gives to a function that draws.
 
-    def __init__(self, config: Any, result: Row, files: dict[str, np.ndarray]):
+    Attributes:
+        config: the experiment's frozen dataclass.
+        result: its row in the figure's numbers.
+    """
+
+    def __init__(self, figure: Path, config: Any, result: Row, files: dict[str, np.ndarray]):
         self.config = config
         self.result = result
-        self.arrays = {name.removeprefix("arrays/"): x for name, x in files.items() if name.startswith("arrays/")}
+        self._figure = figure
         self._files = files
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As `Record.arrays`.
+
+        Raises:
+            InputError: the figure has none.
+        """
+        found = {name.removeprefix("arrays/"): x for name, x in self._files.items() if name.startswith("arrays/")}
+        if not found:
+            raise self._lacks("arrays")
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """A committed figure has no folder of a run, and no parameters: always an `InputError`."""
+        raise self._lacks("parameters")
+
     def read(self, name: str) -> str:
-        """What `Record.keep` was given."""
-        return self._files[f"files/{name}"].tobytes().decode()
+        """What `Record.keep` was given.
+
+        Raises:
+            InputError: the figure has no such file.
+        """
+        if (file := self._files.get(f"files/{name}")) is None:
+            raise self._lacks(name)
+        return file.tobytes().decode()
 
     def curve(self, column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
-        """As `Run.curve`."""
+        """As `Run.curve`.
+
+        Raises:
+            InputError: the figure has no such column.
+        """
+        if f"history/{column}" not in self._files:
+            raise self._lacks(f"history of {column}")
         steps, values = (self._files[f"history/{name}"].tolist() for name in ("step", column))
         return curve([{"step": step, column: value} for step, value in zip(steps, values, strict=True)], column)
 
+    def _lacks(self, what: str) -> InputError:
+        return InputError(
+            f"drawing needs the runs: the committed figure {self._figure.name} has no {what}; without --draw they are "
+            "trained"
+        )
+
 
 def published(figure: Path, config_type: type) -> list[Published]:
-    """The runs of a committed figure, from the files beside it; empty if its arrays are not there."""
-    if not figure.with_suffix(".npz").exists():
+    """The runs of a committed figure, from the files beside it; empty if there is none.
+
+    Where its arrays are not committed, the configurations are read from the numbers: fields that these lack have their
+    defaults, and what has a default of the configuration's own, such as 0 for a learning rate, is what it stood for.
+    """
+    if not figure.with_suffix(".json").exists():
         return []
     rows = json.loads(figure.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
-    with np.load(figure.with_suffix(".npz"), allow_pickle=False) as archive:
-        files = dict(archive)
+    files: dict[str, np.ndarray] = {}
+    if figure.with_suffix(".npz").exists():
+        with np.load(figure.with_suffix(".npz"), allow_pickle=False) as archive:
+            files = dict(archive)
     made = []
     for number, row in enumerate(rows):
-        config = config_type(**json.loads(files[f"{number}/config"].tobytes()))
         own = {name.removeprefix(f"{number}/"): x for name, x in files.items() if name.startswith(f"{number}/")}
-        made.append(Published(config, row, own))
+        config = json.loads(own["config"].tobytes()) if "config" in own else row
+        fields = {field.name for field in dataclasses.fields(config_type)} & config.keys()
+        # JSON has no tuples.
+        values = {name: tuple(config[name]) if isinstance(config[name], list) else config[name] for name in fields}
+        made.append(Published(figure, config_type(**values), row, own))
     return made
 
 
