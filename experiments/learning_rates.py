@@ -118,7 +118,8 @@ def draw(rows: list[dict]) -> Figure:
         ax.set(xscale="log", yscale="log", title=experiment.replace("_", " "), xlabel="peak learning rate of Adam")
     axes[0, 0].set_ylabel(f"validation error (mean squared)\nlarger ones drawn at {LARGEST_DRAWN:g}")
     handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8)
+    look = {"frameon": False, "fontsize": 8, "title": "one seed"}
+    figure.legend(handles.values(), handles.keys(), loc="outside right upper", **look)
     return figure
 
 

@@ -251,7 +251,7 @@ def draw(records: list[runs.Record]) -> Figure:
         ("goal", {"marker": "|", "markersize": 11, "markeredgewidth": 1.2, "linestyle": ""}),
     ):
         ax.plot([], [], label=label, **{"color": "black", "markersize": 5, "linewidth": 1.5} | look)
-    plot.legend(ax, loc="lower right")
+    plot.legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
 
 

@@ -24,6 +24,7 @@ Next      python experiments/theory/cnn_rank.py --target noise --optimizer adam 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -252,11 +253,17 @@ def _draw_target(ax: Axes, line: list[runs.Record]) -> None:
     ax.set_xticks(widths)
     label = f"Adam, random start: {plot.over_seeds(record.config.seeds for record in line)}"
     plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label=label, style="cnn")
-    floor, svd, least_squares = columns(line, "floor", "tt_svd", "least_squares", lowest=SMALLEST_DRAWN)
+    svd, least_squares = columns(line, "tt_svd", "least_squares", lowest=SMALLEST_DRAWN)
     fits = {"color": "black", "linestyle": ":", "linewidth": 1.2, "markerfacecolor": "none"}
     ax.plot(widths, svd, label="TT-SVD", marker="o", markersize=7, **fits)
     ax.plot(widths, least_squares, label="least squares (ALS)", marker="x", markersize=4.5, **fits)
-    plot.floor(ax, widths, floor, label="out of reach for linear CNNs", style="cnn")
+    plot.floor(ax, *_floors(config, widths), label="out of reach for linear CNNs", style="cnn")
+
+
+def _floors(config: Config, widths: Sequence[int]) -> tuple[range, list[float]]:
+    """Every number of channels from the first of `widths` to the last, and its floor."""
+    every, target = range(widths[0], widths[-1] + 1), kernel(config)
+    return every, [bounds.tensor_train(target, channels, layers=config.layers)[0] for channels in every]
 
 
 def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
@@ -267,10 +274,10 @@ def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
         line = [record for record in records if record.config.layers == depth]
         widths, label = [record.config.channels for record in line], f"Adam, {depth} layers: {2**depth} lags"
         plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label=label, style=style)
-        (floor,) = columns(line, "floor", lowest=SMALLEST_DRAWN)
         # What is out of reach for most layers is so for fewer, too: theirs is a line.
         hatch = "\\\\\\" if depth == depths[-1] else ""
-        plot.floor(ax, widths, floor, label=f"out of reach for {depth} layers", style=style, hatch=hatch)
+        label = f"out of reach for {depth} layers"
+        plot.floor(ax, *_floors(line[0].config, widths), label=label, style=style, hatch=hatch)
         ax.set_xticks(widths)
     plot.legend(ax, loc="upper right", bbox_to_anchor=(1, 0.83))
 

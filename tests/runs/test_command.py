@@ -1,5 +1,6 @@
 """The command line of an experiment: what it accepts, what it does again, what it prints and leaves behind."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import early_stopping, runs, train
+from seqjax import early_stopping, runs, train, types
 from seqjax.runs import command, figures, folder, manifest, options, provenance, training
 from seqjax.runs.folder import write_json
 from seqjax.runs.progress import Report
@@ -176,8 +177,68 @@ def test_a_published_figure_updates_the_gallery(here, tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "results")
     code, _, err = here("--draw")
     assert (code, err) == (0, "")
-    assert (tmp_path / "results" / "figures" / "regression.png").read_bytes() == pictures["png"]
-    assert {ending: (tmp_path / "figures" / f"regression.{ending}").read_bytes() for ending in pictures} == pictures
+    own, committed = tmp_path / "results" / "figures" / "regression.png", tmp_path / "figures" / "regression.png"
+    assert own.read_bytes() == pictures["png"]
+    assert {ending: committed.with_suffix(f".{ending}").read_bytes() for ending in pictures} == pictures
+
+    # It publishes it, too: only the drawing has changed.
+    shutil.rmtree(tmp_path / "results")
+    committed.write_bytes(b"an older drawing")
+    monkeypatch.setattr(command, "commit", lambda: "0123456789ab-dirty")
+    assert here("--draw", "--publish")[0] == 2
+    assert committed.read_bytes() == b"an older drawing"
+    monkeypatch.setattr(command, "commit", lambda: "0123456789ab")
+    code, out, err = here("--draw", "--publish")
+    assert (code, err) == (0, "")
+    assert "regression.png, drawn from what is committed beside it" in out
+    assert {ending: committed.with_suffix(f".{ending}").read_bytes() for ending in pictures} == pictures
+    assert not own.exists()
+
+    # Without arrays the numbers give it.
+    committed.with_suffix(".npz").unlink()
+    committed.write_bytes(b"an older drawing")
+    assert here("--draw", "--publish")[0] == 0
+    assert committed.read_bytes() == pictures["png"]
+    assert committed.with_suffix(".json").read_bytes() == pictures["json"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sized:
+    """A field that is not in the numbers below, and one that JSON has as a list."""
+
+    sizes: tuple[int, ...] = (8,)
+    seeds: int = 2
+    dropout: float = 0.5
+
+
+def test_a_committed_figure_without_arrays_gives_rows_and_says_what_else_needs_the_runs(tmp_path):
+    write_json(tmp_path / "sized.json", {"rows": [{"sizes": [4, 2], "seeds": 3, "mse": 0.25}, {"mse": 1.0}]})
+    first, second = figures.published(tmp_path / "sized", Sized)
+    assert (first.config, first.result["mse"]) == (Sized((4, 2), 3), 0.25)
+    assert (second.config, second.result) == (Sized(), {"mse": 1.0})
+    for lacking, ask in (
+        ("arrays", lambda: first.arrays),
+        ("history of loss", lambda: first.curve("loss")),
+        ("words.json", lambda: first.read("words.json")),
+        ("parameters", lambda: first.folder),
+    ):
+        told = f"drawing needs the runs: the committed figure sized has no {lacking}; without --draw they are trained"
+        with pytest.raises(types.InputError, match=re.escape(told)):
+            ask()
+    assert figures.published(tmp_path / "absent", Sized) == []
+
+
+def test_a_drawing_that_needs_runs_leaves_the_committed_picture(here, tmp_path, monkeypatch):
+    (tmp_path / "figures").mkdir()
+    write_json(tmp_path / "figures" / "regression.json", {"rows": [{"learning_rate": 0.1, "mse": 0.25}]})
+    (tmp_path / "figures" / "regression.png").write_bytes(b"committed")
+    monkeypatch.setattr(regression, "draw", lambda records: records[0].curve("loss"))
+    monkeypatch.setattr(command, "commit", lambda: "0123456789ab")
+    for publish in ((), ("--publish",)):
+        code, _, err = here("--draw", *publish)
+        assert code == 2
+        assert err.startswith("error: drawing needs the runs: the committed figure regression has no history of loss")
+    assert (tmp_path / "figures" / "regression.png").read_bytes() == b"committed"
 
 
 def test_a_field_named_holds_for_every_run_and_duplicates_collapse(here, tmp_path):
