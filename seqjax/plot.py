@@ -83,8 +83,8 @@ def _mixed(color: str, white: float) -> str:
 def over_seeds(seeds: Iterable[int], lines: int = 1) -> str:
     """What the lines or marks of a panel are, and its bands or bars, from the numbers of random seeds of its runs."""
     numbers = sorted(set(seeds))
-    if numbers == [1]:
-        return "one seed"
+    if numbers in ([], [1]):
+        return "one seed" if numbers else "no run"
     ends = " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
     return f"median and range of {ends} seeds" if lines <= MOST_BANDS else f"median of {ends} seeds"
 

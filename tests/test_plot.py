@@ -61,6 +61,7 @@ def test_an_architecture_looks_the_same_as_curve_points_and_floor():
 @pytest.mark.parametrize(
     ("seeds", "lines", "told"),
     [
+        ([], 1, "no run"),
         ([1, 1], 9, "one seed"),
         ([3, 3], 4, "median and range of 3 seeds"),
         ([3, 3], 5, "median of 3 seeds"),

@@ -283,14 +283,17 @@ def draw(records: list[runs.Record]) -> Figure:
                     ax.plot(ends, [record.result["floor"]] * 2, color="black", linewidth=1.2)
     ax.plot([], [], color="black", linewidth=1.2, label="least error with as many features")
     plot.baseline(ax, [-0.5, len(TASKS) - 0.5], [1, 1], label="trivial")
-    few = {record.config.task: record.config.seeds for record in records}
-    ax.set_title("; ".join(f"{LABEL[task]}: {plot.over_seeds([seeds])}" for task, seeds in few.items()), fontsize=7)
+    seeds: dict[int, list[str]] = {}
+    for task, number in {record.config.task: record.config.seeds for record in records}.items():
+        seeds.setdefault(number, []).append(LABEL[task])
+    told = [f"{', '.join(names)}: {plot.over_seeds([number])}" for number, names in seeds.items()]
+    ax.set_title("\n".join(told), fontsize=9)
     ax.set_xticks(range(len(TASKS)), [LABEL[task] for task in TASKS])
-    plot.legend(ax, ncols=2, loc="upper left", bbox_to_anchor=(0.02, 0.94))
+    plot.legend(ax, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))
 
     ax = axes[1, 1]
     ax.axis("off")
-    ax.set_title("test loss (median); in brackets that of the trivial predictor; –: not run at this scale", fontsize=10)
+    ax.set_title("test loss (median); in brackets that of the trivial predictor\n–: not run at this scale", fontsize=9)
     results = {(record.config.task, record.config.model): record.result for record in records}
     cells = [[f"{results[t, m]['loss']:.2g}" if (t, m) in results else "–" for t in TASKS] for m in get_args(Model)]
     trivial = {record.config.task: record.result["trivial"] for record in records}

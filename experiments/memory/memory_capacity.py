@@ -211,6 +211,7 @@ def draw(records: list[runs.Record]) -> Figure:
     seeds = plot.over_seeds(record.config.seeds for record in records)
     left.set_title(f"filled: trained; hollow: only the readout fitted; {seeds}", fontsize=10)
     for ax, group in zip(right, GROUPS, strict=True):
+        ax.set_visible(bool(looks.keys() & set(group)))
         for record in records:
             model = record.config.model
             if model == "delay line":

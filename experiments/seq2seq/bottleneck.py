@@ -196,7 +196,7 @@ def draw(records: list[runs.Record]) -> Figure:
     plot.floor(left, every, floor, label="out of reach for linear models", style="linear")
     plot.baseline(left, every, [1.0] * LENGTH, label="zero predictor")
     seeds = plot.over_seeds(record.config.seeds for record in records)
-    plot.legend(left, title=seeds, title_fontsize=8)
+    plot.legend(left, title=seeds, title_fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.89))
     on_symbols = [record for record in records if record.config.values == "symbols"]
     widths = sorted({record.config.width for record in on_symbols}, reverse=True)
     for record in on_symbols:

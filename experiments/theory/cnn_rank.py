@@ -24,7 +24,6 @@ Next      python experiments/theory/cnn_rank.py --target noise --optimizer adam 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -234,11 +233,12 @@ def draw(records: list[runs.Record]) -> Figure:
     ):
         if chosen:
             draw_panel(ax, chosen)
-    for ax in (axes[0, 3], axes[0, 4]):
+    for ax, of, title in (
+        (axes[0, 3], axes[0, 0], "the nine panels on the left"), (axes[0, 4], axes[1, 3], "power law by depth"),
+    ):  # fmt: skip
         ax.axis("off")
-    axes[0, 3].legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="center left", frameon=False, title="the nine panels on the left"
-    )
+        legend = ax.legend(*of.get_legend_handles_labels(), loc="center left", frameon=False, fontsize=9, title=title)
+        legend.set_in_layout(False)
     return figure
 
 
@@ -253,17 +253,11 @@ def _draw_target(ax: Axes, line: list[runs.Record]) -> None:
     ax.set_xticks(widths)
     label = f"Adam, random start: {plot.over_seeds(record.config.seeds for record in line)}"
     plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label=label, style="cnn")
-    svd, least_squares = columns(line, "tt_svd", "least_squares", lowest=SMALLEST_DRAWN)
+    floor, svd, least_squares = columns(line, "floor", "tt_svd", "least_squares", lowest=SMALLEST_DRAWN)
     fits = {"color": "black", "linestyle": ":", "linewidth": 1.2, "markerfacecolor": "none"}
     ax.plot(widths, svd, label="TT-SVD", marker="o", markersize=7, **fits)
     ax.plot(widths, least_squares, label="least squares (ALS)", marker="x", markersize=4.5, **fits)
-    plot.floor(ax, *_floors(config, widths), label="out of reach for linear CNNs", style="cnn")
-
-
-def _floors(config: Config, widths: Sequence[int]) -> tuple[range, list[float]]:
-    """Every number of channels from the first of `widths` to the last, and its floor."""
-    every, target = range(widths[0], widths[-1] + 1), kernel(config)
-    return every, [bounds.tensor_train(target, channels, layers=config.layers)[0] for channels in every]
+    plot.floor(ax, widths, floor, label="out of reach for linear CNNs", style="cnn")
 
 
 def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
@@ -276,10 +270,9 @@ def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
         plot.curve(ax, widths, *band(line, lowest=SMALLEST_DRAWN), label=label, style=style)
         # What is out of reach for most layers is so for fewer, too: theirs is a line.
         hatch = "\\\\\\" if depth == depths[-1] else ""
-        label = f"out of reach for {depth} layers"
-        plot.floor(ax, *_floors(line[0].config, widths), label=label, style=style, hatch=hatch)
+        (floor,) = columns(line, "floor", lowest=SMALLEST_DRAWN)
+        plot.floor(ax, widths, floor, label=f"out of reach for {depth} layers", style=style, hatch=hatch)
         ax.set_xticks(widths)
-    plot.legend(ax, loc="upper right", bbox_to_anchor=(1, 0.83))
 
 
 def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:

@@ -333,7 +333,7 @@ def _draw_descent(ax: Axes, records: list[runs.Record]) -> None:
     """Excess error of a linear model over its floor during training, from random weights and from the SVD's."""
     ax.set(xscale="log", yscale="log", ylim=(1e-8, 1e3), xlabel="step", ylabel="error / floor - 1")
     seeds = plot.over_seeds(record.config.seeds for record in _line(records, "linear", "n^-1 to 8"))
-    ax.set_title(f"linear RNNs while training (n^-1 to 8, N = 4); {seeds}", fontsize=10)
+    ax.set_title(f"linear RNNs while training (n^-1 to 8, N = 4)\n{seeds}", fontsize=10)
     for style, (start, label) in enumerate(START.items()):
         for record in [record for record in _line(records, "linear", "n^-1 to 8", start) if record.config.code == 4]:
             steps, bands = record.curve("loss")

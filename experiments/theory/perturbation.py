@@ -159,7 +159,7 @@ def draw(records: list[runs.Record]) -> Figure:
 
 def _draw_errors(ax: Axes, line: list[runs.Record], title: str) -> None:
     lowest = 1e-9
-    words = {"line": "worst perturbation found", "band": "range of random ones"}
+    words = {"line": "worst perturbation", "band": "range of random ones"}
     for style, record in enumerate(line):
         arrays = record.arrays
         band = [arrays["worst"], arrays["random"].min(axis=0), arrays["random"].max(axis=0)]
@@ -171,7 +171,7 @@ def _draw_errors(ax: Axes, line: list[runs.Record], title: str) -> None:
             words["dotted"] = "slowest rate"
     ax.axhline(1.0, color="black", linewidth=0.9, linestyle=(0, (4, 3)), label="zero predictor")
     ax.set(xscale="log", yscale="log", xlim=(BETAS[0], BETAS[-1]), ylim=(lowest, 1e2))
-    ax.set_title(f"{title}\n{'; '.join(f'{mark}: {meaning}' for mark, meaning in words.items())}", fontsize=9)
+    ax.set_title(f"{title}\n{'; '.join(f'{mark}: {meaning}' for mark, meaning in words.items())}", fontsize=8)
     ax.set(xlabel="perturbation of the weights, beta", ylabel="squared error / |target|²")
     plot.legend(ax, loc="lower right")
 

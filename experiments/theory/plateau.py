@@ -309,6 +309,8 @@ def _draw_escapes(ax: Axes, lines: dict[str, list[runs.Record]], unit: str) -> N
         bottom, top = ax.get_ylim()
         ax.set_ylim(bottom, top * (top / bottom) ** 0.4)  # room for the legend
         plot.legend(ax, loc="upper left")
+    else:
+        ax.axis("off")
 
 
 def _draw_slopes(ax: Axes, lines: dict[str, list[runs.Record]]) -> None:

@@ -171,14 +171,12 @@ def panel(ax: Axes, records: list[runs.Record]) -> None:
         plot.curve(ax, orders, *band(line, lowest=LOWEST), label=label, style=style)
     line = next(iter(lines.values()))
     orders = [record.config.order for record in line]
-    (fit,) = columns(line, "fit", lowest=LOWEST)
-    every, target = range(orders[0], orders[-1] + 1), kernel(line[0].config.target)
-    floor = [bounds.hankel(target, order) / (target @ target) for order in every]
+    fit, floor = columns(line, "fit", lowest=LOWEST)[0], columns(line, "floor")[0]
     ax.plot(orders, fit, color="black", linestyle=":", linewidth=1.2, label="least-squares fit")
     ax.set(xscale="log", yscale="log", ylim=(LOWEST, 2), xlabel="states", ylabel="squared error / |target|²")
     ax.set_xticks(orders, [str(order) for order in orders])
     ax.minorticks_off()
-    plot.floor(ax, every, floor, label="out of reach for linear RNNs", style="any")
+    plot.floor(ax, orders, floor, label="out of reach for linear RNNs", style="any")
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:
