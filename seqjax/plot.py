@@ -77,7 +77,8 @@ def look(style: str | int, variant: int = 0) -> dict[str, Any]:
 
 
 def _mixed(color: str, white: float) -> str:
-    return colors.to_hex([white + (1 - white) * part for part in colors.to_rgb(color)])
+    red, green, blue = (white + (1 - white) * part for part in colors.to_rgb(color))
+    return colors.to_hex((red, green, blue))
 
 
 def over_seeds(seeds: Iterable[int], lines: int = 1) -> str:
@@ -99,7 +100,9 @@ def bands(columns: Sequence[Numbers] | np.ndarray, lines: int) -> Sequence[Numbe
     return columns if lines <= MOST_BANDS else columns[:1]
 
 
-def figure(rows: int = 1, columns: int = 1, *, width: float = 7.0, height: float = 4.2) -> tuple[Figure, np.ndarray]:
+def figure(
+    rows: int = 1, columns: int = 1, *, width: float | int = 7.0, height: float | int = 4.2
+) -> tuple[Figure, np.ndarray]:
     """A figure of `rows` x `columns` axes, without a window; sizes in inches.
 
     Returns:
@@ -139,7 +142,7 @@ def curve(
     Raises:
         InputError: as `look`.
     """
-    properties = look(style, variant) | ({} if markers else {"marker": ""})
+    properties: dict[str, Any] = look(style, variant) | ({} if markers else {"marker": ""})
     ax.plot(x, median, label=label, markersize=4.5, linewidth=1.4, **properties)
     if low is not None and high is not None and not np.array_equal(low, high):
         ax.fill_between(x, low, high, color=properties["color"], alpha=0.2, linewidth=0)
@@ -223,7 +226,9 @@ def floor(
                 places, bottom, heights, facecolor="none", edgecolor=properties["color"], hatch=hatch, linewidth=0,
                 alpha=0.55, label=label,
             )  # fmt: skip
-    line = {"linewidth": 1.0} if hatch else {"linewidth": 1.2, "linestyle": properties["linestyle"], "label": label}
+    line: dict[str, Any] = (
+        {"linewidth": 1.0} if hatch else {"linewidth": 1.2, "linestyle": properties["linestyle"], "label": label}
+    )
     ax.plot(places, heights, color=properties["color"], **line)
 
 

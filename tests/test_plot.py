@@ -1,5 +1,7 @@
 """Figures: what is drawn is what was given, and curves stay apart without colour."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -43,7 +45,7 @@ def test_variants_of_an_architecture_stay_apart_in_grey(name):
 def test_an_unknown_look_is_refused(style, variant, told):
     ax = plot.figure()[1][0, 0]
     for draw in (plot.curve, plot.points, plot.floor):
-        bounds = {} if draw is plot.floor else {"low": [1, 1], "high": [1, 1]}
+        bounds: dict[str, Any] = {} if draw is plot.floor else {"low": [1, 1], "high": [1, 1]}
         with pytest.raises(InputError, match=told):
             draw(ax, [0, 1], [1, 1], label="", style=style, variant=variant, **bounds)
     assert not ax.lines

@@ -283,10 +283,10 @@ def draw(records: list[runs.Record]) -> Figure:
                     ax.plot(ends, [record.result["floor"]] * 2, color="black", linewidth=1.2)
     ax.plot([], [], color="black", linewidth=1.2, label="least error with as many features")
     plot.baseline(ax, [-0.5, len(TASKS) - 0.5], [1, 1], label="trivial")
-    seeds: dict[int, list[str]] = {}
+    by_seeds: dict[int, list[str]] = {}
     for task, number in {record.config.task: record.config.seeds for record in records}.items():
-        seeds.setdefault(number, []).append(LABEL[task])
-    told = [f"{', '.join(names)}: {plot.over_seeds([number])}" for number, names in seeds.items()]
+        by_seeds.setdefault(number, []).append(LABEL[task])
+    told = [f"{', '.join(names)}: {plot.over_seeds([number])}" for number, names in by_seeds.items()]
     ax.set_title("\n".join(told), fontsize=9)
     ax.set_xticks(range(len(TASKS)), [LABEL[task] for task in TASKS])
     plot.legend(ax, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.08))

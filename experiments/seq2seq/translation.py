@@ -449,7 +449,7 @@ def draw(records: list[runs.Record]) -> Figure:
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
         name = name if few else LABEL[record.config.model]
         plot.curve(ax, epochs, *losses, label=f"{name}\n{bleu}", style=number, markers=False)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     ax.set(xlabel="epochs", ylabel="validation loss (nats a token)")
     ax.set_title(f"{FEW:,} pairs, attention: over-fitting" if few else "over-fitting")
     plot.legend(ax)

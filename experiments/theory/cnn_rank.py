@@ -25,7 +25,7 @@ Next      python experiments/theory/cnn_rank.py --target noise --optimizer adam 
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import _kernels
 import jax
@@ -278,7 +278,7 @@ def _draw_depths(ax: Axes, records: list[runs.Record]) -> None:
 def _draw_losses(ax: Axes, line: list[runs.Record]) -> None:
     """The loss of every seed, by the initial size of its weights."""
     for style, record in enumerate(line):
-        look = plot.look(style) | {"marker": ""}
+        look: dict[str, Any] = plot.look(style) | {"marker": ""}
         for seed, losses in enumerate(record.arrays["losses"]):
             label = f"size {record.config.size:g}" if seed == 0 else None
             ax.plot(record.arrays["times"], losses, linewidth=0.9, label=label, **look)

@@ -74,8 +74,8 @@ class Published:
 
     def __init__(self, figure: Path, config: Any, result: Row, files: dict[str, np.ndarray]):
         self.config = config
-        self.result = result
-        self._figure = figure
+        self.result = _PublishedRow(result)
+        self._figure = self.result.figure = figure.name
         self._files = files
 
     @property
@@ -87,13 +87,13 @@ class Published:
         """
         found = {name.removeprefix("arrays/"): x for name, x in self._files.items() if name.startswith("arrays/")}
         if not found:
-            raise self._lacks("arrays")
+            raise _lacks(self._figure, "arrays")
         return found
 
     @property
     def folder(self) -> Path:
         """A committed figure has no folder of a run, and no parameters: always an `InputError`."""
-        raise self._lacks("parameters")
+        raise _lacks(self._figure, "parameters")
 
     def read(self, name: str) -> str:
         """What `Record.keep` was given.
@@ -102,7 +102,7 @@ class Published:
             InputError: the figure has no such file.
         """
         if (file := self._files.get(f"files/{name}")) is None:
-            raise self._lacks(name)
+            raise _lacks(self._figure, name)
         return file.tobytes().decode()
 
     def curve(self, column: str) -> tuple[list[int], Float64[np.ndarray, "bands steps"]]:
@@ -112,15 +112,28 @@ class Published:
             InputError: the figure has no such column.
         """
         if f"history/{column}" not in self._files:
-            raise self._lacks(f"history of {column}")
+            raise _lacks(self._figure, f"history of {column}")
         steps, values = (self._files[f"history/{name}"].tolist() for name in ("step", column))
         return curve([{"step": step, column: value} for step, value in zip(steps, values, strict=True)], column)
 
-    def _lacks(self, what: str) -> InputError:
-        return InputError(
-            f"drawing needs the runs: the committed figure {self._figure.name} has no {what}; without --draw they are "
-            "trained"
-        )
+
+class _PublishedRow(dict[str, Any]):
+    """Numbers of a committed figure, which an older version of the experiment may have written.
+
+    Attributes:
+        figure: its name.
+    """
+
+    figure = ""
+
+    def __missing__(self, name: str) -> Any:
+        raise _lacks(self.figure, name)
+
+
+def _lacks(figure: str, what: str) -> InputError:
+    return InputError(
+        f"drawing needs the runs: the committed figure {figure} has no {what}; without --draw they are trained"
+    )
 
 
 def published(figure: Path, config_type: type) -> list[Published]:

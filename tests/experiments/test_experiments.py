@@ -14,6 +14,9 @@ import pytest
 
 from seqjax import runs
 from seqjax.data import DataError, catalogue, data_folder
+from seqjax.runs import figures
+from seqjax.runs.scripts import import_script
+from seqjax.types import InputError
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = runs.find_experiments(ROOT / "experiments")
@@ -22,6 +25,12 @@ EXPERIMENTS = [script for script in SCRIPTS if "runs.main(" in script.read_text(
 
 QUICK = {"audit", "benchmark", "perturbation", "recurrent_width", "sentiment"}
 """Experiments whose smoke run is part of the default tests; all others, new ones too, run with `-m slow`."""
+
+DRAWN = {
+    "architecture_chart", "attention_rank", "audit", "benchmark", "convolution_memory", "delay_limit", "forecast",
+    "parameterisation", "recurrent_width", "reordering", "shift_memory", "shipped_language_models",
+}  # fmt: skip
+"""Experiments whose committed figure can be drawn without runs: from the numbers alone, or with committed arrays."""
 
 HELPFUL = {"shift_memory", "translation", "diagrams"}
 """Experiments whose `--help` is part of the default tests."""
@@ -66,6 +75,21 @@ def test_header_names_the_data_sets_that_are_read(script):
     needed, more = catalogue.of_header(runs.read_header(script))
     assert set(needed + more) <= catalogue.CATALOGUE.keys()
     assert needed or "data_folder(" not in script.read_text()
+
+
+@pytest.mark.parametrize("script", cases(EXPERIMENTS, {"shift_memory", "bottleneck"}))
+def test_a_committed_figure_is_drawn_without_runs_or_says_that_it_needs_them(script):
+    experiment = import_script(script)
+    records = figures.published(ROOT / "experiments" / "figures" / script.stem, experiment.Config)
+    if not records:
+        pytest.skip("the figure is not published yet")
+    try:
+        assert experiment.draw(records).axes
+    except InputError as error:
+        assert str(error).startswith("drawing needs the runs: the committed figure")  # noqa: PT017
+        assert script.stem not in DRAWN
+    else:
+        assert script.stem in DRAWN
 
 
 def config_of(script: Path) -> ast.ClassDef | None:

@@ -219,6 +219,7 @@ def test_a_committed_figure_without_arrays_gives_rows_and_says_what_else_needs_t
     for lacking, ask in (
         ("arrays", lambda: first.arrays),
         ("history of loss", lambda: first.curve("loss")),
+        ("bleu", lambda: first.result["bleu"]),
         ("words.json", lambda: first.read("words.json")),
         ("parameters", lambda: first.folder),
     ):
