@@ -217,20 +217,20 @@ def draw(records: list[runs.Record]) -> Figure:
         for letters, title in PARTS.items()
     }
     parts = {title: rows for title, rows in parts.items() if rows}
-    figure, axes = plot.figure(len(parts), width=12.0, height=1.0 + 0.8 * len(parts) + 0.52 * len(records))
+    figure, axes = plot.figure(len(parts), width=12.0, height=1.0 + 0.8 * len(parts) + 0.62 * len(records))
     # The text is outside the axes, in space that the layout leaves free.
-    figure.set_layout_engine("constrained", rect=(0.36, 0, 0.27, 1), h_pad=0.15)
+    figure.set_layout_engine("constrained", rect=(0.39, 0, 0.22, 1), h_pad=0.15)
     axes[0, 0].get_gridspec().set_height_ratios([len(rows) + 1 for rows in parts.values()])
     for ax, (title, rows) in zip(axes[:, 0], parts.items(), strict=True):
         ax.set(xscale="log", xlim=SHOWN, ylim=(len(rows) - 0.5, -0.5), yticks=[])
         ax.spines["left"].set_visible(False)
-        ax.text(LEFT, 1.0, title, transform=ax.transAxes, va="bottom", fontsize=12, weight="bold", in_layout=False)
+        ax.text(LEFT, 1.0, title, transform=ax.transAxes, va="bottom", fontsize=14, weight="bold", in_layout=False)
         for place, record in enumerate(rows):
             _write(ax, place, record.config.row, record.result)
             _mark(ax, place, record.result)
-    axes[-1, 0].set_xlabel("number of the quantity in grey", fontsize=8)
+    axes[-1, 0].set_xlabel("number of the quantity in grey", fontsize=10)
     named = {name: mark for ax in axes[:, 0] for mark, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4, frameon=False, fontsize=10)
     return figure
 
 
@@ -255,18 +255,18 @@ def _mark(ax: Axes, place: int, row: dict) -> None:
     )
 
 
-LEFT = -1.36
+LEFT = -1.84
 """Where a row begins, in widths of the axis."""
 
 
 def _write(ax: Axes, place: int, name: str, row: dict) -> None:
     """The text of a row, in columns beside the axis."""
     columns = (
-        (LEFT, 0.0, name, {"fontsize": 10, "weight": "bold"}),
-        (LEFT + 0.2, -0.24, row["claim"], {"fontsize": 8.5}),
-        (LEFT + 0.2, 0.02, row["quantity"], {"fontsize": 7.5, "color": "0.35"}),
-        (LEFT + 0.2, 0.26, row["source"], {"fontsize": 7.5, "color": "0.35", "style": "italic"}),
-        (1.03, 0.0, textwrap.fill(row["verdict"], 66), {"fontsize": 8}),
+        (LEFT, 0.0, name, {"fontsize": 11, "weight": "bold"}),
+        (LEFT + 0.24, -0.26, row["claim"], {"fontsize": 10}),
+        (LEFT + 0.24, 0.02, row["quantity"], {"fontsize": 9, "color": "0.35"}),
+        (LEFT + 0.24, 0.28, row["source"], {"fontsize": 9, "color": "0.35", "style": "italic"}),
+        (1.03, 0.0, textwrap.fill(row["verdict"], 62), {"fontsize": 9.5}),
     )
     for x, below, text, look in columns:
         beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "in_layout": False}
