@@ -417,7 +417,9 @@ def accuracies(ax: Axes, records: list[runs.Record], names: list[str]) -> None:
     own_table = any(record.config.table for record in records)
     if not own_table:
         plot.baseline(ax, ends, [80, 80], label="80 %")
-    ax.set_xticks(range(len(records)), names, fontsize=8)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(bottom - 0.25 * (top - bottom), top)  # room for the legend
+    ax.set_xticks(range(len(records)), names, fontsize=7)
     ax.set(xlim=ends, ylabel=f"accuracy on {'test' if own_table else 'development'} sentences (%)")
     plot.legend(ax, loc="lower right")
 

@@ -190,7 +190,7 @@ def draw(records: list[runs.Record]) -> Figure:
     left.set_xticks(places, [f"{task}\n{kind}\n{sizes.replace('_', '/')}" for task, kind, sizes in kinds], fontsize=7.5)
     for ax, task in zip(right, ("shift", "lorenz"), strict=True):
         learning_curves(ax, [record for record in records if record.config.model.startswith(task)])
-        ax.set_title(f"training on {'Shift' if task == 'shift' else 'Lorenz96'}: {seeds}", fontsize=10)
+        ax.set_title(f"training on {'Shift' if task == 'shift' else 'Lorenz96'}\n{seeds}", fontsize=10)
     figure.legend(*left.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
