@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "decode": LEARNING,
     "evaluate": f"{LEARNING} decode",
     "convert": "types _checks",
-    "plot": "",
+    "plot": "types",
     # floor 4
     "checkpoint": f"{EVERYTHING} _atomic",
     "runs": f"{EVERYTHING} _atomic _checks checkpoint runs",

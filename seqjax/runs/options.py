@@ -50,7 +50,7 @@ def parse(config_type: type, header: dict[str, str], uses: dict[str, Callable]) 
             str, "field=value: of the scale's configurations these; a field as an option changes all", "all"
         ),
         "out": option(Path, "where the run folders and figures go", Path("results")),
-        "draw": option(bool, "only draw what is finished", False),
+        "draw": option(bool, "only draw what is finished, or, without any run, what is committed", False),
         "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
         "overwrite": option(bool, "also do finished runs again, and damaged ones", False),
         "extend": option(bool, "begin where a finished run with fewer steps or epochs ended", False),

@@ -101,10 +101,12 @@ def picture(curves: Sequence[Curve]) -> bytes:
         panel = [one for one in drawn if one.experiment == name]
         for style, one in enumerate(panel):
             label = one.run + ("" if one.finished else " (unfinished)")
-            plot.curve(ax, one.steps, *one.loss, label=label, style=style, markers=len(one.steps) == 1)
+            shown = plot.bands(one.loss, len(panel))
+            plot.curve(ax, one.steps, *shown, label=label, style=style, markers=len(one.steps) == 1)
         if panel and all((one.loss > 0).all() for one in panel):
             ax.set_yscale("log")
-        ax.set(title=f"{name}: median and range over random seeds", xlabel="step", ylabel="training loss")
+        spread = "median and range" if len(panel) <= plot.MOST_BANDS else "median"
+        ax.set(title=f"{name}: {spread} over random seeds", xlabel="step", ylabel="training loss")
         plot.legend(ax, fontsize=7)
     content = io.BytesIO()
     figure.savefig(content, dpi=100, format="png")
