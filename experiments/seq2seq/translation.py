@@ -448,7 +448,8 @@ def draw(records: list[runs.Record]) -> Figure:
         name += f", weight decay {record.config.weight_decay:g}"
         bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
         name = name if few else LABEL[record.config.model]
-        plot.curve(ax, epochs, *losses, label=f"{name}\n{bleu}", style=number, markers=False)
+        style = number if few else record.config.model
+        plot.curve(ax, epochs, *losses, label=f"{name}\n{bleu}", style=style, markers=False)
     ax.locator_params(axis="x", integer=True)
     ax.set(xlabel="epochs", ylabel="validation loss (nats a token)")
     ax.set_title(f"{FEW:,} pairs, attention: over-fitting" if few else "over-fitting")
