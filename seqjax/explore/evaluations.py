@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 from seqjax import metrics, plot
-from seqjax.explore.explorer import Explorer, legend_above, line, title
+from seqjax.explore.explorer import WIDTH, Explorer, legend_above, line, title
 from seqjax.explore.trained import predict, require_fit, resolve, trained_on
 from seqjax.runs.training import parameter_count
 from seqjax.tasks.lorenz96 import Lorenz96
@@ -138,7 +138,7 @@ def _beside(
     targets = np.asarray(batch.targets)
     weight = np.ones(targets.shape[:2]) if batch.weight is None else np.asarray(batch.weight)
     usable, counted = weight.any(axis=1), weight.any(axis=0)
-    figure, axes = plot.figure(1, 2, width=13.0, height=3.8)
+    figure, axes = plot.figure(1, 2, width=WIDTH, height=4.0)
     left, right = axes[0]
     left.get_gridspec().set_width_ratios([1.4, 1])
     shown = usable.argmax()
@@ -148,7 +148,7 @@ def _beside(
     line(right, time, errors, label=f"prediction: {metrics.mse(predictions, targets, weight):.2g}", style=1)
     for (name, error), dashes in zip(references.items(), ("--", ":"), strict=True):
         right.axhline(error, color="black", linewidth=1.2, linestyle=dashes, label=f"{name}: {error:.2g}")
-    plot.legend(right, loc="upper left", bbox_to_anchor=(1, 1), title="averages over time", title_fontsize=8)
+    legend_above(right, ncols=1, title="averages over time", alignment="left", title_fontsize=8)
     right.set(yscale="log")
     for ax in (left, right):
         ax.margins(x=0.01)

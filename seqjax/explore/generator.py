@@ -19,7 +19,7 @@ from seqjax import decode, plot, pretrained
 from seqjax.data.batching import pad
 from seqjax.data.language import Language
 from seqjax.decode import Beams, Decoded
-from seqjax.explore.explorer import Explorer, load_ipywidgets, title
+from seqjax.explore.explorer import WIDTH, Explorer, choice, load_ipywidgets, number, title
 from seqjax.explore.trained import require_fit
 from seqjax.models.language_model import TokenWindow
 from seqjax.types import UNK, InputError, Params
@@ -132,7 +132,7 @@ class TextGenerator(Explorer):
     def figure(self) -> Figure:
         text = "".join(self.text())
         lines = [piece for line in text.split("\n") for piece in textwrap.wrap(line, 96) or [""]]
-        figure, axes = plot.figure(width=9.0, height=0.6 + 0.18 * len(lines))
+        figure, axes = plot.figure(width=WIDTH, height=0.6 + 0.18 * len(lines))
         ax = axes[0, 0]
         ax.axis("off")
         look: dict[str, Any] = {"va": "top", "family": "monospace", "fontsize": 9, "transform": ax.transAxes}
@@ -150,16 +150,14 @@ class TextGenerator(Explorer):
     def controls(self) -> dict[str, Any]:
         widgets = load_ipywidgets()
         widest = max(2.0, self.temperature)
-        late, fitting = {"continuous_update": False}, {"button_width": "auto"}
+        late = {"continuous_update": False}
         return {
-            "unit": widgets.ToggleButtons(
-                options=list(self.writers), value=self.chosen, description="unit", style=fitting
-            ),
+            "unit": choice(self.chosen, "unit", list(self.writers)),
             "prompt": widgets.Textarea(self.prompt, description="prompt", rows=2, **late),
             "temperature": widgets.FloatSlider(
                 self.temperature, min=0, max=widest, step=0.05, description="temperature", **late
             ),
-            "length": widgets.IntText(self.length, description="length", layout={"width": "9em"}),
+            "length": number(self.length, "length"),
         }
 
     def _caption(self) -> str:

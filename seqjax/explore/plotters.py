@@ -12,11 +12,17 @@ from matplotlib.figure import Figure
 
 from seqjax import plot
 from seqjax.data.gaussian_process import GaussianProcess, WhiteNoise
-from seqjax.explore.explorer import Explorer, legend_above, line, load_ipywidgets, title
+from seqjax.explore.explorer import WIDTH, Explorer, choice, legend_above, line, load_ipywidgets, number, title
 from seqjax.tasks.convolution import BUMP, Convolution, parse_filter
 from seqjax.tasks.lorenz96 import Lorenz96, Trajectories
 from seqjax.tasks.shift import Shift
 from seqjax.types import InputError
+
+MOST_STEMS = 32
+"""Of a filter; with more taps they would touch, and a line is drawn."""
+
+MOST_NAMES = 8
+"""At an axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +41,7 @@ class ShiftPlotter(Explorer):
 
     def figure(self) -> Figure:
         x, y = _sequence(Shift(self.k, self.length, self.signal), self.seed)
-        figure, axes = plot.figure(width=9.0, height=3.4)
+        figure, axes = plot.figure(width=WIDTH, height=3.4)
         ax = axes[0, 0]
         line(ax, range(self.length), x, label="input x(t)", style=0)
         line(ax, range(self.length), y, label=f"output y(t) = x(t - {self.k})", style=1)
@@ -53,8 +59,7 @@ class ShiftPlotter(Explorer):
         return figure
 
     def controls(self) -> dict[str, Any]:
-        delay = load_ipywidgets().IntText(self.k, description="delay k", layout={"width": "9em"})
-        return {"k": delay, "signal": _signals(self.signal)}
+        return {"k": number(self.k, "delay k"), "signal": _signals(self.signal)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,26 +81,30 @@ class ConvoPlotter(Explorer):
     def figure(self) -> Figure:
         task = Convolution(parse_filter(self.filter), self.length, self.signal, self.normalise)
         x, y = _sequence(task, self.seed)
-        figure, axes = plot.figure(1, 2, width=11.0, height=3.4)
+        figure, axes = plot.figure(1, 2, width=WIDTH, height=3.4)
         left, right = axes[0]
         left.get_gridspec().set_width_ratios([1, 3])
         lags = range(len(task.kernel))
         left.axhline(0, color="black", linewidth=0.6)
-        left.vlines(lags, 0, task.kernel, color="black", linewidth=1.2)
-        left.plot(lags, task.kernel, color="black", marker="o", markersize=4.5, linestyle="")
+        if len(lags) <= MOST_STEMS:
+            left.vlines(lags, 0, task.kernel, color="black", linewidth=1.2)
+            left.plot(lags, task.kernel, color="black", marker="o", markersize=4.5, linestyle="")
+        else:
+            left.plot(lags, task.kernel, color="black", linewidth=1.2)
         left.set(xlabel="lag s (steps)", ylabel="filter ρ(s)", xlim=(-0.6, len(lags) - 0.4))
-        left.xaxis.get_major_locator().set_params(integer=True)
+        left.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         line(right, range(self.length), x, label="input x(t)", style=0)
         line(right, range(self.length), y, label="output y(t) = Σ ρ(s) x(t - s)", style=1)
         right.set(xlabel="time (steps)", ylabel="standard deviations of x")
         right.margins(x=0.01)
         legend_above(right)
-        title(figure, f"Convolution with a filter of {len(lags)} taps, sum {math.fsum(task.kernel):.3g}")
+        taps = "1 tap" if len(lags) == 1 else f"{len(lags)} taps"
+        title(figure, f"Convolution with a filter of {taps}, sum {math.fsum(task.kernel):.3g}")
         return figure
 
     def controls(self) -> dict[str, Any]:
         widgets = load_ipywidgets()
-        text = widgets.Text(self.filter, description="filter", continuous_update=False, layout={"width": "36em"})
+        text = widgets.Text(self.filter, description="filter", continuous_update=False, layout={"width": "30em"})
         normalise = widgets.Checkbox(self.normalise, description="normalise", indent=False, layout={"width": "8em"})
         return {"filter": text, "normalise": normalise, "signal": _signals(self.signal)}
 
@@ -122,43 +131,40 @@ class LorenzPlotter(Explorer):
         if not ok:
             raise InputError(f"amplitude must be small enough for the solver, got {self.amplitude}: it blew up")
         time = task.sample_step * np.arange(1, self.length + 1)
-        figure, axes = plot.figure(1, 3, width=14.0, height=3.8)
-        left, middle, right = axes[0]
-        left.get_gridspec().set_width_ratios([1.5, 1, 1.5])
-        line(left, time, forcing[:, 0], label="forcing $F_1$", style=0)
-        line(left, time, slow[:, 0], label="slow $y_1$", style=1)
+        figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
+        beside = figure.subfigures(1, 2, width_ratios=[1.7, 1])
+        ((top,), (below,)), ((phase,),) = (plot.subplots(part, rows) for part, rows in zip(beside, (2, 1), strict=True))
+        line(top, time, forcing[:, 0], label="forcing $F_1$", style=0)
+        line(top, time, slow[:, 0], label="slow $y_1$", style=1)
         for other in range(1, self.K):
             label = "other y" if other == 1 else None
-            left.plot(time, slow[:, other], color="0.75", linewidth=0.8, zorder=1, label=label)
-        left.set(xlabel="time (units of the slow equation)", ylabel="forcing and response", xlim=(0, time[-1]))
-        legend_above(left)
+            top.plot(time, slow[:, other], color="0.75", linewidth=0.8, zorder=1, label=label)
+        top.set(ylabel="forcing and response", xlim=(0, time[-1]))
+        top.tick_params(labelbottom=False)  # the time axis is that of the panel below
+        legend_above(top)
 
         mean = fast[:, 0].mean(axis=1)
-        middle.plot(slow[:, 0], mean, color="0.35", linewidth=0.8, marker=".", markersize=3)
+        phase.plot(slow[:, 0], mean, color="0.35", linewidth=0.8, marker=".", markersize=3)
         for end, marker, label in ((0, "o", "start"), (-1, "s", "end")):
-            middle.plot(slow[end, 0], mean[end], color="black", marker=marker, linestyle="", label=label)
-        middle.set(xlabel="slow $y_1$", ylabel="mean of its fast $z_{j1}$")
-        legend_above(middle)
+            phase.plot(slow[end, 0], mean[end], color="black", marker=marker, linestyle="", label=label)
+        phase.set(xlabel="slow $y_1$", ylabel="mean of its fast $z_{j1}$")
+        legend_above(phase)
 
         rows = self.K * self.J
-        shown = right.imshow(fast.reshape(-1, rows).T, aspect="auto", cmap="cividis", extent=(0, time[-1], rows, 0))
-        right.grid(False)
+        shown = below.imshow(fast.reshape(-1, rows).T, aspect="auto", cmap="cividis", extent=(0, time[-1], rows, 0))
+        below.grid(False)
         for border in range(self.J, rows, self.J):
-            right.axhline(border, color="white", linewidth=0.6)
-        right.set_yticks(self.J * (np.arange(self.K) + 0.5), [f"k = {k}" for k in range(1, self.K + 1)], fontsize=8)
-        right.set(xlabel="time (units of the slow equation)", ylabel=f"j = 1 … {self.J}, from top to bottom")
-        figure.colorbar(shown, ax=right, pad=0.02, label="fast $z_{jk}$, hidden from a model")
+            below.axhline(border, color="white", linewidth=0.6)
+        named = range(0, self.K, -(-self.K // MOST_NAMES))
+        below.set_yticks([self.J * (k + 0.5) for k in named], [f"k = {k + 1}" for k in named], fontsize=8)
+        below.set(xlabel="time (units of the slow equation)", ylabel=f"j = 1 … {self.J}, downwards")
+        figure.colorbar(shown, ax=below, location="bottom", aspect=40, label="fast $z_{jk}$, hidden from a model")
         title(figure, f"Lorenz96, K = {self.K}, J = {self.J}, amplitude {self.amplitude:g}")
         return figure
 
     def controls(self) -> dict[str, Any]:
-        widgets = load_ipywidgets()
-        narrow = {"layout": {"width": "9em"}}
-        return {
-            "K": widgets.IntText(self.K, description="K", **narrow),
-            "J": widgets.IntText(self.J, description="J", **narrow),
-            "amplitude": widgets.FloatText(self.amplitude, description="amplitude", **narrow),
-        }
+        amplitude = number(float(self.amplitude), "amplitude")
+        return {"K": number(self.K, "K"), "J": number(self.J, "J"), "amplitude": amplitude}
 
 
 def _sequence(task: Shift | Convolution, seed: int) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
@@ -174,8 +180,7 @@ def _solve(task: Lorenz96, key: Key[Array, ""]) -> Trajectories:
 
 def _signals(chosen: GaussianProcess | WhiteNoise) -> Any:
     """A choice between the two kinds of input, and `chosen` if it is neither."""
-    options = {"smooth": GaussianProcess(), "white noise": WhiteNoise()}
+    options = {"smooth input": GaussianProcess(), "white noise": WhiteNoise()}
     if chosen not in options.values():
         options[str(chosen)] = chosen
-    shown = {"description": "input x", "style": {"button_width": "auto"}}
-    return load_ipywidgets().ToggleButtons(options=list(options.items()), value=chosen, **shown)
+    return choice(chosen, "input x", list(options.items()))
