@@ -88,10 +88,10 @@ def written(notebook: Any, nbformat: Any, name: str) -> str:
 
 
 def smaller(png: str) -> str:
-    """A picture in base64, in 64 colours."""
+    """A picture in base64, in 256 colours."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     content = io.BytesIO()
-    image.quantize(64, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
     return base64.b64encode(content.getvalue()).decode()
 
 
@@ -101,7 +101,7 @@ def main(options: Options) -> int:
     if unknown := [name for name in options.names if name not in scripts]:
         print(f"error: names must be of {', '.join(scripts)}, got {', '.join(unknown)}", file=sys.stderr)
         return 2
-    os.environ["SEQJAX_DATA"] = "none"  # no such folder
+    os.environ["SEQJAX_DATA"] = "no_such_folder"
     os.environ["JAX_PLATFORMS"] = "cpu"
     for name in options.names or scripts:
         path = scripts[name].with_suffix(".ipynb")

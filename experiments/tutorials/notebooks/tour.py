@@ -262,10 +262,11 @@ def draw_ways(length=32, delay=8):
         "dilated, 4 layers": filtered(np.pad(fits.digits(delay, layers=4).kernel(), (0, length - 16))),
         "attention, 2 dimensions": fits.position_attention(delay, length, sharpness).weights(),
     }
-    figure, axes = plot.figure(1, len(ways), width=12, height=3.5)
+    figure, axes = plot.figure(1, len(ways), width=9, height=2.8)
     for ax, (name, matrix) in zip(axes[0], ways.items(), strict=True):
         ax.imshow(matrix, cmap="Greys", vmin=0, vmax=1)
-        ax.set(title=name, xlabel="input, time (steps)")
+        ax.set_title(name, fontsize=9)
+        ax.set(xlabel="input, time (steps)")
         ax.grid(False)
     axes[0, 0].set_ylabel("output, time (steps)")
     return figure
@@ -316,7 +317,7 @@ def influence(model, params, task):
 
 def draw_influence():
     """Gradients of the outputs of all six models, on one sequence each, every row's largest one black."""
-    figure, axes = plot.figure(2, 3, width=12, height=8)
+    figure, axes = plot.figure(2, 3, width=9, height=6.2)
     for row, (title, names) in enumerate(
         (
             ("Shift", ("shift_rnn_8_32", "shift_tcn_32_128", "shift_transformer_32_128")),
@@ -326,7 +327,8 @@ def draw_influence():
         for ax, name in zip(axes[row], names, strict=True):
             found = influence(*pretrained.load(name))
             ax.imshow(found / found.max(axis=1, keepdims=True).clip(1e-6), cmap="Greys", vmin=0, vmax=1)
-            ax.set(title=name, xlabel="input, time (steps)")
+            ax.set_title(name, fontsize=9)
+            ax.set(xlabel="input, time (steps)")
             ax.grid(False)
         axes[row, 0].set_ylabel(f"{title}: output, time (steps)")
     return figure
