@@ -109,14 +109,18 @@ def test_a_figure_in_a_widget_is_a_png_with_a_name():
     assert 'alt="Shift by 3 of 12 steps"' in shown
 
 
+def message(widget: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Jupyter is sent to show a widget, and saves in a notebook: data and metadata, by their kind."""
+    shell: Any = InteractiveShell()
+    return shell.display_formatter.format(widget)
+
+
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_a_widget_leaves_a_picture_where_no_kernel_runs(name):
-    """In Jupyter's messages, which are what a notebook is saved as."""
-    format_ = InteractiveShell().display_formatter.format
     explorer = EXPLORERS[name]()
     widget = explorer.widget()
     widget.children[0].children[0].click()
-    data, about = format_(widget)
+    data, about = message(widget)
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id
     figure = dataclasses.replace(explorer, seed=1).figure()
     expected, found = io.BytesIO(), io.BytesIO(base64.b64decode(data["image/png"]))
@@ -127,7 +131,7 @@ def test_a_widget_leaves_a_picture_where_no_kernel_runs(name):
 
 
 def test_a_widget_that_has_drawn_nothing_leaves_no_picture():
-    data, _ = InteractiveShell().display_formatter.format(explore.ConvoPlotter("one").widget())
+    data, _ = message(explore.ConvoPlotter("one").widget())
     assert "image/png" not in data
     assert "application/vnd.jupyter.widget-view+json" in data
 

@@ -62,9 +62,11 @@ class Explorer:
     def widget(self) -> Any:
         """The controls with the figure below; Refresh draws it with the next seed.
 
-        While a figure is computed, the button says so; an error is shown above the last figure that was drawn. A saved
-        notebook has the figure that was there when its cell was run, for pages that show it without a kernel, and for
-        `jupyter nbconvert`.
+        While a figure is computed, the button says so; an error is shown above the last figure that was drawn.
+
+        A saved notebook has the figure that was there when its cell was run, for pages that show it without a kernel,
+        for `jupyter nbconvert`, and for JupyterLab, where it is another person's. Where it is one's own, JupyterLab
+        looks for the widget, which it has only if *Settings > Save Widget State Automatically* was on.
 
         Raises:
             ImportError: ipywidgets is not installed.

@@ -132,8 +132,9 @@ class LorenzPlotter(Explorer):
             raise InputError(f"amplitude must be small enough for the solver, got {self.amplitude}: it blew up")
         time = task.sample_step * np.arange(1, self.length + 1)
         figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
-        beside = figure.subfigures(1, 2, width_ratios=[1.7, 1])
-        ((top,), (below,)), ((phase,),) = (plot.subplots(part, rows) for part, rows in zip(beside, (2, 1), strict=True))
+        beside: Any = figure.subfigures(1, 2, width_ratios=[1.7, 1])
+        (top,), (below,) = plot.subplots(beside[0], rows=2)
+        phase = plot.subplots(beside[1])[0, 0]
         line(top, time, forcing[:, 0], label="forcing $F_1$", style=0)
         line(top, time, slow[:, 0], label="slow $y_1$", style=1)
         for other in range(1, self.K):
