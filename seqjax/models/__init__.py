@@ -12,6 +12,7 @@ from seqjax.models.attention import (
 from seqjax.models.backbone import Backbone, Causal
 from seqjax.models.bridges import Bridge, CopyState, LowRankBridge
 from seqjax.models.captioner import Captioner, OneWordCaptioner
+from seqjax.models.cells import GRUCell, LSTMCell, RNNCell
 from seqjax.models.cnn import CNN, ImageClassifier
 from seqjax.models.crf import CRF, Transitions
 from seqjax.models.decoders import (
@@ -33,7 +34,7 @@ from seqjax.models.lru import LRU
 from seqjax.models.module import Module
 from seqjax.models.pooling import AttentionPooling, ends, last, maximum, mean
 from seqjax.models.positions import ALiBi, Learned, Positions, RelativeBias, Rotary, Sinusoidal
-from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, GRUCell, LSTMCell, Recurrent, RNNCell
+from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
 from seqjax.models.tagger import CharacterCNN, Tagger, Window
 from seqjax.models.tcn import TCN
 from seqjax.models.token_embedding import TokenEmbedding

@@ -16,9 +16,10 @@ from seqjax._checks import check_mask
 from seqjax.models.attention import AdditiveAttention, Attention, DotAttention, MultiHeadAttention
 from seqjax.models.backbone import Causal
 from seqjax.models.bridges import Bridge
+from seqjax.models.cells import Cell, GRUCell
 from seqjax.models.module import Mask, Module, check_part
 from seqjax.models.positions import Positions, Sinusoidal
-from seqjax.models.recurrent import Cell, GRUCell, Recurrent
+from seqjax.models.recurrent import Recurrent
 from seqjax.models.transformer import Transformer
 
 

@@ -1,8 +1,7 @@
 """Recurrent networks: RNN, GRU and LSTM, stacked, and in both directions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,96 +11,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from seqjax.models.backbone import Backbone, Causal
+from seqjax.models.cells import Cell, GRUCell, LSTMCell, RNNCell, State, recurrence
 from seqjax.models.module import Features, Inputs, Mask, Module, zero_padding
 from seqjax.types import InputError
-
-State = Any
-"""The state of one layer: h, or (h, c) for the LSTM; each Float[batch features]."""
-
-
-@runtime_checkable
-class Cell(Protocol):
-    """One step of a recurrence, as a pure function of its weights.
-
-    Attributes:
-        gates: number of blocks of `features` columns of the input's and the state's projection.
-        biases: number of blocks of biases.
-    """
-
-    gates: ClassVar[int]
-    biases: ClassVar[int]
-
-    def initial_state(self, batch: int, features: int) -> State:
-        """Zeros."""
-        return jnp.zeros((batch, features))
-
-    def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
-        """One step: `projected` is the input times its kernel, `kernel` multiplies the previous output."""
-        ...
-
-
-@dataclass(frozen=True)
-class RNNCell(Cell):
-    """h' = activation(W h + U x + b) (Elman 1990)."""
-
-    activation: Callable[[Array], Array] = jnp.tanh
-    gates: ClassVar[int] = 1
-    biases: ClassVar[int] = 1
-
-    def __post_init__(self):
-        if not callable(self.activation):
-            raise TypeError(f"activation must be a function such as jnp.tanh, got {self.activation}")
-
-    def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
-        h = self.activation(projected + _recur(state, kernel) + bias[None, :])
-        return h, h
-
-
-@dataclass(frozen=True)
-class GRUCell(Cell):
-    """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), with the reset gate after the product as in cuDNN.
-
-    r, z = sigmoid(U x + W h + b), n = tanh(U_n x + b_n + r (W_n h + c_n)), h' = (1 - z) n + z h; c_n comes last.
-    """
-
-    gates: ClassVar[int] = 3
-    biases: ClassVar[int] = 4
-
-    def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
-        width = state.shape[-1]
-        recurrent = _recur(state, kernel)
-        gate = nn.sigmoid(projected[:, : 2 * width] + recurrent[:, : 2 * width] + bias[None, : 2 * width])
-        reset, update = gate[:, :width], gate[:, width:]
-        memory = recurrent[:, 2 * width :] + bias[None, 3 * width :]
-        candidate = jnp.tanh(projected[:, 2 * width :] + bias[None, 2 * width : 3 * width] + reset * memory)
-        h = candidate + update * (state - candidate)
-        return h, h
-
-
-@dataclass(frozen=True)
-class LSTMCell(Cell):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000).
-
-    i, f, g, o = U x + W h + b; c' = sigmoid(f) c + sigmoid(i) tanh(g); h' = sigmoid(o) tanh(c').
-    """
-
-    gates: ClassVar[int] = 4
-    biases: ClassVar[int] = 4
-
-    def initial_state(self, batch: int, features: int) -> State:
-        return jnp.zeros((batch, features)), jnp.zeros((batch, features))
-
-    def step(self, kernel: Array, bias: Array, state: State, projected: Array) -> tuple[State, Array]:
-        h, c = state
-        i, f, g, o = jnp.split(projected + _recur(h, kernel) + bias[None, :], 4, axis=-1)
-        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-        h = nn.sigmoid(o) * jnp.tanh(c)
-        return (h, c), h
-
-
-def _recur(state: Array, kernel: Array) -> Array:
-    """h @ W in the kernel's dtype, accumulated in the state's."""
-    return jnp.matmul(state.astype(kernel.dtype), kernel, preferred_element_type=state.dtype)
 
 
 class Layer(Module):
@@ -119,19 +31,12 @@ class Layer(Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.cell.biases * self.features,))
         x, input_kernel, kernel = promote_dtype(x, input_kernel, kernel, dtype=self.dtype)
 
-        def step(state: State, now: tuple[Array, Array | None]) -> tuple[State, Array]:
-            projected, real = now
-            new, y = self.cell.step(kernel, bias, state, projected)
-            if real is None:
-                return new, y
-            return jax.tree.map(lambda after, before: jnp.where(real[:, None], after, before), new, state), y
-
         # Time-major inside: each step then reads one contiguous slice. One product of two matrices: with three axes,
         # XLA on CPU would transpose all that it keeps for the gradient, a sixth of a training step.
         batch, time, inputs = x.shape
         projected = jnp.swapaxes(x, 0, 1).reshape(time * batch, inputs) @ input_kernel
-        over_time = projected.reshape(time, batch, width), None if mask is None else mask.T
-        state, y = jax.lax.scan(step, state, over_time)
+        by_time = projected.reshape(time, batch, width), None if mask is None else mask.T
+        state, y = recurrence(self.cell, kernel, bias, state, *by_time)
         return state, zero_padding(jnp.swapaxes(y, 0, 1), mask)
 
 
