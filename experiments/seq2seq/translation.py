@@ -69,8 +69,9 @@ TUTORIAL_SENTENCES = {
 FEW = 2_000
 """Training pairs, so few that models over-fit."""
 
-WEIGHT_DECAY = 1.0
-"""In the ablation with few pairs: in its 580 steps at a mean rate of 1e-3, weights without a gradient nearly halve."""
+WEIGHT_DECAY = 0.3
+"""In the ablation with few pairs: of .1, .3 and 1, the one with the fewest wrong tokens on validation pairs (44.87,
+44.83 and 44.98 %, where 44.68 % are wrong without)."""
 
 LENGTHS = ((1, 3), (4, 5), (6, 7), (8, 10), (11, 15), (16, 40))
 """Groups of source sentences by length, in words."""
@@ -416,7 +417,7 @@ def draw(records: list[runs.Record]) -> Figure:
             label = f"{LABEL[model]} ({rows[0].result['parameters'] / 1e6:.1f} M)"
             plot.points(ax, places, *columns, label=label, style=model)
     ax.set_xticks(range(len(corpora)), [named[corpus] for corpus in corpora])
-    ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, len(corpora) - 0.5), ylim=(0, None))
+    ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, max(len(corpora), 1) - 0.5), ylim=(0, None))
     ax.set_title("translations, one seed")
     plot.legend(ax)
 
