@@ -251,8 +251,13 @@ def _begun(records: list[Record], options: Any, session: Session) -> list[list[R
 def _train_part(records: list[Record], measure: Callable, session: Session) -> None:
     for record in records:
         record.start_clock(len(records))
-    with suppress(SomeDiverged):
-        measure(records)
+    try:
+        with suppress(SomeDiverged):
+            measure(records)
+    except Exception:
+        for record in records:
+            record.abandon()
+        raise
     forget_groups(records[0].folder.parent / "checkpoints", {record.place.group for record in records if record.place})
     left = [record for record in records if record.work.exists()]
     session.report.finish(len(records) - len(left))

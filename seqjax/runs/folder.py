@@ -239,6 +239,11 @@ class Record:
         flush_folder(self.folder.parent)
         shutil.rmtree(old, ignore_errors=True)
 
+    def abandon(self) -> None:
+        """Delete the working folder if no training state was saved for it: nothing in it would be read again."""
+        if self.place is None and not self.stretches:
+            shutil.rmtree(self.work, ignore_errors=True)
+
     def recover(self) -> None:
         """Undo what a kill in `finish` left: the old run comes back, unless the new one is there."""
         old = self.folder.with_name(self.folder.name + ".old")

@@ -617,3 +617,18 @@ def test_any_text_is_text_and_no_wish_to_train(using, text):
     code, out, err = here("--tell", text, "--scale", "smoke")
     assert (code, out, told) == (2, "", [])
     assert "--tell needs a finished run" in err
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_error_before_anything_is_saved_leaves_no_folder(tmp_path, saved):
+    record = runs.Record(Config(), tmp_path / "run")
+    record.begin(resume=True)
+    if saved:
+        record.move_to(folder.Place("group", 0, 1))
+
+    def measure(records):
+        raise types.InputError("features must be at most 4, got 8")
+
+    with pytest.raises(types.InputError, match="features must be"):
+        command._train_part([record], measure, training.Session(Report(1)))
+    assert record.work.exists() is saved
