@@ -100,17 +100,17 @@ def make_step(
         state = _as_arrays(state)
         _, loss_key = jax.random.split(state.key)
         loss_key = jax.random.fold_in(loss_key, state.step)
-        objective = partial(_with_metrics(loss), batch=batch, key=loss_key)
+        objective = partial(value_and_metrics, loss, batch=batch, key=loss_key)
         (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         finite = _all_finite((value, gradient))
-        updates, opt_state = jax.lax.cond(
-            finite,
-            lambda: update(optimizer, gradient, state.opt_state, state.params, value, lambda at: objective(at)[0]),
-            lambda: (jax.tree.map(jnp.zeros_like, gradient), state.opt_state),
+        updates, opt_state = update(
+            optimizer, gradient, state.opt_state, state.params, value, lambda at: objective(at)[0]
         )
+        # Selected and not branched on: XLA then fuses it with the update.
+        opt_state = jax.tree.map(partial(jax.lax.select_n, finite), state.opt_state, opt_state)
         # One by one: a condition on all of them makes XLA compute every update twice, and compile for a third longer.
         params = jax.tree.map(
-            lambda new, old: jnp.where(jnp.isfinite(new), new, old),
+            lambda new, old: jnp.where(finite & jnp.isfinite(new), new, old),
             optax.apply_updates(state.params, updates),
             state.params,
         )
@@ -334,12 +334,10 @@ def _as_arrays(state: TrainState) -> TrainState:
     return state._replace(step=jnp.asarray(state.step, jnp.int32), skipped=jnp.asarray(state.skipped, jnp.int32))
 
 
-def _with_metrics(loss: LossFn) -> Callable[..., tuple[Scalar, Metrics]]:
-    def of(params: Params, batch: Any, key: Key[Array, ""]) -> tuple[Scalar, Metrics]:
-        result = loss(params, batch, key)
-        return result if isinstance(result, tuple) else (result, {})
-
-    return of
+def value_and_metrics(loss: LossFn, params: Params, batch: Any, key: Key[Array, ""]) -> tuple[Scalar, Metrics]:
+    """A loss and its metrics, also of a function that has none."""
+    result = loss(params, batch, key)
+    return result if isinstance(result, tuple) else (result, {})
 
 
 def _all_finite(tree: PyTree) -> Bool[Array, ""]:

@@ -85,7 +85,7 @@ def noisy_sweep(key, *, best):
     """Learning rates that overshoot, so that the last parameters are not the best."""
     rates = Settings(jnp.array([0.5, 1.5, 0.01]), jnp.ones(3))
     keys = jax.random.split(key, 3)
-    noisy = sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=rates, steps=2, vectorise=False)
+    noisy = sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=rates, steps=2, chunk=1)
     return early_stopping.keep_best(*noisy, validate) if best else noisy
 
 

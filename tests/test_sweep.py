@@ -97,8 +97,8 @@ def test_runs_of_a_sweep_may_wait_for_each_other(key):
     """The same numbers, one run after the other or side by side."""
     arguments = {"keys": jax.random.split(key, 3), "settings": settings_of(3), "steps": 4}
     found = []
-    for vectorise in (True, False):
-        state, advance = sweep.sweep(initialise, loss, optimizer, scaled, **arguments, vectorise=vectorise)
+    for chunk in (3, 1):
+        state, advance = sweep.sweep(initialise, loss, optimizer, scaled, **arguments, chunk=chunk)
         found.append(jax.jit(advance)(state))
     (together, metrics), (alone, expected) = found
     assert_bitwise((together.key, together.step), (alone.key, alone.step))
@@ -134,8 +134,15 @@ def test_chunks_of_a_sweep_give_the_same(key):
         trained(0)
 
 
+@pytest.mark.parametrize(("cache", "batched"), [(2**20, True), (1, False)])
+def test_runs_are_batched_while_their_activations_fit_into_a_cache(key, cache, batched, monkeypatch):
+    monkeypatch.setattr(sweep, "CACHE_BYTES", cache)
+    state, advance = swept(jax.random.split(key, 3))
+    assert (" length=3" in str(jax.make_jaxpr(advance)(state))) is not batched
+
+
 def test_a_sweep_that_waits_chooses_between_buckets(key):
-    options = {"keys": key[None], "settings": jnp.array([0.1]), "steps": 12, "vectorise": False}
+    options = {"keys": key[None], "settings": jnp.array([0.1]), "steps": 12}
     state, advance = sweep.sweep(initialise_tokens, token_loss, optax.adam, BUCKETS, **options)
     assert " cond[" in str(jax.make_jaxpr(advance)(state))
     found, metrics = jax.jit(advance)(state)

@@ -46,7 +46,7 @@ def fit(
         lambda key: task.sample(key, config.batch_size),
         keys=jax.random.split(jax.random.key(0), config.seeds),
         rates=rates,
-        vectorise=False,
+        chunk=1,
         validate=validate,
     )
 

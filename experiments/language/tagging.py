@@ -235,7 +235,6 @@ def fit(record: runs.Record, task: Tagging, model: models.Module) -> train.Train
         keys=jax.random.split(jax.random.key(0), config.seeds),
         steps=config.epochs * buckets.per_epoch,
         steps_per_report=buckets.per_epoch,
-        vectorise=False,
         validate=validate,
     )
 

@@ -232,7 +232,6 @@ def measure(records: list[runs.Record]) -> None:
         lambda key: problem.task.sample(key, config.batch_size),
         keys=jax.random.split(train_key, config.seeds),
         rates=LEARNING_RATE[config.task],
-        vectorise=config.model in ("rnn", "gru", "lstm"),
     )
 
     @jax.jit

@@ -138,7 +138,6 @@ def measure(records: list[runs.Record]) -> None:
         keys=jax.random.split(train_key, config.seeds),
         rates=LEARNING_RATE,
         settings=jnp.array([record.config.delay for record in records]),
-        vectorise=config.model != "tcn",  # convolutions side by side are slow
     )
     for record, params in zip(records, runs.by_record(records, state.params), strict=True):
         task = tasks.Shift(record.config.delay, config.length, signal)

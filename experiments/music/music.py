@@ -242,7 +242,6 @@ def fit(records: list[runs.Record], parts: Parts, model: models.Module) -> train
         rates=LEARNING_RATE,
         steps=per_call * -(-config.epochs * epoch // per_call),
         steps_per_report=per_call,
-        vectorise=config.model in ("rnn", "gru", "lstm"),
         validate=validate,
     )
 

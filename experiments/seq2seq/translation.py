@@ -312,7 +312,6 @@ def train_model(record: runs.Record, model: models.Module, task: Translation, bu
         optimizer=functools.partial(train.adam, weight_decay=config.weight_decay),
         steps=config.epochs * buckets.per_epoch // per_call * per_call,
         steps_per_report=per_call,
-        vectorise=False,
         validate=validate,
     )
 

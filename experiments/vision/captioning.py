@@ -154,7 +154,7 @@ def fit(record: runs.Record, task: Scenes, model: models.Module) -> train.TrainS
         lambda key: task.sample(key, config.batch_size),
         keys=jax.random.key(config.seed)[None],
         rates=LEARNING_RATE,
-        vectorise=False,
+        chunk=1,
     )
 
 

@@ -247,7 +247,7 @@ def measure(records: list[runs.Record]) -> None:
         keys=jax.random.split(train_key, config.seeds),
         rates=LEARNING_RATE,
         steps_per_report=min(100, config.steps),
-        vectorise=False,
+        chunk=1,
     )
 
     guess = jax.jit(lambda params, pixels: jax.nn.softmax(model.apply(params, pixels)))

@@ -170,7 +170,7 @@ def measure(records: list[runs.Record]) -> None:
         keys=jax.random.split(train_key, config.seeds),
         rates=LEARNING_RATE,
         steps_per_report=config.steps // 10,
-        vectorise=False,
+        chunk=1,
     )
 
     guess = jax.jit(lambda params, pixels: jnp.argmax(logits(params, pixels), axis=1))

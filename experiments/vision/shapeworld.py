@@ -200,7 +200,7 @@ def fit(record: runs.Record, learned: Part, validation: Part, model: models.Modu
         lambda params, batch, key: cost(params, fold(batch.images), batch.target),
         batches,
         keys=jax.random.key(config.seed)[None],
-        vectorise=False,
+        chunk=1,
         validate=lambda params: (cost(params, held_images, held_target), {}),
     )
     return jax.tree.map(itemgetter(0), early_stopping.chosen(state))

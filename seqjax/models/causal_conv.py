@@ -9,26 +9,28 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Features, Inputs, Mask, Module
+from seqjax.models.module import Mask, Module
 
 
 class Taps(NamedTuple):
     """The last inputs of a causal convolution: a ring, so that one more step costs no copy.
 
     Attributes:
-        values: the last `reach` inputs of each row.
+        values: the last `reach` inputs of each row; None: there are none yet.
         oldest: index in the ring of each row's oldest input.
     """
 
-    values: Float[Array, "batch reach inputs"]
-    oldest: Int[Array, " batch"]
+    values: Float[Array, "batch reach inputs"] | None = None
+    oldest: Int[Array, " batch"] | None = None
 
 
 class CausalConv(Module):
     """Dilated causal convolution, y[t] = bias + sum_j kernel[j] x[t - j dilation], zeros before the start.
 
     The shifted inputs are laid side by side and multiplied once: unlike `nn.Conv` that stays one (batched) matrix
-    product under `vmap` over models, where XLA's grouped convolutions are 5 to 10 times slower on CPU.
+    product under `vmap` over models, where XLA's grouped convolutions are 5 to 10 times slower on CPU. Sequences have
+    their axes reversed, `(inputs, time, batch)`: shifts then move long runs of memory, and the product needs no
+    transposed copy, so that a training step of a TCN is 1.2 to 1.6 times as fast on a CPU.
 
     Attributes:
         features: channels out.
@@ -57,20 +59,20 @@ class CausalConv(Module):
         return Taps(jnp.zeros((batch, self.reach, inputs), self.dtype), jnp.zeros((batch,), jnp.int32))
 
     @nn.compact
-    def convolve(self, taps: Taps, x: Inputs, *, mask: Mask = None) -> tuple[Taps, Features]:
+    def convolve(
+        self, taps: Taps, x: Float[Array, "inputs time batch"], *, mask: Mask = None
+    ) -> tuple[Taps, Float[Array, "features time batch"]]:
         """Convolve further steps: `kernel_size` products for a single one, whatever the dilation."""
-        x, kernel = promote_dtype(x, self._kernel(x.shape[-1]), dtype=self.dtype)
-        if x.shape[1] == 1:
+        x, kernel = promote_dtype(x, self._kernel(x.shape[0]), dtype=self.dtype)
+        if x.shape[1] == 1 and taps.values is not None:
             taps, window = self._step(taps, x, mask)
         else:
             taps, window = self._chunk(taps, x, mask)
-        # Two matrices, and the kernel first: with three axes, or in the other order, the product for the kernel's
-        # gradient takes XLA on CPU twice as long.
-        batch, time, taken = window.shape
-        y = jnp.einsum("kf,nk->fn", kernel.reshape(taken, -1), window.reshape(-1, taken)).T.reshape(batch, time, -1)
+        taken, time, batch = window.shape
+        y = (kernel.reshape(taken, -1).T @ window.reshape(taken, -1)).reshape(-1, time, batch)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-            y += bias.astype(y.dtype).reshape(1, 1, -1)
+            y += bias.astype(y.dtype)[:, None, None]
         return taps, y
 
     def _kernel(self, inputs: int) -> Float[Array, "kernel_size inputs features"]:
@@ -85,26 +87,33 @@ class CausalConv(Module):
         return direction * (gain / jnp.maximum(length, 1e-12)).reshape(1, 1, -1)
 
     def _chunk(self, taps: Taps, x: Array, mask: Array | None) -> tuple[Taps, Array]:
-        batch, time, _ = x.shape
-        rows = jnp.arange(batch)[:, None]
-        past = taps.values
-        if self.reach:
-            past = past[rows, (taps.oldest[:, None] + jnp.arange(self.reach)[None, :]) % self.reach]
-        line = jnp.concatenate([past, x], axis=1)
+        _, time, batch = x.shape
+        past, ring = taps.values, jnp.arange(self.reach)[None, :]
+        if past is None:
+            line = jnp.pad(x, ((0, 0), (self.reach, 0), (0, 0)))
+        elif self.reach:
+            past = past[jnp.arange(batch)[:, None], (taps.oldest[:, None] + ring) % self.reach]
+            line = jnp.concatenate([past.transpose(2, 1, 0), x], axis=1)
+        else:
+            line = x
         delays = [self.reach - tap * self.dilation for tap in range(self.kernel_size)]
-        window = jnp.concatenate([line[:, start : start + time] for start in delays], axis=-1)
-        real = jnp.full((batch,), time) if mask is None else mask.sum(axis=1)
-        kept = line[rows, real[:, None] + jnp.arange(self.reach)[None, :]]
-        return Taps(kept, jnp.zeros_like(taps.oldest)), window
+        window = jnp.concatenate([line[:, start : start + time] for start in delays])
+        if mask is None:
+            kept = line[:, time:]
+        else:
+            kept = jnp.take_along_axis(line, (mask.sum(axis=1)[:, None] + ring).T[None], axis=1)
+        return Taps(kept.transpose(2, 1, 0), jnp.zeros((batch,), jnp.int32)), window
 
     def _step(self, taps: Taps, x: Array, mask: Array | None) -> tuple[Taps, Array]:
-        rows = jnp.arange(x.shape[0])
-        seen = [x[:, 0]]
+        newest = x[:, 0].T
+        rows = jnp.arange(len(newest))
+        seen = [newest]
         for tap in range(1, self.kernel_size):
             seen.append(taps.values[rows, (taps.oldest - tap * self.dilation) % self.reach])
-        window = jnp.concatenate(seen, axis=-1)[:, None]
+        window = jnp.concatenate(seen, axis=-1).T[:, None]
         if not self.reach:
             return taps, window
-        newest = x[:, 0] if mask is None else jnp.where(mask, x[:, 0], taps.values[rows, taps.oldest])
+        if mask is not None:
+            newest = jnp.where(mask, newest, taps.values[rows, taps.oldest])
         moved = 1 if mask is None else mask[:, 0].astype(jnp.int32)
         return Taps(taps.values.at[rows, taps.oldest].set(newest), (taps.oldest + moved) % self.reach), window

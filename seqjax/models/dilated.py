@@ -42,12 +42,15 @@ class LinearDilatedCNN(Causal):
         convs = (CausalConv(1, self.base, self.base**layer, parent=None) for layer in range(self.layers))
         return tuple(conv.empty(batch, width) for conv, width in zip(convs, widths, strict=True))
 
+    def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
+        return self._extend((Taps(),) * self.layers, x, mask, train)[1]
+
     @nn.compact
     def _extend(self, carry: tuple[Taps, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
-        read = []
+        read, x = [], x.transpose(2, 1, 0)  # as `CausalConv` has it
         for layer, taps in enumerate(carry):
             features = self.channels if layer < self.layers - 1 else self.features
             conv = CausalConv(features, self.base, self.base**layer, use_bias=False, name=f"layer_{layer}")
             taps, x = conv.convolve(taps, x, mask=mask)
             read.append(taps)
-        return tuple(read), zero_padding(x, mask)
+        return tuple(read), zero_padding(x.transpose(2, 1, 0), mask)

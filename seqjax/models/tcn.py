@@ -1,9 +1,11 @@
 """The dilated temporal convolutional network."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from seqjax.models.backbone import Causal
 from seqjax.models.causal_conv import CausalConv, Taps
@@ -54,20 +56,23 @@ class TCN(Causal):
             for d, width in zip(self.dilations, widths, strict=True)
         )
 
+    def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
+        return self._extend(((Taps(), Taps()),) * len(self.dilations), x, mask, train)[1]
+
     @nn.compact
     def _extend(
         self, carry: tuple[tuple[Taps, Taps], ...], x: Array, mask: Array | None, train: bool
     ) -> tuple[tuple, Array]:
-        read = []
+        read, x = [], x.transpose(2, 1, 0)  # as `CausalConv` has it
         for dilation, (first, second) in zip(self.dilations, carry, strict=True):
             block = Block(self.features, self.kernel_size, dilation, self.dropout, self.weight_norm, self.dtype)
             buffers, x = block((first, second), x, mask=mask, train=train)
             read.append(buffers)
-        return tuple(read), zero_padding(widened(x), mask)
+        return tuple(read), zero_padding(widened(x.transpose(2, 1, 0)), mask)
 
 
 class Block(Module):
-    """Two causal convolutions and a shortcut."""
+    """Two causal convolutions and a shortcut, of a sequence with its axes reversed."""
 
     features: int
     kernel_size: int
@@ -86,6 +91,20 @@ class Block(Module):
             taps, y = conv.convolve(taps, y, mask=mask)
             y = nn.Dropout(self.dropout)(jax.nn.relu(y), deterministic=not train)
             read.append(taps)
-        if x.shape[-1] != self.features:
-            x = nn.Dense(self.features, dtype=self.dtype, name="shortcut")(x)
+        if len(x) != self.features:
+            x = Projection(self.features, self.dtype, name="shortcut")(x)
         return (read[0], read[1]), jax.nn.relu(x + y)
+
+
+class Projection(Module):
+    """`nn.Dense` for each step of a sequence with its axes reversed."""
+
+    features: int
+    dtype: DTypeLike | None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "inputs time batch"]) -> Float[Array, "features time batch"]:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (len(x), self.features))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return jnp.einsum("io,itb->otb", kernel, x) + bias[:, None, None]

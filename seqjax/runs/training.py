@@ -70,7 +70,6 @@ def train_group(
     optimizer: Callable[[Scalar, int], optax.GradientTransformation] = train.adam,
     steps: int | None = None,
     steps_per_report: int | None = None,
-    vectorise: bool = True,
     chunk: int | None = None,
     validate: Callable[[Params], tuple[Scalar, Metrics]] | None = None,
 ) -> TrainState:
@@ -78,7 +77,7 @@ def train_group(
 
     Args:
         records: their configurations have `learning_rate` and `steps`, and differ in traced fields alone.
-        initialise, loss, vectorise, chunk: as in `sweep.sweep`.
+        initialise, loss, chunk: as in `sweep.sweep`.
         sample: `key -> batch`, or a data set's batches; with `settings`, `(key, setting) -> batch`.
         keys: one for each seed, the same for every record.
         rates: the learning rate of each `config.model`, where `config.learning_rate` is 0.
@@ -109,7 +108,6 @@ def train_group(
         keys=jnp.tile(keys, len(records)),
         settings=each_seed,
         steps=max(1, total // 20 if steps_per_report is None else steps_per_report),
-        vectorise=vectorise,
         chunk=chunk,
     )
     if validate is not None:

@@ -11,12 +11,12 @@ CONVOLUTIONS = [pytest.param(k, d, id=f"{k} taps, dilation {d}") for k, d in [(1
 
 
 def convolve(conv, params, x) -> jax.Array:
-    return conv.apply(params, conv.empty(len(x), x.shape[-1]), x, method="convolve")[1]
+    return conv.apply(params, conv.empty(len(x), x.shape[-1]), x.T, method="convolve")[1].T
 
 
 def draw(conv, key):
     """Random parameters of a convolution over two inputs."""
-    shapes = jax.eval_shape(lambda: conv.init(key, conv.empty(1, 2), jnp.zeros((1, 1, 2)), method="convolve"))
+    shapes = jax.eval_shape(lambda: conv.init(key, conv.empty(1, 2), jnp.zeros((2, 1, 1)), method="convolve"))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
 
@@ -46,10 +46,10 @@ def test_the_ring_after_many_steps(kernel_size, dilation, key):
     """Several times round the ring, then a chunk: the past is put back in order."""
     conv, x = CausalConv(3, kernel_size, dilation), contracts.inputs(key, 30)
     params, taps, y = draw(conv, key), conv.empty(3, 2), []
-    step = jax.jit(lambda taps, x: conv.apply(params, taps, x, method="convolve"))
+    step = jax.jit(lambda taps, x: conv.apply(params, taps, x.T, method="convolve"))
     for piece in [*jnp.split(x[:, :23], 23, axis=1), x[:, 23:]]:
         taps, now = step(taps, piece)
-        y.append(now)
+        y.append(now.T)
     np.testing.assert_allclose(np.concatenate(y, axis=1), convolve(conv, params, x), rtol=1e-4, atol=1e-5)
 
 
@@ -58,7 +58,7 @@ def test_weight_norm_changes_nothing_at_the_start(key):
     x, y = contracts.inputs(key, 6), []
     for weight_norm in (False, True):
         conv = CausalConv(3, 2, weight_norm=weight_norm)
-        params = conv.init(key, conv.empty(3, 2), x, method="convolve")
+        params = conv.init(key, conv.empty(3, 2), x.T, method="convolve")
         assert ("gain" in params["params"]) == weight_norm
         y.append(convolve(conv, params, x))
     np.testing.assert_allclose(*y, rtol=1e-5)

@@ -8,9 +8,6 @@ from workloads.work import Work, parameter_count
 
 DELAY, TIME, BATCH, RATE = 8, 32, 128, 1e-3
 
-CHUNK = 4
-"""Models batched on a device: the activations of more no longer fit into its core's cache."""
-
 
 class Sizes(NamedTuple):
     """A backbone."""
@@ -57,7 +54,6 @@ def seqjax(name: str, smoke: bool) -> Work:
         keys=jax.random.split(jax.random.key(0), runs),
         settings=jnp.full(runs, RATE),
         steps=steps,
-        chunk=CHUNK,
     )
     compiled = jax.jit(advance, donate_argnums=0)
     parameters = parameter_count(state.params)

@@ -124,9 +124,7 @@ def smooth_or_long(settings: Settings) -> Finding:
     for name, (build, widths, rate) in SIZES.items():
         for place, width in enumerate(widths):
             model = models.Regressor(build(width))
-            params = training.networks(
-                model, draw, seeds, settings.steps, rate, settings=chosen, vectorise=name != "tcn"
-            )
+            params = training.networks(model, draw, seeds, settings.steps, rate, settings=chosen)
             sizes[name, place] = training.count(params)
             for number, memory in enumerate(memories):
                 test = draw(jax.random.key(1), chosen[number], 512)

@@ -241,7 +241,7 @@ def at_equal_parameters(seeds: int, steps: int) -> dict[str, float]:
     # Learning rates are those of experiments/memory/lorenz96_response.py.
     found = {}
     for name, (model, rate) in networks.items():
-        params = training.networks(model, _rows_of(train), seeds, steps, rate, vectorise=name != "TCN")
+        params = training.networks(model, _rows_of(train), seeds, steps, rate)
         found[name] = float(np.median(training.errors(model, params, test, batch_size=training.BLOCK)))
     return found | {f"{TAPS} linear taps": linear_taps()}
 

@@ -138,7 +138,7 @@ def starts_elsewhere(settings: Settings) -> Finding:
         normed = WeightNormed(start_key, taps, features, features)
         normed.weight = wanted  # all that the tutorial's `init_weights` does
         params = {"kernel": wanted, "gain": jnp.linalg.norm(wanted.reshape(-1, features), axis=0)}
-        taken: Any = conv.apply({"params": params}, conv.empty(features, features), impulses, method="convolve")[1]
+        taken: Any = conv.apply({"params": params}, conv.empty(features, features), impulses.T, method="convolve")[1]
         return float(normed.used().std()), float(jnp.std(taken))
 
     keys = jax.random.split(jax.random.key(0), settings.seeds)

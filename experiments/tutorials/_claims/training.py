@@ -112,14 +112,12 @@ def networks(
     rate: float,
     *,
     settings: jax.Array | np.ndarray = ONE,
-    vectorise: bool = True,
 ) -> Any:
     """Parameters of a network after training, for every setting and then every seed.
 
     Args:
         sample: `(key, setting) -> Batch`.
         settings: an array with the leading axis `settings`.
-        vectorise: as in `sweep.sweep`; convolutions side by side are slow.
     """
 
     def loss(params, batch):
@@ -130,7 +128,7 @@ def networks(
     def initialise(key):
         return model.init(key, jnp.zeros((1, *shape.shape[1:])))
 
-    return fitted(initialise, loss, sample, seeds, steps, rate, settings=settings, vectorise=vectorise)
+    return fitted(initialise, loss, sample, seeds, steps, rate, settings=settings)
 
 
 def fitted(
@@ -142,7 +140,6 @@ def fitted(
     rate: float,
     *,
     settings: jax.Array | np.ndarray = ONE,
-    vectorise: bool = True,
 ) -> Any:
     """The same for any `loss(params, batch) -> scalar`."""
     keys = jax.random.split(jax.random.key(0), seeds)
@@ -154,7 +151,6 @@ def fitted(
         keys=jnp.tile(keys, len(settings)),
         settings=jnp.repeat(jnp.asarray(settings), seeds, axis=0),
         steps=max(1, steps // 20),
-        vectorise=vectorise,
     )
     for now, _ in train.run(advance, state, steps):
         state = now
