@@ -24,6 +24,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 install_import_hook("seqjax", "beartype.beartype")
 gc.set_threshold(100_000, 20, 100)
+gc.disable()  # until all tests are collected: what is imported stays
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
