@@ -1,7 +1,8 @@
 """Strict for all tests: shapes and types are checked at run time, and no axis is added silently.
 
 There are two devices, which share the runs of sweeps, as several GPUs would. Most of the time goes into compiling what
-a test runs a few times: XLA optimises little, in one piece, and without its newer emitters; garbage is left to lie.
+a test runs a few times: XLA optimises little, in one piece, and without its newer emitters; what one test compiled, in
+whichever worker, the next reads from the disk; garbage is left to lie.
 """
 
 import gc
@@ -16,12 +17,30 @@ os.environ["XLA_FLAGS"] = f"""{os.environ.get("XLA_FLAGS", "")}
 import jax  # XLA reads its flags when it is loaded
 import jaxtyping
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 install_import_hook("seqjax", "beartype.beartype")
 gc.set_threshold(100_000, 20, 100)
+gc.disable()  # until all tests are collected: what is imported stays
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kept within one run of the tests, for all its workers; smaller ones compile as fast as they would be read."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    compilation_cache.reset_cache()  # whether there is one was decided when the first program was compiled
 
 
 @pytest.fixture

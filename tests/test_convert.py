@@ -343,10 +343,12 @@ def test_a_wrong_part_is_named(what):
 def test_gradients_of_an_array_with_two_names_reach_the_first():
     state, layout = recorded("tcn")["weights"], CASES["tcn"].layout
 
-    def size(state):
+    @jax.jit
+    @jax.grad
+    def gradient_of(state):
         return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(convert.from_torch(state, layout, shapes_of("tcn"))))
 
-    gradient = jax.grad(size)({name: jnp.asarray(x) for name, x in state.items()})
+    gradient = jax.device_get(gradient_of({name: jnp.asarray(x) for name, x in state.items()}))
     names = "network.0.conv1.bias", "network.0.net.0.bias"
     np.testing.assert_allclose(sum(gradient[name] for name in names), 2 * state[names[0]], rtol=1e-6)
 
@@ -470,4 +472,6 @@ def test_an_exported_program_is_the_model_for_any_batch(name: str):
         shapes = [(rows, *x.shape[1:]) for x in inputs]
         whole = inputs[0].dtype == jnp.int32
         given = [jnp.asarray(rng.integers(3, 8, s) if whole else rng.normal(size=s), inputs[0].dtype) for s in shapes]
-        np.testing.assert_allclose(program.call(params, *given), model.apply(params, *given), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            program.call(params, *given), jax.jit(model.apply)(params, *given), rtol=1e-5, atol=1e-6
+        )

@@ -446,35 +446,42 @@ def broken(carry, token):
 
 def test_where_no_logit_is_finite_or_one_is_nan_a_sentence_ends_with_probability_zero(key):
     """The first row is right."""
-    read = jnp.full(6, SOS, jnp.int32)
-    for found in (
-        decode.greedy(broken, (), read, length=2),
-        decode.sample(key, broken, (), read, length=2, top_k=2, top_p=0.5, min_p=0.1),
-    ):
+
+    @jax.jit
+    def search(read):
+        greedy = decode.greedy(broken, (), read, length=2)
+        sample = decode.sample(key, broken, (), read, length=2, top_k=2, top_p=0.5, min_p=0.1)
+        beams = [decode.beam(broken, (), read, length=2, width=width) for width in (1, 2, 2 * VOCAB)]
+        total = decode.score(broken, (), read, jnp.full((6, 2), 4), jnp.ones((6, 2), bool))
+        return (greedy, sample), beams, total
+
+    singles, searches, total = jax.device_get(search(jnp.full(6, SOS, jnp.int32)))
+    for found in singles:
         np.testing.assert_array_equal(found.tokens[1:], [[EOS, PAD]] * 5)
         np.testing.assert_array_equal(np.isneginf(found.log_probability), [False] + [True] * 5)
-    for width in (1, 2, 2 * VOCAB):
-        beams = decode.beam(broken, (), read, length=2, width=width)
+    for beams in searches:
         assert (beams.lengths[0] > 0).all()
         np.testing.assert_array_equal(beams.lengths[1:], 0)
         np.testing.assert_array_equal(beams.score[1:], -np.inf)
-    total = decode.score(broken, (), read, jnp.full((6, 2), 4), jnp.ones((6, 2), bool))
     np.testing.assert_allclose(total, [-2 * np.log(VOCAB)] + [-np.inf] * 5, rtol=1e-6)
 
 
 def test_no_rows(key):
-    nothing = start(0), first(0)
-    assert decode.greedy(step, *nothing, length=2).tokens.shape == (0, 2)
-    assert decode.sample(key, step, *nothing, length=2, top_k=2).tokens.shape == (0, 2)
-    assert decode.beam(step, *nothing, length=2, width=3).tokens.shape == (0, 3, 2)
+    @jax.jit
+    def search(*nothing):
+        greedy = decode.greedy(step, *nothing, length=2)
+        sample = decode.sample(key, step, *nothing, length=2, top_k=2)
+        return greedy, sample, decode.beam(step, *nothing, length=2, width=3)
+
+    assert [found.tokens.shape for found in search(start(0), first(0))] == [(0, 2), (0, 2), (0, 3, 2)]
 
 
 @pytest.mark.parametrize("search", [decode.greedy, partial(decode.beam, width=2)])
 def test_no_more_tokens_than_the_carry_holds(search, key):
     """Inside jit, where the number of used slots is not known, at most as many as the cache is long."""
     model = models.LanguageModel(models.Transformer(4, layers=1), VOCAB, 4)
-    params, prompt = model.init(key, jnp.ones((1, 2), jnp.int32)), jnp.full((1, 2), 4)
-    carry, _ = model.apply(params, model.begin(1, 4), prompt, method="extend")
+    params, prompt = jax.jit(model.init)(key, jnp.ones((1, 2), jnp.int32)), jnp.full((1, 2), 4)
+    carry, _ = jax.jit(partial(model.apply, method="extend"))(params, model.begin(1, 4), prompt)
     of = partial(search, partial(model.apply, params, method="step"))
     with pytest.raises(ValueError, match="length must be at most 2, the steps that the carry still holds, got 3"):
         of(carry, prompt[:, 0], length=3)

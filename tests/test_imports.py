@@ -1,6 +1,7 @@
 """Who may import whom: read off the source by `ast`."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,10 +72,13 @@ class Import(NamedTuple):
     typing_only: bool
 
 
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports_of(path: Path) -> Iterator[Import]:
-    where = path.relative_to(ROOT).as_posix()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
+    where, nodes = path.relative_to(ROOT).as_posix(), nodes_of(path)
     guards = [node for node in nodes if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")]
     guarded = {node for guard in guards for child in guard.body for node in ast.walk(child)}
     for node in nodes:
@@ -85,9 +89,15 @@ def imports_of(path: Path) -> Iterator[Import]:
             yield from (Import(where, f"{node.module}.{alias.name}", node in guarded) for alias in node.names)
 
 
-PACKAGE = [found for path in sorted((ROOT / "seqjax").rglob("*.py")) for found in imports_of(path)]
-EXPERIMENTS = [found for path in sorted((ROOT / "experiments").rglob("*.py")) for found in imports_of(path)]
-TESTS = [found for path in sorted((ROOT / "tests").rglob("*.py")) for found in imports_of(path)]
+@functools.cache
+def imported(folder: str) -> list[Import]:
+    """All that the files in this folder import; not read before a test asks, since every worker imports this file."""
+    return [found for path in sorted((ROOT / folder).rglob("*.py")) for found in imports_of(path)]
+
+
+def inner() -> list[Import]:
+    """The package's of its own chapters; its own file imports all of them, for type checkers only."""
+    return [one for one in imported("seqjax") if inside(one.name, "seqjax") and one.path != "seqjax/__init__.py"]
 
 
 def module_of(name: str) -> str:
@@ -111,20 +121,16 @@ def names(found: list[Import]) -> list[str]:
     return [f"{one.path}: {one.name}" for one in found]
 
 
-# The package's own file imports every chapter, for type checkers only.
-INNER = [found for found in PACKAGE if inside(found.name, "seqjax") and found.path != "seqjax/__init__.py"]
-
-
 def test_every_chapter_has_its_place():
     chapters = {chapter(str(path.relative_to(ROOT))) for path in (ROOT / "seqjax").rglob("*.py")}
     assert chapters - {"__init__"} == set(MAY_IMPORT)
 
 
 def test_chapters_import_from_those_before_them():
-    assert len(INNER) > 30, "the imports were read"
+    assert len(inner()) > 30, "the imports were read"
     wrong = [
         one
-        for one in INNER
+        for one in inner()
         if module_of(one.name) == "seqjax" or chapter(module_of(one.name)) not in MAY_IMPORT[chapter(one.path)].split()
     ]
     assert names(wrong) == []
@@ -132,7 +138,7 @@ def test_chapters_import_from_those_before_them():
 
 def test_no_import_goes_round_in_a_circle():
     graph: dict[str, set[str]] = {}
-    for one in INNER:
+    for one in inner():
         graph.setdefault(one.path.removesuffix(".py"), set()).add(module_of(one.name))
     order = list(TopologicalSorter(graph).static_order())
     assert order.index("seqjax/models/module") < order.index("seqjax/models/__init__")
@@ -143,7 +149,7 @@ def test_packages_are_imported_at_home_only(package):
     homes = HOMES[package].split()
     wrong = [
         one
-        for one in PACKAGE + EXPERIMENTS
+        for one in imported("seqjax") + imported("experiments")
         if inside(one.name, package)
         and not any(one.path.startswith(home) for home in homes)
         and not (one.typing_only and any(one.path.startswith(home[1:-1]) for home in homes if home[0] == "["))
@@ -155,18 +161,18 @@ def test_experiments_do_not_know_each_other():
     # A module with a leading underscore is what a chapter's scripts share.
     others = {path.stem for path in (ROOT / "experiments").rglob("[!_]*.py")} | {"experiments"}
     assert len(others) > 1
-    written = [one for one in EXPERIMENTS if not one.path.startswith("experiments/tutorials/notebooks/")]
+    written = [one for one in imported("experiments") if not one.path.startswith("experiments/tutorials/notebooks/")]
     assert names([one for one in written if one.name.split(".")[0] in others]) == []
 
 
 def test_what_nobody_imports():
-    everything = PACKAGE + EXPERIMENTS + TESTS
+    everything = imported("seqjax") + imported("experiments") + imported("tests")
     assert names([one for one in everything if any(inside(one.name, package) for package in NEVER)]) == []
 
 
 def test_no_private_jax_and_no_pickle_through_numpy():
     for path in [*(ROOT / "seqjax").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             assert not (isinstance(node, ast.Attribute) and node.attr == "_src"), f"{path}:{node.lineno}"
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert ast.unparse(node.value) == "False", f"{path}:{node.value.lineno}"
@@ -215,7 +221,7 @@ print(*heavy & set(sys.modules))
 def test_text_is_utf_8_whatever_the_system_s_own_encoding(folder):
     """Windows has another one."""
     for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 given = {keyword.arg for keyword in node.keywords}
                 if node.func.attr == "read_text" or (node.func.attr == "open" and given & {"newline"}):

@@ -1,7 +1,6 @@
 """The commands and examples of the README work as they are written."""
 
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from seqjax import convert, pretrained
+from seqjax.runs import process
 from tests.examples import ROOT, examples, missing_files, type_errors
 
 README = ROOT / "README.md"
@@ -59,10 +59,16 @@ def test_the_examples_with_own_arrays_learn(word: str, workplace: Path):
     assert names["metrics"]["loss"] < 0.2 * names["targets"].var()
 
 
-def test_the_loading_example_finds_and_writes_what_an_experiment_trained(workplace: Path, unchecked: None):
+def test_the_loading_example_finds_and_writes_what_an_experiment_trained(
+    workplace: Path, unchecked: None, monkeypatch: pytest.MonkeyPatch
+):
     script = ["experiments/memory/shift_memory.py", "--model", "tcn", "--delay", "8", "--steps", "20", "--seeds", "1"]
-    environment = os.environ | {"XDG_CACHE_HOME": str(workplace), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, *script], check=True, cwd=workplace, env=environment, capture_output=True)
+    monkeypatch.setattr(process, "prepare_process", lambda: None)
+    monkeypatch.setattr(sys, "argv", script)
+    monkeypatch.syspath_prepend(workplace / "experiments" / "memory")
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(script[0], run_name="__main__")
+    assert not stopped.value.code
     names = run("runs.load")
     assert names["run"].config["delay"] == 8
     assert names["y"].shape == (1, 32, 1)

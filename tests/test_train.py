@@ -48,10 +48,10 @@ def test_step_equals_optax_by_hand(state):
     step, batch = jax.jit(train.make_step(loss, ADAM)), sample(jax.random.key(7))
     params, opt_state = state.params, ADAM.init(state.params)
     _, loss_key = jax.random.split(state.key)
+    graded, updated = jax.jit(jax.value_and_grad(loss, has_aux=True)), jax.jit(ADAM.update)
     for number in range(3):
-        key = jax.random.fold_in(loss_key, number)
-        (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, batch, key)
-        updates, opt_state = ADAM.update(gradient, opt_state, params)
+        (value, _), gradient = graded(params, batch, jax.random.fold_in(loss_key, number))
+        updates, opt_state = updated(gradient, opt_state, params)
         params = optax.apply_updates(params, updates)
         state, metrics = step(state, batch)
         assert state.step == number + 1
@@ -284,7 +284,7 @@ def test_the_schedule_of_a_single_step_moves(state):
     """All others start from 0."""
     for steps in (1, 2, 3, 40):
         optimizer = train.adam(0.1, steps)
-        updates: Any = optimizer.update(state.params, optimizer.init(state.params))[0]
+        updates: Any = jax.jit(optimizer.update)(state.params, optimizer.init(state.params))[0]
         assert (jnp.abs(updates["kernel"]).max() > 0.09) == (steps == 1)
     with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
         train.adam(0.1, 0)
@@ -327,13 +327,13 @@ def test_a_schedule_that_watches_the_loss_equals_optax_by_hand(state):
     watched, metrics = jax.jit(train.scan(loss, PLATEAU, BadAt((2, 3, 20)), 40))(start)
     params, opt_state = state.params, PLATEAU.init(state.params)
     data_key, loss_key = jax.random.split(state.key)
-    graded = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    graded, updated = jax.jit(jax.value_and_grad(loss, has_aux=True)), jax.jit(PLATEAU.update)
     for number in range(40):
         if number in (2, 3, 20):
             continue
         batch = sample(jax.random.fold_in(data_key, number))
         (value, _), gradient = graded(params, batch, jax.random.fold_in(loss_key, number))
-        updates, opt_state = PLATEAU.update(gradient, opt_state, params, value=value)
+        updates, opt_state = updated(gradient, opt_state, params, value=value)
         params = optax.apply_updates(params, updates)
     assert metrics["skipped"] == 2
     assert float(watched.opt_state[1].scale) <= 0.25

@@ -16,9 +16,15 @@ compiled = jax.jit
 
 def parameters(model, key, width=INPUTS) -> Any:
     """Random numbers in every parameter: biases that start at zero would hide what they do."""
+    return filled(_shapes(model, width), key)
+
+
+@functools.cache
+def _shapes(model, width):
+    """Traced once a model: that takes as long as a call of it, and every contract asks."""
     tokens = jnp.zeros((1, 1), jnp.int32)
     arguments = (tokens, tokens) if isinstance(model, EncoderDecoder) else (jnp.zeros((1, 1, width)),)
-    return filled(jax.eval_shape(model.init, key, *arguments), key)
+    return jax.eval_shape(model.init, jax.random.key(0), *arguments)
 
 
 def filled(shapes, key) -> Any:

@@ -30,8 +30,8 @@ from seqjax.runs import process
 from tests.files import needs_data, public, tarred, zipped
 
 ROOT = Path(__file__).parents[2]
-HEADERS = {script.stem: runs.read_header(script) for script in runs.find_experiments(ROOT / "experiments")}
 SCRIPTS = {script.stem: script for script in runs.find_experiments(ROOT / "experiments")}
+HEADERS = {name: runs.read_header(script) for name, script in SCRIPTS.items()}
 
 
 def wrapped(function: Callable) -> Callable:

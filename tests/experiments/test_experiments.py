@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +33,6 @@ DRAWN = {
 }  # fmt: skip
 """Experiments whose committed figure can be drawn without runs: from the numbers alone, or with committed arrays."""
 
-HELPFUL = {"shift_memory", "translation", "diagrams"}
-"""Experiments whose `--help` is part of the default tests."""
-
 
 def cases(scripts: list[Path], quick: set[str]) -> list[Any]:
     """The scripts as parameters, marked slow if they are not quick."""
@@ -51,11 +49,23 @@ def test_there_are_experiments():
     assert ROOT / "experiments" / "memory" / "shift_memory.py" in EXPERIMENTS
 
 
-@pytest.mark.parametrize("script", cases(SCRIPTS, HELPFUL))
+@pytest.mark.parametrize("script", cases(SCRIPTS, {"shift_memory"}))
 def test_help_answers(script, tmp_path):
     done = run(script, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "usage: " in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_help_answers_in_this_process(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    monkeypatch.syspath_prepend(script.parent)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(script), run_name="__main__")
+    assert not stopped.value.code
+    assert "usage: " in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -116,7 +116,8 @@ def test_an_encoder_can_be_given_its_first_state(key):
     for name, turned, expected in [("forward_0", False, forward), ("backward_0", True, backward)]:
         one_way = {"params": {"layer_0": params["params"][name]}}
         read = reverse(x, mask) if turned else x
-        _, (state,) = models.GRU(3).apply(one_way, read, mask=mask, initial=given[0][0:1], method="encode")
+        gru = contracts.compiled(partial(models.GRU(3).apply, method="encode"))
+        _, (state,) = gru(one_way, read, mask=mask, initial=given[0][0:1])
         np.testing.assert_allclose(state, expected, rtol=1e-5)
 
     batch = contracts.pairs(PLAIN)
@@ -137,8 +138,8 @@ def test_each_dropout_has_its_place(key):
     params = contracts.parameters(PLAIN, key)
 
     def logits(train=True, params=params, **options) -> Any:
-        given = {"params": params["params"]}
-        return PLAIN.clone(**options).apply(given, batch.source, batch.target, train=train, rngs={"dropout": key})
+        apply = contracts.compiled(partial(PLAIN.clone(**options).apply, train=train, rngs={"dropout": key}))
+        return apply({"params": params["params"]}, batch.source, batch.target)
 
     def without(*names):
         gone = {name: jax.tree.map(jnp.zeros_like, params["params"][name]) for name in names}
@@ -162,8 +163,8 @@ def test_a_function_of_the_targets_embeddings(key):
     table = params["params"]["target_embedding"]["embedding"]
     positive = {"params": params["params"] | {"target_embedding": {"embedding": jnp.maximum(table, 0)}}}
     relu = PLAIN.clone(target_activation=jax.nn.relu)
-    found = relu.apply(params, batch.source, batch.target)
-    np.testing.assert_array_equal(found, PLAIN.apply(positive, batch.source, batch.target))
+    found = contracts.compiled(relu.apply)(params, batch.source, batch.target)
+    np.testing.assert_array_equal(found, forced(positive, batch.source, batch.target))
     assert (np.abs(found - forced(params, batch.source, batch.target))[..., EOS:] > 0.01).any()
 
 

@@ -140,16 +140,18 @@ def test_attention_weights(name, causal, key):
     np.testing.assert_allclose(y, contracts.forward(model)(params, x, mask=mask), rtol=1e-4, atol=1e-5)
     (weights,) = kept["intermediates"]["Block_0"]["attention"]
 
-    ours = params["params"]
-    embedded = x @ ours["embed"]["kernel"] + ours["embed"]["bias"].reshape(1, 1, -1)
-    normed = nn.LayerNorm().apply({"params": ours["Block_0"]["attention_norm"]}, embedded)
-    joint = ours["Block_0"]["query_key_value"]
-    heads = jnp.einsum("btf,fphd->pbthd", normed, joint["kernel"]) + joint["bias"][:, None, None]
-    bound = model.positions.bind({"params": ours["positions"]} if "positions" in ours else {})
-    steps = jnp.broadcast_to(jnp.arange(5), (3, 5))
-    query, keys = (bound.rotate(part, steps) for part in heads[:2])
+    @contracts.compiled
+    def placed(ours):
+        embedded = x @ ours["embed"]["kernel"] + ours["embed"]["bias"].reshape(1, 1, -1)
+        normed = nn.LayerNorm().apply({"params": ours["Block_0"]["attention_norm"]}, embedded)
+        joint = ours["Block_0"]["query_key_value"]
+        heads = jnp.einsum("btf,fphd->pbthd", normed, joint["kernel"]) + joint["bias"][:, None, None]
+        bound = model.positions.bind({"params": ours["positions"]} if "positions" in ours else {})
+        steps = jnp.broadcast_to(jnp.arange(5), (3, 5))
+        return *(bound.rotate(part, steps) for part in heads[:2]), bound.bias(2, steps, steps, causal=causal)
+
+    query, keys, bias = placed(params["params"])
     scores = np.einsum("bthd,bshd->bhts", query, keys) / np.sqrt(2)
-    bias = bound.bias(2, steps, steps, causal=causal)
     seen = np.asarray(mask)[:, None, None, :] & np.asarray(mask)[:, None, :, None]
     seen = seen & (np.tri(5, dtype=bool) | (not causal))
     mass = np.where(seen, np.exp(scores + (0 if bias is None else bias)), 0)
@@ -169,11 +171,12 @@ def test_attention_weights(name, causal, key):
 def test_rotary_scores_depend_on_distance_only(key):
     query, keys = jax.random.normal(key, (2, 1, 1, 1, 8))
 
-    def score(target, source):
-        def turned(heads, index) -> Any:
-            return Rotary().apply({}, heads, jnp.array([[index]]), method="rotate")
+    @jax.jit
+    def turned(heads, index) -> Any:
+        return Rotary().apply({}, heads, jnp.asarray(index), method="rotate")
 
-        return jnp.vdot(turned(query, target), turned(keys, source))
+    def score(target, source):
+        return jnp.vdot(turned(query, [[target]]), turned(keys, [[source]]))
 
     np.testing.assert_allclose(score(0, 0), jnp.vdot(query, keys), rtol=1e-5)
     np.testing.assert_allclose([score(3, 1), score(10, 8), score(102, 100)], score(2, 0), rtol=1e-4)

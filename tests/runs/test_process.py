@@ -67,15 +67,15 @@ def test_a_process_exits_at_once_if_others_work_on_all_its_runs(lab):
     assert "ompiling" not in err
 
 
-def test_processes_share_the_runs_of_an_experiment(lab):
+def test_processes_share_the_runs_of_an_experiment(lab, here):
     """Each trains what no other holds; whoever finds all finished draws the whole figure."""
     with process.lock(lab.home / "locks" / names(lab)[0]):
         code, out, err = lab.run("--scale", "smoke")
     assert code == 0, err
     assert f"1 of 2 runs are left to other processes: {names(lab)[0]} is in use by pid {os.getpid()}" in err
     assert [run.name for run in lab.finished()] == [names(lab)[1]]
-    code, out, err = lab.run("--scale", "smoke")
-    assert code == 0
+    code, out, err = here("--scale", "smoke")
+    assert code == 0, err
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["0.05", "0.2"]
 
 
@@ -160,8 +160,8 @@ def test_a_platform_without_device_is_one_line(lab, monkeypatch):
     assert "Traceback" not in err
 
 
-def test_a_closed_stream_stops_nothing(lab):
-    lab.run("--scale", "smoke")
+def test_a_closed_stream_stops_nothing(lab, here):
+    assert here("--scale", "smoke").code == 0
     for closed in (">&-", "2>&-", ">&- 2>&-"):
         command = [
             "sh",
