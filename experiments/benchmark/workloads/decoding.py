@@ -159,7 +159,7 @@ def _beam(step: Step, state: Any, first: Any, length: int) -> float:
 
 
 def _translator(module: Any, text: Any, width: int) -> tuple[Step, Any]:
-    """A step of `torch_models.Translator` after encoding, and its first state: `width` rows for each row of the text."""
+    """A step of a `Translator` after encoding, and its first state: `width` rows for each row of the text."""
     import torch
 
     outputs, ends = module.encoder(module.source_embedding(text))

@@ -1,4 +1,4 @@
-"""The models of the benchmark as a user of Equinox writes them, for one example each, from the library's own modules."""
+"""The models of the benchmark as a user of Equinox writes them: for one example, from the library's own modules."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from workloads.weights import GATES, Pair, Weights
+from workloads.weights import GATES, Weights
 from workloads.work import Batch, Steps, objective, parameter_count
 
 
@@ -190,48 +190,41 @@ def training(name: str, size: Any, given: Weights, batch: Batch, optimizer: opta
 
 
 def with_weights(name: str, model: Any, given: Weights) -> Any:
-    """The model with these; layers have PyTorch's layout."""
-    parts = [(model.readout, _pair(given, "readout"))]
+    """The model with these; its layers have PyTorch's layout."""
+
+    def layer(old: Any, at: str) -> list[tuple[Any, Any]]:
+        return [(old.weight, given[f"{at}.weight"]), (old.bias, given[f"{at}.bias"])]
+
+    changes = layer(model.readout, "readout")
     match name:
         case "rnn" | "gru" | "lstm":
-            cells = [_cell(cell, given.cell(f"backbone.{{}}_l{n}", GATES[name])) for n, cell in enumerate(model.cells)]
-            model = eqx.tree_at(lambda model: model.cells, model, cells)
-            parts = [(model.readout, _pair(given, "readout"))]
+            for n, cell in enumerate(model.cells):
+                changes += zip(_arrays(cell), given.cell(f"backbone.{{}}_l{n}", GATES[name]), strict=False)
         case "tcn":
             for n, block in enumerate(model.blocks):
-                names = ("conv1", "conv2") if n else ("conv1", "conv2", "downsample")
-                parts += [(getattr(block, at), _pair(given, f"network.{n}.{at}")) for at in names]
+                for at in ("conv1", "conv2") if n else ("conv1", "conv2", "downsample"):
+                    changes += layer(getattr(block, at), f"network.{n}.{at}")
         case "transformer":
-            parts += [(model.embed, _pair(given, "embed")), (model.norm, _pair(given, "backbone.norm"))]
+            changes += layer(model.embed, "embed") + layer(model.norm, "backbone.norm")
             for n, block in enumerate(model.blocks):
                 at = f"backbone.layers.{n}"
-                names = ("norm1", "norm2", "linear1", "linear2")
-                parts += [(getattr(block, name), _pair(given, f"{at}.{name}")) for name in names]
-                pairs = given.attention(f"{at}.self_attn")
-                pairs["output"] = pairs.pop("out")
-                for part, (kernel, bias) in pairs.items():
-                    parts.append((getattr(block.attention, f"{part}_proj"), (kernel.T, bias)))
+                for part in ("norm1", "norm2", "linear1", "linear2"):
+                    changes += layer(getattr(block, part), f"{at}.{part}")
+                attention = block.attention
+                projections = (attention.query_proj, attention.key_proj, attention.value_proj, attention.output_proj)
+                pairs = given.attention(f"{at}.self_attn").values()
+                for projection, (kernel, bias) in zip(projections, pairs, strict=True):
+                    changes += [(projection.weight, kernel.T), (projection.bias, bias)]
         case "cnn":
-            parts += [(layer, _pair(given, f"convolutions.{n}")) for n, layer in enumerate(model.convolutions)]
-    return _replaced(model, parts)
+            for n, convolution in enumerate(model.convolutions):
+                changes += layer(convolution, f"convolutions.{n}")
+    new = {id(old): jnp.reshape(value, old.shape) for old, value in changes}
+    return jax.tree.map(lambda leaf: new.get(id(leaf), leaf), model)
 
 
-def _pair(given: Weights, at: str) -> Pair:
-    return given[f"{at}.weight"], given[f"{at}.bias"]
-
-
-def _replaced(model: Any, parts: list[tuple[Any, Pair]]) -> Any:
-    """The model with other weights in some of its layers."""
-    olds = [old for layer, _ in parts for old in (layer.weight, layer.bias)]
-    news = [x for _, pair in parts for x in pair]
-    made = {id(old): jnp.reshape(x, old.shape) for old, x in zip(olds, news, strict=True)}
-    return jax.tree.map(lambda x: made.get(id(x), x), model)
-
-
-def _cell(cell: Any, weights: Any) -> Any:
+def _arrays(cell: Any) -> tuple[Any, ...]:
+    """Those of a cell, in the order of `weights.Cell`."""
     if isinstance(cell, RNNCell):
-        parts = lambda cell: (cell.input.weight, cell.hidden.weight, cell.input.bias)  # noqa: E731
-        return eqx.tree_at(parts, cell, tuple(map(jnp.asarray, weights[:3])))
-    names = ("weight_ih", "weight_hh", "bias", *(["bias_n"] if isinstance(cell, eqx.nn.GRUCell) else []))
-    values = tuple(map(jnp.asarray, weights[: len(names)]))
-    return eqx.tree_at(lambda cell: tuple(getattr(cell, name) for name in names), cell, values)
+        return cell.input.weight, cell.hidden.weight, cell.input.bias
+    arrays = cell.weight_ih, cell.weight_hh, cell.bias
+    return (*arrays, cell.bias_n) if isinstance(cell, eqx.nn.GRUCell) else arrays

@@ -12,6 +12,10 @@ WIDEST = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("sve", "SVE
 """Vector instructions by the kernel's flags, the widest first."""
 
 
+MEASURES_ONE_CORE = hasattr(os, "sched_setaffinity")
+"""Whether the system can keep a process on one core."""
+
+
 class Machine(NamedTuple):
     """A processor.
 

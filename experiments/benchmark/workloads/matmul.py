@@ -3,7 +3,6 @@
 # pyright: reportMissingImports=false
 
 import sys
-import time
 from collections.abc import Callable
 from statistics import median
 

@@ -2,8 +2,8 @@
 
 python experiments/benchmark/workloads/process.py train_step.lstm torch --repeats 20
 
-prints one line of JSON: the seconds of every repeat, the number that must agree, memory and page faults, the machine, and
-what its framework's large matrix products reach on it.
+prints one line of JSON: the seconds of every repeat, the number that must agree, memory and page faults, the machine,
+and what its framework's large matrix products reach on it.
 """
 
 import json
