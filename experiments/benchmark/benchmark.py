@@ -81,6 +81,9 @@ Peer = Literal[
 
 Cores = Literal["one", "all"]
 
+CLOCKS: dict[Cores, str] = {"one": "one core, processor time", "all": "all cores, elapsed time"}
+"""What is measured on them."""
+
 LIBRARIES: tuple[Peer, ...] = ("linen", "nnx", "equinox", "haiku")
 """Those of JAX."""
 
@@ -283,12 +286,12 @@ def measure(records: list[runs.Record]) -> None:
             began = time.monotonic()
             rounds.append(time_side(first, side))
             spent = f"round {number + 1} of {first.rounds}, {time.monotonic() - began:.0f} s"
-            print(f"{first.workload}, {first.cores} cores, {side}: {spent}", file=sys.stderr)
+            print(f"{first.workload}, {CLOCKS[first.cores]}, {side}: {spent}", file=sys.stderr)
     for record in records:
         config: Config = record.config
         theirs = found[config.peer]
         if reason := theirs[0].get("unmeasured"):
-            print(f"{config.workload}, {config.cores} cores: {config.peer} is unmeasured: {reason}")
+            print(f"{config.workload}, {CLOCKS[config.cores]}: {config.peer} is unmeasured: {reason}")
             shutil.rmtree(record.work)
             continue
         record.finish(compare(config, found["seqjax"], theirs))
@@ -386,8 +389,6 @@ SAME_LOOK = {"torch_loop": "torch", "torch_vmap": "torch_compiled"}
 
 TOGETHER = ("matmul", "train_step", "sweep", "decoding")
 """Workloads whose peers are drawn in one line; those of the others have one each."""
-
-CLOCKS = {"one": "one core, processor time", "all": "all cores, elapsed time"}
 
 IMPOSSIBLE = "0.82"
 """The grey of what no implementation can reach."""

@@ -86,7 +86,10 @@ def _seqjax(name: str, smoke: bool, prepare: Callable[[Any, Any, Any], Callable[
 
     def loss(params, batch, key):
         outputs = model.apply(params, *inputs)
-        return (losses.squared_error if outputs.shape[-1] == 1 else losses.cross_entropy)(outputs, y)
+        if outputs.shape[-1] == 1:
+            return losses.squared_error(outputs, y)
+        targets = y.reshape(len(y), -1)  # one class an image is a sequence of one
+        return losses.cross_entropy(outputs.reshape(*targets.shape, -1), targets)
 
     params = work.parameters(model, layout, *inputs)
     run = prepare(params, loss, optax.adam(RATE))
