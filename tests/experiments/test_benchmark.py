@@ -174,7 +174,7 @@ flags\t\t: fpu avx avx2 avx512f
 
 
 def test_a_processor_is_named_by_its_model_and_cores(benchmark):
-    from workloads import machine
+    machine = importlib.import_module("workloads.machine")
 
     text = "\n".join(CPU_INFO.format(thread, core) for thread, core in enumerate((0, 0, 1, 1)))
     found = machine.parse(text, [0, 1, 2])
@@ -230,7 +230,7 @@ BIASES = {("gru", "nnx"), ("rnn", "torch"), ("gru", "torch"), ("lstm", "torch"),
 @pytest.mark.parametrize("library", ["linen", "nnx", "equinox", "haiku", "torch"])
 def test_libraries_start_from_our_weights(benchmark, library: str):
     pytest.importorskip({"linen": "flax.linen", "nnx": "flax.nnx"}.get(library, library))
-    from workloads import train_step
+    train_step = importlib.import_module("workloads.train_step")
 
     for name in train_step.SIZES:
         row = f"train_step.{name}"
@@ -243,7 +243,7 @@ def test_libraries_start_from_our_weights(benchmark, library: str):
 
 
 def test_what_ours_is_measured_without_changes_no_loss(benchmark):
-    from workloads import train_step
+    train_step = importlib.import_module("workloads.train_step")
 
     losses = [getattr(train_step, name)("lstm", True).run() for name in ("guard_off", "step_by_step")]
     assert losses == pytest.approx([ours("lstm")[1]] * 2, rel=1e-6)

@@ -184,7 +184,9 @@ def test_expectations_are_listed_with_their_verdict(lab, gallery, capsys):
 def test_hand_written_texts_tables_and_the_top_readme(lab, gallery):
     lab.add("memory", "shift", rows=ROWS)
     (lab.folder / "memory" / "_intro.md").write_text("# Of memory\n\nText.\n")
-    (lab.folder / "memory" / "_notes.md").write_text("## Numbers\n\n{table shift model mse other}\n\n{table shift mse mse=0.5 model=lstm}\n")
+    (lab.folder / "memory" / "_notes.md").write_text(
+        "## Numbers\n\n{table shift model mse other}\n\n{table shift mse mse=0.5 model=lstm}\n"
+    )
     top = lab.top / "README.md"
     top.write_text("before\n<!-- gallery shift -->\nold\n<!-- end -->\nafter\n")
     gallery.update(gallery.Options())

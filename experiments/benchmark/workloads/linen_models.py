@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
@@ -23,7 +24,7 @@ class Recurrent(nn.Module):
     size: Any
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any):
         for _ in range(self.size.layers):
             x = nn.RNN(CELLS[self.name_of_cell](self.size.features))(x)
         return nn.Dense(1)(x)
@@ -104,11 +105,11 @@ class Translator(nn.Module):
         keys = nn.Dense(features, name="keys")(outputs)
         before = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=SOS)
         embedded = nn.Embed(words, features // 2, name="target_embedding")(before)
-        decoder = nn.scan(
+        decoder: Any = nn.scan(
             DecoderCell,
             variable_broadcast="params",
             split_rngs={"params": False},
-            in_axes=(1, nn.broadcast, nn.broadcast),
+            in_axes=(1, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
             out_axes=1,
         )
         _, (states, contexts) = decoder(features, name="decoder")(state, embedded, keys, outputs)
@@ -164,7 +165,7 @@ def weights(name: str, size: Any, given: Weights) -> dict[str, Any]:
             convs = {f"Conv_{n}": _dense(given.conv(f"convolutions.{n}")) for n in layers}
             channels = size.features * 2 ** (size.layers - 1)
             return convs | {"Dense_0": _dense(given.image_linear("readout", channels))}
-    query, keys = jnp.split(given["attention.attn.weight"].T, [size.features])
+    query, keys = np.split(given["attention.attn.weight"].T, [size.features])
     decoder = {
         "query": {"kernel": query},
         "energy": {"kernel": given["attention.v.weight"].T},

@@ -20,7 +20,7 @@ class Recurrent(nnx.Module):
         self.layers = nnx.List([nnx.RNN(cell(widths[n], size.features, rngs=rngs)) for n in range(size.layers)])
         self.readout = nnx.Linear(size.features, 1, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x: Any):
         for layer in self.layers:
             x = layer(x)
         return self.readout(x)

@@ -59,17 +59,17 @@ def batch(name: str, size: Sizes) -> tuple[np.ndarray, np.ndarray]:
 
 def seqjax(name: str, smoke: bool) -> Work:
     """As our experiments train: several steps are one compiled call."""
-    return _seqjax(name, smoke, lambda *given: work.training(*given, lambda key: (), STEPS))
+    return _seqjax(name, smoke, partial(work.training, batches=lambda key: (), steps=STEPS))
 
 
 def step_by_step(name: str, smoke: bool) -> Work:
     """The same with one compiled call a step, as all peers do it."""
-    return _seqjax(name, smoke, lambda *given: work.training(*given, lambda key: (), STEPS, calls=STEPS))
+    return _seqjax(name, smoke, partial(work.training, batches=lambda key: (), steps=STEPS, calls=STEPS))
 
 
 def guard_off(name: str, smoke: bool) -> Work:
     """The same without the finite guard, which the peers do not have."""
-    return _seqjax(name, smoke, lambda *given: work.unguarded_training(*given, STEPS))
+    return _seqjax(name, smoke, partial(work.unguarded_training, steps=STEPS))
 
 
 def _seqjax(name: str, smoke: bool, prepare: Callable[[Any, Any, Any], Callable[[], float]]) -> Work:
