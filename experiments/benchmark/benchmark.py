@@ -343,7 +343,7 @@ def compare(config: Config, ours: list[dict[str, Any]], theirs: list[dict[str, A
     device, path = ours[0]["device"], mkl_path(config.peer, ours, theirs)
     flops, seconds = ours[0]["flops"] / ours[0]["units"], median(map(unit, ours))
     product, peer_product = (median(side["product"] for side in rounds) for rounds in (ours, theirs))
-    peak = max(product, peer_product) * 1e9
+    peak = 1e9 * max(side["product"] for side in (*ours, *theirs))
     return {
         "device": device,
         "ratio": median(ratios),

@@ -205,6 +205,13 @@ def test_every_row_has_its_sides(benchmark):
             assert name in benchmark.SETTINGS or f"\ndef {name}(" in source
 
 
+def test_on_a_gpu_elapsed_time_counts_and_no_setting_of_a_cpu(benchmark):
+    found = benchmark.configs("gpu")
+    assert {config.workload for config in found} == benchmark.ROWS.keys()
+    assert {config.cores for config in found} == {"all"}
+    assert not [config for config in found if config.peer.endswith((benchmark.AVX512, "allocator", "device"))]
+
+
 def test_every_peer_of_a_figure_has_a_look_or_a_line(benchmark):
     row = {"ratio": 1.2, "low": 1.0, "high": 1.3, "limit": 0.5}
     records = [SimpleNamespace(config=config, result=row) for config in benchmark.configs("laptop")]
