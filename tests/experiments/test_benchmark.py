@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import pytest
 
 from seqjax.runs.folder import Record, run_name
@@ -223,6 +224,14 @@ def test_every_peer_of_a_figure_has_a_look_or_a_line(benchmark):
     assert labels[0].get_text() == "train step: RNN, guard off"
 
 
+@pytest.fixture
+def quick_compiling():
+    """The same numbers, compiled in half the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @functools.cache
 def ours(name: str) -> tuple[Any, float]:
     """A tiny model of ours, prepared once for all libraries, and its mean loss of five steps if it is the LSTM."""
@@ -235,7 +244,7 @@ BIASES = {("gru", "nnx"), ("rnn", "torch"), ("gru", "torch"), ("lstm", "torch"),
 
 
 @pytest.mark.parametrize("library", ["linen", "nnx", "equinox", "haiku", "torch"])
-def test_libraries_start_from_our_weights(benchmark, library: str):
+def test_libraries_start_from_our_weights(benchmark, quick_compiling, library: str):
     pytest.importorskip({"linen": "flax.linen", "nnx": "flax.nnx"}.get(library, library))
     train_step = importlib.import_module("workloads.train_step")
 
@@ -249,7 +258,7 @@ def test_libraries_start_from_our_weights(benchmark, library: str):
                 assert theirs.run() == pytest.approx(value, rel=benchmark.ROWS[row].tolerance)
 
 
-def test_what_ours_is_measured_without_changes_no_loss(benchmark):
+def test_what_ours_is_measured_without_changes_no_loss(benchmark, quick_compiling):
     train_step = importlib.import_module("workloads.train_step")
 
     losses = [getattr(train_step, name)("lstm", True).run() for name in ("guard_off", "step_by_step")]
