@@ -9,8 +9,9 @@ numbers:
     {max mse model=lstm:.1e}         min, max, median or count over all rows with these values
 
 A folder may hold two hand-written texts, which its README begins and ends with: `_intro.md`, whose first line is the
-title, and `_notes.md`. A line `{table NAME COLUMN ...}` in them becomes a table of the numbers of an experiment, and a
-line `{rows}` the table of `rows.toml` beside it: what is asked for, where it is and which test proves it.
+title, and `_notes.md`. A line `{table NAME COLUMN ...}` in them becomes a table of the numbers of an experiment, with
+COLUMN=VALUE only of the rows with that value, and a line `{rows}` the table of `rows.toml` beside it: what is asked
+for, where it is and which test proves it.
 The top README's entries, between the lines `<!-- gallery NAME ... -->` and `<!-- end -->`, are written as well.
 
 Run       python experiments/gallery.py
@@ -247,14 +248,16 @@ def fragment(path: Path, by_name: dict[str, Experiment]) -> str:
         return ""
 
     def table(match: re.Match[str]) -> str:
-        name, *columns = match[1].split()
+        name, *words = match[1].split()
         if name not in by_name:
             raise InputError(f"{path}: a table must name an experiment with numbers in figures, got {name!r}")
+        columns = [word for word in words if "=" not in word]
+        rows = select(by_name[name].numbers["rows"], **dict(word.split("=", 1) for word in words if "=" in word))
         lines = [columns, ["---"] * len(columns)]
-        lines += [[cell(shown(row.get(column))) for column in columns] for row in by_name[name].numbers["rows"]]
+        lines += [[cell(shown(row.get(column))) for column in columns] for row in rows]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
-    text = re.sub(r"^\{table ([\w ]+)\}$", table, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"^\{table ([\w .=]+)\}$", table, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     listed = partial(_rows.table, path.parent / "rows.toml", FOLDER.parent)
     return re.sub(r"^\{rows\}$", lambda _: listed(), text, flags=re.MULTILINE)
 

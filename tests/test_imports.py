@@ -49,7 +49,9 @@ MAY_IMPORT = {
 # Package: where it may be imported; in brackets, where for the type checker only.
 HOMES = {
     "flax.linen": "seqjax/models experiments",
-    "flax.nnx": "",
+    "flax.nnx": "experiments/benchmark/workloads",
+    "equinox": "experiments/benchmark/workloads",
+    "haiku": "experiments/benchmark/workloads",
     "diffrax": "seqjax/tasks/lorenz96.py seqjax/tasks/lorenz96_one_level.py seqjax/tasks/runge_kutta.py experiments",
     "matplotlib": "seqjax/plot.py seqjax/explore [seqjax/runs] experiments",
     "scipy": "seqjax/tasks/worlds.py seqjax/theory/censored.py experiments/benchmark/workloads",

@@ -184,14 +184,17 @@ def test_expectations_are_listed_with_their_verdict(lab, gallery, capsys):
 def test_hand_written_texts_tables_and_the_top_readme(lab, gallery):
     lab.add("memory", "shift", rows=ROWS)
     (lab.folder / "memory" / "_intro.md").write_text("# Of memory\n\nText.\n")
-    (lab.folder / "memory" / "_notes.md").write_text("## Numbers\n\n{table shift model mse other}\n")
+    (lab.folder / "memory" / "_notes.md").write_text(
+        "## Numbers\n\n{table shift model mse other}\n\n{table shift mse mse=0.5 model=lstm}\n"
+    )
     top = lab.top / "README.md"
     top.write_text("before\n<!-- gallery shift -->\nold\n<!-- end -->\nafter\n")
     gallery.update(gallery.Options())
     page = (lab.folder / "memory" / "README.md").read_text()
     assert page.startswith("# Of memory\n\nText.\n\n## shift\n")
     table = ["| model | mse | other |", "| --- | --- | --- |", "| lstm | 0.00123 |  |", "| lstm | 0.5 |  |"]
-    assert page.endswith("\n".join(["\n## Numbers\n", *table, "| a b | 0.75 |  |\n"]))
+    selected = "\n| mse |\n| --- |\n| 0.5 |\n"
+    assert page.endswith("\n".join(["\n## Numbers\n", *table, "| a b | 0.75 |  |", selected]))
     entry = "* **[How far?](experiments/memory/README.md#shift)** The LSTM has 1.2e-03 of 0.75. "
     command = "`python experiments/memory/shift.py`"
     assert top.read_text() == f"before\n<!-- gallery shift -->\n{entry}{command}\n<!-- end -->\nafter\n"

@@ -94,12 +94,12 @@ def build(name: str, size: Sizes, length: int) -> tuple[Any, Any]:
 def torch(name: str, smoke: bool) -> Work:
     """A Python loop over tokens; everything that is the same for all tokens is computed once."""
     import torch
-    from workloads import peers
+    from workloads import torch_models
 
     size, length = sizes(name, smoke)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    module: Any = _language_model(size, length) if name == "transformer" else peers.Translator(size)
-    module = peers.with_weights(module, weights).to(device).eval()
+    module: Any = _language_model(size, length) if name == "transformer" else torch_models.Translator(size)
+    module = torch_models.with_weights(module, weights).to(device).eval()
     first = torch.full((size.batch,), SOS, device=device)
     text = torch.from_numpy(source(size)).to(device)
 
@@ -159,7 +159,7 @@ def _beam(step: Step, state: Any, first: Any, length: int) -> float:
 
 
 def _translator(module: Any, text: Any, width: int) -> tuple[Step, Any]:
-    """A step of `peers.Translator` after encoding, and its first state: `width` rows for each row of the text."""
+    """A step of a `Translator` after encoding, and its first state: `width` rows for each row of the text."""
     import torch
 
     outputs, ends = module.encoder(module.source_embedding(text))

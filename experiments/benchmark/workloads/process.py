@@ -2,7 +2,8 @@
 
 python experiments/benchmark/workloads/process.py train_step.lstm torch --repeats 20
 
-prints one line of JSON: the seconds of every repeat, the number that must agree, and memory and page faults.
+prints one line of JSON: the seconds of every repeat, the number that must agree, memory and page faults, the machine,
+and what its framework's large matrix products reach on it.
 """
 
 import json
@@ -13,7 +14,7 @@ import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -31,10 +32,17 @@ class Arguments:
     seconds: float = 10.0
     smoke: bool = False
     keep_memory: bool = True
+    cores: Literal["one", "all"] = "all"
 
 
 def measure(given: Arguments) -> dict:
-    """Prepare, run once (which compiles), once more, then repeat with a clock: at least three times."""
+    """Prepare, run once (which compiles), once more, then repeat with a clock: at least three times.
+
+    On one core the clock is that of the processor, which other processes hardly change; on all it is the wall's.
+    """
+    from workloads.matmul import peak
+
+    clock = time.process_time if given.cores == "one" else time.perf_counter
     module, _, name = given.workload.partition(".")
     began = time.perf_counter()
     work = getattr(import_module(f"workloads.{module}"), given.side)(name, given.smoke)
@@ -43,9 +51,9 @@ def measure(given: Arguments) -> dict:
     work.run()
     before, seconds = resource.getrusage(resource.RUSAGE_SELF), []
     while len(seconds) < given.repeats and (len(seconds) < 3 or sum(seconds) < given.seconds):
-        began = time.perf_counter()
+        began = clock()
         work.run()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(clock() - began)
     after = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "seconds": seconds,
@@ -57,7 +65,15 @@ def measure(given: Arguments) -> dict:
         "flops": work.flops,
         "page_faults": (after.ru_minflt - before.ru_minflt) / len(seconds),
         "peak_megabytes": after.ru_maxrss / 1024,
+        "product": peak(clock, given.smoke),
+        "versions": versions(),
     }
+
+
+def versions() -> str:
+    """Of the frameworks that this process has imported."""
+    loaded = {name: sys.modules.get(name) for name in ("jax", "flax", "equinox", "haiku", "torch", "scipy", "numpy")}
+    return ", ".join(f"{name} {module.__version__}" for name, module in loaded.items() if module)
 
 
 def device() -> str:
@@ -73,10 +89,14 @@ def main() -> None:
     """Print the measurement, or which library is missing."""
     given = tyro.cli(Arguments)
     sys.path.insert(0, str(Path(__file__).parents[1]))
+    machine = import_module("workloads.machine")
+    whole = machine.machine()._asdict()
+    if given.cores == "one":
+        machine.use_one_thread()
     if given.keep_memory:
         runpy.run_path(str(PROCESS))["keep_memory"]()
     try:
-        found = measure(given) | {"device": device()}
+        found = measure(given) | whole | {"device": device()}
     except ModuleNotFoundError as error:
         found = {"missing": error.name}
     print(json.dumps(found))

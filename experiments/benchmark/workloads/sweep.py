@@ -4,7 +4,7 @@
 
 from typing import Any, NamedTuple
 
-from workloads.work import Work, parameter_count
+from workloads.work import Work, matmul_flops, parameter_count
 
 DELAY, TIME, BATCH, RATE = 8, 32, 128, 1e-3
 
@@ -21,10 +21,26 @@ class Sizes(NamedTuple):
 SIZES = {"rnn": Sizes("rnn", 32), "tcn": Sizes("tcn", 16, layers=4)}
 
 
-def parse(name: str, smoke: bool) -> tuple[Sizes, int, int]:
-    """`rnn_32` is 32 RNNs; also the steps of a run, for about a second."""
-    kind, _, models = name.partition("_")
-    return SIZES[kind], int(models), 2 if smoke else max(4, 400 // int(models))
+class Sweep(NamedTuple):
+    """A row.
+
+    Attributes:
+        size: of each model.
+        runs: number of models.
+        steps: of a run, for about a second.
+        fixed_data: whether all steps have the same batch: the random numbers of new ones cost each side differently.
+    """
+
+    size: Sizes
+    runs: int
+    steps: int
+    fixed_data: bool
+
+
+def parse(name: str, smoke: bool) -> Sweep:
+    """`rnn_32` is 32 RNNs, `rnn_32_fixed_data` the same on one batch."""
+    kind, models, *fixed = name.split("_", 2)
+    return Sweep(SIZES[kind], int(models), 2 if smoke else max(4, 400 // int(models)), bool(fixed))
 
 
 def seqjax(name: str, smoke: bool) -> Work:
@@ -35,8 +51,9 @@ def seqjax(name: str, smoke: bool) -> Work:
 
     from seqjax import losses, models, sweep, tasks
 
-    size, runs, steps = parse(name, smoke)
+    size, runs, steps, fixed_data = parse(name, smoke)
     task = tasks.Shift(DELAY, TIME)
+    batch = task.sample(jax.random.key(1), BATCH)
     if size.kind == "rnn":
         backbone = models.RNN(size.features)
     else:
@@ -50,7 +67,7 @@ def seqjax(name: str, smoke: bool) -> Work:
         lambda key: model.init(key, jnp.zeros((1, TIME, 1))),
         loss,
         lambda rate: optax.adam(rate),
-        lambda key, rate: task.sample(key, BATCH),
+        lambda key, rate: batch if fixed_data else task.sample(key, BATCH),
         keys=jax.random.split(jax.random.key(0), runs),
         settings=jnp.full(runs, RATE),
         steps=steps,
@@ -63,7 +80,9 @@ def seqjax(name: str, smoke: bool) -> Work:
         state, metrics = compiled(state)
         return float(metrics["loss"].mean())
 
-    return Work(run, steps * runs, parameters)
+    one = jax.tree.map(lambda leaf: leaf[0], state.params)
+    flops = steps * runs * matmul_flops(jax.grad(lambda params: loss(params, batch, None)), one)
+    return Work(run, steps * runs, parameters, flops)
 
 
 def torch_loop(name: str, smoke: bool) -> Work:
@@ -71,15 +90,15 @@ def torch_loop(name: str, smoke: bool) -> Work:
     import torch
     from torch.nn import functional as F
 
-    size, runs, steps = parse(name, smoke)
-    modules = [_module(size) for _ in range(runs)]
+    size, runs, steps, fixed_data = parse(name, smoke)
+    modules, fixed = [_module(size) for _ in range(runs)], _batch(())
     optimizers = [torch.optim.Adam(module.parameters(), RATE, fused=True) for module in modules]
 
     def run() -> float:
         total = torch.zeros(())
         for _ in range(steps):
             for module, optimizer in zip(modules, optimizers, strict=True):
-                x, y = _batch(())
+                x, y = fixed if fixed_data else _batch(())
                 optimizer.zero_grad(set_to_none=True)
                 loss = F.mse_loss(module(x), y)
                 loss.backward()
@@ -96,7 +115,8 @@ def torch_vmap(name: str, smoke: bool) -> Work:
     from torch.func import functional_call, grad_and_value, stack_module_state, vmap
     from torch.nn import functional as F
 
-    size, runs, steps = parse(name, smoke)
+    size, runs, steps, fixed_data = parse(name, smoke)
+    fixed = _batch((runs,))
     modules = [_module(size, written_out=True) for _ in range(runs)]
     params, _ = stack_module_state(modules)
 
@@ -109,7 +129,7 @@ def torch_vmap(name: str, smoke: bool) -> Work:
     def run() -> float:
         total = torch.zeros(())
         for _ in range(steps):
-            gradient, value = gradients(params, *_batch((runs,)))
+            gradient, value = gradients(params, *(fixed if fixed_data else _batch((runs,))))
             for name, value_of in params.items():
                 value_of.grad = gradient[name]
             optimizer.step()
@@ -121,11 +141,11 @@ def torch_vmap(name: str, smoke: bool) -> Work:
 
 def _module(size: Sizes, *, written_out: bool = False) -> Any:
     from torch import nn
-    from workloads import peers
+    from workloads import torch_models
 
     if size.kind == "tcn":
-        return peers.TCN(size)
-    return peers.WrittenOut(size) if written_out else peers.Recurrent(nn.RNN, size)
+        return torch_models.TCN(size)
+    return torch_models.WrittenOut(size) if written_out else torch_models.Recurrent(nn.RNN, size)
 
 
 def _batch(runs: tuple[int, ...]) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from workloads import work
+from workloads.weights import Weights
 from workloads.work import Work, matmul_flops
 
 STEPS = 5
@@ -40,7 +41,7 @@ SIZES = {
 def sizes(name: str, smoke: bool) -> Sizes:
     """The sizes of a workload; at smoke scale it only shows that it runs."""
     size = SIZES[name]
-    return size._replace(batch=2, time=8, features=16, layers=2, words=20) if smoke else size
+    return size._replace(batch=2, time=8, features=16, layers=2) if smoke else size
 
 
 def batch(name: str, size: Sizes) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +59,20 @@ def batch(name: str, size: Sizes) -> tuple[np.ndarray, np.ndarray]:
 
 def seqjax(name: str, smoke: bool) -> Work:
     """As our experiments train: several steps are one compiled call."""
+    return _seqjax(name, smoke, partial(work.training, batches=lambda key: (), steps=STEPS))
+
+
+def step_by_step(name: str, smoke: bool) -> Work:
+    """The same with one compiled call a step, as all peers do it."""
+    return _seqjax(name, smoke, partial(work.training, batches=lambda key: (), steps=STEPS, calls=STEPS))
+
+
+def guard_off(name: str, smoke: bool) -> Work:
+    """The same without the finite guard, which the peers do not have."""
+    return _seqjax(name, smoke, partial(work.unguarded_training, steps=STEPS))
+
+
+def _seqjax(name: str, smoke: bool, prepare: Callable[[Any, Any, Any], Callable[[], float]]) -> Work:
     import jax
     import jax.numpy as jnp
     import optax
@@ -71,13 +86,63 @@ def seqjax(name: str, smoke: bool) -> Work:
 
     def loss(params, batch, key):
         outputs = model.apply(params, *inputs)
-        return (losses.squared_error if outputs.shape[-1] == 1 else losses.cross_entropy)(outputs, y)
+        if outputs.shape[-1] == 1:
+            return losses.squared_error(outputs, y)
+        targets = y.reshape(len(y), -1)  # one class an image is a sequence of one
+        return losses.cross_entropy(outputs.reshape(*targets.shape, -1), targets)
 
     params = work.parameters(model, layout, *inputs)
-    run = work.training(params, loss, optax.adam(RATE), lambda key: (), STEPS)
+    run = prepare(params, loss, optax.adam(RATE))
     start = float(jax.jit(loss)(params, (), None))
     flops = STEPS * matmul_flops(jax.grad(lambda params: loss(params, (), None)), params)
     return Work(run, STEPS, work.parameter_count(params), flops, start)
+
+
+def linen(name: str, smoke: bool) -> Work:
+    """Flax Linen with a `TrainState`."""
+    from workloads import linen_models
+
+    return _library(name, smoke, linen_models.training)
+
+
+def nnx(name: str, smoke: bool) -> Work:
+    """Flax NNX with its optimizer."""
+    from workloads import nnx_models
+
+    return _library(name, smoke, nnx_models.training)
+
+
+def equinox(name: str, smoke: bool) -> Work:
+    """Equinox and optax."""
+    from workloads import equinox_models
+
+    return _library(name, smoke, equinox_models.training)
+
+
+def haiku(name: str, smoke: bool) -> Work:
+    """Haiku and optax."""
+    from workloads import haiku_models
+
+    return _library(name, smoke, haiku_models.training)
+
+
+def _library(name: str, smoke: bool, training: Callable[..., work.Steps]) -> Work:
+    """Another library of JAX, with our weights as far as it has a place for them, and a compiled call for each step."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    size = sizes(name, smoke)
+    model, layout = build(name, size)
+    x, y = (jnp.asarray(array) for array in batch(name, size))
+    given = work.Batch((x, y) if name == "translator" else (x,), y)
+    like = jax.eval_shape(model.init, jax.random.key(0), *given.inputs)
+    made = training(name, size, Weights(work.named(like, layout)), given, optax.adam(RATE))
+
+    def run() -> float:
+        return float(np.mean([made.step() for _ in range(STEPS)]))
+
+    return Work(run, STEPS, made.parameters, start=made.start)
 
 
 def build(name: str, size: Sizes) -> tuple[Any, Any]:
@@ -98,7 +163,7 @@ def build(name: str, size: Sizes) -> tuple[Any, Any]:
             return models.Regressor(backbone), {"backbone": convert.tcn()} | readout
         case "transformer":
             gelu = partial(jax.nn.gelu, approximate=False)
-            form: Any = {"positions": models.Positions, "activation": gelu}
+            form: Any = {"positions": models.Positions(), "activation": gelu}
             backbone = models.Transformer(size.features, size.heads, size.layers, **form)
             layout = convert.transformer("backbone", embed=convert.linear("embed"))
             return models.Regressor(backbone), {"backbone": layout} | readout
@@ -139,11 +204,11 @@ def torch_compiled(name: str, smoke: bool) -> Work:
 def _torch(name: str, smoke: bool, prepare: Callable[[Any], Any]) -> Work:
     import torch
     from torch.nn import functional as F
-    from workloads import peers
+    from workloads import torch_models
 
     size = sizes(name, smoke)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    module = peers.with_weights(peers.PEERS[name](size)).to(device)
+    module = torch_models.with_weights(torch_models.PEERS[name](size)).to(device)
     x, y = (torch.from_numpy(array).to(device) for array in batch(name, size))
     inputs = (x, y) if name == "translator" else (x,)
     forward = prepare(module)

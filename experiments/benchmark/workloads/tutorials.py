@@ -130,7 +130,7 @@ def _tutorial_reversal(size: Sizes) -> Work:
     import torch
     from torch import nn
     from torch.nn import functional as F
-    from workloads import peers
+    from workloads import torch_models
 
     from seqjax.types import SOS
 
@@ -148,7 +148,7 @@ def _tutorial_reversal(size: Sizes) -> Work:
         }
     )
     for half in (encoder, decoder):
-        peers.with_weights(half, _weights)
+        torch_models.with_weights(half, _weights)
     optimizers = [torch.optim.SGD(half.parameters(), RATES["reversal"]) for half in (encoder, decoder)]
     data = torch.from_numpy(numbers(size))
     criterion = nn.NLLLoss()

@@ -29,10 +29,47 @@ class Work(NamedTuple):
     start: float = 0.0
 
 
+class Batch(NamedTuple):
+    """What one step is given, in arrays of the side's framework.
+
+    Attributes:
+        inputs: arguments of the model.
+        targets: numbers (batch, time, 1), or classes (batch) or (batch, time).
+    """
+
+    inputs: tuple[Any, ...]
+    targets: Any
+
+
+class Steps(NamedTuple):
+    """Training as another library of JAX does it.
+
+    Attributes:
+        step: makes one update and returns the loss before it.
+        start: the loss of the initial weights.
+        parameters: their number.
+    """
+
+    step: Callable[[], Any]
+    start: float
+    parameters: int
+
+
+def objective(outputs: Any, targets: Any) -> Any:
+    """The loss of a step, as optax has it: of numbers the squared error, of classes the cross-entropy."""
+    import optax
+
+    if outputs.shape[-1] == 1:
+        return optax.squared_error(outputs, targets).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+
+
 def filled(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Weights by PyTorch's names that depend on name and shape alone, so that both sides start from the same."""
 
     def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if "bias_hh" in name:  # the second bias, which some libraries lack
+            return np.zeros(shape, np.float32)
         if "norm" in name:
             return np.full(shape, float(name.endswith("weight")), np.float32)
         noise = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
@@ -51,30 +88,73 @@ def parameters(
     from seqjax import convert
 
     like = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    named = jax.eval_shape(partial(convert.to_torch, layout=layout), like)
-    return convert.from_torch(fill({name: leaf.shape for name, leaf in named.items()}), layout, like)
+    return convert.from_torch(named(like, layout, fill), layout, like)
+
+
+def named(
+    like: Any, layout: Any, fill: Callable[[dict[str, tuple[int, ...]]], dict[str, np.ndarray]] = filled
+) -> dict[str, np.ndarray]:
+    """The weights of the PyTorch counterpart of a model of ours, whose parameters, or their shapes, are `like`."""
+    import jax
+
+    from seqjax import convert
+
+    shapes = jax.eval_shape(partial(convert.to_torch, layout=layout), like)
+    return fill({name: leaf.shape for name, leaf in shapes.items()})
 
 
 def parameter_count(params: Any) -> int:
-    """Number of parameters of a model of ours."""
+    """Number of parameters of a model in JAX."""
     import jax
 
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def training(params: Any, loss: Any, optimizer: Any, batches: Any, steps: int) -> Callable[[], float]:
-    """A function that trains for some steps in one compiled call and returns their mean loss."""
+def training(
+    params: Any, loss: Any, optimizer: Any, batches: Any, steps: int, *, calls: int = 1
+) -> Callable[[], float]:
+    """A function that trains for some steps, in one compiled call or in several, and returns their mean loss."""
     import jax
 
     from seqjax import train
 
     state = train.init(params, optimizer, jax.random.key(0))
-    advance = jax.jit(train.scan(loss, optimizer, batches, steps), donate_argnums=0)
+    advance = jax.jit(train.scan(loss, optimizer, batches, steps // calls), donate_argnums=0)
 
     def run() -> float:
         nonlocal state
-        state, metrics = advance(state)
-        return float(metrics["loss"])
+        losses = []
+        for _ in range(calls):
+            state, metrics = advance(state)
+            losses.append(metrics["loss"])
+        return float(np.mean(losses))
+
+    return run
+
+
+def unguarded_training(params: Any, loss: Any, optimizer: Any, steps: int) -> Callable[[], float]:
+    """The same on one batch, in one compiled call, without looking whether losses and gradients are finite."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    def step(_, carry):
+        params, opt_state, total = carry
+        value, gradient = jax.value_and_grad(loss)(params, (), None)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, total + value
+
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def advance(params, opt_state):
+        params, opt_state, total = jax.lax.fori_loop(0, steps, step, (params, opt_state, jnp.zeros(())))
+        return params, opt_state, total / steps
+
+    state = jax.tree.map(jnp.copy, (params, optimizer.init(params)))
+
+    def run() -> float:
+        nonlocal state
+        *state, value = advance(*state)
+        return float(value)
 
     return run
 
