@@ -16,12 +16,12 @@ class Taps(NamedTuple):
     """The last inputs of a causal convolution: a ring, so that one more step costs no copy.
 
     Attributes:
-        values: the last `reach` inputs of each row; None: there are none yet.
+        values: the last `reach` inputs of each row.
         oldest: index in the ring of each row's oldest input.
     """
 
-    values: Float[Array, "batch reach inputs"] | None = None
-    oldest: Int[Array, " batch"] | None = None
+    values: Float[Array, "batch reach inputs"]
+    oldest: Int[Array, " batch"]
 
 
 class CausalConv(Module):
@@ -60,14 +60,18 @@ class CausalConv(Module):
 
     @nn.compact
     def convolve(
-        self, taps: Taps, x: Float[Array, "inputs time batch"], *, mask: Mask = None
+        self, taps: Taps | None, x: Float[Array, "inputs time batch"], *, mask: Mask = None
     ) -> tuple[Taps, Float[Array, "features time batch"]]:
-        """Convolve further steps: `kernel_size` products for a single one, whatever the dilation."""
+        """Convolve further steps: `kernel_size` products for a single one, whatever the dilation.
+
+        Args:
+            taps: the steps before; None: there are none, which is faster than zeros.
+        """
         x, kernel = promote_dtype(x, self._kernel(x.shape[0]), dtype=self.dtype)
-        if x.shape[1] == 1 and taps.values is not None:
-            taps, window = self._step(taps, x, mask)
-        else:
+        if taps is None or x.shape[1] > 1:
             taps, window = self._chunk(taps, x, mask)
+        else:
+            taps, window = self._step(taps, x, mask)
         taken, time, batch = window.shape
         y = (kernel.reshape(taken, -1).T @ window.reshape(taken, -1)).reshape(-1, time, batch)
         if self.use_bias:
@@ -86,16 +90,14 @@ class CausalConv(Module):
         gain = self.param("gain", lambda _, value: value, jax.lax.stop_gradient(length))
         return direction * (gain / jnp.maximum(length, 1e-12)).reshape(1, 1, -1)
 
-    def _chunk(self, taps: Taps, x: Array, mask: Array | None) -> tuple[Taps, Array]:
+    def _chunk(self, taps: Taps | None, x: Array, mask: Array | None) -> tuple[Taps, Array]:
         _, time, batch = x.shape
-        past, ring = taps.values, jnp.arange(self.reach)[None, :]
-        if past is None:
+        ring, line = jnp.arange(self.reach)[None, :], x
+        if taps is None:
             line = jnp.pad(x, ((0, 0), (self.reach, 0), (0, 0)))
         elif self.reach:
-            past = past[jnp.arange(batch)[:, None], (taps.oldest[:, None] + ring) % self.reach]
+            past = taps.values[jnp.arange(batch)[:, None], (taps.oldest[:, None] + ring) % self.reach]
             line = jnp.concatenate([past.transpose(2, 1, 0), x], axis=1)
-        else:
-            line = x
         delays = [self.reach - tap * self.dilation for tap in range(self.kernel_size)]
         window = jnp.concatenate([line[:, start : start + time] for start in delays])
         if mask is None:

@@ -43,10 +43,10 @@ class LinearDilatedCNN(Causal):
         return tuple(conv.empty(batch, width) for conv, width in zip(convs, widths, strict=True))
 
     def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
-        return self._extend((Taps(),) * self.layers, x, mask, train)[1]
+        return self._extend((None,) * self.layers, x, mask, train)[1]
 
     @nn.compact
-    def _extend(self, carry: tuple[Taps, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
+    def _extend(self, carry: tuple[Taps | None, ...], x: Array, mask: Array | None, train: bool) -> tuple[tuple, Array]:
         read, x = [], x.transpose(2, 1, 0)  # as `CausalConv` has it
         for layer, taps in enumerate(carry):
             features = self.channels if layer < self.layers - 1 else self.features

@@ -57,11 +57,11 @@ class TCN(Causal):
         )
 
     def _call(self, x: Array, mask: Array | None, train: bool) -> Array:
-        return self._extend(((Taps(), Taps()),) * len(self.dilations), x, mask, train)[1]
+        return self._extend(((None, None),) * len(self.dilations), x, mask, train)[1]
 
     @nn.compact
     def _extend(
-        self, carry: tuple[tuple[Taps, Taps], ...], x: Array, mask: Array | None, train: bool
+        self, carry: tuple[tuple[Taps | None, Taps | None], ...], x: Array, mask: Array | None, train: bool
     ) -> tuple[tuple, Array]:
         read, x = [], x.transpose(2, 1, 0)  # as `CausalConv` has it
         for dilation, (first, second) in zip(self.dilations, carry, strict=True):
@@ -83,7 +83,7 @@ class Block(Module):
 
     @nn.compact
     def __call__(
-        self, buffers: tuple[Taps, Taps], x: Array, *, mask: Array | None, train: bool
+        self, buffers: tuple[Taps | None, Taps | None], x: Array, *, mask: Array | None, train: bool
     ) -> tuple[tuple[Taps, Taps], Array]:
         y, read = x, []
         for taps in buffers:
