@@ -29,7 +29,7 @@ Differs   from the tutorials: small networks of equal parameters and few steps. 
           network, without the tanh of D4 and the second biases of D9, for 400, 200 and 600 steps of 32 sequences (the
           tutorial: 300 epochs of 312 steps); its scheduler decides every 10 steps. D12 is on the plateau of
           experiments/theory/plateau.py. D5 to D7 and D13 have GRUs of half the width and teacher forcing.
-Cost      45 min on two CPU cores
+Cost      90 min on two CPU cores
 Data      tatoeba
 Run       python experiments/tutorials/audit.py
 Next      python experiments/tutorials/audit.py --row D5 D6 D7 --seeds 10 --out results/mine

@@ -118,7 +118,10 @@ def test_rules_on_memory():
     gated = {f"{network} with {name}": known for network in ("GRU", "LSTM") for name in ("gradient descent", "Adam")}
     gated |= {"LSTM with gradient descent": known._replace(high=np.inf), "GRU with Adam": None}
     found = plateau.exponential(slopes, gated)
-    assert found.startswith("true of gradient descent only: log escape time grows by up to 1.8 per unit of memory")
+    told = "true of gradient descent, and with Adam of gated networks: log escape time grows by up to 1.8 per unit of"
+    assert found.startswith(told)
+    flat = gated | {"LSTM with Adam": known._replace(low=-0.1)}
+    assert plateau.exponential(slopes, flat).startswith("true of gradient descent only: ")
     told = "GRU 0.25 (0.2 to 0.3) / unknown; LSTM 0.2 or more / 0.25 (0.2 to 0.3)"
     assert found.endswith(f"per step of delay, descent / Adam: {told}")
     assert plateau.exponential(slopes | {"Adam": (1.2, 1.5)}, gated).startswith("true: ")

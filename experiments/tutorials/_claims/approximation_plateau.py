@@ -203,7 +203,9 @@ def exponential(slopes: dict[str, tuple[float, float]], gated: dict[str, censore
     if descent < 0.3:
         return f"false: {found}"
     if adam < descent / 2:
-        return f"true of gradient descent only: {found}"
+        with_adam = [gated[f"{network} with Adam"] for network in GATED]
+        also = any(slope is not None and slope.low > 0 for slope in with_adam)
+        return f"true of gradient descent{', and with Adam of gated networks' if also else ' only'}: {found}"
     return f"true: {found}"
 
 
