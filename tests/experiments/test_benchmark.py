@@ -143,9 +143,8 @@ def test_a_slow_mkl_is_measured_again_on_its_other_path(
         assert f"torch_avx512 is unmeasured: {'PyTorch' if compiler else 'it needs'}" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # it needs a C compiler
 def test_mkl_is_told_so_in_the_process_of_the_peer_alone(benchmark, tmp_path, monkeypatch):
-    if benchmark.mkl.compiler() is None:
-        pytest.skip("no C compiler")
     assert ctypes.CDLL(str(benchmark.mkl.build(tmp_path))).mkl_serv_intel_cpu_true() == 1
     run, preloaded, commands = subprocess.run, [], []
 
@@ -243,9 +242,12 @@ BIASES = {("gru", "nnx"), ("rnn", "torch"), ("gru", "torch"), ("lstm", "torch"),
 """Models of which a library has more biases, or fewer."""
 
 
-@pytest.mark.parametrize("library", ["linen", "nnx", "equinox", "haiku", "torch"])
+# The slow ones need the extra `benchmark`; Diffrax brings Equinox.
+@pytest.mark.parametrize(
+    "library",
+    ["linen", "nnx", "equinox", *(pytest.param(name, marks=pytest.mark.slow) for name in ("haiku", "torch"))],
+)
 def test_libraries_start_from_our_weights(benchmark, quick_compiling, library: str):
-    pytest.importorskip({"linen": "flax.linen", "nnx": "flax.nnx"}.get(library, library))
     train_step = importlib.import_module("workloads.train_step")
 
     for name in train_step.SIZES:
