@@ -19,7 +19,7 @@ RUNS = jax.sharding.PartitionSpec("runs")
 
 CACHE_BYTES = 2**20
 """A core's cache. On a CPU, runs are batched only while what they keep for the gradient fits into it together: then the
-overhead of each operation is shared. Larger ones are faster one after the other (1.2 to 1.5 times when measured)."""
+overhead of each operation is shared. Larger ones are faster one after the other."""
 
 
 def sweep(

@@ -35,144 +35,34 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from _comparisons import (
+    AVX512,
+    CLOCKS,
+    FAST,
+    LIBRARIES,
+    OTHER_FUNCTIONS,
+    OURSELVES,
+    ROWS,
+    SCIPY,
+    SETTINGS,
+    START_TOLERANCE,
+    Cores,
+    Peer,
+)
+from _speed_figure import draw
 from workloads import mkl
 from workloads.machine import MEASURES_ONE_CORE, Machine, machine
 
-from seqjax import plot, runs
+from seqjax import runs
 from seqjax.types import InputError
 
 PROCESS = Path(__file__).parent / "workloads" / "process.py"
-
-Peer = Literal[
-    "torch",
-    "torch_avx512",
-    "torch_compiled",
-    "torch_compiled_avx512",
-    "torch_loop",
-    "torch_loop_avx512",
-    "torch_vmap",
-    "torch_vmap_avx512",
-    "linen",
-    "nnx",
-    "equinox",
-    "haiku",
-    "scipy",
-    "hand_scan",
-    "tutorial",
-    "default_allocator",
-    "guard_off",
-    "step_by_step",
-    "uncached",
-    "seqjax_one_by_one",
-    "one_device",
-]
-
-Cores = Literal["one", "all"]
-
-CLOCKS: dict[Cores, str] = {"one": "one core, processor time", "all": "all cores, elapsed time"}
-"""What is measured on them."""
-
-LIBRARIES: tuple[Peer, ...] = ("linen", "nnx", "equinox", "haiku")
-"""Those of JAX."""
-
-OURSELVES = ("default_allocator", "guard_off", "step_by_step", "uncached", "seqjax_one_by_one", "one_device")
-"""Peers that are seqjax under other settings; they have no goal."""
-
-SETTINGS = ("default_allocator", "one_device")
-"""Those of them that run the same function in a process with another setting."""
-
-AVX512 = "_avx512"
-"""Ends the names of peers whose MKL is told to use these instructions."""
-
-FAST = 0.9
-"""The fraction of XLA's matrix product that PyTorch's reaches where MKL is on its fast path."""
-
-
-class Row(NamedTuple):
-    """A workload's peers, goals and tolerance.
-
-    Attributes:
-        goals: ratios to be reached, against libraries of `jax`; `torch`, on `one` core or `all` where they differ, and
-            with MKL on its `slow` path; the `hand_scan`; the `tutorial`; and anything on a `gpu`.
-        tolerance: relative difference allowed between the results.
-        cores: on which it is measured.
-    """
-
-    peers: tuple[Peer, ...]
-    goals: Mapping[str, float] = MappingProxyType({})
-    tolerance: float = 1e-3
-    cores: tuple[Cores, ...] = ("one", "all")
-
-
-def _with_avx512(*peers: Any) -> tuple[Peer, ...]:
-    return tuple(name for peer in peers for name in (peer, peer + AVX512))
-
-
-STEP: tuple[Peer, ...] = (*_with_avx512("torch"), *LIBRARIES)
-COMPILED: tuple[Peer, ...] = (*_with_avx512("torch", "torch_compiled"), *LIBRARIES)
-SETTINGS_OF_STEP: tuple[Peer, ...] = ("default_allocator", "guard_off", "step_by_step")
-SWEEP: tuple[Peer, ...] = (*_with_avx512("torch_loop", "torch_vmap"), "one_device")
-LORENZ96: tuple[Peer, ...] = ("hand_scan", "scipy")
-
-
-def _step(peers: tuple[Peer, ...], jax: float, torch: float, slow: float, tolerance: float = 1e-3) -> Row:
-    return Row(peers, {"jax": jax, "torch": torch, "slow": slow, "gpu": 1.0}, tolerance)
-
-
-def _sweep(one: float, all_cores: float) -> Row:
-    # Each side draws its own weights and data, so that results agree only roughly.
-    return Row(SWEEP, {"one": one, "all": all_cores, "gpu": 30.0}, 1.0)
-
-
-ROWS: dict[str, Row] = {
-    "matmul.2048": Row(_with_avx512("torch")),
-    # PyTorch has two biases per layer, and Adam moves both.
-    "train_step.rnn": _step((*STEP, *SETTINGS_OF_STEP), 1.1, 1.05, 2.0, 0.02),
-    "train_step.gru": _step(STEP, 1.03, 1.02, 1.95, 0.02),
-    "train_step.lstm": _step((*STEP, *SETTINGS_OF_STEP), 1.05, 0.9, 0.9, 0.02),
-    "train_step.tcn": _step((*COMPILED, *SETTINGS_OF_STEP), 1.12, 1.2, 1.2),
-    "train_step.transformer": _step((*COMPILED, *SETTINGS_OF_STEP), 1.25, 0.91, 1.48),
-    "train_step.cnn": _step((*COMPILED, *SETTINGS_OF_STEP), 2.5, 0.87, 0.9),
-    "train_step.translator": _step((*_with_avx512("torch"), "linen"), 1.0, 0.85, 1.75),
-    "sweep.rnn_1": _sweep(3.5, 2.6),
-    "sweep.rnn_8": _sweep(3.5, 4.2),
-    "sweep.rnn_8_fixed_data": Row(SWEEP[:-1], tolerance=1.0),
-    "sweep.rnn_32": _sweep(3.5, 3.3),
-    "sweep.rnn_128": _sweep(3.5, 2.8),
-    "sweep.tcn_32": _sweep(0.0, 1.85),
-    "lorenz96.k1_j10": Row(LORENZ96, {"hand_scan": 0.8}, 1e-5),
-    "lorenz96.k8_j32": Row(LORENZ96, {"hand_scan": 0.8}, 1e-5),
-    "decoding.transformer": Row(_with_avx512("torch")),
-    "decoding.greedy": Row(_with_avx512("torch"), {"torch": 1.2, "gpu": 1.2}),
-    "decoding.beam": Row(_with_avx512("torch"), {"torch": 3.0, "gpu": 3.0}),
-    # Ours makes fewer updates of more examples, which is the point, and draws its own processes.
-    "tutorials.reversal": Row(("tutorial", "seqjax_one_by_one"), {"tutorial": 20.0}, 1.0, ("all",)),
-    "tutorials.rnn": Row(("tutorial",), {"tutorial": 20.0}, 0.02, ("all",)),
-    "tutorials.processes": Row(("tutorial",), {"tutorial": 20.0}, 0.2, ("all",)),
-    "startup.help": Row(("torch",), cores=("all",)),
-    "startup.lstm": Row(("torch", "uncached"), cores=("all",)),
-}
-"""Goals of Lorenz96 are against the hand-written scan; that against SciPy is `SCIPY`."""
-
-SCIPY = 1000.0
-
-START_TOLERANCE = 1e-4
-"""Relative difference allowed between the losses of the initial weights."""
-
-OTHER_FUNCTIONS = (("train_step.rnn", "haiku"), ("train_step.gru", "haiku"))
-"""Where a library's own module is another function, of the same size: only the number of parameters is compared."""
 
 
 @dataclass(frozen=True)
@@ -371,129 +261,6 @@ def compare(config: Config, ours: list[dict[str, Any]], theirs: list[dict[str, A
         "peer_versions": theirs[0]["versions"],
         **{name: ours[0][name] for name in Machine._fields},
     }
-
-
-LOOKS: dict[str, tuple[str, int, int]] = {
-    "torch": ("PyTorch (in sweeps: a loop)", 1, 0),
-    "torch_avx512": ("PyTorch, MKL with AVX-512", 1, 2),
-    "torch_compiled": ("PyTorch compiled (in sweeps: vmap)", 4, 0),
-    "torch_compiled_avx512": ("PyTorch compiled, MKL with AVX-512", 4, 2),
-    "linen": ("Flax Linen", 0, 0),
-    "nnx": ("Flax NNX", 6, 0),
-    "equinox": ("Equinox", 2, 0),
-    "haiku": ("Haiku", 3, 0),
-}
-"""Name, number of the series and its variant of each peer of the upper panels, from above to below in a row."""
-
-SAME_LOOK = {"torch_loop": "torch", "torch_vmap": "torch_compiled"}
-
-TOGETHER = ("matmul", "train_step", "sweep", "decoding")
-"""Workloads whose peers are drawn in one line; those of the others have one each."""
-
-IMPOSSIBLE = "0.82"
-"""The grey of what no implementation can reach."""
-
-
-def draw(records: list[runs.Record]) -> Figure:
-    """Every peer's time relative to seqjax's, with its range, on a log axis; without seqjax under other settings."""
-    shown = [record for record in records if record.config.peer not in OURSELVES] or records
-    cores: list[Cores] = [name for name in CLOCKS if any(record.config.cores == name for record in shown)]
-    lines: dict[str, list[Any]] = {}
-    for record in shown:
-        lines.setdefault(_line(record), []).append(record)
-    parts = [part for alone in (False, True) if (part := {at: x for at, x in lines.items() if _alone(x[0]) == alone})]
-    heights = [0.7 + sum(0.22 if _alone(line[0]) else 0.36 for line in part.values()) for part in parts]
-    figure = Figure(figsize=(3.6 + 3.2 * len(cores), sum(heights) + 1.2), layout="constrained")
-    places = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for place, part in zip(places, parts, strict=True):
-        limits = _limits([record for line in part.values() for record in line])
-        for ax, name in zip(plot.subplots(place, 1, len(cores))[0], cores, strict=True):
-            ax.set(xscale="log", xlim=limits, ylim=(len(part) - 0.5, -0.5))
-            _panel(ax, {at: [x for x in line if x.config.cores == name] for at, line in part.items()})
-            if name != cores[0]:
-                ax.set_yticklabels([])
-            if place is places[0]:
-                ax.set_title(CLOCKS[name], fontsize=9, pad=16)
-                for side, text, offset in (("right", "peer is faster", -3), ("left", "seqjax is faster", 3)):
-                    at: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points"}
-                    ax.annotate(text, (1, 1), (offset, 2), ha=side, va="bottom", fontsize=7.5, **at)
-    machines = dict.fromkeys(record.config.machine for record in shown if record.config.machine)
-    figure.supxlabel("\n".join(["time relative to seqjax's for the same work", *machines]), fontsize=9)
-    figure.legend(handles=_legend(shown), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    return figure
-
-
-def _alone(record: Any) -> bool:
-    """Whether a row of the table has a line of its own."""
-    return record.config.peer in OURSELVES or not record.config.workload.startswith(TOGETHER)
-
-
-def _line(record: Any) -> str:
-    """What the line of a row is called: `train_step.rnn` is "train step: RNN"."""
-    kind, what = record.config.workload.split(".")
-    words = [plot.STYLE[word]["label"] if word in plot.STYLE else word for word in what.split("_")]
-    name = f"{kind.replace('_', ' ')}: {' '.join(words)}"
-    return f"{name}, {record.config.peer.replace('_', ' ')}" if _alone(record) else name
-
-
-def _limits(records: Sequence[Any]) -> tuple[float, float]:
-    """Of the axis: all ranges, and what is impossible."""
-    rows = [record.result for record in records]
-    low = min([0.8, *(row["low"] for row in rows), *(row["limit"] for row in rows if row.get("limit"))])
-    return 0.8 * low, 1.25 * max([1.2, *(row["high"] for row in rows)])
-
-
-def _panel(ax: Axes, lines: dict[str, list[Any]]) -> None:
-    """The lines, each with its records, on axes whose limits are set."""
-    left, right = ax.get_xlim()
-    for number, line in enumerate(lines.values()):
-        limits = [limit for record in line if (limit := record.result.get("limit")) and not _alone(record)]
-        if limits:
-            ax.fill_betweenx([number - 0.42, number + 0.42], left, min(limits), color=IMPOSSIBLE, linewidth=0)
-        ordered = sorted(line, key=lambda record: [*LOOKS, _peer(record)].index(_peer(record)))
-        for place, record in enumerate(ordered):
-            row, look = record.result, _look(_peer(record))
-            y = number + (place - (len(line) - 1) / 2) * min(0.2, 0.8 / len(line))
-            ax.plot([row["low"], row["high"]], [y, y], color=look["color"], linewidth=1.2)
-            ax.plot(row["ratio"], y, **look)
-    for edge in range(1, len(lines)):
-        ax.axhline(edge - 0.5, color="0.85", linewidth=0.4, zorder=0)
-    ax.axvline(1.0, color="black", linewidth=1.0)
-    ax.set_yticks(range(len(lines)), list(lines), fontsize=8)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(False, axis="y")
-    bases = (1,) if right > 100 else (1, 2, 5)
-    ticks = [base * 10**power for power in range(-2, 5) for base in bases]
-    ticks = [tick for tick in ticks if left <= tick <= right]
-    ax.set_xticks(ticks, [f"{tick:,g}" for tick in ticks], fontsize=8)
-    ax.minorticks_off()
-
-
-def _peer(record: Any) -> str:
-    """The peer in whose look a row is drawn."""
-    peer = record.config.peer
-    base = peer.removesuffix(AVX512)
-    return SAME_LOOK.get(base, base) + peer[len(base) :]
-
-
-def _look(peer: str) -> dict[str, Any]:
-    """The mark of a peer; black, where its line names it."""
-    if peer not in LOOKS:
-        return {"color": "black", "marker": "o", "linestyle": "", "markersize": 4.5}
-    _, series, variant = LOOKS[peer]
-    return plot.look(series, variant) | {"linestyle": "", "markersize": 4.5}
-
-
-def _legend(records: Sequence[Any]) -> list[Any]:
-    """The peers that are drawn in one line, in their order, and the grey of what is impossible."""
-    drawn = [record for record in records if not _alone(record)]
-    found = {_peer(record) for record in drawn}
-    handles: list[Any] = [
-        Line2D([], [], label=label, **_look(peer)) for peer, (label, *_) in LOOKS.items() if peer in found
-    ]
-    if any(record.result.get("limit") for record in drawn):
-        handles.append(Patch(color=IMPOSSIBLE, label="beyond the processor's peak"))
-    return handles
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:

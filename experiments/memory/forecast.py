@@ -32,17 +32,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, assert_never, get_args
+from typing import Literal, NamedTuple, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from _autoregression import Autoregression, candidates
+from _climate import climate
+from _forecast_figure import draw
 from jaxtyping import Array, Float, Float64
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from seqjax import decode, losses, metrics, models, plot, runs, tasks
+from seqjax import decode, losses, metrics, models, runs, tasks
 from seqjax.data import read_column
 from seqjax.theory import bounds, lyapunov
 from seqjax.types import Batch, InputError, Params
@@ -72,9 +72,6 @@ SHORTEST_SERIES = 1_000
 
 NOISE = 0.01
 """Standard deviation of the noise on inputs while training, in those of the system."""
-
-BINS = np.linspace(-4, 4, 65)
-"""Of the histogram, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -267,44 +264,6 @@ def good_steps(predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return metrics.valid_prediction_steps(predictions, truth, scale=1.0)
 
 
-def climate(
-    predictions: Float64[np.ndarray, "runs starts time variables"], truth: Float64[np.ndarray, "starts time variables"]
-) -> tuple[dict[str, float | None], dict[str, np.ndarray]]:
-    """How far histogram and spectrum of the second half of the forecasts are from the truth's.
-
-    Forecasts that leave ten standard deviations are counted and left out.
-    """
-    half = truth.shape[1] // 2
-    late = predictions[:, :, half:].reshape(-1, truth.shape[1] - half, truth.shape[2])
-    kept = late[(np.abs(late) < 10).all(axis=(1, 2))]  # false where NaN
-    row: dict[str, float | None] = {
-        "escaped": 1 - len(kept) / len(late),
-        "histogram_error": None,
-        "spectrum_error": None,
-    }
-    arrays = {"true_histogram": histogram(truth[:, half:]), "true_spectrum": spectrum(truth[:, half:])}
-    if len(kept):
-        arrays |= {"histogram": histogram(kept), "spectrum": spectrum(kept)}
-        row["histogram_error"] = float(
-            np.abs(arrays["histogram"] - arrays["true_histogram"]).sum() / 2 * np.diff(BINS)[0]
-        )
-        apart, true = np.abs(arrays["spectrum"] - arrays["true_spectrum"]), arrays["true_spectrum"]
-        row["spectrum_error"] = float(apart[true > true.max() - 30].mean())  # where there is power
-    return row, arrays
-
-
-def histogram(series: Float64[np.ndarray, "starts time variables"]) -> Float64[np.ndarray, " bins"]:
-    """The density of all values; values beyond the bins count in none."""
-    return np.histogram(series, BINS)[0] / (series.size * np.diff(BINS))
-
-
-def spectrum(series: Float64[np.ndarray, "starts time variables"]) -> Float64[np.ndarray, " frequencies"]:
-    """Power in decibels at each frequency above 0, by Hann's window, averaged over starts and variables."""
-    window = np.hanning(series.shape[1])[:, None]
-    power = np.abs(np.fft.rfft((series - series.mean(axis=1, keepdims=True)) * window, axis=1)) ** 2
-    return 10 * np.log10(power.mean(axis=(0, 2))[1:] / (window**2).sum() + 1e-12)
-
-
 def fit(records: list[runs.Record], made: Data) -> list[Forecast]:
     """Autoregressions, of which validation forecasts choose order and penalty by the mean valid prediction time."""
     generator = np.random.default_rng(0)
@@ -389,128 +348,6 @@ def free_run(
         return carry, x + increment * change[:, 0]
 
     return decode.rollout(step, carry, context[:, -1], length=length)
-
-
-LABEL = {
-    "linear": "linear AR", "quadratic": "quadratic AR", "gru": "GRU", "lstm": "LSTM", "tcn": "TCN",
-    "transformer": "Transformer",
-}  # fmt: skip
-
-TITLE = {
-    "lorenz96": "Lorenz96, 8 variables",
-    "mackey_glass_17": "Mackey-Glass, delay 17",
-    "mackey_glass_30": "Mackey-Glass, delay 30",
-}
-
-
-def draw(records: list[runs.Record]) -> Figure:
-    """For each system: a forecast beside the truth, valid prediction times, and the climate of free runs."""
-    systems = list(dict.fromkeys(record.config.system for record in records))
-    figure, axes = plot.figure(4, len(systems), width=2.6 + 4.8 * len(systems), height=13.5)
-    for place, system in enumerate(systems):
-        own = [record for record in records if record.config.system == system]
-        axes[0, place].set_title(TITLE.get(system) or own[0].config.column or "your series", fontsize=11)
-        for ax, draw_one in zip(axes[:, place], (trajectories, prediction_times, histograms, spectra), strict=True):
-            draw_one(ax, own)
-    found: dict[str, Any] = {}
-    for ax in axes.flat:
-        handles, labels = ax.get_legend_handles_labels()
-        found = dict(zip(labels, handles, strict=True)) | found
-    title = "parameters in brackets"
-    figure.legend(found.values(), found.keys(), loc="outside right upper", frameon=False, fontsize=9, title=title)
-    return figure
-
-
-def time_unit(record: runs.Record) -> str:
-    return "Lyapunov times" if record.result["exponent"] else "samples"
-
-
-def trajectories(ax: Axes, records: list[runs.Record]) -> None:
-    """The first of the test trajectories, by linear autoregression and the best network."""
-    by_time = sorted(records, key=lambda record: record.result["vpt"])
-    linear = [record for record in by_time if record.config.model == "linear"][-1:]
-    networks = [record for record in by_time if record.config.model not in ("linear", "quadratic")][-1:]
-    first = records[0]
-    per_sample = first.result["longest"] / HORIZON[first.config.system]
-    time = per_sample * (1 + np.arange(len(first.arrays["truth"])))
-    truth = first.arrays["truth"].astype(float)
-    ax.plot(time, truth, color="black", linewidth=2.4, alpha=0.75, label="truth")
-    for record in linear + networks:
-        y, style = record.arrays["prediction"].astype(float), record.config.model
-        plot.curve(ax, time, y, label=LABEL[style], style=style, markers=False)
-        ax.axvline(float(record.arrays["first_vpt"]), color=plot.look(style)["color"], linewidth=0.8)
-    ax.plot([], [], color="0.3", linewidth=0.8, label="error above half a standard deviation")
-    spread = 0.6 + np.abs(truth).max()
-    ax.set(xlabel=f"time ({time_unit(first)})", ylabel="first variable (standard deviations)", ylim=(-spread, spread))
-    ax.set_xlim(0, time[-1])
-
-
-def prediction_times(ax: Axes, records: list[runs.Record]) -> None:
-    """Medians, with a thin bar over the quartiles of starts and seeds and a thick one over the seeds' medians."""
-    kinds = [model for model in get_args(Model) if any(record.config.model == model for record in records)]
-    for record in records:
-        row, noisy = record.result, bool(record.config.noise)
-        place = kinds.index(record.config.model) + (0.16 if noisy else -0.16)
-        properties = plot.look(record.config.model)
-        ax.plot([place] * 2, [row["lower"], row["upper"]], color=properties["color"], linewidth=1.2)
-        ax.plot([place] * 2, [row["low"], row["high"]], color=properties["color"], linewidth=4.5, alpha=0.45)
-        ax.plot(place, row["vpt"], marker=properties["marker"], markersize=6.5, color=properties["color"],
-                markerfacecolor="white" if noisy else properties["color"])  # fmt: skip
-    linear = [record.result["vpt"] for record in records if record.config.model == "linear"]
-    if linear:
-        plot.baseline(ax, [-0.5, len(kinds) - 0.5], [max(linear)] * 2, label="median of linear AR")
-    for noisy, label in ((False, "no noise in training"), (True, "noise in training")):
-        face = "white" if noisy else "0.3"
-        ax.plot([], [], color="0.3", marker="o", linestyle="", markerfacecolor=face, label=label)
-    ax.plot([], [], color="0.3", linewidth=1.2, label="quartiles of forecasts")
-    seeds = max(record.config.seeds for record in records)
-    ax.plot([], [], color="0.3", linewidth=4.5, alpha=0.45, label=f"range of the medians of {seeds} seeds")
-    names = [f"{LABEL[kind]}\n({parameters(records, kind)})" for kind in kinds]
-    ax.set_xticks(range(len(kinds)), names, fontsize=8, rotation=30)
-    ax.set(ylabel=f"valid prediction time ({time_unit(records[0])})", ylim=(0, None))
-
-
-def parameters(records: list[runs.Record], kind: Model) -> str:
-    """How many an architecture has; autoregressions with noise and without may have different orders."""
-    counts = sorted({record.result["parameters"] for record in records if record.config.model == kind})
-    return " or ".join(f"{count:,}" for count in counts)
-
-
-def shown_climates(records: list[runs.Record]) -> list[runs.Record]:
-    """Of each model the run with noise, if there is one, as long as some of its forecasts stay finite."""
-    by_model = {record.config.model: record for record in sorted(records, key=lambda record: record.config.noise)}
-    return [record for record in by_model.values() if "histogram" in record.arrays]
-
-
-def histograms(ax: Axes, records: list[runs.Record]) -> None:
-    """Densities of the second half of free runs."""
-    middles = (BINS[1:] + BINS[:-1]) / 2
-    true = records[0].arrays["true_histogram"].astype(float)
-    ax.fill_between(middles, 0, true, color="0.8", linewidth=0)
-    for record in shown_climates(records):
-        y = record.arrays["histogram"].astype(float)
-        plot.curve(ax, middles, y, label=LABEL[record.config.model], style=record.config.model, markers=False)
-    ax.plot(middles, true, color="black", linewidth=2.4, alpha=0.75)
-    shown = {record.config.model for record in shown_climates(records)}
-    if gone := dict.fromkeys(LABEL[record.config.model] for record in records if record.config.model not in shown):
-        ax.text(0.02, 0.97, f"all runs escape:\n{', '.join(gone)}", transform=ax.transAxes, va="top", fontsize=8)
-    ax.set(xlabel="value (standard deviations)", ylabel="density, second half of the free run")
-    ax.set(ylim=(0, 1.6 * true.max()), xlim=(-3, 3))
-
-
-def spectra(ax: Axes, records: list[runs.Record]) -> None:
-    """Power spectra of the second half of free runs, up to the frequency that has one thousandth of the power."""
-    true = records[0].arrays["true_spectrum"].astype(float)
-    half = HORIZON[records[0].config.system] // 2
-    frequency = np.arange(1, len(true) + 1) / (half * records[0].result["sample_step"])
-    ax.plot(frequency, true, color="black", linewidth=2.4, alpha=0.75)
-    for record in shown_climates(records):
-        y = record.arrays["spectrum"].astype(float)
-        plot.curve(ax, frequency, y, label=LABEL[record.config.model], style=record.config.model, markers=False)
-    unit = "time unit" if records[0].result["exponent"] else "sample"
-    ax.set(xlabel=f"frequency (cycles per {unit})", ylabel="power, second half of the free run (dB)")
-    last = np.flatnonzero(true > true.max() - 60)[-1]
-    ax.set(xlim=(0, frequency[last]), ylim=(true.max() - 70, true.max() + 8))
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:
