@@ -15,7 +15,6 @@ from seqjax.runs.checks import Check, print_checks
 from seqjax.runs.folder import Record, Row, Run, damaged, finished, load, run_name
 from seqjax.runs.options import (
     Scale,
-    check,
     names_own_data,
     needs_runs,
     parse,
@@ -24,6 +23,7 @@ from seqjax.runs.options import (
     setting_values,
     settings,
     takes_text,
+    validate,
 )
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import commit, device
@@ -105,7 +105,7 @@ def _run(
     changes = {key: values for key, values in changes.items() if key not in taken}
     more = {"own": True} if names_own_data(config_type, changes) else {}
     chosen = selected(configs(options.scale, **more), options.only, changes)
-    check(chosen, config_type, configs)
+    validate(chosen, config_type, configs)
     home = options.out / script.stem
     records = [Record(config, home / run_name(config, config_type())) for config in chosen]
     for record in records:

@@ -144,7 +144,7 @@ def _is(value: Any, text: str) -> bool:
     return str(value) == text
 
 
-def check(chosen: dict[Any, Any], config_type: type, configs: Callable) -> None:
+def validate(chosen: dict[Any, Any], config_type: type, configs: Callable) -> None:
     """Refuse numbers that no run could use, and models that cannot be built, before anything else happens.
 
     Whole numbers are at least 1, or as small as the experiment itself has them, as where 0 means "all" or "its own";
