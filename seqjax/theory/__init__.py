@@ -11,10 +11,11 @@ from seqjax.theory import (
     perturbation,
     plateau,
     population,
+    recall,
     targets,
 )
 
 __all__ = [
     "bounds", "censored", "coding", "dilated", "fits", "lyapunov", "ngrams", "perturbation", "plateau", "population",
-    "targets",
+    "recall", "targets",
 ]  # fmt: skip

@@ -1,0 +1,172 @@
+"""Recall from a state of b bits: ceilings of every model, and the codes, plateaus and weights that come near them.
+
+`items` values, independent and uniform on `symbols` symbols, are read; then each is asked for. Whatever is carried from
+the values to the questions takes at most 2^bits states. Keys, positions and questions are given for free, and earlier
+answers may be too (teacher forcing). Copying a string, selective copying and associative recall are of this kind; so is
+a fixed map that was memorised, with the bits of the weights.
+
+All numbers are float64; accuracies are fractions of right answers.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from seqjax._checks import fractions, integers
+from seqjax.types import InputError
+
+Bits = float | int | Float[np.ndarray, "*points"]
+"""One number of bits >= 0, or an array of them, for a curve."""
+
+Values = float | Float64[np.ndarray, "*points"]
+
+
+def accuracy(bits: Bits, items: int, symbols: int) -> Values:
+    """Ceiling of the accuracy of every model that carries `bits` bits over the cut, D = `items`, V = `symbols`.
+
+    Inequality: accuracy <= 1/D sum_{t=1..D} min(1, 2^b P[Bin(D, 1/V) >= t]).
+    Idea: fix the carried state s. Each answer is then a function of what is independent of its value (s is a constant,
+    and earlier values are independent), so it is right with probability 1/V whatever came before, and the number of
+    right answers is exactly Bin(D, 1/V). That at least t are right under the state that the model carries has the
+    probability of at most the sum over all 2^b states.
+    Reached by perfect codes, such as Hamming's (7, 4), and wherever b = (D - 1) log2 V (`store`).
+
+    Raises:
+        InputError: bits < 0, no item, or fewer than two symbols.
+    """
+    bits = _check(bits, items, symbols)
+    # P[Bin >= t], t = D … 1, in logarithms: 2^b alone would overflow from 1,024 bits on.
+    tail = np.logaddexp.accumulate(_log_binomial(items, symbols)[:0:-1])
+    return np.exp(np.minimum(0, bits[..., None] * math.log(2) + tail)).mean(axis=-1)[()]
+
+
+def rate_distortion(bits: Bits, items: int, symbols: int) -> Values:
+    """Ceiling as `accuracy`, from the rate-distortion function of the uniform source; never below that one.
+
+    Inequality: accuracy <= a, where log2 V - h(a) - (1 - a) log2(V - 1) = b/D and h is the binary entropy; reached
+    as D grows with b/D fixed.
+    Source: Shannon 1959; Cover & Thomas 2006, problem 10.5.
+
+    Raises:
+        InputError: as `accuracy`.
+    """
+    rate = _check(bits, items, symbols) / items * math.log(2)
+
+    def enough(right: np.ndarray) -> np.ndarray:
+        """Nats a value that this accuracy takes."""
+        wrong = 1 - right
+        return math.log(symbols) + _x_log_x(right) + _x_log_x(wrong) - wrong * math.log(symbols - 1)
+
+    low, high = np.full(rate.shape, 1 / symbols), np.ones(rate.shape)
+    for _ in range(60):  # an interval of 2^-60, the rounding of 1
+        middle = (low + high) / 2
+        reached = enough(middle) <= rate
+        low, high = np.where(reached, middle, low), np.where(reached, high, middle)
+    return high[()]
+
+
+def nats(bits: Bits, items: int, symbols: int) -> Values:
+    """Floor of the cross-entropy per answer in nats: ln V - (b/D) ln 2, never below 0.
+
+    Idea: sum_j H(v_j | s, v_<j) = H(v | s) >= D ln V - b ln 2.
+
+    Raises:
+        InputError: as `accuracy`.
+    """
+    return np.maximum(0.0, math.log(symbols) - _check(bits, items, symbols) / items * math.log(2))[()]
+
+
+def store(bits: Bits, items: int, symbols: int) -> Values:
+    """Accuracy of storing m = floor(b / log2 V) values, D at most, and guessing the others: (m + (D - m)/V) / D.
+
+    A code that exists, so that no ceiling is lower; at b = (D - 1) log2 V it is on `accuracy`, for every D and V.
+
+    Raises:
+        InputError: as `accuracy`.
+    """
+    whole = _check(bits, items, symbols) / math.log2(symbols)
+    # A multiple of log2 V must not be rounded down to one value fewer.
+    stored = np.minimum(items, np.floor(whole * (1 + 4 * np.finfo(float).eps)))
+    return ((stored + (items - stored) / symbols) / items)[()]
+
+
+class Plateau(NamedTuple):
+    """Scores of a strategy: accuracy, and cross-entropy per answer in nats."""
+
+    accuracy: float
+    nats: float
+
+
+def bag(items: int, symbols: int) -> Plateau:
+    """Scores of a model that knows which values were read, and how often, but not whose they are.
+
+    With counts n of the D values it answers with the most frequent one, right with probability max n / D, and predicts
+    n / D, whose entropy it pays: E max n / D, and E H(n / D) = ln D - V/D E[n ln n]. Training often rests there.
+
+    Raises:
+        InputError: as `accuracy`.
+    """
+    _check(0, items, symbols)
+    # Counts are independent Poisson numbers given their sum: P(max <= m) is a power of one truncated distribution.
+    number = np.arange(items + 1)
+    log_factorial = _log_factorial(items)
+    poisson = np.exp(number * math.log(items / symbols) - items / symbols - log_factorial)
+    total = math.exp(items * math.log(items) - items - log_factorial[-1])
+    log_tail = np.logaddexp.accumulate(_log_binomial(items, symbols)[::-1])[::-1]
+    expected = 0.0
+    for least in range(1, items + 1):  # E max = sum of P(max >= least)
+        if math.log(symbols) + log_tail[least] < -40:
+            break
+        expected += 1 - _power(np.where(number < least, poisson, 0), symbols)[-1] / total
+    log_number = np.log(np.maximum(number, 1))
+    lost = float(np.exp(_log_binomial(items, symbols)) @ (number * log_number))
+    return Plateau(expected / items, math.log(items) - symbols / items * lost)
+
+
+def window(inside: float, symbols: int) -> float:
+    """Ceiling of a model that sees the value in a fraction `inside` of the questions: inside + (1 - inside)/V.
+
+    Raises:
+        InputError: a fraction outside [0, 1], or fewer than two symbols.
+    """
+    fractions(inside=inside)
+    integers(2, symbols=symbols)
+    return inside + (1 - inside) / symbols
+
+
+def _check(bits: Bits, items: int, symbols: int) -> Float64[np.ndarray, "*points"]:
+    integers(1, items=items)
+    integers(2, symbols=symbols)
+    wide = np.asarray(bits, np.float64)
+    if wrong := wide[~((wide >= 0) & (wide < math.inf))].tolist():
+        raise InputError(f"bits must be >= 0 and finite, got {wrong[0]}")
+    return wide
+
+
+def _log_factorial(last: int) -> Float64[np.ndarray, " numbers"]:
+    """ln 0!, …, ln last!."""
+    return np.array([math.lgamma(number + 1) for number in range(last + 1)])
+
+
+def _log_binomial(items: int, symbols: int) -> Float64[np.ndarray, " numbers"]:
+    """ln P[Bin(D, 1/V) = t], t = 0 … D."""
+    ways, right = _log_factorial(items), np.arange(items + 1)
+    wrong = items - right
+    return ways[-1] - ways - ways[::-1] + wrong * math.log(symbols - 1) - items * math.log(symbols)
+
+
+def _x_log_x(x: Float64[np.ndarray, "*points"]) -> Float64[np.ndarray, "*points"]:
+    return x * np.log(np.where(x > 0, x, 1))
+
+
+def _power(series: Float64[np.ndarray, " terms"], exponent: int) -> Float64[np.ndarray, " terms"]:
+    """The power of a power series, as many terms of it."""
+    terms = len(series)
+    result = np.eye(1, terms)[0]
+    while exponent:
+        if exponent & 1:
+            result = np.convolve(result, series)[:terms]
+        series, exponent = np.convolve(series, series)[:terms], exponent >> 1
+    return result
