@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import evaluate
+from seqjax import evaluate, models
+from tests.contracts.common import parameters
+from tests.refusals import refuses
 
 
 def apply(params, x):
@@ -44,3 +46,88 @@ def test_a_function_in_chunks_is_the_function_of_everything(rows, batch_size):
         assert isinstance(ours, np.ndarray)
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
+
+
+def after_reading(backbone, rows, key):
+    """The carry after a few steps of random input, and one of another batch."""
+    params = parameters(backbone, key, width=3)
+    read = jax.jit(lambda x: backbone.apply(params, backbone.start(rows, 3, 6), x, method="extend")[0])
+    return [read(jax.random.normal(draw, (rows, 4, 3))) for draw in jax.random.split(key)]
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [models.LSTM(5), models.LRU(3, layers=1), models.Transformer(4, heads=2, layers=1)],
+    ids=lambda backbone: type(backbone).__name__,
+)
+def test_a_rounded_carry_has_as_many_bits_as_it_counts(backbone, key):
+    """In any backbone: states, complex ones, and a cache with unused slots and a position."""
+    calibration, carry = after_reading(backbone, 64, key)
+    quantiser = evaluate.Quantiser.fit(calibration, 2)
+    coarse = quantiser(carry)
+    assert jax.tree.structure(coarse) == jax.tree.structure(carry)
+    varied = 0
+    for before, after in zip(jax.tree.leaves(carry), jax.tree.leaves(coarse), strict=True):
+        assert (before.shape, before.dtype) == (after.shape, after.dtype)
+        if not jnp.issubdtype(before.dtype, jnp.inexact):
+            np.testing.assert_array_equal(after, before)
+            continue
+        for number in np.asarray(after).reshape(64, -1).T:
+            for part in [number.real, number.imag] if np.iscomplexobj(number) else [number]:
+                assert len(np.unique(part)) <= 4
+                varied += len(np.unique(part)) > 1
+    assert quantiser.numbers == varied > 0
+    assert quantiser.bits == 2 * varied
+    again = evaluate.rounded(carry, 2, calibration)
+    jax.tree.map(np.testing.assert_array_equal, again, coarse)
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_numbers_are_rounded_to_the_means_of_quantile_bins(bits, key):
+    x = jax.random.normal(key, (512, 3))
+    coarse = np.asarray(evaluate.rounded((x,), bits, (x,))[0], np.float64)
+    for number, found in zip(np.asarray(x, np.float64).T, coarse.T, strict=True):
+        order = number.argsort()
+        blocks = np.split(order, 2**bits)
+        expected = np.concatenate([np.full(len(block), number[block].mean()) for block in blocks])
+        np.testing.assert_allclose(found[order], expected, atol=1e-5)
+        assert len(np.unique(found)) == 2**bits
+
+
+def test_equal_numbers_are_not_parted_and_different_ones_are():
+    """One bit tells -1 from 1, whichever is more frequent; what is constant in calibration carries nothing."""
+    x = jnp.stack([jnp.where(jnp.arange(8) < rare, 1.0, -1.0) for rare in (1, 4, 7)] + [jnp.full(8, 0.1)], axis=1)
+    quantiser = evaluate.Quantiser.fit({"x": x, "place": jnp.array(3)}, 1)
+    assert quantiser.bits == 3
+    np.testing.assert_array_equal(quantiser({"x": x, "place": jnp.array(4)})["x"], x)
+    other = quantiser({"x": x[::-1] * 0.7 + 0.01, "place": jnp.array(4)})
+    np.testing.assert_array_equal(other["x"][:, :3], x[::-1, :3])
+    np.testing.assert_array_equal(other["x"][:, 3], np.float32(0.1))
+    assert other["place"] == 4
+
+
+def test_straight_through_is_rounded_forwards_and_the_identity_backwards(key):
+    calibration, x = jax.random.normal(key, (2, 16, 5))
+
+    def read(x, straight_through):
+        return evaluate.rounded(x, 1, calibration, straight_through=straight_through)
+
+    np.testing.assert_array_equal(read(x, True), read(x, False))
+    slope = jax.jit(jax.jacobian(read), static_argnums=1)
+    np.testing.assert_array_equal(slope(x, True).reshape(80, 80), np.eye(80))
+    np.testing.assert_array_equal(slope(x, False), 0)
+    bins = jax.grad(lambda calibration: evaluate.rounded(x, 1, calibration, straight_through=True).sum())
+    np.testing.assert_array_equal(bins(calibration), 0)
+
+
+test_wrong_calibrations_are_refused = refuses(
+    evaluate.Quantiser.fit,
+    (jnp.zeros((4, 2)), 0, "bits must be >= 1, got 0"),
+    (jnp.zeros((4, 2)), 9, "bits must be <= 8, got 9"),
+    (jnp.zeros((4, 2)), 3, r"calibration must have >= 2\^bits = 8 rows, got 4"),
+    (jnp.arange(4), 1, r"integers of a carry must be the same in all rows, got int32\(4,\)"),
+)
+test_other_carries_are_refused = refuses(
+    evaluate.Quantiser.fit(jnp.zeros((4, 2)), 1),
+    (jnp.zeros((4, 3)), r"the numbers of the calibration batch, \[2\], got \[3\]"),
+)
