@@ -110,11 +110,13 @@ class Labelled(NamedTuple):
         inputs: a pytree of arrays with the leading axis `batch`: images, tokens, words and their spelling.
         labels: below the number of classes; arbitrary in padding.
         mask: True where a step is real. None: all steps are real, or there is no time axis.
+        scored: True where the label counts, in losses and accuracies. None: at all real steps.
     """
 
     inputs: Any
     labels: Int[Array, "batch *time"]
     mask: Bool[Array, "batch time"] | None = None
+    scored: Bool[Array, "batch time"] | None = None
 
 
 class Seq2SeqBatch(NamedTuple):

@@ -5,6 +5,7 @@ from seqjax.tasks.agreement import Agreement
 from seqjax.tasks.captioning import Captioning
 from seqjax.tasks.convolution import Convolution
 from seqjax.tasks.copy_memory import CopyMemory
+from seqjax.tasks.copy_string import CopyString, SelectiveCopy
 from seqjax.tasks.creature import Creature
 from seqjax.tasks.delayed_xor import DelayedXor
 from seqjax.tasks.digit_sums import DigitSums
@@ -12,9 +13,11 @@ from seqjax.tasks.image_classification import ImageClassification, Shapes
 from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.lorenz96_one_level import OneLevelLorenz96
 from seqjax.tasks.mackey_glass import MackeyGlass
+from seqjax.tasks.memorise import Memorise
 from seqjax.tasks.multi_delay import MultiDelay
 from seqjax.tasks.music import Music
 from seqjax.tasks.parity import Parity
+from seqjax.tasks.recall import Recall
 from seqjax.tasks.reversal import Reversal
 from seqjax.tasks.scenes import Scenes
 from seqjax.tasks.sentiment import Sentiment
@@ -24,7 +27,8 @@ from seqjax.tasks.text_generation import TextGeneration
 from seqjax.tasks.translation import Translation
 
 __all__ = [
-    "AddingProblem", "Agreement", "Captioning", "Convolution", "CopyMemory", "Creature", "DelayedXor", "DigitSums",
-    "ImageClassification", "Lorenz96", "MackeyGlass", "MultiDelay", "Music", "OneLevelLorenz96", "Parity", "Reversal",
-    "Scenes", "Sentiment", "Shapes", "Shift", "Speller", "Tagging", "TextGeneration", "Translation",
+    "AddingProblem", "Agreement", "Captioning", "Convolution", "CopyMemory", "CopyString", "Creature", "DelayedXor",
+    "DigitSums", "ImageClassification", "Lorenz96", "MackeyGlass", "Memorise", "MultiDelay", "Music",
+    "OneLevelLorenz96", "Parity", "Recall", "Reversal", "Scenes", "SelectiveCopy", "Sentiment", "Shapes", "Shift",
+    "Speller", "Tagging", "TextGeneration", "Translation",
 ]  # fmt: skip

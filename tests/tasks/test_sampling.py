@@ -2,10 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from seqjax.tasks import AddingProblem, CopyMemory, DelayedXor, DigitSums, MultiDelay, Parity, Reversal
+from seqjax import tasks
 
-DIGITS, SYMBOLS = DigitSums(digits=3), Reversal()
-SIGNALS = [AddingProblem(8), CopyMemory(8), DelayedXor(1, 2, 8), MultiDelay(3, 8), Parity(8)]
+DIGITS, SYMBOLS = tasks.DigitSums(digits=3), tasks.Reversal()
+SIGNALS = [
+    tasks.AddingProblem(8), tasks.CopyMemory(8), tasks.DelayedXor(1, 2, 8), tasks.MultiDelay(3, 8), tasks.Parity(8),
+    tasks.Recall(), tasks.CopyString(8), tasks.SelectiveCopy(8, cut=20), tasks.Memorise(),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
