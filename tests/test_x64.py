@@ -139,7 +139,8 @@ TASKS: list[Any] = [
     tasks.DelayedXor(), tasks.MultiDelay(3, 8), tasks.Reversal(), tasks.DigitSums(), tasks.Agreement(), tasks.Scenes(),
     tasks.Shapes(8), tasks.Creature(), tasks.Lorenz96(length=8, washout=2, burn_in=1.0),
     tasks.Recall(), tasks.Recall(forced=True), tasks.Recall(length=40), tasks.CopyString(8, shortest=2),
-    tasks.SelectiveCopy(8, cut=20), tasks.Memorise(),
+    tasks.SelectiveCopy(8, cut=20), tasks.Memorise(), tasks.HiddenMarkov(), tasks.ContextChain(),
+    tasks.ContextRegression(), tasks.ContextRegression(every=False),
 ]  # fmt: skip
 
 

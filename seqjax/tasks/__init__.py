@@ -9,7 +9,9 @@ from seqjax.tasks.copy_string import CopyString, SelectiveCopy
 from seqjax.tasks.creature import Creature
 from seqjax.tasks.delayed_xor import DelayedXor
 from seqjax.tasks.digit_sums import DigitSums
+from seqjax.tasks.hidden_markov import HiddenMarkov
 from seqjax.tasks.image_classification import ImageClassification, Shapes
+from seqjax.tasks.in_context import ContextChain, ContextRegression
 from seqjax.tasks.lorenz96 import Lorenz96
 from seqjax.tasks.lorenz96_one_level import OneLevelLorenz96
 from seqjax.tasks.mackey_glass import MackeyGlass
@@ -27,8 +29,8 @@ from seqjax.tasks.text_generation import TextGeneration
 from seqjax.tasks.translation import Translation
 
 __all__ = [
-    "AddingProblem", "Agreement", "Captioning", "Convolution", "CopyMemory", "CopyString", "Creature", "DelayedXor",
-    "DigitSums", "ImageClassification", "Lorenz96", "MackeyGlass", "Memorise", "MultiDelay", "Music",
-    "OneLevelLorenz96", "Parity", "Recall", "Reversal", "Scenes", "SelectiveCopy", "Sentiment", "Shapes", "Shift",
-    "Speller", "Tagging", "TextGeneration", "Translation",
+    "AddingProblem", "Agreement", "Captioning", "ContextChain", "ContextRegression", "Convolution", "CopyMemory",
+    "CopyString", "Creature", "DelayedXor", "DigitSums", "HiddenMarkov", "ImageClassification", "Lorenz96",
+    "MackeyGlass", "Memorise", "MultiDelay", "Music", "OneLevelLorenz96", "Parity", "Recall", "Reversal", "Scenes",
+    "SelectiveCopy", "Sentiment", "Shapes", "Shift", "Speller", "Tagging", "TextGeneration", "Translation",
 ]  # fmt: skip

@@ -6,16 +6,18 @@ from seqjax.theory import (
     coding,
     dilated,
     fits,
+    in_context,
     lyapunov,
     ngrams,
     perturbation,
     plateau,
     population,
     recall,
+    sources,
     targets,
 )
 
 __all__ = [
-    "bounds", "censored", "coding", "dilated", "fits", "lyapunov", "ngrams", "perturbation", "plateau", "population",
-    "recall", "targets",
+    "bounds", "censored", "coding", "dilated", "fits", "in_context", "lyapunov", "ngrams", "perturbation", "plateau",
+    "population", "recall", "sources", "targets",
 ]  # fmt: skip
