@@ -15,7 +15,10 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from seqjax._checks import fractions, integers
-from seqjax.types import InputError
+from seqjax.types import InputError, Params
+
+SATURATED = 100.0
+"""A weight at which sigmoid and tanh are exactly 0, 1 and -1 in single precision."""
 
 Bits = float | int | Float[np.ndarray, "*points"]
 """One number of bits >= 0, or an array of them, for a curve."""
@@ -134,6 +137,79 @@ def window(inside: float, symbols: int) -> float:
     fractions(inside=inside)
     integers(2, symbols=symbols)
     return inside + (1 - inside) / symbols
+
+
+def random_code(bits: int, items: int, symbols: int, *, draws: int = 1000, rng_seed: int = 0) -> tuple[float, float]:
+    """Accuracy of 2^bits random words of which the nearest answers, and its standard error: a code that exists.
+
+    With many items it comes near `accuracy` (Shannon's random coding).
+
+    Raises:
+        InputError: as `accuracy`, or bits > 24, whose words are not enumerated.
+    """
+    _check(bits, items, symbols)
+    integers(0, bits=bits, rng_seed=rng_seed)
+    integers(2, draws=draws)
+    if bits > 24:
+        raise InputError(f"bits must be <= 24, got {bits}")
+    rng = np.random.default_rng(rng_seed)
+    words = rng.integers(symbols, size=(items, 2**bits), dtype=np.int32)
+    right = []
+    for values in rng.integers(symbols, size=(draws, items), dtype=np.int32):
+        agree = np.zeros(2**bits, np.int16)
+        for word, value in zip(words, values, strict=True):
+            agree += word == value
+        right.append(agree.max() / items)
+    return float(np.mean(right)), float(np.std(right) / draws**0.5)
+
+
+def gru(stored: int, keys: int, symbols: int) -> Params:
+    """Weights of a GRU that answers the first `stored` of `keys` keys, and guesses the others: on `store`.
+
+    For `models.Regressor(models.GRU(width), symbols)` on one-hot tokens of `tasks.Recall(keys, keys, symbols)`, whose
+    sequences have every key. With B = ceil(log2 symbols) bits a value, each stored key k has 2B + 1 units:
+
+    * B bits, +1 or -1, written at a value if the key before was k; otherwise the update gate keeps them;
+    * a register, 1 after the token k and 0 after any other, which opens that gate;
+    * B units of the answer: the bits at the token k, 0 at any other, by the reset gate.
+
+    After a value only the bits differ between sequences: the carry has B bits a stored key at 1 bit a number. With
+    stored = keys - 1 and symbols a power of 2 this is the best that any model can do with so many bits.
+
+    Raises:
+        InputError: no key stored or more than there are, or fewer than two symbols.
+    """
+    integers(1, stored=stored)
+    integers(stored, keys=keys)
+    integers(2, symbols=symbols)
+    value_bits = (symbols - 1).bit_length()
+    pattern = 2.0 * ((np.arange(symbols)[:, None] >> np.arange(value_bits)) & 1) - 1
+    held, answered = stored * value_bits, 2 * stored * value_bits
+    units = answered + stored
+    bits, answer, register = np.arange(held), np.arange(held, answered), np.arange(answered, units)
+    key_of = np.repeat(np.arange(stored), value_bits)
+    inputs = np.zeros((keys + symbols + 1, 3, units))
+    recurrent, bias = np.zeros((units, 3, units)), np.zeros((4, units))
+    reset, update, candidate = range(3)
+    values = slice(keys, keys + symbols)
+    inputs[values, candidate, :held] = SATURATED * np.tile(pattern, stored)
+    # Three parts for keeping, two against it by a value, two by the register: it takes both.
+    bias[update, bits] = 3 * SATURATED
+    inputs[values, update, :held] = -2 * SATURATED
+    recurrent[register[key_of], update, bits] = -2 * SATURATED
+    bias[update, held:] = -SATURATED
+    inputs[key_of, reset, answer] = 2 * SATURATED
+    bias[reset, answer] = -SATURATED
+    recurrent[bits, candidate, answer] = SATURATED
+    inputs[np.arange(stored), candidate, register] = SATURATED
+    readout = np.zeros((units, symbols))
+    readout[answer] = SATURATED * np.tile(pattern.T, (stored, 1))
+    layer = {
+        "input_kernel": inputs.reshape(len(inputs), -1),
+        "recurrent_kernel": recurrent.reshape(units, -1),
+        "bias": bias.reshape(-1),
+    }
+    return {"params": {"backbone": {"layer_0": layer}, "readout": {"kernel": readout, "bias": np.zeros(symbols)}}}
 
 
 def _check(bits: Bits, items: int, symbols: int) -> Float64[np.ndarray, "*points"]:

@@ -2,11 +2,15 @@
 
 import itertools
 import math
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax.theory import recall
+from seqjax import evaluate, models, tasks
+from seqjax.theory import bounds, recall
 from tests.refusals import refuses
 
 
@@ -142,6 +146,47 @@ def test_bag_is_the_mean_over_all_draws():
     assert recall.bag(5, 3) == pytest.approx((p.max(axis=1).mean(), entropy), rel=1e-12)
     assert recall.bag(1, 7) == pytest.approx((1, 0), abs=1e-12)
     assert 1 / 16 < recall.bag(300, 16).accuracy < 0.1
+
+
+@pytest.mark.parametrize(("bits", "published"), [(8, 0.392), (12, 0.518), (16, 0.630)])
+def test_random_codes_come_within_two_points_of_the_ceiling(bits, published):
+    accuracy, error = recall.random_code(bits, 8, 16, draws=2_000)
+    assert abs(accuracy - published) < 4 * error
+    assert 0 < recall.accuracy(bits, 8, 16) - accuracy < 0.02
+
+
+@pytest.mark.parametrize(
+    ("stored", "symbols", "accuracy"),
+    [(4, 16, 0.53125), (6, 16, 0.765625), (7, 16, 0.8828125), (8, 16, 1), (3, 5, 0.5)],
+)
+def test_gru_by_hand_is_on_storing_and_guessing(stored, symbols, accuracy, key):
+    """With a carry rounded to one bit a number; of 7 of 8 values of 16 that is the ceiling of any model."""
+    task = tasks.Recall(8, 8, symbols)
+    params = jax.tree.map(jnp.asarray, recall.gru(stored, 8, symbols))
+    model = models.Regressor(models.GRU(params["params"]["readout"]["kernel"].shape[0]), symbols)
+    extend = jax.jit(partial(model.apply, params, method="extend"))
+
+    def read(key, rows):
+        batch = task.sample(key, rows)
+        x = jax.nn.one_hot(batch.inputs, task.vocab)
+        carry, _ = extend(model.start(rows, task.vocab, task.time), x[:, : task.cut])
+        return carry, x[:, task.cut :], np.asarray(batch.labels[:, task.cut :])
+
+    calibration, (carry, questions, labels) = read(jax.random.key(1), 4096)[0], read(key, 4096)
+    quantiser = evaluate.Quantiser.fit(calibration, 1)
+    assert quantiser.bits == stored * math.ceil(math.log2(symbols))
+    logits = np.asarray(extend(quantiser(carry), questions)[1])
+    right = (logits.argmax(axis=2) == labels).mean(axis=1)
+    error = right.std() / 4096**0.5
+    assert abs(right.mean() - accuracy) <= 4 * error
+    ceiling = task.ceiling(quantiser.bits)
+    bounds.require_below(ceiling, right.mean(), error)
+    if symbols == 16:
+        assert recall.store(quantiser.bits, 8, 16) == accuracy
+        assert (ceiling == pytest.approx(accuracy, rel=1e-9)) == (stored >= 7)
+        p = np.exp(logits - logits.max(axis=2, keepdims=True))
+        nats = -np.log(np.take_along_axis(p / p.sum(axis=2, keepdims=True), labels[..., None], axis=2))
+        assert nats.mean() == pytest.approx(task.floor(quantiser.bits), abs=1e-6)
 
 
 def test_a_window_guesses_what_it_does_not_see():
