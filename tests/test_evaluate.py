@@ -72,8 +72,8 @@ def test_a_rounded_carry_has_as_many_bits_as_it_counts(backbone, key):
         if not jnp.issubdtype(before.dtype, jnp.inexact):
             np.testing.assert_array_equal(after, before)
             continue
-        for number in np.asarray(after).reshape(64, -1).T:
-            for part in [number.real, number.imag] if np.iscomplexobj(number) else [number]:
+        for number in np.array(after, complex if jnp.iscomplexobj(after) else float).reshape(64, -1).T:
+            for part in [np.real(number), np.imag(number)] if np.iscomplexobj(number) else [number]:
                 assert len(np.unique(part)) <= 4
                 varied += len(np.unique(part)) > 1
     assert quantiser.numbers == varied > 0

@@ -8,7 +8,6 @@ from jaxtyping import Array, Int, Key
 
 from seqjax._checks import integers
 from seqjax.tasks.recall import Remembered
-from seqjax.theory import recall
 from seqjax.types import InputError, Labelled
 
 
@@ -71,12 +70,12 @@ class CopyString(Remembered):
         self._check_length()
         return self.items
 
-    def ceiling(self, bits: recall.Bits) -> recall.Values:
+    def ceiling(self, bits: float | int) -> float:
         """Best expected accuracy of any model that carries this many bits past `cut` (`recall.accuracy`)."""
         self._check_length()
         return super().ceiling(bits)
 
-    def floor(self, bits: recall.Bits) -> recall.Values:
+    def floor(self, bits: float | int) -> float:
         """Least expected cross-entropy of such a model, in nats per symbol (`recall.nats`)."""
         self._check_length()
         return super().floor(bits)

@@ -9,7 +9,6 @@ from jaxtyping import Array, Int, Key
 
 from seqjax._checks import integers
 from seqjax.tasks.recall import Remembered
-from seqjax.theory import recall
 from seqjax.types import Labelled
 
 
@@ -55,7 +54,7 @@ class Memorise(Remembered):
         """The value of each key."""
         return np.random.default_rng(self.map_seed).integers(self.symbols, size=self.items, dtype=np.int32)
 
-    def ceiling(self, bits: recall.Bits) -> recall.Values:
+    def ceiling(self, bits: float | int) -> float:
         """Best expected accuracy of any model whose weights hold this many bits of the map (`recall.accuracy`)."""
         return super().ceiling(bits)
 

@@ -25,11 +25,11 @@ class Remembered:
         integers(1, items=self.items)
         integers(2, symbols=self.symbols)
 
-    def ceiling(self, bits: recall.Bits) -> recall.Values:
+    def ceiling(self, bits: float | int) -> float:
         """Best expected accuracy of any model that carries this many bits to the questions (`recall.accuracy`)."""
         return recall.accuracy(bits, self.items, self.symbols)
 
-    def floor(self, bits: recall.Bits) -> recall.Values:
+    def floor(self, bits: float | int) -> float:
         """Least expected cross-entropy of such a model, in nats per answer (`recall.nats`)."""
         return recall.nats(bits, self.items, self.symbols)
 

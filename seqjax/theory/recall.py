@@ -12,21 +12,16 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
-from seqjax._checks import fractions, integers
+from seqjax._checks import at_least, fractions, integers
 from seqjax.types import InputError, Params
 
 SATURATED = 100.0
 """A weight at which sigmoid and tanh are exactly 0, 1 and -1 in single precision."""
 
-Bits = float | int | Float[np.ndarray, "*points"]
-"""One number of bits >= 0, or an array of them, for a curve."""
 
-Values = float | Float64[np.ndarray, "*points"]
-
-
-def accuracy(bits: Bits, items: int, symbols: int) -> Values:
+def accuracy(bits: float | int, items: int, symbols: int) -> float:
     """Ceiling of the accuracy of every model that carries `bits` bits over the cut, D = `items`, V = `symbols`.
 
     Inequality: accuracy <= 1/D sum_{t=1..D} min(1, 2^b P[Bin(D, 1/V) >= t]).
@@ -39,13 +34,13 @@ def accuracy(bits: Bits, items: int, symbols: int) -> Values:
     Raises:
         InputError: bits < 0, no item, or fewer than two symbols.
     """
-    bits = _check(bits, items, symbols)
+    _check(bits, items, symbols)
     # P[Bin >= t], t = D … 1, in logarithms: 2^b alone would overflow from 1,024 bits on.
     tail = np.logaddexp.accumulate(_log_binomial(items, symbols)[:0:-1])
-    return np.exp(np.minimum(0, bits[..., None] * math.log(2) + tail)).mean(axis=-1)[()]
+    return float(np.exp(np.minimum(0, bits * math.log(2) + tail)).mean())
 
 
-def rate_distortion(bits: Bits, items: int, symbols: int) -> Values:
+def rate_distortion(bits: float | int, items: int, symbols: int) -> float:
     """Ceiling as `accuracy`, from the rate-distortion function of the uniform source; never below that one.
 
     Inequality: accuracy <= a, where log2 V - h(a) - (1 - a) log2(V - 1) = b/D and h is the binary entropy; reached
@@ -55,22 +50,19 @@ def rate_distortion(bits: Bits, items: int, symbols: int) -> Values:
     Raises:
         InputError: as `accuracy`.
     """
-    rate = _check(bits, items, symbols) / items * math.log(2)
+    _check(bits, items, symbols)
 
-    def enough(right: np.ndarray) -> np.ndarray:
+    def rate(right: float) -> float:
         """Nats a value that this accuracy takes."""
-        wrong = 1 - right
-        return math.log(symbols) + _x_log_x(right) + _x_log_x(wrong) - wrong * math.log(symbols - 1)
+        return math.log(symbols) + right * math.log(right) + (1 - right) * math.log((1 - right) / (symbols - 1))
 
-    low, high = np.full(rate.shape, 1 / symbols), np.ones(rate.shape)
-    for _ in range(60):  # an interval of 2^-60, the rounding of 1
-        middle = (low + high) / 2
-        reached = enough(middle) <= rate
-        low, high = np.where(reached, middle, low), np.where(reached, high, middle)
-    return high[()]
+    low, high = 1 / symbols, 1.0
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if rate(middle) <= bits / items * math.log(2) else (low, middle)
+    return high
 
 
-def nats(bits: Bits, items: int, symbols: int) -> Values:
+def nats(bits: float | int, items: int, symbols: int) -> float:
     """Floor of the cross-entropy per answer in nats: ln V - (b/D) ln 2, never below 0.
 
     Idea: sum_j H(v_j | s, v_<j) = H(v | s) >= D ln V - b ln 2.
@@ -78,10 +70,11 @@ def nats(bits: Bits, items: int, symbols: int) -> Values:
     Raises:
         InputError: as `accuracy`.
     """
-    return np.maximum(0.0, math.log(symbols) - _check(bits, items, symbols) / items * math.log(2))[()]
+    _check(bits, items, symbols)
+    return max(0.0, math.log(symbols) - bits / items * math.log(2))
 
 
-def store(bits: Bits, items: int, symbols: int) -> Values:
+def store(bits: float | int, items: int, symbols: int) -> float:
     """Accuracy of storing m = floor(b / log2 V) values, D at most, and guessing the others: (m + (D - m)/V) / D.
 
     A code that exists, so that no ceiling is lower; at b = (D - 1) log2 V it is on `accuracy`, for every D and V.
@@ -89,10 +82,10 @@ def store(bits: Bits, items: int, symbols: int) -> Values:
     Raises:
         InputError: as `accuracy`.
     """
-    whole = _check(bits, items, symbols) / math.log2(symbols)
+    _check(bits, items, symbols)
     # A multiple of log2 V must not be rounded down to one value fewer.
-    stored = np.minimum(items, np.floor(whole * (1 + 4 * np.finfo(float).eps)))
-    return ((stored + (items - stored) / symbols) / items)[()]
+    stored = min(items, math.floor(bits / math.log2(symbols) * (1 + 4 * np.finfo(float).eps)))
+    return (stored + (items - stored) / symbols) / items
 
 
 class Plateau(NamedTuple):
@@ -212,13 +205,10 @@ def gru(stored: int, keys: int, symbols: int) -> Params:
     return {"params": {"backbone": {"layer_0": layer}, "readout": {"kernel": readout, "bias": np.zeros(symbols)}}}
 
 
-def _check(bits: Bits, items: int, symbols: int) -> Float64[np.ndarray, "*points"]:
+def _check(bits: float | int, items: int, symbols: int) -> None:
+    at_least(0, bits=bits)
     integers(1, items=items)
     integers(2, symbols=symbols)
-    wide = np.asarray(bits, np.float64)
-    if wrong := wide[~((wide >= 0) & (wide < math.inf))].tolist():
-        raise InputError(f"bits must be >= 0 and finite, got {wrong[0]}")
-    return wide
 
 
 def _log_factorial(last: int) -> Float64[np.ndarray, " numbers"]:
@@ -231,10 +221,6 @@ def _log_binomial(items: int, symbols: int) -> Float64[np.ndarray, " numbers"]:
     ways, right = _log_factorial(items), np.arange(items + 1)
     wrong = items - right
     return ways[-1] - ways - ways[::-1] + wrong * math.log(symbols - 1) - items * math.log(symbols)
-
-
-def _x_log_x(x: Float64[np.ndarray, "*points"]) -> Float64[np.ndarray, "*points"]:
-    return x * np.log(np.where(x > 0, x, 1))
 
 
 def _power(series: Float64[np.ndarray, " terms"], exponent: int) -> Float64[np.ndarray, " terms"]:
