@@ -140,7 +140,9 @@ TASKS: list[Any] = [
     tasks.Shapes(8), tasks.Creature(), tasks.Lorenz96(length=8, washout=2, burn_in=1.0),
     tasks.Recall(), tasks.Recall(forced=True), tasks.Recall(length=40), tasks.CopyString(8, shortest=2),
     tasks.SelectiveCopy(8, cut=20), tasks.Memorise(), tasks.HiddenMarkov(), tasks.ContextChain(),
-    tasks.ContextRegression(), tasks.ContextRegression(every=False),
+    tasks.ContextRegression(), tasks.ContextRegression(every=False), tasks.WordProblem(), tasks.EvenPairs(),
+    tasks.CycleNavigation(), tasks.ModularArithmetic(), tasks.ReverseString(), tasks.StackManipulation(9),
+    tasks.MissingDuplicate(), tasks.OddsFirst(),
 ]  # fmt: skip
 
 

@@ -3,6 +3,15 @@
 from seqjax.tasks.adding_problem import AddingProblem
 from seqjax.tasks.agreement import Agreement
 from seqjax.tasks.captioning import Captioning
+from seqjax.tasks.chomsky import (
+    CycleNavigation,
+    EvenPairs,
+    MissingDuplicate,
+    ModularArithmetic,
+    OddsFirst,
+    ReverseString,
+    StackManipulation,
+)
 from seqjax.tasks.convolution import Convolution
 from seqjax.tasks.copy_memory import CopyMemory
 from seqjax.tasks.copy_string import CopyString, SelectiveCopy
@@ -27,10 +36,13 @@ from seqjax.tasks.shift import Shift
 from seqjax.tasks.tagging import Speller, Tagging
 from seqjax.tasks.text_generation import TextGeneration
 from seqjax.tasks.translation import Translation
+from seqjax.tasks.word_problem import WordProblem
 
 __all__ = [
     "AddingProblem", "Agreement", "Captioning", "ContextChain", "ContextRegression", "Convolution", "CopyMemory",
-    "CopyString", "Creature", "DelayedXor", "DigitSums", "HiddenMarkov", "ImageClassification", "Lorenz96",
-    "MackeyGlass", "Memorise", "MultiDelay", "Music", "OneLevelLorenz96", "Parity", "Recall", "Reversal", "Scenes",
-    "SelectiveCopy", "Sentiment", "Shapes", "Shift", "Speller", "Tagging", "TextGeneration", "Translation",
+    "CopyString", "Creature", "CycleNavigation", "DelayedXor", "DigitSums", "EvenPairs", "HiddenMarkov",
+    "ImageClassification", "Lorenz96", "MackeyGlass", "Memorise", "MissingDuplicate", "ModularArithmetic", "MultiDelay",
+    "Music", "OddsFirst", "OneLevelLorenz96", "Parity", "Recall", "Reversal", "ReverseString", "Scenes",
+    "SelectiveCopy", "Sentiment", "Shapes", "Shift", "Speller", "StackManipulation", "Tagging", "TextGeneration",
+    "Translation", "WordProblem",
 ]  # fmt: skip

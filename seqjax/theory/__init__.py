@@ -6,6 +6,7 @@ from seqjax.theory import (
     coding,
     dilated,
     fits,
+    groups,
     in_context,
     lyapunov,
     ngrams,
@@ -18,6 +19,6 @@ from seqjax.theory import (
 )
 
 __all__ = [
-    "bounds", "censored", "coding", "dilated", "fits", "in_context", "lyapunov", "ngrams", "perturbation", "plateau",
-    "population", "recall", "sources", "targets",
+    "bounds", "censored", "coding", "dilated", "fits", "groups", "in_context", "lyapunov", "ngrams", "perturbation",
+    "plateau", "population", "recall", "sources", "targets",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ DIGITS, SYMBOLS = tasks.DigitSums(digits=3), tasks.Reversal()
 SIGNALS = [
     tasks.AddingProblem(8), tasks.CopyMemory(8), tasks.DelayedXor(1, 2, 8), tasks.MultiDelay(3, 8), tasks.Parity(8),
     tasks.Recall(), tasks.CopyString(8), tasks.SelectiveCopy(8, cut=20), tasks.Memorise(), tasks.HiddenMarkov(),
-    tasks.ContextChain(), tasks.ContextRegression(),
+    tasks.ContextChain(), tasks.ContextRegression(), tasks.WordProblem(), tasks.EvenPairs(), tasks.StackManipulation(9),
 ]  # fmt: skip
 
 
