@@ -134,7 +134,13 @@ class Quantiser:
 
     @property
     def numbers(self) -> int:
-        """Numbers that are rounded to more than one value."""
+        """Numbers that are rounded to more than one value.
+
+        Raises:
+            InputError: a quantiser of several runs (take those of one, `jax.tree.map(lambda leaf: leaf[run], …)`).
+        """
+        if shapes := [part.means.shape for part in self.bins if part is not None and part.means.ndim != 2]:
+            raise InputError(f"bins must be those of one run, (bins, numbers), got {shapes[0]}")
         return sum(int((np.ptp(np.asarray(part.means), axis=0) > 0).sum()) for part in self.bins if part is not None)
 
     @property

@@ -131,3 +131,13 @@ test_other_carries_are_refused = refuses(
     evaluate.Quantiser.fit(jnp.zeros((4, 2)), 1),
     (jnp.zeros((4, 3)), r"the numbers of the calibration batch, \[2\], got \[3\]"),
 )
+
+
+def test_bins_are_fitted_for_every_run_of_a_sweep(key):
+    """Inside a compiled call, where no value can be looked at; bits are counted run by run."""
+    carries = {"h": jax.random.normal(key, (2, 16, 3)) * jnp.array([[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]])}
+    quantisers = jax.jit(jax.vmap(lambda carry: evaluate.Quantiser.fit(carry, 2)))(carries)
+    one, two = (jax.tree.map(lambda leaf, run=run: leaf[run], quantisers) for run in (0, 1))
+    assert (one.bits, two.bits) == (4, 6)
+    with pytest.raises(ValueError, match=r"bins must be those of one run, \(bins, numbers\), got \(2, 4, 3\)"):
+        _ = quantisers.bits

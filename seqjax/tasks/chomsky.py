@@ -146,9 +146,9 @@ class CycleNavigation(ChomskyTask):
 
 @dataclass(frozen=True)
 class ModularArithmetic(ChomskyTask):
-    """Regular: the value modulo 5 of a sum of products, without brackets; * binds stronger than + and -.
+    """Regular ("simple" in the paper): the value modulo 5 of a sum of products, without brackets.
 
-    The digits 0 … 4 have the ids 0 … 4, + the id 5, - 6 and * 7. Lengths are odd.
+    Products come before sums. The digits 0 … 4 have the ids 0 … 4, + has 5, - has 6 and * has 7. Lengths are odd.
 
     Example: 2 + 3 * 4 is 2 5 3 7 4 _ -> 4 at the blank (14 = 2 * 5 + 4).
     """

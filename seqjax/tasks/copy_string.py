@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 from seqjax._checks import integers
-from seqjax.tasks.recall import Remembered
+from seqjax.tasks.recall import RecallTask
 from seqjax.types import InputError, Labelled
 
 
 @dataclass(frozen=True)
-class CopyString(Remembered):
+class CopyString(RecallTask):
     """Read a string of symbols and a delimiter, then repeat the string (Jelassi et al. 2024, arXiv:2402.01032).
 
     Symbols are 0 … V - 1, the delimiter has the id V. After it the inputs are the string again, a step late, as a
@@ -101,7 +101,7 @@ class CopyString(Remembered):
 
 
 @dataclass(frozen=True)
-class SelectiveCopy(Remembered):
+class SelectiveCopy(RecallTask):
     """Read symbols scattered among blanks, then repeat them in order (Gu & Dao 2023, arXiv:2312.00752, sec. 4.1.1).
 
     Symbols are 0 … V - 1, the delimiter has the id V and blanks V + 1. The symbols' places are uniform, all sets of

@@ -8,36 +8,36 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from seqjax._checks import integers
-from seqjax.tasks.recall import Remembered
+from seqjax.tasks.recall import RecallTask
 from seqjax.types import Labelled
 
 
 @dataclass(frozen=True)
-class Memorise(Remembered):
+class Memorise(RecallTask):
     """Answer each key with its value under one fixed random map, as in the memorisation task of MAD (Poli et al. 2024,
     arXiv:2403.17844).
 
     Example, 4 keys with the values 2 0 1 1:  inputs 3 0 0 2  ->  labels 1 2 2 1.
 
-    The map is drawn once, from the random seed `map_seed`: nothing has to be carried over time, and only what was
+    The map is drawn once, from the random seed `seed`: nothing has to be carried over time, and only what was
     learned helps. Weights that hold b bits of the map are bounded by `ceiling(b)`, on average over maps.
 
     Attributes:
         items: number of keys, which are the ids 0 … `items` - 1.
         symbols: V, values; independent and uniform.
         length: steps of a sequence; every one is a question.
-        map_seed: random seed of the map.
+        seed: random seed of the map.
     """
 
     items: int = 256
     symbols: int = 16
     length: int = 32
-    map_seed: int = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         integers(1, length=self.length)
-        integers(0, map_seed=self.map_seed)
+        integers(0, seed=self.seed)
 
     @property
     def vocab(self) -> int:
@@ -52,7 +52,7 @@ class Memorise(Remembered):
     @property
     def values(self) -> Int[np.ndarray, " items"]:
         """The value of each key."""
-        return np.random.default_rng(self.map_seed).integers(self.symbols, size=self.items, dtype=np.int32)
+        return np.random.default_rng(self.seed).integers(self.symbols, size=self.items, dtype=np.int32)
 
     def ceiling(self, bits: float | int) -> float:
         """Best expected accuracy of any model whose weights hold this many bits of the map (`recall.accuracy`)."""

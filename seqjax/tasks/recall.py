@@ -15,7 +15,7 @@ GAP_POWER = 0.01
 """a of the distribution of zoology's gaps, which is proportional to g^(a - 1)."""
 
 
-class Remembered:
+class RecallTask:
     """What all tasks share that ask for `items` values, independent and uniform on `symbols` symbols."""
 
     items: int
@@ -39,7 +39,7 @@ class Remembered:
 
 
 @dataclass(frozen=True)
-class Recall(Remembered):
+class Recall(RecallTask):
     """Read pairs of a key and a value, then answer each key with its value: multi-query associative recall (Arora et
     al. 2023, arXiv:2312.04927).
 

@@ -156,7 +156,7 @@ class Rotation(NamedTuple):
 def rotation(n: int) -> Rotation:
     """Z_n by a complex diagonal: a token turns h by its part of the circle. n = 2 is parity by a sign, h' = (1 - 2x) h.
 
-    No positive factor can do it: on a word of one token h would be monotone (arXiv:2411.12537, theorem 1).
+    No positive factor can do it: on a word of one token h would be monotone (arXiv:2411.12537).
     """
     integers(1, n=n)
     roots = np.exp(2j * np.pi * np.arange(n) / n)
@@ -182,7 +182,7 @@ def reflections(n: int) -> Reflections:
     """S_n in n - 1 dimensions: a transposition of two letters is the reflection along their difference.
 
     The standard representation; every permutation of n letters takes n - 1 reflections at most, so that S3 takes two
-    and S5 four (Grazzi et al. 2024, arXiv:2411.12537, theorem 3).
+    and S5 four (Grazzi et al. 2024, arXiv:2411.12537).
     """
     integers(2, n=n)
     # An orthonormal basis of the vectors whose entries add up to 0.

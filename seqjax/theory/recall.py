@@ -17,8 +17,8 @@ from jaxtyping import Float64
 from seqjax._checks import at_least, fractions, integers
 from seqjax.types import InputError, Params
 
-SATURATED = 100.0
-"""A weight at which sigmoid and tanh are exactly 0, 1 and -1 in single precision."""
+SATURATED = 1000.0
+"""A weight at which sigmoid and tanh are exactly 0, 1 and -1, in single and in double precision."""
 
 
 def accuracy(bits: float | int, items: int, symbols: int) -> float:
@@ -118,7 +118,7 @@ def bag(items: int, symbols: int) -> Plateau:
         expected += 1 - _power(np.where(number < least, poisson, 0), symbols)[-1] / total
     log_number = np.log(np.maximum(number, 1))
     lost = float(np.exp(_log_binomial(items, symbols)) @ (number * log_number))
-    return Plateau(expected / items, math.log(items) - symbols / items * lost)
+    return Plateau(float(expected) / items, math.log(items) - symbols / items * lost)
 
 
 def window(inside: float, symbols: int) -> float:
@@ -132,7 +132,7 @@ def window(inside: float, symbols: int) -> float:
     return inside + (1 - inside) / symbols
 
 
-def random_code(bits: int, items: int, symbols: int, *, draws: int = 1000, rng_seed: int = 0) -> tuple[float, float]:
+def random_code(bits: int, items: int, symbols: int, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Accuracy of 2^bits random words of which the nearest answers, and its standard error: a code that exists.
 
     With many items it comes near `accuracy` (Shannon's random coding).
@@ -141,11 +141,11 @@ def random_code(bits: int, items: int, symbols: int, *, draws: int = 1000, rng_s
         InputError: as `accuracy`, or bits > 24, whose words are not enumerated.
     """
     _check(bits, items, symbols)
-    integers(0, bits=bits, rng_seed=rng_seed)
+    integers(0, bits=bits, seed=seed)
     integers(2, draws=draws)
     if bits > 24:
         raise InputError(f"bits must be <= 24, got {bits}")
-    rng = np.random.default_rng(rng_seed)
+    rng = np.random.default_rng(seed)
     words = rng.integers(symbols, size=(items, 2**bits), dtype=np.int32)
     right = []
     for values in rng.integers(symbols, size=(draws, items), dtype=np.int32):

@@ -218,17 +218,17 @@ def mess3(alpha: float = 0.85, x: float = 0.05) -> Source:
     return Source(np.einsum("ij,js->sij", moves, shown))
 
 
-def random_source(states: int = 8, symbols: int = 4, *, concentration: float = 0.3, rng_seed: int = 1) -> Source:
+def random_source(states: int = 8, symbols: int = 4, *, concentration: float = 0.3, seed: int = 1) -> Source:
     """Rows of moves and emissions from a symmetric Dirichlet distribution; the state that is left emits the symbol.
 
     Raises:
         InputError: sizes < 1, a concentration that is not positive, or a chain that is not irreducible.
     """
     integers(1, states=states, symbols=symbols)
-    integers(0, rng_seed=rng_seed)
+    integers(0, seed=seed)
     if not concentration > 0:
         raise InputError(f"concentration must be > 0, got {concentration}")
-    rng = np.random.default_rng(rng_seed)
+    rng = np.random.default_rng(seed)
     moves, shown = (rng.dirichlet(np.full(size, concentration), states) for size in (states, symbols))
     return Source(np.einsum("ij,is->sij", moves, shown))
 

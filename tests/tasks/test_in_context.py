@@ -11,7 +11,7 @@ from tests.refusals import refuses
 
 
 def test_each_sequence_follows_its_own_chain():
-    task, count = ContextChain(symbols=3, length=20), 3_000
+    task, count = ContextChain(symbols=3, length=20), 2_000
     batch, transitions = jax.tree.map(np.asarray, jax.jit(task.chains, static_argnums=1)(jax.random.key(0), count))
     np.testing.assert_array_equal(batch.inputs[:, 1:], batch.labels[:, :-1])
     assert abs(np.bincount(batch.inputs[:, 0]) - count / 3).max() < 4 * (count * 2 / 9) ** 0.5

@@ -22,16 +22,16 @@ def chi_square(counts, expected) -> float:
 def test_worked_example_of_recall():
     pairs = jnp.array([[2, 0]]), jnp.array([[1, 0]]), jnp.array([[1, 0]])
     task = Recall(items=2, keys=4, symbols=3)
-    batch: Any = task.written(*pairs)
+    batch: Any = jax.jit(task.written)(*pairs)
     assert batch.inputs.tolist() == [[2, 5, 0, 4, 0, 2]]
     assert batch.labels[batch.scored].tolist() == [0, 1]
     assert batch.scored.tolist() == [[False] * 4 + [True] * 2]
     assert batch.mask is None
-    forced: Any = replace(task, forced=True).written(*pairs)
+    forced: Any = jax.jit(replace(task, forced=True).written)(*pairs)
     assert forced.inputs.tolist() == [[2, 5, 0, 4, 0, 4, 2, 5]]
     assert forced.labels[forced.scored].tolist() == [0, 1]
     assert forced.scored.tolist() == [[False] * 4 + [True, False] * 2]
-    spread: Any = replace(task, length=12).written(pairs[0], pairs[1], jnp.array([[3, 0]]))
+    spread: Any = jax.jit(replace(task, length=12).written)(*pairs[:2], jnp.array([[3, 0]]))
     assert spread.inputs.tolist() == [[2, 5, 0, 4, 0, 7, 7, 7, 7, 7, 2, 7]]
     assert np.flatnonzero(spread.scored[0]).tolist() == [4, 10]
 
@@ -139,7 +139,7 @@ def test_one_fixed_map_is_memorised():
     for batch in (first, second):
         np.testing.assert_array_equal(batch.labels, task.values[batch.inputs])
         assert set(np.unique(batch.inputs)) == set(range(50))
-    assert (task.values != replace(task, map_seed=1).values).any()
+    assert (task.values != replace(task, seed=1).values).any()
     assert set(task.values) == set(range(7))
 
 

@@ -96,6 +96,9 @@ def test_a_positive_factor_settles_and_a_sign_does_not():
     answers = groups.answers_to_one_token(step, jnp.zeros(1), 1, 50)
     assert answers.tolist() == [0, 0] + [1] * 48  # .25, .375, .4375, …
     assert groups.settling_time(answers) == 3
+    parity = np.arange(1, 51) % 2
+    right = answers == parity
+    assert (right[2:-1] ^ right[3:]).all(), "one of two words that follow each other"
     factor = -1.0
     assert groups.settling_time(groups.answers_to_one_token(step, jnp.full(1, 0.6), 1, 50)) is None
     assert groups.settling_time(np.array([1, 1, 1])) == 1

@@ -11,7 +11,10 @@ import pytest
 
 from seqjax import evaluate, models, tasks
 from seqjax.theory import bounds, recall
+from tests.draws import draw
 from tests.refusals import refuses
+
+ROWS = 1_500
 
 
 def curve(bound, bits, items, symbols):
@@ -161,27 +164,28 @@ def test_random_codes_come_within_two_points_of_the_ceiling(bits, published):
 
 @pytest.mark.parametrize(
     ("stored", "symbols", "accuracy"),
-    [(4, 16, 0.53125), (6, 16, 0.765625), (7, 16, 0.8828125), (8, 16, 1), (3, 5, 0.5)],
+    [
+        *[(4, 16, 0.53125), (7, 16, 0.8828125), (8, 16, 1)],
+        *[pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 16, 0.1796875), (6, 16, 0.765625), (3, 5, 0.5)]],
+    ],
 )
-def test_gru_by_hand_is_on_storing_and_guessing(stored, symbols, accuracy, key):
+def test_gru_by_hand_is_on_storing_and_guessing(stored, symbols, accuracy):
     """With a carry rounded to one bit a number; of 7 of 8 values of 16 that is the ceiling of any model."""
     task = tasks.Recall(8, 8, symbols)
     params = jax.tree.map(jnp.asarray, recall.gru(stored, 8, symbols))
     model = models.Regressor(models.GRU(params["params"]["readout"]["kernel"].shape[0]), symbols)
     extend = jax.jit(partial(model.apply, params, method="extend"))
 
-    def read(key, rows):
-        batch = task.sample(key, rows)
-        x = jax.nn.one_hot(batch.inputs, task.vocab)
-        carry, _ = extend(model.start(rows, task.vocab, task.time), x[:, : task.cut])
-        return carry, x[:, task.cut :], np.asarray(batch.labels[:, task.cut :])
-
-    calibration, (carry, questions, labels) = read(jax.random.key(1), 4096)[0], read(key, 4096)
+    batch = draw(task, 2 * ROWS)
+    x = np.eye(task.vocab, dtype=np.float32)[batch.inputs].reshape(2, ROWS, task.time, task.vocab)
+    empty = model.start(ROWS, task.vocab, task.time)
+    calibration, carry = (extend(empty, jnp.asarray(part[:, : task.cut]))[0] for part in x)
+    questions, labels = jnp.asarray(x[1, :, task.cut :]), batch.labels[ROWS:, task.cut :]
     quantiser = evaluate.Quantiser.fit(calibration, 1)
     assert quantiser.bits == stored * math.ceil(math.log2(symbols))
     logits = np.asarray(extend(quantiser(carry), questions)[1])
     right = (logits.argmax(axis=2) == labels).mean(axis=1)
-    error = right.std() / 4096**0.5
+    error = right.std() / ROWS**0.5
     assert abs(right.mean() - accuracy) <= 4 * error
     ceiling = task.ceiling(quantiser.bits)
     bounds.require_below(ceiling, right.mean(), error)

@@ -12,7 +12,7 @@ from tests.refusals import refuses
 SMALL = {
     "even": sources.even_process(0.3),
     "mess3": sources.mess3(),
-    "random": sources.random_source(3, 2, rng_seed=4),
+    "random": sources.random_source(3, 2, seed=4),
 }
 
 
