@@ -124,9 +124,8 @@ class Quantiser:
         if bits > 8:
             raise InputError(f"bits must be <= 8, got {bits}")
         leaves = jax.tree.leaves(calibration)
+        _check_integers(leaves)
         for leaf in leaves:
-            if leaf.ndim and not _rounds(leaf) and known(leaf) and (np.asarray(leaf) != np.asarray(leaf[:1])).any():
-                raise InputError(f"integers of a carry must be the same in all rows, got {leaf.dtype}{leaf.shape}")
             if _rounds(leaf) and len(leaf) < 2**bits:
                 raise InputError(f"calibration must have >= 2^bits = {2**bits} rows, got {len(leaf)}")
         found = iter(_fit([leaf for leaf in leaves if _rounds(leaf)], bits))
@@ -156,9 +155,11 @@ class Quantiser:
                 training with a rounded carry; otherwise it is zero.
 
         Raises:
-            InputError: a carry of other arrays than the calibration batch had, but for its rows.
+            InputError: a carry of other arrays than the calibration batch had, but for its rows, or with an integer
+                that differs between rows.
         """
         leaves, tree = jax.tree.flatten(carry)
+        _check_integers(leaves)
         sizes = [None if part is None else part.means.shape[1] for part in self.bins]
         found = [_numbers(leaf).shape[1] if _rounds(leaf) else None for leaf in leaves]
         if sizes != found:
@@ -174,6 +175,12 @@ def rounded(carry: Carry, bits: int, calibration: Carry, *, straight_through: bo
 
 def _rounds(leaf: Array) -> bool:
     return leaf.ndim > 0 and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _check_integers(leaves: list[Array]) -> None:
+    for leaf in leaves:
+        if leaf.ndim and not _rounds(leaf) and known(leaf) and (np.asarray(leaf) != np.asarray(leaf[:1])).any():
+            raise InputError(f"integers of a carry must be the same in all rows, got {leaf.dtype}{leaf.shape}")
 
 
 def _numbers(leaf: Array) -> Float[Array, "batch numbers"]:

@@ -130,6 +130,7 @@ test_wrong_calibrations_are_refused = refuses(
 test_other_carries_are_refused = refuses(
     evaluate.Quantiser.fit(jnp.zeros((4, 2)), 1),
     (jnp.zeros((4, 3)), r"the numbers of the calibration batch, \[2\], got \[3\]"),
+    (jnp.arange(4), r"integers of a carry must be the same in all rows, got int32\(4,\)"),
 )
 
 
