@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Scalar
 
-from seqjax import sweep
+from seqjax import mesh, sweep
 from seqjax._checks import known
 from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import InputError, Metrics, Params
@@ -37,6 +37,10 @@ def keep_best(
     Returns:
         The same with a `Best` around the optimiser's state; `chosen` gives its parameters.
     """
+    laid = mesh.layout(state.step)
+    on_rows = laid is not None and mesh.ROWS in laid.mesh.axis_names
+    runs, each = len(jnp.atleast_1d(state.step)), partial(jax.lax.map, validate)
+    validate_all = each if on_rows else sweep.sharded(each, runs)
 
     def extend(advance: Advance, state: TrainState, totals: Totals, n: Any) -> tuple[TrainState, Totals]:
         best: Best = state.opt_state
@@ -46,7 +50,7 @@ def keep_best(
     def report(advance: Advance, state: TrainState, totals: Totals) -> tuple[TrainState, Metrics]:
         best: Best = state.opt_state
         _, metrics = advance.report(state, totals)
-        loss, more = sweep.sharded(partial(jax.lax.map, validate), len(jnp.atleast_1d(state.step)))(state.params)
+        loss, more = validate_all(state.params)
         better = loss < best.loss
         params = jax.tree.map(
             lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), state.params, best.params
@@ -58,6 +62,7 @@ def keep_best(
         return advance.start(state._replace(opt_state=state.opt_state.opt_state))
 
     worst = jnp.full(jnp.shape(state.step), jnp.inf, jnp.float32)  # a weak type would be compiled twice
+    worst = worst if laid is None else mesh.place(worst, laid)
     best = Best(state.opt_state, jax.tree.map(jnp.copy, state.params), worst)
     inner = Partial(extend, advance), Partial(report, advance), Partial(start, advance)
     return state._replace(opt_state=best), Advance(*inner, steps=advance.steps)

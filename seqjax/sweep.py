@@ -5,17 +5,18 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Int, Key, PyTree
 
-from seqjax import train
+from seqjax import mesh, train
 from seqjax._checks import integers
 from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import Batches, Bucketed, LossFn, Params
 
-RUNS = jax.sharding.PartitionSpec("runs")
+RUNS, WHOLE = jax.sharding.PartitionSpec("runs"), jax.sharding.PartitionSpec()
 
 CACHE_BYTES = 2**20
 """A core's cache. On a CPU, runs are batched only while what they keep for the gradient fits into it together: then the
@@ -32,6 +33,7 @@ def sweep(
     settings: PyTree,
     steps: int,
     chunk: int | None = None,
+    rows: jax.sharding.Mesh | None = None,
 ) -> tuple[TrainState, Advance]:
     """The first state of many runs, and the function that trains them all, to be given to `train.run`.
 
@@ -44,12 +46,16 @@ def sweep(
         steps: updates between two reports.
         chunk: runs that a device batches at a time; 1: one after the other. None: on an accelerator all, on a CPU as
             many as fit into a core's cache, and 1 for buckets, all of which `vmap` would compute.
+        rows: devices that share the rows of every batch, as `mesh.grid`, each with a copy of all states. None: this
+            process's devices share the runs.
 
     Returns:
-        The state and the function. Several devices train equal shards of the runs: as many devices as divide them.
+        The state and the function. Devices train equal shards of the runs, as many devices as make the shards small;
+        where they do not divide the runs, some are trained twice and dropped, and between two calls of the function
+        each device holds the states of all.
 
     Raises:
-        InputError: chunk < 1.
+        InputError: chunk < 1; or, when traced, devices do not divide the `rows` of a batch.
     """
     if chunk is not None:
         integers(1, chunk=chunk)
@@ -61,12 +67,12 @@ def sweep(
 
     def of_one(batches: Any, setting: PyTree) -> Advance:
         own = batches if isinstance(batches, (Batches, Bucketed)) else lambda key: batches(key, setting)
-        return train.scan(loss, optimizer(setting), own, steps)
+        return train.scan(loss, optimizer(setting), own, steps, rows=rows)
 
     # One after the other, not vmapped: two batched QR factorisations (orthogonal initialisers) at a time wait for each
     # other's threads forever on a CPU of two cores (jaxlib 0.10.2, `ParallelBatchMap`).
     state = jax.jit(lambda *runs: jax.lax.map(first, runs))(keys, settings)
-    local = len(keys) // _mesh(len(keys)).size
+    local = len(keys) if rows is not None else _share(len(keys))
     if chunk is None:
         chunk = _chunk(loss, sample, jax.tree.map(lambda leaf: leaf[0], (state, settings)), local)
 
@@ -84,6 +90,8 @@ def sweep(
             batch_size = None if chunk == 1 else chunk
             return jax.lax.map(lambda run: one(*run), (state, totals, settings), batch_size=batch_size)
 
+        if rows is not None:
+            return runs(state, totals, settings, n, batches)
         if callable(batches):
             return sharded(partial(runs, batches=batches), len(keys), replicated=1)(state, totals, settings, n)
         return sharded(runs, len(keys), replicated=2)(state, totals, settings, n, batches)
@@ -91,7 +99,11 @@ def sweep(
     def start(batches: Any, settings: PyTree, state: TrainState) -> Totals:
         return jax.vmap(lambda state, setting: of_one(batches, setting).start(state))(state, settings)
 
-    state, settings = shard((state, settings), len(keys))
+    if rows is None:
+        state, settings = shard((state, settings), len(keys))
+    else:
+        state, settings = mesh.replicated((state, settings), rows)
+        sample = mesh.replicated(sample, rows) if isinstance(sample, (Batches, Bucketed)) else sample
     extend, start = (train.with_batches(function, sample, settings) for function in (extend, start))
     return state, Advance(extend, Partial(train.averaged), start, steps)
 
@@ -118,32 +130,52 @@ def _chunk(loss: LossFn, sample: Any, run: tuple[TrainState, PyTree], runs: int)
 
 def shard(tree: PyTree, runs: int) -> PyTree:
     """Arrays with the leading axis `runs`, on the devices on which `sweep` trains them."""
-    mesh = _mesh(runs)
-    if mesh.size == 1:  # uncommitted, as everything else is
+    devices = _devices(runs)
+    if devices.size == 1:  # uncommitted, as everything else is
         return tree
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, RUNS))
+    return jax.device_put(tree, jax.sharding.NamedSharding(devices, _between_calls(runs)))
 
 
-def _mesh(runs: int) -> jax.sharding.Mesh:
-    """As many devices as divide the runs."""
-    devices = jax.devices()
-    count = max(count for count in range(1, len(devices) + 1) if runs % count == 0)
-    return jax.sharding.Mesh(np.array(devices[:count]), ("runs",))
+def _devices(runs: int) -> jax.sharding.Mesh:
+    """The fewest of this process's devices that leave each the smallest share."""
+    devices = jax.local_devices()
+    share = -(-runs // len(devices))
+    return jax.sharding.Mesh(np.array(devices[: -(-runs // share)]), ("runs",))
+
+
+def _share(runs: int) -> int:
+    """How many runs a device trains."""
+    return -(-runs // _devices(runs).size)
+
+
+def _between_calls(runs: int) -> jax.sharding.PartitionSpec:
+    """JAX splits no axis into unequal parts: where devices do not divide the runs, each holds them all."""
+    return WHOLE if runs % _devices(runs).size else RUNS
 
 
 def sharded(work: Callable, runs: int, replicated: int = 0) -> Callable:
     """`work` on arrays with the leading axis `runs`, done by each device for its shard of them.
 
+    The last runs are repeated where devices do not divide their number; what becomes of the copies is dropped.
+
     Args:
         replicated: how many further arguments every device is given whole.
     """
-    mesh = _mesh(runs)
-    if mesh.size == 1:
+    devices = _devices(runs)
+    if devices.size == 1:
         return work
-    whole = jax.sharding.PartitionSpec()
+    copies = devices.size * _share(runs) - runs
+
+    def filled(leaf: Any) -> Any:
+        return jnp.concatenate([leaf, leaf[-copies:]]) if copies else leaf
+
+    def dropped(leaf: Any) -> Any:
+        return mesh.place(leaf[:runs], jax.sharding.NamedSharding(devices, WHOLE)) if copies else leaf
 
     def call(*arguments: PyTree) -> PyTree:
-        specs = (RUNS,) * (len(arguments) - replicated) + (whole,) * replicated
-        return jax.shard_map(work, mesh=mesh, in_specs=specs, out_specs=RUNS, check_vma=False)(*arguments)
+        split = len(arguments) - replicated
+        specs = (RUNS,) * split + (WHOLE,) * replicated
+        each = jax.shard_map(work, mesh=devices, in_specs=specs, out_specs=RUNS, check_vma=False)
+        return jax.tree.map(dropped, each(*jax.tree.map(filled, arguments[:split]), *arguments[split:]))
 
     return call

@@ -13,6 +13,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Scalar
 
+from seqjax import mesh
 from seqjax._checks import at_least, integers
 from seqjax.types import Batches, Bucketed, InputError, LossFn, Metrics, Params
 
@@ -81,7 +82,7 @@ class Advance:
 
 
 def make_step(
-    loss: LossFn, optimizer: optax.GradientTransformation
+    loss: LossFn, optimizer: optax.GradientTransformation, *, accumulate: int = 1
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """One update as a pure function of state and batch.
 
@@ -94,14 +95,27 @@ def make_step(
     ask for. The rate can thus fall when the mean loss of 100 batches has not improved ten times in a row:
 
         optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau(patience=10, accumulation_size=100))
+
+    Args:
+        accumulate: parts of a batch that pass through the model one after the other, in so much less memory, before
+            their mean gradient is used: that of the whole batch for a loss that is a mean over rows. Each part has
+            its own key.
+
+    Raises:
+        InputError: accumulate < 1, or, when traced, it does not divide the rows of a batch.
     """
+    integers(1, accumulate=accumulate)
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         state = _as_arrays(state)
         _, loss_key = jax.random.split(state.key)
         loss_key = jax.random.fold_in(loss_key, state.step)
         objective = partial(value_and_metrics, loss, batch=batch, key=loss_key)
-        (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        if accumulate == 1:
+            (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        else:
+            objective = partial(_mean_over_parts, loss, batch=batch, key=loss_key, parts=accumulate)
+            (value, metrics), gradient = objective(state.params, of=partial(jax.value_and_grad, has_aux=True))
         finite = _all_finite((value, gradient))
         updates, opt_state = update(
             optimizer, gradient, state.opt_state, state.params, value, lambda at: objective(at)[0]
@@ -135,7 +149,13 @@ def update(
 
 
 def scan(
-    loss: LossFn, optimizer: optax.GradientTransformation, batches: SampleFn | Batches | Bucketed, steps: int
+    loss: LossFn,
+    optimizer: optax.GradientTransformation,
+    batches: SampleFn | Batches | Bucketed,
+    steps: int,
+    *,
+    accumulate: int = 1,
+    rows: jax.sharding.Mesh | None = None,
 ) -> Advance:
     """Many updates as one pure function; batches are made inside, so nothing crosses the host in between.
 
@@ -147,13 +167,20 @@ def scan(
             a `data.Buckets`.
         steps: updates between two reports of metrics, which are averaged over them, except for `skipped`, which is the
             largest.
+        accumulate: as in `make_step`.
+        rows: devices that share the rows of each batch, as `mesh.grid`; the state is to be placed by `mesh.replicated`
+            or `mesh.sharded`.
 
     Raises:
         TypeError: `batches` is neither.
-        InputError: steps < 1.
+        InputError: steps < 1; or accumulate < 1; or, when traced, the rows of a batch are no multiple of parts and
+            devices.
     """
     at_least(1, steps=steps)
-    step = make_step(loss, optimizer)
+    step = make_step(loss, optimizer, accumulate=accumulate)
+    if rows is not None:
+        step = _on_rows(step, rows, accumulate)
+        batches = mesh.replicated(batches, rows) if isinstance(batches, (Batches, Bucketed)) else batches
 
     def one(batches: Any, state: TrainState) -> tuple[TrainState, Metrics]:
         data_key, _ = jax.random.split(state.key)
@@ -238,14 +265,20 @@ def calls(
     def compiled(
         state: TrainState, opt_state: Any, totals: Totals, n: Int[Array, ""], advance: Advance
     ) -> tuple[TrainState, Totals]:
-        return advance.extend(state._replace(opt_state=opt_state), totals, n)
+        return mesh.stay(advance.extend(state._replace(opt_state=opt_state), totals, n), laid)
 
-    report = jax.jit(lambda state, totals, advance: advance.report(state, totals))
+    @jax.jit
+    def report(state: TrainState, totals: Totals, advance: Advance) -> tuple[TrainState, Metrics]:
+        state, metrics = advance.report(state, totals)
+        return mesh.stay(state, laid[0]), metrics
+
     zeros = no_totals(advance, state)
     since = zeros if totals is None else totals
+    laid, joined = mesh.layout((state, since)), mesh.spans(state)
     done, pace, first = _common_step(state), 1, True
     while done < steps:
         n = min(pace, advance.steps - done % advance.steps, steps - done)
+        n = int(mesh.agreed(np.int32(n))) if joined else n  # clocks differ
         began = time.monotonic()
         state, since = compiled(state._replace(opt_state=None), state.opt_state, since, np.int32(n), advance)
         done = _common_step(state)
@@ -262,8 +295,10 @@ def no_totals(advance: Advance, state: TrainState) -> Totals:
     """The totals before the first update."""
     shapes = jax.eval_shape(advance.start, state)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    if not getattr(state.step, "committed", False):
+        return zeros
     # Where a compiled call leaves them, or it would be compiled twice.
-    return jax.device_put(zeros, state.step.sharding) if getattr(state.step, "committed", False) else zeros
+    return jax.tree.map(lambda leaf: mesh.place(leaf, state.step.sharding), zeros)
 
 
 def descend(
@@ -338,6 +373,40 @@ def value_and_metrics(loss: LossFn, params: Params, batch: Any, key: Key[Array, 
     """A loss and its metrics, also of a function that has none."""
     result = loss(params, batch, key)
     return result if isinstance(result, tuple) else (result, {})
+
+
+def _mean_over_parts(
+    loss: LossFn, params: Params, batch: Any, key: Key[Array, ""], parts: int, of: Callable = lambda function: function
+) -> Any:
+    """The mean, over parts of a batch, of `of` of the loss and its metrics as a function of the parameters."""
+
+    def part(leaf: Any) -> Any:
+        if len(leaf) % parts:
+            raise InputError(f"accumulate must divide the rows of a batch, {len(leaf)}, got {parts}")
+        # Rows number i, i + parts, …: where devices share the rows, each has as many of every part.
+        return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
+
+    def one(number: Any, rows: Any) -> Any:
+        objective = partial(value_and_metrics, loss, batch=rows, key=jax.random.fold_in(key, number))
+        return of(objective)(params)
+
+    def add(total: Any, numbered: tuple[Any, Any]) -> tuple[Any, None]:
+        return jax.tree.map(lambda sum, now: sum + now / parts, total, one(*numbered)), None
+
+    split = jnp.arange(parts), jax.tree.map(part, batch)
+    shapes = jax.eval_shape(one, *jax.tree.map(lambda leaf: leaf[0], split))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), shapes)
+    total, _ = jax.lax.scan(add, zeros, split)
+    return jax.tree.map(
+        lambda sum, like: sum.astype(like.dtype) if jnp.issubdtype(like.dtype, jnp.inexact) else sum, total, shapes
+    )
+
+
+def _on_rows(step: Callable, rows: jax.sharding.Mesh, parts: int) -> Callable:
+    def spread(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        return step(state, mesh.by_rows(lambda: batch, rows, parts)())
+
+    return spread
 
 
 def _all_finite(tree: PyTree) -> Bool[Array, ""]:

@@ -45,7 +45,7 @@ def swept(keys):
     return sweep.sweep(initialise, loss, optimizer, scaled, keys=keys, settings=settings_of(len(keys)), steps=4)
 
 
-@pytest.mark.parametrize(("runs", "devices"), [(3, 1), (4, 2)])
+@pytest.mark.parametrize(("runs", "devices"), [(1, 1), (3, 2), (4, 2)])
 def test_each_run_of_a_sweep_equals_that_run_alone(key, runs, devices):
     keys = jax.random.split(key, runs)
     state, advance = swept(keys)
@@ -138,7 +138,7 @@ def test_chunks_of_a_sweep_give_the_same(key):
 def test_runs_are_batched_while_their_activations_fit_into_a_cache(key, cache, batched, monkeypatch):
     monkeypatch.setattr(sweep, "CACHE_BYTES", cache)
     state, advance = swept(jax.random.split(key, 3))
-    assert (" length=3" in str(jax.make_jaxpr(advance)(state))) is not batched
+    assert (" length=2" in str(jax.make_jaxpr(advance)(state))) is not batched
 
 
 def test_a_sweep_that_waits_chooses_between_buckets(key):
