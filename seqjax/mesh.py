@@ -123,8 +123,8 @@ def place(leaf: Any, sharding: Sharding | None) -> Any:
     """An array, a constant of all processes or a traced one, or a key, where the sharding says."""
     if isinstance(leaf, jax.core.Tracer):
         return jax.lax.with_sharding_constraint(leaf, sharding)
-    if _is_key(leaf):  # JAX refuses keys on devices of other processes
-        return jax.random.wrap_key_data(place(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf))
+    if is_key(leaf):  # JAX refuses keys on devices of other processes
+        return _as_key(place(jax.random.key_data(leaf), sharding), leaf)
     if sharding is None or sharding.is_fully_addressable or spans(leaf):
         return jax.device_put(leaf, sharding)
     return jax.make_array_from_callback(np.shape(leaf), sharding, np.asarray(leaf).__getitem__)
@@ -148,7 +148,7 @@ def spans(tree: PyTree) -> bool:
 
 def whole(leaf: Any) -> np.ndarray:
     """All of an array, or of a key's numbers, on every host; all processes must ask for it."""
-    leaf = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    leaf = jax.random.key_data(leaf) if is_key(leaf) else leaf
     if spans(leaf) and not leaf.is_fully_replicated:
         leaf = jax.device_put(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
     return np.asarray(leaf)
@@ -157,11 +157,7 @@ def whole(leaf: Any) -> np.ndarray:
 def local(tree: PyTree) -> PyTree:
     """All of every array on one device of this process; all processes must ask for it."""
 
-    def own(leaf: Any) -> Any:
-        values = jnp.asarray(whole(leaf))
-        return jax.random.wrap_key_data(values, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else values
-
-    return jax.tree.map(own, tree)
+    return jax.tree.map(lambda leaf: _as_key(jnp.asarray(whole(leaf)), leaf), tree)
 
 
 def first() -> bool:
@@ -171,7 +167,10 @@ def first() -> bool:
 
 def agreed(tree: PyTree) -> PyTree:
     """What process 0 has: decisions by clocks and files differ, and all must make the same calls."""
-    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
+    if jax.process_count() == 1:
+        return tree
+    numbers = multihost_utils.broadcast_one_to_all(jax.tree.map(whole, tree))
+    return jax.tree.map(_as_key, numbers, tree)
 
 
 def greatest(value: int) -> int:
@@ -179,5 +178,10 @@ def greatest(value: int) -> int:
     return int(np.max(multihost_utils.process_allgather(np.int32(value)))) if jax.process_count() > 1 else value
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf holds typed keys."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _as_key(numbers: Any, like: Any) -> Any:
+    return jax.random.wrap_key_data(jnp.asarray(numbers), impl=jax.random.key_impl(like)) if is_key(like) else numbers

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqjax import mesh
 from seqjax.runs import figures, process
 from seqjax.runs.checks import Check, print_checks
-from seqjax.runs.folder import Record, Row, Run, damaged, finished, load, run_name
+from seqjax.runs.folder import Place, Record, Row, Run, damaged, finished, load, run_name
 from seqjax.runs.options import (
     Scale,
     names_own_data,
@@ -35,7 +36,7 @@ from seqjax.types import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LARGEST_GROUP = 256
+LARGEST_PART = 256
 """Runs that one process claims at a time, so that several processes can share a larger group."""
 
 
@@ -62,7 +63,7 @@ def main(
             takes the value that is given for the field, which then selects no runs. After runs on files of the user's
             the last one is proposed.
     """
-    sys.exit(process.exit_code(lambda: _run(config_type, configs, measure, draw, expect, uses)))
+    process.leave(lambda: _run(config_type, configs, measure, draw, expect, uses))
 
 
 def traced(default: Any) -> Any:
@@ -95,9 +96,24 @@ def _run(
     expect: Callable | None,
     uses: dict[str, Callable],
 ) -> None:
-    script = Path(sys.argv[0])
-    header = read_header(script)
+    header = read_header(Path(sys.argv[0]))
     options, changes = parse(config_type, header, uses)
+    with process.joined(options):
+        _act(config_type, configs, measure, draw, expect, uses, header, options, changes)
+
+
+def _act(
+    config_type: type,
+    configs: Callable,
+    measure: Callable,
+    draw: Callable,
+    expect: Callable | None,
+    uses: dict[str, Callable],
+    header: dict[str, str],
+    options: Any,
+    changes: dict[str, tuple],
+) -> None:
+    script = Path(sys.argv[0])
     asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
     require_used(options, uses, [name for name, _ in asked], config_type)
     given = {name: setting_values(name, use, config_type, options, changes) for name, use in asked}
@@ -130,7 +146,15 @@ def _run(
     if options.tensorboard:
         require_tensorboard()
     if not options.draw:
-        _train(records, measure, options)
+        sharing = process.sharing(options.share, options.devices == "rows")
+        _train(records, measure, options, sharing)
+        left = sum(not record.complete for record in records)
+        if left and sharing.processes > 1:
+            said = f"{left} of {len(records)} runs are left to the other processes"
+            print(f"{said}; the one that finishes the last of them draws", file=sys.stderr)
+            return
+    if options.devices == "rows" and not mesh.first():
+        return
     spoilt = damaged(records) if options.overwrite else []  # those that another process was to repeat
     complete = [record for record in records if record.complete and record not in spoilt]
     diverged = [record for record in complete if "diverged" in record.result]
@@ -208,43 +232,65 @@ def _require_clean(records: Sequence[Record]) -> None:
             )
 
 
-def _train(records: list[Record], measure: Callable, options: Any) -> None:
-    """Train what is missing, group by group; runs that another process trains are left to it.
+def _train(records: list[Record], measure: Callable, options: Any, sharing: process.Sharing) -> None:
+    """Train what is missing, part by part; runs that another process trains are left to it, and taken if it ends.
 
     Raises:
-        Busy: every missing run is held by another process.
+        Busy: every missing run is held by another process, and this one is not of those that share them.
+        InputError: runs that several processes share are to be overwritten: each would do so.
     """
-    missing = [record for record in records if options.overwrite or not record.complete]
+    if options.overwrite and sharing.processes > 1:
+        raise InputError("--overwrite is for one process, got --share: `python -m seqjax.runs remove` removes runs")
+    grid = mesh.grid() if options.devices == "rows" else None
+    session = Session(Report(0), options.tensorboard, grid=grid)
+    complete = session.told([record.complete and not options.overwrite for record in records])
+    missing = [record for record, done in zip(records, complete, strict=True) if not done]
     if len(missing) < len(records):
         print(f"{len(records) - len(missing)} of {len(records)} runs were finished before", file=sys.stderr)
     if not missing:
         return
     process.require_writable(missing[0].folder.parent)
     process.prepare_process()
-    session, trained, holders = Session(Report(len(missing), device()), options.tensorboard), 0, []
+    session.report = Report(len(missing), device())
+    waiting = [[record for record in part if record in missing] for part in _parts(records, sharing.processes)]
+    waiting = waiting if sharing.number is None else waiting[sharing.number :: sharing.processes]
+    waiting = [part for part in waiting if part]
+    trained, overwrite, holders = 0, options.overwrite, []
     with process.signals_into(session.signals, lambda: session.unsaved), session.report:
-        for group in _groups(missing):
-            with process.claim(group) as (claimed, others):
-                holders += others
-                for part in _begun([r for r in claimed if options.overwrite or not r.complete], options, session):
-                    _train_part(part, measure, session)
-                    trained += len(part)
-    held = [record for record in missing if not record.complete] if holders else []
-    if held and not trained:
+        while waiting:
+            held, holders = [], []
+            for part in waiting:
+                with process.claim(part) as (claimed, others):
+                    free = session.told([[part.index(record), overwrite or not record.complete] for record in claimed])
+                    holders += session.told(others)
+                    for group in _begun([part[number] for number, needed in free if needed], options, session):
+                        _train_part(group, measure, session)
+                        trained += len(group)
+                held.append([record for number, record in enumerate(part) if number not in dict(free)])
+            # The others have had time to finish, or to end without it.
+            waiting, before, overwrite = [part for part in held if part], waiting, False
+            if sum(map(len, waiting)) == sum(map(len, before)):
+                break
+    left = [record for part in waiting for record in part if not record.complete]
+    if not left or sharing.processes > 1:
+        return
+    if not trained:
         raise process.Busy("; ".join(dict.fromkeys(holders)))
-    if held:
-        left = f"{len(held)} of {len(records)} runs are left to other processes: {holders[0]}"
-        print(f"{left}; when they are finished, --draw draws all", file=sys.stderr)
+    said = f"{len(left)} of {len(records)} runs are left to other processes: {holders[0]}"
+    print(f"{said}; when they are finished, --draw draws all", file=sys.stderr)
 
 
 def _begun(records: list[Record], options: Any, session: Session) -> list[list[Record]]:
     """The records with their working folders, in groups of equal progress: none waits for others or starts again."""
-    groups: dict[tuple[int, int, bool], list[Record]] = {}
     for record in records:
         record.session = session
         record.extends = _shorter(record) if options.extend else None
         record.begin(resume=options.resume)
-        groups.setdefault((progress(record), record.base, record.place is None), []).append(record)
+    begun = session.told([[progress(record), record.base, record.place] for record in records])
+    groups: dict[tuple[int, int, bool], list[Record]] = {}
+    for record, (step, base, place) in zip(records, begun, strict=True):
+        record.base, record.place = base, place and Place(*place)
+        groups.setdefault((step, base, place is None), []).append(record)
     return [groups[key] for key in sorted(groups)]
 
 
@@ -261,8 +307,8 @@ def _train_part(records: list[Record], measure: Callable, session: Session) -> N
     forget_groups(records[0].folder.parent / "checkpoints", {record.place.group for record in records if record.place})
     left = [record for record in records if record.work.exists()]
     session.report.finish(len(records) - len(left))
-    if session.signals:  # one that came while this group was measured
-        raise process.Stopped(session.signals[0])
+    if signal := session.signal():  # one that came while this group was measured
+        raise process.Stopped(signal)
     if len(left) == len(records):
         raise RuntimeError(f"measure finished none of {len(records)} records")
     if left:  # some diverged: the others are measured without them
@@ -294,13 +340,17 @@ def _shorter(record: Record) -> Run | None:
     return max(found, key=lambda pair: pair[0])[1]
 
 
-def _groups(records: list[Record]) -> Iterator[list[Record]]:
-    """Records whose configurations differ in traced fields alone: each group is one compiled program."""
+def _parts(records: list[Record], processes: int) -> Iterator[list[Record]]:
+    """Records whose configurations differ in traced fields alone: each part is one compiled program.
+
+    Parts are the same for all of the processes that share the records, whatever is finished.
+    """
     groups: dict[tuple, list[Record]] = {}
     for record in records:
         fields = dataclasses.fields(record.config)
         shape = tuple(getattr(record.config, f.name) for f in fields if not f.metadata.get("traced"))
         groups.setdefault(shape, []).append(record)
+    size = min(LARGEST_PART, -(-len(records) // processes))
     for group in groups.values():
-        for start in range(0, len(group), LARGEST_GROUP):
-            yield group[start : start + LARGEST_GROUP]
+        for start in range(0, len(group), size):
+            yield group[start : start + size]

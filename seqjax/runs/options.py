@@ -53,6 +53,15 @@ def parse(config_type: type, header: dict[str, str], uses: dict[str, Callable]) 
         "draw": option(bool, "only draw what is finished, or, without any run, what is committed", False),
         "resume": option(bool, "go on with runs that were interrupted, instead of starting them again", True),
         "overwrite": option(bool, "also do finished runs again, and damaged ones", False),
+        "devices": option(
+            Literal["runs", "rows"],
+            "what devices share: runs, each trained by one, or the rows of every batch, those of all processes that a "
+            "launcher started",
+            "runs",
+        ),
+        "share": option(
+            str, "N or K/N: one of N processes that share the runs; K: the parts of the K-th alone", "a Slurm array's N"
+        ),
         "extend": option(bool, "begin where a finished run with fewer steps or epochs ended", False),
         "tensorboard": option(bool, "write the history as TensorBoard's event files, beside the run folders", False),
         "publish": option(bool, "write the committed figure: the whole experiment, at a clean commit", False),

@@ -1,20 +1,26 @@
 """The process of a script: locks, signals that save, streams, and exit codes for each kind of error."""
 
 import errno
+import json
 import os
 import re
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import jax
+import numpy as np
 
+from seqjax import mesh
 from seqjax.data.files import cache_folder
 from seqjax.runs.folder import Record
 from seqjax.runs.memory import keep_memory
@@ -22,6 +28,12 @@ from seqjax.types import InputError
 
 USAGE, BUSY, DIVERGED, ENVIRONMENT = 2, 3, 4, 5
 """Exit codes: usage, configuration or data; run in use; not finite for too long; disk, memory, device or permission."""
+
+SLURM = "a Slurm array's N"
+"""The default of `--share`."""
+
+JOIN_TIMEOUT = "SEQJAX_JOIN_TIMEOUT"
+"""The environment variable with the seconds for which processes of one job wait for each other."""
 
 SAVED = "stopped; the state is saved: the same command goes on from it"
 SHOW_CURSOR = "\x1b[?25h"
@@ -44,6 +56,88 @@ class Stopped(Exception):
     def __init__(self, signum: int):
         super().__init__(signum)
         self.signum = signum
+
+
+class Sharing(NamedTuple):
+    """Of how many processes with the same command this is one; the number of the parts that it takes, None: any."""
+
+    processes: int = 1
+    number: int | None = None
+
+
+def sharing(text: str, joined: bool) -> Sharing:
+    """What `--share` says, or else Slurm: the tasks of an array, times those of the step unless they train together.
+
+    Raises:
+        InputError: the text is neither N nor K/N with 1 <= K <= N.
+    """
+    if text == SLURM:
+        array, step = (int(os.environ.get(f"SLURM_{name}", 1)) for name in ("ARRAY_TASK_COUNT", "STEP_NUM_TASKS"))
+        return Sharing(max(1, array * (1 if joined else step)))
+    found = re.fullmatch(r"(?:(\d+)/)?(\d+)", text)
+    number, processes = (None, 0) if found is None else (found[1] and int(found[1]), int(found[2]))
+    if processes < 1 or (number is not None and not 1 <= number <= processes):
+        raise InputError(f"--share must be N or K/N with 1 <= K <= N, got {text!r}")
+    return Sharing(processes, number and number - 1)
+
+
+@contextmanager
+def joined(options: Any) -> Iterator[None]:
+    """With `--devices rows` the processes that a launcher started train as one.
+
+    Process 0 prints, reads and writes; the others do the same work in a folder of their own that is deleted.
+
+    Raises:
+        InputError: their commands differ.
+    """
+    if options.devices != "rows":
+        yield
+        return
+    seconds = int(os.environ.get(JOIN_TIMEOUT, 300))
+    with _deadline(seconds, f"the other processes of this job did not answer within {seconds} s ({JOIN_TIMEOUT})"):
+        mesh.join(seconds + 60)  # JAX would end the process with a stack trace
+    prepare_process()
+    if jax.process_count() == 1:
+        yield
+        return
+    if options.extend:
+        raise InputError("--extend is for one process, got --devices rows with several")
+    command, mine = told(sys.argv[1:]), sys.argv[1:]
+    if mesh.greatest(command != mine):
+        raise InputError(f"all processes must have the same command, got {command} and {mine}")
+    if mesh.first():
+        yield
+        return
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        options.out, options.publish, options.tensorboard = Path(scratch), False, False
+        yield
+
+
+@contextmanager
+def _deadline(seconds: float, message: str) -> Iterator[None]:
+    def end() -> None:
+        os._exit(_fail(ENVIRONMENT, message))
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def told(value: Any) -> Any:
+    """A JSON value of process 0, on all processes."""
+    text = json.dumps(value).encode()
+    size = int(mesh.agreed(np.int32(len(text))))
+    bytes_of = np.zeros(1 << max(8, size.bit_length()), np.uint8)  # few shapes, each of which is compiled
+    bytes_of[: len(text)] = np.frombuffer(text, np.uint8) if mesh.first() else 0
+    return json.loads(mesh.agreed(bytes_of)[:size].tobytes())
 
 
 class NoDevice(Exception):
@@ -254,6 +348,23 @@ def mend_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def leave(run: Callable[[], None]) -> None:
+    """End the process as `run` ends, so that no process that trains with this one waits for it."""
+    try:
+        code = exit_code(run)
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        code = 1
+    if jax.distributed.is_initialized() and code in (1, USAGE, BUSY, ENVIRONMENT):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        time.sleep(mesh.first())  # JAX ends the others when process 0 is gone: those that fail as well may say why
+        os._exit(code)
+    sys.exit(code)
+
+
 def exit_code(run: Callable[[], None]) -> int:
     """Run, and turn what a user or a machine can be at fault for into a line and a code; bugs keep their traceback."""
     mend_streams()
@@ -290,6 +401,10 @@ OUT_OF_MEMORY = re.compile(
 
 
 def _fail(code: int, message: str) -> int:
+    number = jax.process_index() if jax.distributed.is_initialized() else 0
+    if number and code in (BUSY, DIVERGED, *(128 + signum for signum in (signal.SIGINT, signal.SIGTERM))):
+        return code  # process 0 says so
     with suppress(OSError):
-        print(f"error: {message}" if code < 128 else message, file=sys.stderr)
+        where = f"process {number}: " if number else ""
+        print(f"{where}error: {message}" if code < 128 else message, file=sys.stderr)
     return code

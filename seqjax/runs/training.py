@@ -16,11 +16,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
-from seqjax import checkpoint, early_stopping, metrics, sweep, train
+from seqjax import checkpoint, early_stopping, mesh, metrics, sweep, train
 from seqjax.early_stopping import Best
 from seqjax.runs import manifest
 from seqjax.runs.folder import Place, Record, Row
-from seqjax.runs.process import Stopped
+from seqjax.runs.process import Stopped, told
 from seqjax.runs.progress import Report
 from seqjax.runs.provenance import provenance, versions
 from seqjax.runs.tensorboard import Events
@@ -50,12 +50,28 @@ class Session:
         tensorboard: whether the history is written as event files, too.
         signals: those it has received.
         unsaved: whether training has gone on since the last checkpoint.
+        grid: the devices that share the rows of every batch, of all processes, which then make the same calls; None:
+            devices share the runs.
     """
 
     report: Report
     tensorboard: bool = False
     signals: list[int] = dataclasses.field(default_factory=list)
     unsaved: bool = False
+    grid: jax.sharding.Mesh | None = None
+
+    def signal(self) -> int:
+        """The signal that this process received, or any of those that train with it; 0: none."""
+        received = max(self.signals, default=0)
+        return received if self.grid is None else mesh.greatest(received)
+
+    def told(self, value: Any) -> Any:
+        """What process 0 knows, as JSON, where processes train together."""
+        return value if self.grid is None else told(value)
+
+    def placed(self, runs: PyTree, like: TrainState) -> PyTree:
+        """Arrays with the leading axis `runs` on the devices that train them."""
+        return sweep.shard(runs, len(like.step)) if self.grid is None else mesh.replicated(runs, self.grid)
 
 
 def train_group(
@@ -109,11 +125,12 @@ def train_group(
         settings=each_seed,
         steps=max(1, total // 20 if steps_per_report is None else steps_per_report),
         chunk=chunk,
+        rows=records[0].session.grid,
     )
     if validate is not None:
         state, advance = early_stopping.keep_best(state, advance, validate)
     for record in records:
-        record.parameters = parameter_count(jax.tree.map(lambda leaf: leaf[0], state.params))
+        record.parameters = parameter_count(state.params) // len(state.step)
     if base and records[0].place is None:
         state = _extended(records, state, lambda steps: optimizer(learning_rates[0], steps), total)
     return fit(records, state, advance, total)
@@ -144,7 +161,7 @@ def _extended(
     if not all(np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, moves), strict=True)):
         inner = state.opt_state.opt_state if isinstance(state.opt_state, Best) else state.opt_state
     extended = extended._replace(opt_state=extended.opt_state._replace(opt_state=inner) if best else inner)
-    return sweep.shard(extended, len(extended.step))
+    return records[0].session.placed(extended, extended)
 
 
 def by_record(records: Sequence[Record], runs: PyTree) -> list[PyTree]:
@@ -183,10 +200,13 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
     if records[0].base and records[0].place is None and not int(np.max(state.step)):
         raise InputError("--extend is for experiments that train by runs.train_group: this one does not")
     session: Session = records[0].session
+    laid = mesh.layout(state.step)
+    if session.grid is not None and (laid is None or laid.mesh != session.grid):
+        raise InputError("--devices rows is for experiments that train by runs.train_group: this one does not")
     group = Group(records)
     state, totals = group.restored(state, train.no_totals(advance, state))
     began = done = int(np.max(state.step))
-    start = None if done else jax.tree.map(np.asarray, state.params)
+    start = None if done else jax.tree.map(mesh.whole, state.params)
     session.report.begin(_common_name(records), done, steps)
     watch = _Watch()
     events = Events(records if session.tensorboard else [])
@@ -194,7 +214,9 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         state, totals = now, so_far
         done = int(np.max(state.step))
         session.unsaved = True
-        losses = (totals.sums["loss"] / totals.steps) if reported is None else reported["loss"]
+        running = mesh.whole(totals.sums["loss"]) / mesh.whole(totals.steps) if reported is None else None
+        reported = None if reported is None else jax.tree.map(mesh.whole, reported)
+        losses = running if reported is None else reported["loss"]
         session.report.update(done, "loss " + " ".join(f"{float(loss):.2g}" for loss in losses[:3]))
         if reported is not None:
             values = {name: [float(v) for v in value] for name, value in reported.items()}
@@ -202,16 +224,18 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
             _note(records, done, values, np.asarray(state.skipped), steps, still)
             events.write()
         lost = sum(len(record.diverged) for record in records) == len(state.step)
-        if session.signals or done == steps or lost or watch.due():
+        signal, due = session.signal(), session.told(watch.due())
+        if signal or done == steps or lost or due:
             with watch:
                 group.save({"state": state, "totals": totals}, began, done)
             session.unsaved = False
-        if session.signals:
-            raise Stopped(session.signals[0])
+        if signal:
+            raise Stopped(signal)
         if lost:
             break
     session.report.end()
-    host = jax.tree.map(lambda leaf: leaf if checkpoint.is_key(leaf) else np.asarray(leaf), state)
+    state = state if session.grid is None else mesh.local(state)
+    host = jax.tree.map(lambda leaf: leaf if mesh.is_key(leaf) else np.asarray(leaf), state)
     for record, part in zip(records, by_record(records, host), strict=True):
         record.state = part
         record.stretch = group.stretch(record, began, done)
@@ -255,10 +279,23 @@ class Group:
 
     def restored(self, state: TrainState, totals: Totals) -> tuple[TrainState, Totals]:
         """The states that the records have on disk, all at one step, or the given ones for a first start."""
+        session: Session = self.records[0].session
         places = [record.place for record in self.records]
-        checkpoint.forget(self.folder, after=_saved_step(self.records[0]))  # leftovers of a kill before `move_to`
+        if session.grid is None or mesh.first():
+            checkpoint.forget(self.folder, after=_saved_step(self.records[0]))  # leftovers of a kill before `move_to`
         if None in places:
             return state, totals
+        if session.grid is None:
+            return session.placed(self._read(places, (state, totals)), state)
+        # One process reads, and the others need not even see the folder.
+        found = self._read(places, mesh.local((state, totals))) if mesh.first() else mesh.local((state, totals))
+        for record in self.records:
+            record.history, record.stretches, record.diverged = session.told(
+                [record.history, record.stretches, record.diverged]
+            )
+        return session.placed(mesh.agreed(found), state)
+
+    def _read(self, places: Sequence[Place | None], like: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
         saved = {place.group: checkpoint.read(_checkpoints(self.records[0]) / place.group) for place in places if place}
         parts, rows = [], []
         for record, place in zip(self.records, places, strict=True):
@@ -271,9 +308,9 @@ class Group:
             record.history = [dict(zip(told["columns"], row, strict=True)) for row in told["history"]]
             record.stretches, record.diverged = told["stretches"], told["diverged"]
             _warn_of_other_versions(record)
-        together = checkpoint.place(parts, {"state": state, "totals": totals}, rows)
+        together = checkpoint.place(parts, dict(zip(("state", "totals"), like, strict=True)), rows)
         print(f"resumed {_common_name(self.records)} at step {parts[0].step}", file=sys.stderr)
-        return sweep.shard((together["state"], together["totals"]), len(state.step))
+        return together["state"], together["totals"]
 
     def save(self, state: Any, began: int, done: int) -> None:
         """One file for all; then the records point to it, and files that no record points to any more are deleted."""

@@ -337,9 +337,9 @@ def test_any_number_of_steps_works(here, tmp_path, steps):
 
 
 def test_a_large_group_is_claimed_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "LARGEST_GROUP", 3)
+    monkeypatch.setattr(command, "LARGEST_PART", 3)
     configs = [Config(learning_rate=rate / 10, features=features) for features in (4, 5) for rate in range(4)]
-    groups = command._groups([runs.Record(config, tmp_path) for config in configs])
+    groups = command._parts([runs.Record(config, tmp_path) for config in configs], 1)
     assert [[r.config.features for r in group] for group in groups] == [[4, 4, 4], [4], [5, 5, 5], [5]]
 
 
