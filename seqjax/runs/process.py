@@ -35,6 +35,7 @@ SLURM = "a Slurm array's N"
 JOIN_TIMEOUT = "SEQJAX_JOIN_TIMEOUT"
 """The environment variable with the seconds for which processes of one job wait for each other."""
 
+AGAIN = "the same command goes on from the last saved state"
 SAVED = "stopped; the state is saved: the same command goes on from it"
 SHOW_CURSOR = "\x1b[?25h"
 
@@ -386,6 +387,8 @@ def exit_code(run: Callable[[], None]) -> int:
     except (OSError, NoDevice) as error:
         return _fail(ENVIRONMENT, str(error))
     except (MemoryError, RuntimeError, ValueError) as error:
+        if jax.distributed.is_initialized() and LOST.search(str(error)):
+            return _fail(ENVIRONMENT, f"{str(error).splitlines()[0]}\nanother process of this job has ended; {AGAIN}")
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
         return _fail(
@@ -398,6 +401,10 @@ OUT_OF_MEMORY = re.compile(
     r"RESOURCE_EXHAUSTED|[Oo]ut of memory|OOM|bad_alloc|[Ff]ailed to allocate|[Uu]nable to allocate"
 )
 """How jaxlib and NumPy say it."""
+
+
+LOST = re.compile(r"Gloo|NCCL|[Cc]onnection (closed|reset)|heartbeat")
+"""How it says that another process is gone, where JAX does not end this one first."""
 
 
 def _fail(code: int, message: str) -> int:

@@ -200,6 +200,7 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
     if records[0].base and records[0].place is None and not int(np.max(state.step)):
         raise InputError("--extend is for experiments that train by runs.train_group: this one does not")
     session: Session = records[0].session
+    session.unsaved = False
     laid = mesh.layout(state.step)
     if session.grid is not None and (laid is None or laid.mesh != session.grid):
         raise InputError("--devices rows is for experiments that train by runs.train_group: this one does not")
@@ -228,7 +229,7 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         if signal or done == steps or lost or due:
             with watch:
                 group.save({"state": state, "totals": totals}, began, done)
-            session.unsaved = False
+            session.unsaved = mesh.spans(state)  # the others are to hear of a signal
         if signal:
             raise Stopped(signal)
         if lost:
