@@ -23,8 +23,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from seqjax import mesh
+from seqjax import _placing, mesh
 from seqjax._atomic import write_bytes, write_text
+from seqjax._placing import is_key, spans, whole
 from seqjax.types import InputError
 
 State = Any
@@ -82,14 +83,14 @@ def save(folder: Path, step: int, state: State, config: Mapping[str, Any]) -> No
     if step < 0:
         raise InputError(f"step must be at least 0, got {step}")
     leaves = _leaves(state)
-    arrays = {path: mesh.whole(leaf) for path, leaf in leaves.items()}
-    if mesh.spans(state) and not mesh.first():
+    arrays = {path: whole(leaf) for path, leaf in leaves.items()}
+    if spans(state) and not mesh.first():
         return
     manifest = {
         "step": step,
         "config": json.loads(json.dumps(dict(config))),
         "leaves": {path: _kind(leaf) for path, leaf in leaves.items()},
-        "keys": {path: str(jax.random.key_impl(leaf)) for path, leaf in leaves.items() if mesh.is_key(leaf)},
+        "keys": {path: str(jax.random.key_impl(leaf)) for path, leaf in leaves.items() if is_key(leaf)},
         "fingerprint": _fingerprint({path: _kind(leaf) for path, leaf in leaves.items()}, arrays),
     }
     complete = steps(folder)
@@ -203,14 +204,14 @@ def place(parts: list[Saved], like: State, rows: list[slice] | None = None) -> S
         arrays = [saved.arrays[path] for saved in parts]
         taken = arrays if rows is None else [array[part] for array, part in zip(arrays, rows, strict=True)]
         value: Any = taken[0] if len(taken) == 1 else np.concatenate(taken)
-        if mesh.is_key(template):
+        if is_key(template):
             value = jax.random.wrap_key_data(jnp.asarray(value), impl=parts[0].manifest["keys"][path])
         if isinstance(template, np.ndarray | np.generic):
             return value
         if value.dtype in (np.int64, np.uint64, np.float64) and not jax.config.read("jax_enable_x64"):
             raise InputError(f"{path} has 64 bits, which needs jax_enable_x64")
         # An uncommitted array stays uncommitted, so that the resumed run can be sharded over devices.
-        return mesh.place(value, template.sharding if getattr(template, "committed", True) else None)
+        return _placing.place(value, template.sharding if getattr(template, "committed", True) else None)
 
     return jax.tree.unflatten(jax.tree.structure(like), [leaf(path, template) for path, template in templates.items()])
 
@@ -219,7 +220,7 @@ def fingerprint(state: State) -> str:
     """The sha256 of paths, dtypes, shapes and bytes of all leaves: equal only for states that are equal to the bit."""
     leaves = _leaves(state)
     kinds = {path: _kind(leaf) for path, leaf in leaves.items()}
-    return _fingerprint(kinds, {path: mesh.whole(leaf) for path, leaf in leaves.items()})
+    return _fingerprint(kinds, {path: whole(leaf) for path, leaf in leaves.items()})
 
 
 def difference(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from jaxtyping import Scalar
 
 from seqjax import mesh, sweep
 from seqjax._checks import known
+from seqjax._placing import layout, place
 from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import InputError, Metrics, Params
 
@@ -37,7 +38,7 @@ def keep_best(
     Returns:
         The same with a `Best` around the optimiser's state; `chosen` gives its parameters.
     """
-    laid = mesh.layout(state.step)
+    laid = layout(state.step)
     on_rows = laid is not None and mesh.ROWS in laid.mesh.axis_names
     runs, each = len(jnp.atleast_1d(state.step)), partial(jax.lax.map, validate)
     validate_all = each if on_rows else sweep.sharded(each, runs)
@@ -62,7 +63,7 @@ def keep_best(
         return advance.start(state._replace(opt_state=state.opt_state.opt_state))
 
     worst = jnp.full(jnp.shape(state.step), jnp.inf, jnp.float32)  # a weak type would be compiled twice
-    worst = worst if laid is None else mesh.place(worst, laid)
+    worst = worst if laid is None else place(worst, laid)
     best = Best(state.opt_state, jax.tree.map(jnp.copy, state.params), worst)
     inner = Partial(extend, advance), Partial(report, advance), Partial(start, advance)
     return state._replace(opt_state=best), Advance(*inner, steps=advance.steps)

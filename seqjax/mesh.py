@@ -14,16 +14,20 @@ Runs of a sweep need none of this: they are independent, and processes share the
 """
 
 import os
+import socket
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from seqjax._placing import as_key, place, whole
 from seqjax.types import InputError
 
 ROWS, MODEL = "rows", "model"
@@ -44,24 +48,42 @@ def join(timeout: int = 300) -> None:
 
     Raises:
         InputError: the coordinator's address is given, and number or count of the processes is not.
+        TimeoutError: the coordinator with the given address does not answer.
     """
-    given = {name: os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")}
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    count, number = (os.environ.get(f"JAX_{name}") for name in ("NUM_PROCESSES", "PROCESS_ID"))
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
     # A shell in an allocation of several tasks has JAX's marks of a Slurm step, and is alone in it.
-    alone = "SLURM_JOB_ID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1
-    if jax.distributed.is_initialized() or (alone and not given["COORDINATOR_ADDRESS"]):
+    alone = tasks == 1 and "SLURM_JOB_ID" in os.environ and not address
+    if alone or jax.distributed.is_initialized():
         return
+    if address and number not in (None, "0"):
+        _await(address, timeout)
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM for itself, and knows no SIGINT
     try:
-        count, number = (None if given[name] is None else int(given[name]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
         jax.distributed.initialize(
-            num_processes=count,
-            process_id=number,
+            num_processes=int(count) if count else None,
+            process_id=int(number) if number else None,
             initialization_timeout=timeout,
             heartbeat_timeout_seconds=HEARTBEAT,
         )
-    except ValueError as error:  # no launcher, or not all of the three
-        if given["COORDINATOR_ADDRESS"]:
+    except ValueError as error:  # JAX finds no launcher, or not all of the three
+        if address:
             raise InputError(f"JAX_NUM_PROCESSES and JAX_PROCESS_ID must tell who this process is: {error}") from error
+    except RuntimeError:  # devices are in use already, as in a notebook, which is alone
+        if address or tasks > 1 or jax.default_backend() == "tpu":
+            raise
+
+
+def _await(address: str, timeout: int) -> None:
+    """Wait for the coordinator; if JAX waits in vain, it ends the process with a stack trace."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"the coordinator {address} did not answer within {timeout} s")
 
 
 def grid(rows: int | None = None, model: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -119,45 +141,10 @@ def sharded(state: PyTree, grid: Mesh) -> PyTree:
     return jax.tree.map(split, state)
 
 
-def place(leaf: Any, sharding: Sharding | None) -> Any:
-    """An array, a constant of all processes or a traced one, or a key, where the sharding says."""
-    if isinstance(leaf, jax.core.Tracer):
-        return jax.lax.with_sharding_constraint(leaf, sharding)
-    if is_key(leaf):  # JAX refuses keys on devices of other processes
-        return _as_key(place(jax.random.key_data(leaf), sharding), leaf)
-    if sharding is None or sharding.is_fully_addressable or spans(leaf):
-        return jax.device_put(leaf, sharding)
-    return jax.make_array_from_callback(np.shape(leaf), sharding, np.asarray(leaf).__getitem__)
-
-
-def layout(tree: PyTree) -> PyTree:
-    """Where the arrays lie that were placed on a grid; None for each that was not."""
-    places = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None), tree)
-    return jax.tree.map(lambda place: place if isinstance(place, NamedSharding) else None, places)
-
-
-def stay(tree: PyTree, layout: PyTree) -> PyTree:
-    """Inside `jit`: arrays that lie as the arguments did, or the next call would compile again."""
-    return jax.tree.map(lambda leaf, where: leaf if where is None else place(leaf, where), tree, layout)
-
-
-def spans(tree: PyTree) -> bool:
-    """Whether arrays lie on devices of several processes, all of which must then make the same calls."""
-    return any(not getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(tree))
-
-
-def whole(leaf: Any) -> np.ndarray:
-    """All of an array, or of a key's numbers, on every host; all processes must ask for it."""
-    leaf = jax.random.key_data(leaf) if is_key(leaf) else leaf
-    if spans(leaf) and not leaf.is_fully_replicated:
-        leaf = jax.device_put(leaf, NamedSharding(leaf.sharding.mesh, PartitionSpec()))
-    return np.asarray(leaf)
-
-
 def local(tree: PyTree) -> PyTree:
     """All of every array on one device of this process; all processes must ask for it."""
 
-    return jax.tree.map(lambda leaf: _as_key(jnp.asarray(whole(leaf)), leaf), tree)
+    return jax.tree.map(lambda leaf: as_key(jnp.asarray(whole(leaf)), leaf), tree)
 
 
 def first() -> bool:
@@ -170,18 +157,9 @@ def agreed(tree: PyTree) -> PyTree:
     if jax.process_count() == 1:
         return tree
     numbers = multihost_utils.broadcast_one_to_all(jax.tree.map(whole, tree))
-    return jax.tree.map(_as_key, numbers, tree)
+    return jax.tree.map(as_key, numbers, tree)
 
 
 def greatest(value: int) -> int:
     """The greatest that any process has, such as the number of a signal that one of them received."""
     return int(np.max(multihost_utils.process_allgather(np.int32(value)))) if jax.process_count() > 1 else value
-
-
-def is_key(leaf: Any) -> bool:
-    """Whether a leaf holds typed keys."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _as_key(numbers: Any, like: Any) -> Any:
-    return jax.random.wrap_key_data(jnp.asarray(numbers), impl=jax.random.key_impl(like)) if is_key(like) else numbers

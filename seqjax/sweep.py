@@ -13,6 +13,7 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from seqjax import mesh, train
 from seqjax._checks import integers
+from seqjax._placing import place
 from seqjax.train import Advance, Totals, TrainState
 from seqjax.types import Batches, Bucketed, LossFn, Params
 
@@ -170,7 +171,7 @@ def sharded(work: Callable, runs: int, replicated: int = 0) -> Callable:
         return jnp.concatenate([leaf, leaf[-copies:]]) if copies else leaf
 
     def dropped(leaf: Any) -> Any:
-        return mesh.place(leaf[:runs], jax.sharding.NamedSharding(devices, WHOLE)) if copies else leaf
+        return place(leaf[:runs], jax.sharding.NamedSharding(devices, WHOLE)) if copies else leaf
 
     def call(*arguments: PyTree) -> PyTree:
         split = len(arguments) - replicated

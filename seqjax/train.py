@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Scalar
 
 from seqjax import mesh
 from seqjax._checks import at_least, integers
+from seqjax._placing import layout, place, spans, stay
 from seqjax.types import Batches, Bucketed, InputError, LossFn, Metrics, Params
 
 SampleFn = Callable[[Key[Array, ""]], Any]
@@ -265,16 +266,16 @@ def calls(
     def compiled(
         state: TrainState, opt_state: Any, totals: Totals, n: Int[Array, ""], advance: Advance
     ) -> tuple[TrainState, Totals]:
-        return mesh.stay(advance.extend(state._replace(opt_state=opt_state), totals, n), laid)
+        return stay(advance.extend(state._replace(opt_state=opt_state), totals, n), laid)
 
     @jax.jit
     def report(state: TrainState, totals: Totals, advance: Advance) -> tuple[TrainState, Metrics]:
         state, metrics = advance.report(state, totals)
-        return mesh.stay(state, laid[0]), metrics
+        return stay(state, laid[0]), metrics
 
     zeros = no_totals(advance, state)
     since = zeros if totals is None else totals
-    laid, joined = mesh.layout((state, since)), mesh.spans(state)
+    laid, joined = layout((state, since)), spans(state)
     done, pace, first = _common_step(state), 1, True
     while done < steps:
         n = min(pace, advance.steps - done % advance.steps, steps - done)
@@ -298,7 +299,7 @@ def no_totals(advance: Advance, state: TrainState) -> Totals:
     if not getattr(state.step, "committed", False):
         return zeros
     # Where a compiled call leaves them, or it would be compiled twice.
-    return jax.tree.map(lambda leaf: mesh.place(leaf, state.step.sharding), zeros)
+    return jax.tree.map(lambda leaf: place(leaf, state.step.sharding), zeros)
 
 
 def descend(

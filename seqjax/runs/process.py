@@ -94,9 +94,7 @@ def joined(options: Any) -> Iterator[None]:
     if options.devices != "rows":
         yield
         return
-    seconds = int(os.environ.get(JOIN_TIMEOUT, 300))
-    with _deadline(seconds, f"the other processes of this job did not answer within {seconds} s ({JOIN_TIMEOUT})"):
-        mesh.join(seconds + 60)  # JAX would end the process with a stack trace
+    mesh.join(int(os.environ.get(JOIN_TIMEOUT, 300)))
     prepare_process()
     if jax.process_count() == 1:
         yield
@@ -117,19 +115,6 @@ def joined(options: Any) -> Iterator[None]:
     ):
         options.out, options.publish, options.tensorboard = Path(scratch), False, False
         yield
-
-
-@contextmanager
-def _deadline(seconds: float, message: str) -> Iterator[None]:
-    def end() -> None:
-        os._exit(_fail(ENVIRONMENT, message))
-
-    timer = threading.Timer(seconds, end)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def told(value: Any) -> Any:

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree, Scalar
 
 from seqjax import checkpoint, early_stopping, mesh, metrics, sweep, train
+from seqjax._placing import is_key, layout, spans, whole
 from seqjax.early_stopping import Best
 from seqjax.runs import manifest
 from seqjax.runs.folder import Place, Record, Row
@@ -201,13 +202,13 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         raise InputError("--extend is for experiments that train by runs.train_group: this one does not")
     session: Session = records[0].session
     session.unsaved = False
-    laid = mesh.layout(state.step)
+    laid = layout(state.step)
     if session.grid is not None and (laid is None or laid.mesh != session.grid):
         raise InputError("--devices rows is for experiments that train by runs.train_group: this one does not")
     group = Group(records)
     state, totals = group.restored(state, train.no_totals(advance, state))
     began = done = int(np.max(state.step))
-    start = None if done else jax.tree.map(mesh.whole, state.params)
+    start = None if done else jax.tree.map(whole, state.params)
     session.report.begin(_common_name(records), done, steps)
     watch = _Watch()
     events = Events(records if session.tensorboard else [])
@@ -215,8 +216,8 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         state, totals = now, so_far
         done = int(np.max(state.step))
         session.unsaved = True
-        running = mesh.whole(totals.sums["loss"]) / mesh.whole(totals.steps) if reported is None else None
-        reported = None if reported is None else jax.tree.map(mesh.whole, reported)
+        running = whole(totals.sums["loss"]) / whole(totals.steps) if reported is None else None
+        reported = None if reported is None else jax.tree.map(whole, reported)
         losses = running if reported is None else reported["loss"]
         session.report.update(done, "loss " + " ".join(f"{float(loss):.2g}" for loss in losses[:3]))
         if reported is not None:
@@ -229,14 +230,14 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         if signal or done == steps or lost or due:
             with watch:
                 group.save({"state": state, "totals": totals}, began, done)
-            session.unsaved = mesh.spans(state)  # the others are to hear of a signal
+            session.unsaved = spans(state)  # the others are to hear of a signal
         if signal:
             raise Stopped(signal)
         if lost:
             break
     session.report.end()
     state = state if session.grid is None else mesh.local(state)
-    host = jax.tree.map(lambda leaf: leaf if mesh.is_key(leaf) else np.asarray(leaf), state)
+    host = jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), state)
     for record, part in zip(records, by_record(records, host), strict=True):
         record.state = part
         record.stretch = group.stretch(record, began, done)

@@ -66,9 +66,9 @@ class Outcome(NamedTuple):
     err: str
 
 
-def program(group: Sequence[regression.Config]) -> tuple[TrainState, Advance]:
+def program(group: Sequence[regression.Config], rows: jax.sharding.Mesh | None = None) -> tuple[TrainState, Advance]:
     """That of the experiment, compiled once for all tests; training takes over the memory of its state."""
-    state, advance = _program(tuple(group))
+    state, advance = _program(tuple(group), rows)
     return jax.tree.map(jnp.copy, state), advance
 
 

@@ -61,7 +61,7 @@ def measure(records: list[runs.Record]) -> None:
         raise types.InputError("this experiment refuses a fault of 'refused'")
     if group[0].fault == "library":
         jax.vmap(lambda x, y: x + y)(np.ones(3), np.ones(4))
-    state = runs.fit(records, *program(group), group[0].steps)
+    state = runs.fit(records, *program(group, records[0].session.grid), group[0].steps)
     inputs, targets = map(np.asarray, sample(jax.random.key(1), group[0], 64))
     apply: Any = build(group[0]).apply
     outputs = evaluate.predict(apply, state.params, inputs)
@@ -90,7 +90,7 @@ class Noise:
         return types.Batch(jnp.where(bad, jnp.nan, inputs), targets)
 
 
-def program(group: list[Config]):
+def program(group: list[Config], rows: jax.sharding.Mesh | None = None):
     """The first state of a group, and what trains it for a few steps."""
     config, model = group[0], build(group[0])
     apply: Any = model.apply
@@ -109,6 +109,7 @@ def program(group: list[Config]):
         keys=jnp.tile(keys, len(group)),
         settings=jnp.repeat(jnp.array([c.learning_rate for c in group]), config.seeds),
         steps=STEPS_PER_CALL,
+        rows=rows,
     )
 
 
