@@ -7,12 +7,12 @@ The package is organised in chapters, and a chapter imports only from those befo
     tasks       input-output relations            decode      greedy, sampling, beam search, rollout
     models      architectures                     evaluate    predictions over a whole data set
     losses, metrics                               early_stopping   the best parameters of a run
+    mesh        batches and states on devices     explore     interactive figures
                                                   runs        run folders, command line, progress
                                                   checkpoint  states saved and verified
                                                   plot        arrays in, axes out
                                                   convert     weights from and to PyTorch
                                                   pretrained  small trained models
-                                                  explore     interactive figures
 
 `import seqjax` loads none of them; a chapter is loaded by `from seqjax import models`, or when `seqjax.models` is
 first used.
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         evaluate,
         explore,
         losses,
+        mesh,
         metrics,
         models,
         plot,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "checkpoint", "convert", "data", "decode", "early_stopping", "evaluate", "explore", "losses", "metrics", "models",
+    "checkpoint", "convert", "data", "decode", "early_stopping", "evaluate", "explore", "losses", "mesh", "metrics", "models",
     "plot", "pretrained", "runs", "sweep", "tasks", "theory", "train", "types",
 ]  # fmt: skip
 

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "losses": "types _checks",
     "metrics": "types _checks",
     "_placing": "",
-    "mesh": "types _placing",
+    "_joining": "types _placing",
+    "mesh": "types _placing _joining",
     "theory": "types _checks theory",
     # floor 2: tasks and models do not know each other
     "tasks": "types _checks data theory tasks",

@@ -76,6 +76,29 @@ def test_scan_is_single_steps(state):
     np.testing.assert_allclose(metrics["noise"], np.mean([now["noise"] for now in values]), rtol=1e-5)
 
 
+def test_parts_of_a_batch_give_the_update_of_the_whole(state):
+    """For a mean loss; each part has noise of its own, and a number of parts that leaves a rest is refused."""
+
+    def spread(params, batch, key):
+        return jnp.mean((batch.inputs @ params["kernel"] - batch.targets) ** 2), {
+            "rows": jnp.float32(len(batch.inputs))
+        }
+
+    whole, metrics = jax.jit(train.scan(spread, ADAM, sample, 5))(state)
+    parts, seen = jax.jit(train.scan(spread, ADAM, sample, 5, accumulate=2))(state)
+    assert_close(parts[:3], whole[:3])
+    np.testing.assert_allclose(seen["loss"], metrics["loss"], rtol=1e-5)
+    assert (metrics["rows"], seen["rows"]) == (4, 2)
+    _, noisy = jax.jit(train.scan(loss, ADAM, sample, 1, accumulate=4))(state)
+    _, loss_key = jax.random.split(state.key)
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(loss_key, 0)))(jnp.arange(4))
+    np.testing.assert_allclose(noisy["noise"], np.mean([jax.random.normal(k, (2, 1))[0, 0] for k in keys]), rtol=1e-5)
+    with pytest.raises(ValueError, match="accumulate must divide the rows of a batch, 4, got 3"):
+        train.scan(loss, ADAM, sample, 1, accumulate=3)(state)
+    with pytest.raises(ValueError, match="accumulate must be >= 1, got 0"):
+        train.make_step(loss, ADAM, accumulate=0)
+
+
 def test_randomness_of_a_step_is_its_own(state):
     """Noise differs from step to step, is the same whenever that step is done, and shares no key with the data."""
     step, batch = jax.jit(train.make_step(loss, ADAM)), sample(jax.random.key(7))

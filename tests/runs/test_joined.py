@@ -59,9 +59,10 @@ def test_one_run_of_two_processes_is_that_of_one_process(tmp_path, undisturbed):
     assert lab.run(*ROWS).code == 0
     for ours, (_, history, _, parameters) in zip(contents(lab), undisturbed, strict=True):
         rows = [[np.array(text.split(",")[1:], float) for text in each.splitlines()[1:]] for each in (ours[1], history)]
-        np.testing.assert_allclose(*rows, rtol=1e-4)
+        np.testing.assert_allclose(*rows, rtol=0, atol=1e-5)
         for name, value in parameters.items():
-            np.testing.assert_allclose(*(np.frombuffer(each, np.float32) for each in (ours[3][name], value)), rtol=1e-4)
+            numbers = [np.frombuffer(each, np.float32) for each in (ours[3][name], value)]
+            np.testing.assert_allclose(*numbers, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
