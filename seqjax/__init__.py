@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "checkpoint", "convert", "data", "decode", "early_stopping", "evaluate", "explore", "losses", "mesh", "metrics", "models",
-    "plot", "pretrained", "runs", "sweep", "tasks", "theory", "train", "types",
+    "checkpoint", "convert", "data", "decode", "early_stopping", "evaluate", "explore", "losses", "mesh", "metrics",
+    "models", "plot", "pretrained", "runs", "sweep", "tasks", "theory", "train", "types",
 ]  # fmt: skip
 
 

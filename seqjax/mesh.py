@@ -34,7 +34,7 @@ ROWS, MODEL = "rows", "model"
 """The axes of a grid: devices along `rows` share the rows of a batch, those along `model` see the same rows."""
 
 
-def grid(rows: int | None = None, model: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def grid(rows: int | None = None, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """A grid of devices, by default all of all processes along `rows`.
 
     Raises:

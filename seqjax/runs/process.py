@@ -76,10 +76,10 @@ def sharing(text: str, joined: bool) -> Sharing:
         array, step = (int(os.environ.get(f"SLURM_{name}", 1)) for name in ("ARRAY_TASK_COUNT", "STEP_NUM_TASKS"))
         return Sharing(max(1, array * (1 if joined else step)))
     found = re.fullmatch(r"(?:(\d+)/)?(\d+)", text)
-    number, processes = (None, 0) if found is None else (found[1] and int(found[1]), int(found[2]))
-    if processes < 1 or (number is not None and not 1 <= number <= processes):
+    number, processes = (1, 0) if found is None else (int(found[1] or 1), int(found[2]))
+    if found is None or not 1 <= number <= processes:
         raise InputError(f"--share must be N or K/N with 1 <= K <= N, got {text!r}")
-    return Sharing(processes, number and number - 1)
+    return Sharing(processes, number - 1 if found[1] else None)
 
 
 @contextmanager

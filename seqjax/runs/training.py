@@ -216,9 +216,11 @@ def fit(records: Sequence[Record], state: TrainState, advance: Advance, steps: i
         state, totals = now, so_far
         done = int(np.max(state.step))
         session.unsaved = True
-        running = whole(totals.sums["loss"]) / whole(totals.steps) if reported is None else None
-        reported = None if reported is None else jax.tree.map(whole, reported)
-        losses = running if reported is None else reported["loss"]
+        if reported is None:
+            losses = whole(totals.sums["loss"]) / whole(totals.steps)
+        else:
+            reported = jax.tree.map(whole, reported)
+            losses = reported["loss"]
         session.report.update(done, "loss " + " ".join(f"{float(loss):.2g}" for loss in losses[:3]))
         if reported is not None:
             values = {name: [float(v) for v in value] for name, value in reported.items()}

@@ -15,7 +15,7 @@ from tests.runs.test_process import names
 from tests.runs.test_training import everything, files, newest, until
 from tests.test_mesh import free_port
 
-STEPS = 300
+STEPS = 200
 ROWS = ("--scale", "smoke", "--steps", str(STEPS), "--devices", "rows")
 
 
@@ -136,7 +136,7 @@ FOUR = ("--scale", "smoke", "--learning-rate", "0.05", "0.1", "0.2", "0.4", "--s
 
 def test_a_killed_process_leaves_its_runs_to_the_others(tmp_path):
     """Each run is trained by one process; the survivor goes on with those of the killed one, to the same bits."""
-    steps = ("--steps", "500")
+    steps = ("--steps", "200")
     for name in ("shared", "alone"):
         (tmp_path / name).mkdir()
     shared, alone = Lab(tmp_path / "shared"), Lab(tmp_path / "alone")
@@ -152,7 +152,7 @@ def test_a_killed_process_leaves_its_runs_to_the_others(tmp_path):
     for run in shared.finished():
         stretches = runs.load(run).provenance["stretches"]
         assert [stretch["from"] for stretch in stretches] == [0, *(stretch["to"] for stretch in stretches[:-1])]
-        assert stretches[-1]["to"] == 500
+        assert stretches[-1]["to"] == 200
     assert alone.run(*FOUR, *steps).code == 0
     assert contents(shared) == contents(alone)
 
