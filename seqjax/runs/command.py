@@ -127,7 +127,12 @@ def _act(
     for record in records:
         record.recover()
     spoilt = [] if options.overwrite else damaged(records)
-    records = [record for record in records if record not in spoilt]
+    kept = [record not in spoilt for record in records]
+    if options.devices == "rows":
+        kept = process.told(kept)
+        if not mesh.first() and (asked or options.draw):
+            return
+    records = [record for record, intact in zip(records, kept, strict=True) if intact]
     if asked:
         process.require_writable(home)
         process.prepare_process()

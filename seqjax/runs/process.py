@@ -89,12 +89,16 @@ def joined(options: Any) -> Iterator[None]:
     Process 0 prints, reads and writes; the others do the same work in a folder of their own that is deleted.
 
     Raises:
-        InputError: their commands differ.
+        InputError: their commands differ, or a finished run is to be extended, whose state one process alone reads.
+        TimeoutError: process 0 does not answer.
     """
     if options.devices != "rows":
         yield
         return
-    mesh.join(int(os.environ.get(JOIN_TIMEOUT, 300)))
+    seconds = os.environ.get(JOIN_TIMEOUT, "300")
+    if not re.fullmatch(r"[1-9]\d*", seconds):
+        raise InputError(f"{JOIN_TIMEOUT} must be a number of seconds, got {seconds!r}")
+    mesh.join(int(seconds))
     prepare_process()
     if jax.process_count() == 1:
         yield
@@ -345,7 +349,8 @@ def leave(run: Callable[[], None]) -> None:
         code = 1
     if jax.distributed.is_initialized() and code in (1, USAGE, BUSY, ENVIRONMENT):
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):
+                stream.flush()
         time.sleep(mesh.first())  # JAX ends the others when process 0 is gone: those that fail as well may say why
         os._exit(code)
     sys.exit(code)
