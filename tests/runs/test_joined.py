@@ -134,6 +134,7 @@ def test_rows_that_devices_do_not_divide_are_refused(here, monkeypatch):
 FOUR = ("--scale", "smoke", "--learning-rate", "0.05", "0.1", "0.2", "0.4", "--share", "4")
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_its_runs_to_the_others(tmp_path):
     """Each run is trained by one process; the survivor goes on with those of the killed one, to the same bits."""
     steps = ("--steps", "200")
