@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from seqjax._checks import check_mask
 from seqjax.models.module import Module
@@ -34,6 +34,13 @@ def dot_attention(
     return weighted_average(scores if bias is None else scores + bias, values, mask)
 
 
+SCORES_BYTES = 2**28
+"""From this size of all scores on, `self_attention` computes a part of them at a time, and again for the gradient."""
+
+PART_BYTES = 2**23
+"""Size of the scores of such a part, which has 64 targets at least."""
+
+
 def self_attention(
     query: Float[Array, "batch time heads head_dim"],
     keys: Float[Array, "batch time heads head_dim"],
@@ -41,26 +48,97 @@ def self_attention(
     *,
     mask: Bool[Array, "batch time"],
     causal: bool,
-    bias: Float[Array, "#batch heads time time"] | None = None,
+    bias: Float[Array, "#batch heads rows columns"] | None = None,
 ) -> Float[Array, "batch time heads head_dim"]:
     """`dot_attention` of whole sequences to themselves, without the weights; padding gets zeros.
 
     The implementation is chosen when a program is lowered, for the platform that will run it. On CPU, causal attention
     is computed in two to four blocks of targets, so that up to 3/8 of the scores are never computed. On NVIDIA GPUs,
-    cuDNN's kernel computes it in half precision, without a bias. Everything else is one product.
+    cuDNN's kernel computes it in half precision, without a bias. Everything else is one product, unless the sequences
+    are long (`is_long`): then memory is proportional to time, as scores are computed for some targets at a time, and
+    again for the gradient (Rabe & Staats 2021, arXiv:2112.05682).
 
     Args:
         mask: which steps are real: the first ones of each row.
         causal: whether a step attends only to itself and the steps before it.
+        bias: for each pair of steps, (time, time), or by distance, (1, 2 time - 1): that of target t and source s is
+            in column time - 1 - t + s. In the first form it takes the memory of the scores, and all are computed.
     """
-    time = query.shape[1]
-    check_mask(mask, query.shape[:2])
-    whole = partial(_by_blocks, causal=causal, size=time, bias=bias)
+    batch, time, heads, _ = query.shape
+    check_mask(mask, (batch, time))
+    by_distance = bias is not None and bias.shape[2:] == (1, 2 * time - 1)
+    if is_long(batch, heads, time) and (bias is None or by_distance):
+        part = min(time, max(64, PART_BYTES // (4 * batch * heads * time)))
+        whole = partial(_in_parts, causal=causal, size=time, part=part, bias=bias)
+        blocks = partial(_in_parts, causal=causal, size=-(-time // 4), part=part, bias=bias)
+    else:
+        bias = _pairs(bias, 0, time, time) if by_distance else bias
+        whole = partial(_by_blocks, causal=causal, size=time, bias=bias)
+        blocks = partial(_by_blocks, causal=True, size=max(64, -(-time // 4)), bias=bias)
     if not causal:
         return whole(query, keys, values, mask)
-    blocks = partial(_by_blocks, causal=True, size=max(64, -(-time // 4)), bias=bias)
     cuda = _fused if bias is None and _cudnn_takes(query) else whole
     return jax.lax.platform_dependent(query, keys, values, mask, cpu=blocks, cuda=cuda, default=whole)
+
+
+def is_long(batch: int, heads: int, time: int) -> bool:
+    """Whether `self_attention` computes a part of the scores at a time."""
+    return 4 * batch * heads * time**2 >= SCORES_BYTES
+
+
+def _in_parts(
+    query: Array,
+    keys: Array,
+    values: Array,
+    mask: Array,
+    *,
+    causal: bool,
+    size: int,
+    part: int,
+    bias: Float[Array, "1 heads 1 distances"] | None,
+) -> Array:
+    """As `_by_blocks`, but the scores of a block are there for `part` targets at a time, and not kept for the gradient.
+
+    The batch stays whole, as it may be split among devices.
+    """
+    time, size = query.shape[1], -(-size // part) * part
+    beyond = -time % part
+    query = jnp.pad(query, ((0, 0), (0, beyond), (0, 0), (0, 0)))
+    real = jnp.pad(mask, ((0, 0), (0, beyond)))
+    averages = []
+    for start in range(0, time, size):
+        targets = slice(start, start + size)
+        sources = slice(min(start + size, time) if causal else time)
+
+        def some(of_part: tuple[Array, Array, Array], sources: slice = sources) -> Array:
+            first, query, real = of_part
+            seen = real[:, :, None] & mask[:, None, sources]
+            if causal:
+                seen = seen & (jnp.arange(seen.shape[-1])[None] <= first + jnp.arange(part)[:, None])[None]
+            added = None if bias is None else _pairs(bias, first, part, seen.shape[-1])
+            return dot_attention(query, keys[:, sources], values[:, sources], mask=seen, bias=added)[0]
+
+        parts = [jnp.stack(jnp.split(x[:, targets], x[:, targets].shape[1] // part, axis=1)) for x in (query, real)]
+        firsts = start + part * jnp.arange(len(parts[0]))
+        found = jax.lax.map(jax.checkpoint(some, prevent_cse=False), (firsts, *parts))
+        averages.append(jnp.moveaxis(found, 0, 1).reshape(query.shape[0], -1, *found.shape[3:]))
+    return jnp.concatenate(averages, axis=1)[:, :time]
+
+
+def _pairs(
+    by_distance: Float[Array, "1 heads 1 distances"], first: Int[Array, ""] | int, targets: int, sources: int
+) -> Float[Array, "1 heads targets sources"]:
+    """The biases of some targets and the first sources: each row is that before it, moved by one.
+
+    By copies alone, as the gradient of an index would add up numbers one at a time.
+    """
+    _, heads, _, distances = by_distance.shape
+    padded = jnp.pad(by_distance[:, :, 0], ((0, 0), (0, 0), (targets, 0)))
+    width = targets + sources - 1
+    row = jax.lax.dynamic_slice_in_dim(padded, (distances + 1) // 2 - first, width, axis=2)
+    rows = jnp.broadcast_to(jnp.pad(row, ((0, 0), (0, 0), (0, 1)))[:, :, None], (1, heads, targets, width + 1))
+    moved = rows.reshape(1, heads, -1)[:, :, : targets * width].reshape(1, heads, targets, width)
+    return moved[..., targets - 1 :]
 
 
 def _by_blocks(

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from seqjax._checks import known
-from seqjax.models.attention import dot_attention, self_attention
+from seqjax.models.attention import dot_attention, is_long, self_attention
 from seqjax.models.backbone import Backbone
 from seqjax.models.module import Features, Inputs, Mask, Module, check_causal, widened, zero_padding
 from seqjax.models.positions import Positions, Sinusoidal
@@ -142,11 +142,14 @@ class Transformer(Backbone):
         index = jnp.where(real_now, index, 0)
         # The mask is a prefix: all rows of a whole sequence have the same positions, but not all rows of a cache.
         whole = time == length
+        without_weights = whole and not self.is_mutable_collection("intermediates")
         places = jnp.arange(time)[None], jnp.arange(time)[None]
         if not whole:
             places = index, jnp.cumsum(real, axis=1) - real
+        elif without_weights and is_long(batch, self.heads, time):
+            places = jnp.full((1, 1), time - 1), jnp.arange(2 * time - 1)[None]
         bias = self.positions.bias(self.heads, *places, causal=self.causal)
-        if whole and not self.is_mutable_collection("intermediates"):
+        if without_weights:
             attend = partial(_without_weights, mask=real, causal=self.causal, bias=bias)
         else:
             slot = cache.used + jnp.arange(time)
@@ -191,11 +194,16 @@ class Sublayers(Module):
     dropout: float
     dtype: DTypeLike | None
 
+    @property
+    def _half(self) -> bool:
+        """Half precision is for memory: what is computed in single precision is not kept for the gradient."""
+        return self.dtype is not None and jnp.dtype(self.dtype).itemsize < 4
+
     def _residual(
         self, x: Array, name: str, drop: nn.Dropout, sublayer: Callable[[Array], tuple[Array, Any]]
     ) -> tuple[Array, Any]:
         """x + drop(sublayer(norm(x))), or norm(x + drop(sublayer(x))), and the rest of what the sublayer returns."""
-        norm = nn.LayerNorm(dtype=self.dtype, name=name)
+        norm = (nn.remat(nn.LayerNorm) if self._half else nn.LayerNorm)(dtype=self.dtype, name=name)
         if self.pre_norm:
             y, rest = sublayer(norm(x))
             return x + drop(y), rest
@@ -230,7 +238,8 @@ class Sublayers(Module):
         features = x.shape[-1]
 
         def feed_forward(y: Array) -> tuple[Array, None]:
-            y = self.activation(self._dense(y, self.expansion * features, "feed_forward_in"))
+            activation = jax.checkpoint(self.activation) if self._half else self.activation
+            y = activation(self._dense(y, self.expansion * features, "feed_forward_in"))
             return self._dense(y, features, "feed_forward_out"), None
 
         return self._residual(x, "feed_forward_norm", drop, feed_forward)[0]

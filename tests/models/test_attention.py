@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from seqjax import models
-from seqjax.models import AdditiveAttention, DotAttention, GeneralAttention, MultiHeadAttention, dot_attention
+from seqjax.models import (
+    AdditiveAttention,
+    DotAttention,
+    GeneralAttention,
+    MultiHeadAttention,
+    attention,
+    dot_attention,
+)
 from seqjax.models.attention import _cudnn_takes, _fused, self_attention
 from tests import contracts
 
@@ -140,6 +147,64 @@ def test_self_attention_is_chosen_for_the_platform(monkeypatch):
         (half((1, 1, 1, 256)), False),
     ]:
         assert _cudnn_takes(query) == taken
+
+
+@pytest.fixture
+def short_is_long(monkeypatch):
+    """Every sequence is computed in parts of 64 targets."""
+    monkeypatch.setattr(attention, "SCORES_BYTES", 0)
+    monkeypatch.setattr(attention, "PART_BYTES", 0)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("causal", [True, False])
+def test_self_attention_in_parts(causal, biased, short_is_long):
+    """As the whole in double precision: five parts of 64 targets, two to a block where causal; the last has 44.
+
+    The bias by distance is compared with that of each pair, looked up.
+    """
+    time, rng = 300, np.random.default_rng(4)
+    mask = contracts.upto((300, 129, 0), time)
+    seen = np.asarray(mask)[:, :, None] & np.asarray(mask)[:, None]
+    seen = jnp.asarray(seen & np.tri(time, dtype=bool) if causal else seen)
+    column = time - 1 - np.arange(time)[:, None] + np.arange(time)[None]
+
+    def ours(query, keys, values, bias):
+        bias = bias if biased else None
+        return self_attention(query, keys, values, mask=mask, causal=causal, bias=bias)
+
+    def whole(query, keys, values, bias):
+        bias = bias[:, :, 0][:, :, column] if biased else None
+        return dot_attention(query, keys, values, mask=seen, bias=bias)[0]
+
+    def with_gradients(attend, weight, *parts):
+        averages, pull = jax.vjp(attend, *parts)
+        return averages, *pull(weight)
+
+    with jax.enable_x64(True):
+        shapes = [(3, time, 2, 4)] * 4 + [(1, 2, 1, 2 * time - 1)]
+        parts = [jnp.asarray(rng.normal(size=shape)) for shape in shapes]
+        found, expected = (contracts.compiled(partial(with_gradients, way))(*parts) for way in (ours, whole))
+    for name, mine, other in zip(("averages", "query", "keys", "values", "bias"), found, expected, strict=True):
+        assert mine.dtype == jnp.float64
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_memory_of_long_sequences_is_proportional_to_time():
+    """By XLA's count, at lengths that are long by default: scores would grow four times."""
+
+    def temporary(time: int) -> int:
+        def total(query, keys, values):
+            mask = jnp.ones((1, time), bool)
+            return jnp.sum(self_attention(query, keys, values, mask=mask, causal=True) ** 2)
+
+        part = jax.ShapeDtypeStruct((1, time, 4, 8), jnp.float32)
+        program = jax.jit(jax.grad(total, (0, 1, 2))).lower(part, part, part)
+        return program.compile().memory_analysis().temp_size_in_bytes
+
+    short, long = temporary(4096), temporary(8192)
+    assert short < 4 * 4 * 4096**2 / 5
+    assert long < 2.5 * short
 
 
 def by_dot(params, query, source):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from seqjax.models import ALiBi, Learned, Positions, RelativeBias, Rotary, Sinusoidal, Transformer, positions
+from seqjax.models import ALiBi, Learned, Positions, RelativeBias, Rotary, Sinusoidal, Transformer, attention, positions
 from seqjax.types import InputError
 from tests import contracts
 
@@ -267,3 +267,27 @@ def test_padding_after_a_full_learned_table_harms_no_gradient(key):
 
     for leaf in jax.tree.leaves(contracts.compiled(jax.grad(total))(params)):
         assert jnp.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("bias", [ALiBi(), BUCKETS], ids=["ALiBi", "relative bias"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_long_sequences_are_read_as_short_ones(causal, bias, key, monkeypatch):
+    """Outputs and gradients in double precision, where attention is computed in parts, with biases by distance."""
+    model = Transformer(4, 2, layers=1, causal=causal, positions=bias)
+    with jax.enable_x64(True):
+        x = jax.random.normal(key, (2, 150, 3), jnp.float64)
+        mask = contracts.upto((150, 70), 150)
+        params = contracts.filled(jax.eval_shape(model.init, key, x), key)
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+
+        def output_and_gradient(params):
+            return model.apply(params, x, mask=mask), jax.grad(lambda p: jnp.sum(model.apply(p, x, mask=mask) ** 2))(
+                params
+            )
+
+        short = contracts.compiled(output_and_gradient)(params)
+        monkeypatch.setattr(attention, "SCORES_BYTES", 0)
+        monkeypatch.setattr(attention, "PART_BYTES", 0)
+        long = contracts.compiled(lambda params: output_and_gradient(params))(params)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    jax.tree.map(close, long, short)
