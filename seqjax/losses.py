@@ -5,12 +5,15 @@ a target outside the vocabulary makes the loss NaN, and one that the model never
 skips such an update, and counts it (`train.make_step`).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Scalar
 
-from seqjax._checks import check_ids, check_mask, check_weight, fractions, known
+from seqjax._checks import check_ids, check_mask, check_weight, fractions, integers, known
 from seqjax.types import InputError
 
 Values = Float[Array, "batch time targets"]
@@ -59,8 +62,69 @@ def cross_entropy(
     _same_shape("logits, but for their last axis,", logits.shape[:-1], targets.shape)
     check_mask(mask, targets.shape, prefix=False)
     check_ids("targets", targets, logits.shape[-1], mask)
-    logits = _wide(logits)
     mask = jnp.ones(targets.shape, bool) if mask is None else mask
+    count = jnp.sum(mask)
+    return jnp.sum(_costs(logits, targets, mask, smoothing)) / jnp.where(count > 0, count, 1)
+
+
+CHUNK_BYTES = 2**26
+"""Size of the logits that `chunked_cross_entropy` computes at a time, by default."""
+
+
+def chunked_cross_entropy(
+    readout: Callable[[Float[Array, "batch chunk width"]], Float[Array, "batch chunk vocab"]],
+    features: Float[Array, "batch time width"],
+    targets: Int[Array, "batch time"],
+    mask: Mask = None,
+    *,
+    smoothing: float = 0.0,
+    chunk: int | None = None,
+) -> Scalar:
+    """`cross_entropy(readout(features), targets, mask)`, of which the logits of all steps are never there together.
+
+    For large vocabularies. Logits are computed for some steps at a time, and again for the gradient, a third more work
+    in the readout. Padding may hold anything that `readout` maps to finite numbers.
+
+        features = model.apply(params, tokens, train=True, rngs={"dropout": key}, method="features")
+        readout = partial(model.apply, params, method="logits")
+        loss = losses.chunked_cross_entropy(readout, features[:, :-1], tokens[:, 1:])
+
+    Args:
+        chunk: steps at a time; None: as many as have `CHUNK_BYTES` of logits.
+
+    Raises:
+        InputError: as `cross_entropy`, but a target that is never predicted costs infinity; or chunk < 1.
+    """
+    fractions(smoothing=smoothing)
+    _same_shape("features, but for their last axis,", features.shape[:-1], targets.shape)
+    check_mask(mask, targets.shape, prefix=False)
+    batch, time = targets.shape
+    of_one = jax.eval_shape(readout, jax.ShapeDtypeStruct((batch, 1, features.shape[-1]), features.dtype))
+    check_ids("targets", targets, of_one.shape[-1], mask)
+    dtype = jnp.promote_types(of_one.dtype, jnp.float32)
+    chunk = max(1, CHUNK_BYTES // (of_one.size * dtype.itemsize)) if chunk is None else chunk
+    integers(1, chunk=chunk)
+    chunk = min(chunk, max(1, time))
+    mask = jnp.ones(targets.shape, bool) if mask is None else mask
+    count = jnp.sum(mask)
+
+    def split(x: Array) -> Array:
+        x = jnp.pad(x, ((0, 0), (0, -time % chunk), *[(0, 0)] * (x.ndim - 2)))
+        # Steps are split, and not the batch, which may be split among devices.
+        return jnp.moveaxis(x.reshape(batch, -1, chunk, *x.shape[2:]), 1, 0)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def add(total: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        features, targets, mask = some
+        return total + jnp.sum(_costs(readout(features), targets, mask, smoothing)), None
+
+    total, _ = jax.lax.scan(add, jnp.zeros((), dtype), (split(features), split(targets), split(mask)))
+    return total / jnp.where(count > 0, count, 1)
+
+
+def _costs(logits: Array, targets: Array, mask: Array, smoothing: float) -> Array:
+    """The cross-entropy of each token; 0 for padding."""
+    logits = _wide(logits)
     # Before anything is computed from them: a NaN that the sum leaves out would still reach the gradient.
     logits = jnp.where(mask[..., None], logits, 0.0)
     possible = jnp.isfinite(logits)
@@ -74,8 +138,7 @@ def cross_entropy(
     if smoothing:
         even = jnp.where(possible, logits, 0).sum(axis=-1) / possible.sum(axis=-1)
         cost = (1 - smoothing) * cost + smoothing * (total - even)
-    count = jnp.sum(mask)
-    return jnp.sum(jnp.where(mask, cost, 0)) / jnp.where(count > 0, count, 1)
+    return jnp.where(mask, cost, 0)
 
 
 def binary_cross_entropy(logits: Values, targets: Values, mask: Mask = None) -> Scalar:

@@ -98,6 +98,43 @@ def test_a_target_that_is_never_predicted_is_refused_and_costs_infinity_inside_j
     assert np.isfinite(losses.cross_entropy(logits, wrong, mask.at[0, 0].set(False)))
 
 
+@pytest.mark.parametrize(("chunk", "smoothing"), [(1, 0.0), (4, 0.1), (6, 0.0), (None, 0.1)])
+def test_cross_entropy_in_chunks_is_that_of_all_logits(chunk, smoothing, x64):
+    """Value and gradients, in double precision; the last chunk of 4 is half empty."""
+    rng = np.random.default_rng(2)
+    features, kernel = jnp.asarray(rng.normal(size=(4, 6, 3))), jnp.asarray(rng.normal(size=(3, 7)))
+    mask = jnp.asarray(np.arange(6)[None, :] < np.array([6, 1, 3, 0])[:, None])
+    targets = jnp.where(mask, jnp.asarray(rng.integers(2, 7, size=(4, 6)), jnp.int32), -9)
+    never = jnp.where(jnp.arange(7) < 2, -jnp.inf, 0.0)[None, None]
+
+    def whole(features, kernel):
+        return losses.cross_entropy(features @ kernel + never, targets, mask, smoothing=smoothing)
+
+    def chunked(features, kernel):
+        def readout(features):
+            return features @ kernel + never
+
+        return losses.chunked_cross_entropy(readout, features, targets, mask, smoothing=smoothing, chunk=chunk)
+
+    found, expected = (jax.value_and_grad(loss, (0, 1))(features, kernel) for loss in (chunked, whole))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14), found, expected)
+    wrong = targets.at[0, 0].set(7)
+    with pytest.raises(ValueError, match=re.escape("targets must lie in [0, 7), got 7")):
+        losses.chunked_cross_entropy(lambda x: x @ kernel, features, wrong, mask)
+
+
+def test_the_loss_over_a_large_vocabulary_needs_the_memory_of_a_chunk():
+    """64 x 256 tokens, 32,000 of a tied vocabulary: all logits are 2.1 GB, by XLA's count."""
+    features = jax.ShapeDtypeStruct((64, 256, 64), jnp.float32)
+    table, targets = jax.ShapeDtypeStruct((32_000, 64), jnp.float32), jax.ShapeDtypeStruct((64, 256), jnp.int32)
+
+    def loss(table, features, targets):
+        return losses.chunked_cross_entropy(lambda x: x @ table.T, features, targets)
+
+    program = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(table, features, targets).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 0.4e9
+
+
 @pytest.mark.parametrize("half", [jnp.float16, jnp.bfloat16])
 def test_losses_of_half_precision_are_summed_in_single(half):
     ones, labels = jnp.ones((64, 2048, 1), half), jnp.zeros((16, 2048), jnp.int32)

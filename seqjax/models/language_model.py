@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Mask, Module, Tokens, check_causal, check_part, widened, zero_padding
+from seqjax.models.module import Features, Mask, Module, Tokens, check_causal, check_part, widened, zero_padding
 from seqjax.types import SPECIAL, Carry, SpecialTokens
 
 
@@ -62,8 +62,10 @@ class TokenModel(Module):
         return zero_padding(self.drop(x, deterministic=not train), mask)
 
     def _logits(self, table: nn.Embed, features: Array, train: bool) -> Array:
+        return self._read(table, self.drop_features(features, deterministic=not train))
+
+    def _read(self, table: nn.Embed, features: Array) -> Array:
         """Those of tokens that are never predicted are -inf."""
-        features = self.drop_features(features, deterministic=not train)
         if self.readout is None:
             logits = table.attend(self.narrow(features)) + self.bias.reshape(1, 1, -1)
         else:
@@ -123,8 +125,16 @@ class LanguageModel(TokenModel):
 
     def __call__(self, tokens: Tokens, *, mask: Mask = None, train: bool = False) -> Float[Array, "batch time vocab"]:
         """Logits of the token after each. Those of `special.never` are -inf: by default PAD and SOS never follow."""
+        return self.logits(self.features(tokens, mask=mask, train=train))
+
+    def features(self, tokens: Tokens, *, mask: Mask = None, train: bool = False) -> Features:
+        """What the readout reads: `logits` of it are those of a call. For `losses.chunked_cross_entropy`."""
         x = self._embedded(self.embed, tokens, mask, train)
-        return self._logits(self.embed, self.backbone(x, mask=mask, train=train), train)
+        return self.drop_features(self.backbone(x, mask=mask, train=train), deterministic=not train)
+
+    def logits(self, features: Features) -> Float[Array, "batch time vocab"]:
+        """The readout of `features`."""
+        return self._read(self.embed, features)
 
     def window(self, batch: int, length: int) -> TokenWindow:
         """The empty carry of `reread`, which holds the last `length` tokens."""

@@ -56,6 +56,28 @@ def test_one_call_chunks_and_steps_are_one(model, key):
         np.testing.assert_allclose(other[..., EOS:], whole[..., EOS:], rtol=1e-4, atol=1e-5)
 
 
+def test_the_readout_of_the_features_is_the_call_also_with_dropout(model, key):
+    params, tokens = parameters(model, key), texts()
+    options = {"train": True, "rngs": {"dropout": key}}
+
+    @contracts.compiled
+    def both(params):
+        features = model.clone(dropout=0.5).apply(params, tokens, **options, method="features")
+        whole = model.clone(dropout=0.5).apply(params, tokens, **options)
+        return (
+            whole,
+            model.apply(params, features, method="logits"),
+            losses.cross_entropy(whole[:, :-1], tokens[:, 1:]),
+            losses.chunked_cross_entropy(
+                partial(model.apply, params, method="logits"), features[:, :-1], tokens[:, 1:], chunk=2
+            ),
+        )
+
+    whole, split, value, chunked = both(params)
+    np.testing.assert_array_equal(split, whole)
+    np.testing.assert_allclose(chunked, value, rtol=1e-6)
+
+
 def test_padding_may_hold_anything(model, key):
     params, tokens = parameters(model, key), np.asarray(texts())
     mask = contracts.upto((0, 2, TIME), TIME)
