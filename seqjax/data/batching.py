@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,41 +28,56 @@ def epoch_rows(key: Key[Array, ""], step: Step, rows: int, batch_size: int) -> I
     return _shuffled(jax.random.fold_in(key, epoch), place * batch_size + jnp.arange(batch_size), rows)
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Token sequences one after the other: as lists, the same ids take ten times the memory.
+
+    Attributes:
+        ids: of all tokens.
+        lengths: number of tokens of each row; 0 or more.
+    """
+
+    ids: Int32[np.ndarray, " tokens"]
+    lengths: Int32[np.ndarray, " rows"]
+
+    @classmethod
+    def of(cls, rows: "Rows | Iterable[Sequence[int]]") -> "Rows":
+        """Those of lists, which are read once.
+
+        Raises:
+            InputError: a number of more than 32 bits.
+        """
+        if isinstance(rows, Rows):
+            return rows
+        ids, lengths = array("i"), array("i")
+        for row in rows:
+            try:
+                ids.extend(row)
+            except OverflowError:
+                raise InputError(f"ids must have 32 bits, got {max(row, key=abs)} in row {len(lengths)}") from None
+            lengths.append(len(row))
+        return cls(np.frombuffer(ids, np.int32), np.frombuffer(lengths, np.int32))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, rows: Int[np.ndarray, " taken"]) -> "Rows":
+        """Some of them, given in their order."""
+        taken = np.zeros(len(self), bool)
+        taken[rows] = True
+        return Rows(self.ids[np.repeat(taken, self.lengths)], self.lengths[rows])
+
+
 def pad(
-    rows: Sequence[Sequence[int]], length: int | None = None
+    rows: Rows | Sequence[Sequence[int]], length: int | None = None, *, end: bool = False
 ) -> tuple[Int32[np.ndarray, "rows time"], Bool[np.ndarray, "rows time"]]:
     """Pad rows on the right to one length; returns ids and mask.
 
     Args:
         length: of the result, at least that of the longest row, which is the default.
+        end: whether EOS is appended to each row.
     """
-    return _padded(_Rows.of(rows), length)
-
-
-class _Rows(NamedTuple):
-    """Token sequences one after the other, in the memory of their ids: a list takes ten times as much, and its time."""
-
-    ids: np.ndarray
-    lengths: Int32[np.ndarray, " rows"]
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> "_Rows":
-        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
-        every = itertools.chain.from_iterable
-        try:
-            return cls(np.fromiter(every(rows), np.int32, lengths.sum()), lengths)
-        except OverflowError:  # no id: `_check_ids` says which
-            return cls(np.fromiter(every(rows), object, lengths.sum()), lengths)
-
-    def take(self, rows: Int[np.ndarray, " taken"]) -> "_Rows":
-        """Some of them, given in their order."""
-        taken = np.zeros(len(self.lengths), bool)
-        taken[rows] = True
-        return _Rows(self.ids[np.repeat(taken, self.lengths)], self.lengths[rows])
-
-
-def _padded(rows: _Rows, length: int | None, end: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and mask of one length, as `pad`; each row ends with EOS if `end` is 1."""
+    rows = Rows.of(rows)
     lengths = rows.lengths + end
     longest = int(lengths.max(initial=0))
     length = longest if length is None else length
@@ -71,8 +87,8 @@ def _padded(rows: _Rows, length: int | None, end: int = 0) -> tuple[np.ndarray, 
     mask = step < lengths[:, None]
     ids = np.full(mask.shape, PAD, np.int32)
     if end:
-        ids[np.arange(len(lengths)), rows.lengths] = EOS
-    ids[step < rows.lengths[:, None] if end else mask] = rows.ids
+        ids[np.arange(len(rows)), rows.lengths] = EOS
+    ids[step < rows.lengths[:, None]] = rows.ids
     return ids, mask
 
 
@@ -120,8 +136,8 @@ def close_up(tokens: Int[Array, "batch time"]) -> Int[Array, "batch time"]:
 
 
 def pairs(
-    sources: Sequence[Sequence[int]],
-    targets: Sequence[Sequence[int]],
+    sources: Rows | Sequence[Sequence[int]],
+    targets: Rows | Sequence[Sequence[int]],
     *,
     source_vocab: int,
     target_vocab: int,
@@ -141,8 +157,8 @@ def pairs(
     return _paired(both, (source_length, target_length))
 
 
-def _paired(sides: tuple[_Rows, _Rows], lengths: tuple[int | None, int | None] = (None, None)) -> Seq2SeqBatch:
-    (source, source_mask), (target, target_mask) = map(partial(_padded, end=1), sides, lengths)
+def _paired(sides: tuple[Rows, Rows], lengths: tuple[int | None, int | None] = (None, None)) -> Seq2SeqBatch:
+    (source, source_mask), (target, target_mask) = map(partial(pad, end=True), sides, lengths)
     return Seq2SeqBatch(*map(jnp.asarray, (source, target, source_mask, target_mask)))
 
 
@@ -216,8 +232,8 @@ class Buckets:
     @classmethod
     def of(
         cls,
-        sources: Sequence[Sequence[int]],
-        targets: Sequence[Sequence[int]],
+        sources: Rows | Sequence[Sequence[int]],
+        targets: Rows | Sequence[Sequence[int]],
         *,
         batch_size: int,
         count: int,
@@ -297,17 +313,20 @@ def _rows(part: Any) -> int:
 
 
 def _checked(
-    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], source_vocab: int, target_vocab: int
-) -> tuple[_Rows, _Rows]:
+    sources: Rows | Sequence[Sequence[int]],
+    targets: Rows | Sequence[Sequence[int]],
+    source_vocab: int,
+    target_vocab: int,
+) -> tuple[Rows, Rows]:
     if len(sources) != len(targets):
         raise InputError(f"targets must be as many as sources, {len(sources)}, got {len(targets)}")
-    sides = _Rows.of(sources), _Rows.of(targets)
+    sides = Rows.of(sources), Rows.of(targets)
     _check_ids("sources", sides[0], source_vocab)
     _check_ids("targets", sides[1], target_vocab)
     return sides
 
 
-def _check_ids(name: str, rows: _Rows, vocab: int) -> None:
+def _check_ids(name: str, rows: Rows, vocab: int) -> None:
     # PAD, SOS and EOS are added here; within a sentence they would end or mask it.
     wrong = (rows.ids < UNK) | (rows.ids >= vocab)
     if wrong.any():

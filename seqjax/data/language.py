@@ -2,16 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Array, Int
 
-from seqjax.data.batching import pad
+from seqjax.data.batching import Rows, pad
 from seqjax.data.tokenizers import Characters, MarkedWords, Subwords, Tokenizer, Whitespace, Words
 from seqjax.data.vocabulary import Vocabulary
-from seqjax.types import EOS, InputError
+from seqjax.types import InputError
 
 TOKENIZERS = {kind.__name__: kind for kind in (Characters, Whitespace, Words, MarkedWords, Subwords)}
 
@@ -27,9 +27,13 @@ class Language:
         """The ids of a sentence's tokens; UNK for tokens outside the vocabulary."""
         return self.vocabulary.encode(self.tokenizer.split(sentence))
 
-    def encode(self, sentences: Sequence[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, sentences: Iterable[str]) -> Rows:
+        """The ids of many sentences."""
+        return Rows.of(map(self.ids, sentences))
+
+    def encode(self, sentences: Iterable[str], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Ids and mask of sentences, each followed by EOS, of at most `length` tokens in all."""
-        return pad([[*self.ids(sentence), EOS] for sentence in sentences], length)
+        return pad(self.rows(sentences), length, end=True)
 
     def text(self, ids: Sequence[int] | Int[Array | np.ndarray, " time"]) -> str:
         """The sentence up to the first EOS."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Array, Int
@@ -44,7 +45,7 @@ class Vocabulary:
             least: rarer tokens are left out.
         """
         at_least(1, least=least)
-        counts = Counter(token for sentence in sentences for token in sentence)
+        counts = Counter(chain.from_iterable(sentences))
         kept = [token for token, count in counts.items() if count >= least and token not in RESERVED]
         kept.sort(key=lambda token: (-counts[token], token))
         return cls((*RESERVED, *kept))
@@ -53,12 +54,12 @@ class Vocabulary:
         return len(self.symbols)
 
     @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {symbol: number for number, symbol in enumerate(self.symbols) if number >= len(RESERVED)}
+    def _ids(self) -> "_Ids":
+        return _Ids((symbol, number) for number, symbol in enumerate(self.symbols) if number >= len(RESERVED))
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
         """The id of each token; UNK if it has none. Does not append EOS."""
-        return [self._ids.get(token, UNK) for token in tokens]
+        return [*map(self._ids.__getitem__, tokens)]
 
     def decode(self, ids: Iterable[int] | Int[Array | np.ndarray, " time"]) -> list[str]:
         """The symbols of ids in [0, len(self)) up to the first EOS, without PAD and SOS."""
@@ -94,3 +95,8 @@ class Vocabulary:
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise InputError(f"a vocabulary must be a JSON array of strings, got {text[:60]!r}")
         return cls(tuple(symbols))
+
+
+class _Ids(dict[str, int]):
+    def __missing__(self, token: str) -> int:
+        return UNK

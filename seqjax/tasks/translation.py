@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seqjax.data import corpora
-from seqjax.data.batching import Buckets, pairs
+from seqjax.data.batching import Buckets, Rows, pairs
 from seqjax.data.language import Language
 from seqjax.data.tokenizers import Tokenizer
 from seqjax.data.vocabulary import Vocabulary
@@ -56,5 +56,5 @@ class Translation:
     def _sizes(self) -> dict[str, int]:
         return {"source_vocab": len(self.source.vocabulary), "target_vocab": len(self.target.vocabulary)}
 
-    def _ids(self, given: Sequence[corpora.Pair]) -> tuple[list[list[int]], list[list[int]]]:
-        return [self.source.ids(p.source) for p in given], [self.target.ids(p.target) for p in given]
+    def _ids(self, given: Sequence[corpora.Pair]) -> tuple[Rows, Rows]:
+        return self.source.rows(p.source for p in given), self.target.rows(p.target for p in given)
