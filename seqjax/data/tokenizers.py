@@ -83,9 +83,9 @@ class Words:
         return re.compile("|".join([ascii + rest, f"{other}[{letters}]{rest}", *map(re.escape, self.punctuation)]))
 
     @cached_property
-    def _spaces(self) -> dict[int, str]:
-        """For each character of ASCII that is in no token, a space."""
-        return {code: " " for code in range(128) if not chr(code).isalpha() and chr(code) not in self.punctuation}
+    def _spaces(self) -> str:
+        """The characters of ASCII, with a space for each that is in no token."""
+        return "".join(mark if mark.isalpha() or mark in self.punctuation else " " for mark in map(chr, range(128)))
 
     def split(self, sentence: str) -> list[str]:
         sentence = sentence.lower() if self.lower else sentence

@@ -118,6 +118,25 @@ def test_words_as_in_the_tutorial(words, sentence, tokens):
     assert words.join(words.split(sentence)) == tokens
 
 
+@pytest.mark.parametrize("others", ["", "éß\u0301\u200dनि中𝒜½ª"])
+def test_words_are_runs_of_letters_with_their_marks(others):
+    """At random, with and without characters beyond ASCII: by the category of each character."""
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        text = unicodedata.normalize("NFC", "".join(rng.choice([*"aBz -_0.!\n\x1c", *others], 30)))
+        tokens: list[str] = []
+        inside = False
+        for character in text:
+            kind = unicodedata.category(character)[0]
+            letter = kind == "L" and character != "ª"
+            if (letter and not inside) or character in ".!":
+                tokens.append("")
+            inside = letter or (inside and (kind == "M" or character == "\u200d"))
+            if inside or character in ".!":
+                tokens[-1] += character
+        assert Words(lower=False, fold=False, punctuation=".!").split(text) == tokens
+
+
 test_punctuation_that_is_none_is_refused = refuses(
     Words,
     *(({"punctuation": bad}, "punctuation must contain neither letters nor spaces") for bad in (".a", ". ", ".\u0301")),
