@@ -23,6 +23,10 @@ CACHE_BYTES = 2**20
 """A core's cache. On a CPU, runs are batched only while what they keep for the gradient fits into it together: then the
 overhead of each operation is shared. Larger ones are faster one after the other."""
 
+MEMORY_FRACTION = 0.5
+"""Of an accelerator's memory, what runs that are batched may keep for the gradient; the rest is for all states and for
+what a step needs for a moment."""
+
 
 def sweep(
     initialise: Callable[[Key[Array, ""]], Params],
@@ -45,8 +49,8 @@ def sweep(
         keys: one for each run's parameters, data and dropout; equal keys give equal data.
         settings: a pytree of arrays with the leading axis `runs`.
         steps: updates between two reports.
-        chunk: runs that a device batches at a time; 1: one after the other. None: on an accelerator all, on a CPU as
-            many as fit into a core's cache, and 1 for buckets, all of which `vmap` would compute.
+        chunk: runs that a device batches at a time; 1: one after the other. None: as many as fit into an accelerator's
+            memory, or a CPU core's cache, and 1 for buckets, all of which `vmap` would compute.
         rows: devices that share the rows of every batch, as `mesh.grid`, each with a copy of all states. None: this
             process's devices share the runs.
 
@@ -115,8 +119,11 @@ def _chunk(loss: LossFn, sample: Any, run: tuple[TrainState, PyTree], runs: int)
     """
     if isinstance(sample, Bucketed):
         return 1
+    memory = CACHE_BYTES
     if jax.default_backend() != "cpu":
-        return runs
+        memory = int(MEMORY_FRACTION * (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0))
+        if not memory:  # some backends do not tell it
+            return runs
     state, setting = run
     batch = sample.batch if isinstance(sample, Batches) else lambda key, step: sample(key, setting)
 
@@ -125,7 +132,7 @@ def _chunk(loss: LossFn, sample: Any, run: tuple[TrainState, PyTree], runs: int)
         return jax.vjp(lambda params: train.value_and_metrics(loss, params, made, key)[0], params)[1]
 
     kept = jax.tree.leaves(jax.eval_shape(backward, state.params, state.key))
-    most = CACHE_BYTES // max(1, sum(leaf.size * leaf.dtype.itemsize for leaf in kept))
+    most = memory // max(1, sum(leaf.size * leaf.dtype.itemsize for leaf in kept))
     return max(count for count in range(1, runs + 1) if runs % count == 0 and count <= max(1, most))
 
 

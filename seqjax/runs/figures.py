@@ -24,6 +24,10 @@ ARRAYS_BYTES = 200_000
 """The most that the arrays of a published figure may take, as they are committed."""
 
 
+ROWS = 20
+"""Of a longer table than twice this, as many rows are printed at each end."""
+
+
 def save(name: str, scale: str, records: Sequence[Record], draw: Callable, folder: Path, *, arrays: bool) -> None:
     """Write the picture, and the numbers in it beside it.
 
@@ -53,7 +57,10 @@ def save_picture(figure: "Figure", path: Path) -> None:
 
 
 def print_numbers(records: Sequence[Record], diverged: Mapping[Any, str]) -> None:
-    """The numbers of a figure as a table, and the configurations that diverged, with their seeds."""
+    """The numbers of a figure as a table, and the configurations that diverged, with their seeds.
+
+    Of many rows only the first and last `ROWS`: all of them are in the JSON beside the figure.
+    """
     rows = rows_of(records)
     rows += [dataclasses.asdict(config) | {"diverged": seeds} for config, seeds in diverged.items()]
     knobs = [field.name for field in dataclasses.fields(records[0].config)]
@@ -61,7 +68,7 @@ def print_numbers(records: Sequence[Record], diverged: Mapping[Any, str]) -> Non
     configs = [record.config for record in records] + list(diverged)
     keys = [knob for knob in knobs if len({getattr(config, knob) for config in configs}) > 1]
     left_out = set(knobs) - set(keys)
-    print_table([{name: value for name, value in row.items() if name not in left_out} for row in rows], keys)
+    print_table([{name: value for name, value in row.items() if name not in left_out} for row in rows], keys, ROWS)
 
 
 class Published:
@@ -183,11 +190,17 @@ def _text(text: str) -> np.ndarray:
     return np.frombuffer(text.encode(), np.uint8)
 
 
-def print_table(rows: Sequence[Row], keys: Sequence[str] = ()) -> None:
-    """Rows as aligned columns; in a terminal too narrow for all, as several tables that each begin with the keys."""
+def print_table(rows: Sequence[Row], keys: Sequence[str] = (), ends: int = 0) -> None:
+    """Rows as aligned columns; in a terminal too narrow for all, as several tables that each begin with the keys.
+
+    Args:
+        ends: rows that are printed at each end, with a line for those between; 0: all are.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     keys = [name for name in names if name in keys]
-    cells = {name: [name, *(_cell(row.get(name, "")) for row in rows)] for name in names}
+    between = len(rows) - 2 * ends if ends else 0
+    shown = [*rows[:ends], *rows[-ends:]] if between > 0 else rows
+    cells = {name: [name, *(_cell(row.get(name, "")) for row in shown)] for name in names}
     widths = {name: max(map(len, column)) for name, column in cells.items()}
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**9
     tables, room = [list(keys)], 0
@@ -197,7 +210,9 @@ def print_table(rows: Sequence[Row], keys: Sequence[str] = ()) -> None:
         tables[-1].append(name)
         room = sum(widths[other] + 2 for other in tables[-1])
     for table in tables:
-        for line in range(len(rows) + 1):
+        for line in range(len(shown) + 1):
+            if between > 0 and line == ends + 1:
+                print(f"... {between:,} rows between, in the JSON beside the figure")
             print("  ".join(cells[name][line].ljust(widths[name]) for name in table).rstrip())
         if table is not tables[-1]:
             print()

@@ -394,6 +394,20 @@ def test_a_table_is_never_shortened(monkeypatch, capsys):
     assert sum(line.count("e-07") + line.count("e-06") for line in lines) == 2 * 11
 
 
+def test_of_a_table_of_many_rows_both_ends_are_printed(capsys):
+    def printed(count: int) -> list[str]:
+        wide = {count // 2: "in the middle"}  # no column is as wide as what is not printed
+        rows = [{"seed": seed, "note": wide.get(seed, ""), "mse": seed / 4} for seed in range(count)]
+        figures.print_table(rows, ["seed"], figures.ROWS)
+        return capsys.readouterr().out.splitlines()
+
+    lines = printed(1_000)
+    assert lines[21] == "... 960 rows between, in the JSON beside the figure"
+    assert [line.split()[0] for line in lines[1:21] + lines[22:]] == [str(n) for n in (*range(20), *range(980, 1_000))]
+    assert max(map(len, lines[:21])) < 20
+    assert len(printed(40)) == 41
+
+
 def test_every_field_has_the_help_text_of_its_docstring():
     class Documented:
         """One run.
