@@ -66,13 +66,13 @@ def self_attention(
     """
     batch, time, heads, _ = query.shape
     check_mask(mask, (batch, time))
-    by_distance = bias is not None and bias.shape[2:] == (1, 2 * time - 1)
-    if is_long(batch, heads, time) and (bias is None or by_distance):
+    by_distance = bias is None or bias.shape[2:] == (1, 2 * time - 1)
+    if is_long(batch, heads, time) and by_distance:
         part = min(time, max(64, PART_BYTES // (4 * batch * heads * time)))
         whole = partial(_in_parts, causal=causal, size=time, part=part, bias=bias)
         blocks = partial(_in_parts, causal=causal, size=-(-time // 4), part=part, bias=bias)
     else:
-        bias = _pairs(bias, 0, time, time) if by_distance else bias
+        bias = _pairs(bias, 0, time, time) if bias is not None and by_distance else bias
         whole = partial(_by_blocks, causal=causal, size=time, bias=bias)
         blocks = partial(_by_blocks, causal=True, size=max(64, -(-time // 4)), bias=bias)
     if not causal:

@@ -199,8 +199,9 @@ def test_memory_of_long_sequences_is_proportional_to_time():
             return jnp.sum(self_attention(query, keys, values, mask=mask, causal=True) ** 2)
 
         part = jax.ShapeDtypeStruct((1, time, 4, 8), jnp.float32)
-        program = jax.jit(jax.grad(total, (0, 1, 2))).lower(part, part, part)
-        return program.compile().memory_analysis().temp_size_in_bytes
+        counted = jax.jit(jax.grad(total, (0, 1, 2))).lower(part, part, part).compile().memory_analysis()
+        assert counted is not None
+        return counted.temp_size_in_bytes
 
     short, long = temporary(4096), temporary(8192)
     assert short < 4 * 4 * 4096**2 / 5
