@@ -167,8 +167,8 @@ def of_pairs(count: int, ways: Sequence[str]) -> list[dict[str, float]]:
         began = time.process_time()
         parts = corpora.split(corpora.tatoeba(path).pairs, held_out=max(1, count // 1000), seed=0)
     task = tasks.Translation.of(parts, Words(), Words(), least=2)
-    source = task.source.rows(pair.source for pair in parts.train)
-    target = task.target.rows(pair.target for pair in parts.train)
+    assert task.known is not None
+    _, source, target = task.known
     before_batching = time.process_time() - began
     vocabs = len(task.source.vocabulary), len(task.target.vocabulary)
     del parts, task

@@ -132,6 +132,9 @@ def draw(records: list[runs.Record]) -> Figure:
         if what == "pairs":
             _line(ax, [r for r in of_what if r.config.way == "now"], "seconds", "reading to batches", 2)
         ax.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
+        sizes = sorted({record.config.size for record in of_what if column in record.result})
+        ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+        ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
         low, high = ax.get_ylim()
         ax.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
         plot.legend(ax, loc="upper left")

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from jaxtyping import Array, Int
@@ -22,6 +24,20 @@ class Language:
 
     tokenizer: Tokenizer
     vocabulary: Vocabulary
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, sentences: Iterable[str], *, least: int = 1) -> tuple["Language", Rows]:
+        """With the vocabulary of these sentences, and their ids, which are split once.
+
+        Args:
+            least: as in `Vocabulary.count`.
+        """
+        places: defaultdict[str, int] = defaultdict(count().__next__)
+        rows = Rows.of([*map(places.__getitem__, tokenizer.split(sentence))] for sentence in sentences)
+        counts = np.bincount(rows.ids, minlength=len(places)).tolist()
+        vocabulary = Vocabulary.of_counts(dict(zip(places, counts, strict=True)), least=least)
+        ids = np.array(vocabulary.encode([*places]), np.int32)
+        return cls(tokenizer, vocabulary), Rows(ids[rows.ids], rows.lengths)
 
     def ids(self, sentence: str) -> list[int]:
         """The ids of a sentence's tokens; UNK for tokens outside the vocabulary."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -44,8 +44,12 @@ class Vocabulary:
         Args:
             least: rarer tokens are left out.
         """
+        return cls.of_counts(Counter(chain.from_iterable(sentences)), least=least)
+
+    @classmethod
+    def of_counts(cls, counts: Mapping[str, int], *, least: int = 1) -> "Vocabulary":
+        """As `count`, of tokens that are counted already."""
         at_least(1, least=least)
-        counts = Counter(chain.from_iterable(sentences))
         kept = [token for token, count in counts.items() if count >= least and token not in RESERVED]
         kept.sort(key=lambda token: (-counts[token], token))
         return cls((*RESERVED, *kept))

@@ -12,7 +12,18 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqjax.data.tokenizers import MARK, Characters, MarkedWords, Subwords, Tokenizer, Words, _attached, _characters
+from seqjax.data.language import Language
+from seqjax.data.tokenizers import (
+    MARK,
+    Characters,
+    MarkedWords,
+    Subwords,
+    Tokenizer,
+    Whitespace,
+    Words,
+    _attached,
+    _characters,
+)
 from seqjax.data.vocabulary import RESERVED, Vocabulary
 from seqjax.types import EOS, PAD, SOS, UNK
 from tests.refusals import refuses
@@ -93,6 +104,17 @@ test_what_is_no_vocabulary_is_refused = refuses(
 def test_counts_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="least must be >= 1, got 0"):
         Vocabulary.count([], least=0)
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_language_of_sentences_counts_them_and_gives_their_ids(least):
+    sentences = ["b a b <eos>", "", "c a", "d <pad> <eos> b"]
+    language, rows = Language.of(Whitespace(), iter(sentences), least=least)
+    counted = Vocabulary.count(map(str.split, sentences), least=least)
+    assert language == Language(Whitespace(), counted)
+    assert rows.lengths.tolist() == [4, 0, 2, 4]
+    assert rows.ids.tolist() == [number for sentence in sentences for number in language.ids(sentence)]
+    assert {UNK} == {*language.ids("<eos> <pad>")}
 
 
 # Tokenizers
