@@ -21,7 +21,7 @@ Fair      Both ways of a row are compiled in one process and run in turn; the ti
           NumPy and Python take at most, without the batches themselves, which are JAX's.
 Differs   Rows `paper` are not measured, but computed: how training would scale on many devices, from vendors' numbers
           and assumptions.
-Cost      8 min on one CPU core
+Cost      8 min on two CPU cores
 Run       python experiments/benchmark/growth.py
 Next      python experiments/benchmark/growth.py --what attention --size 32768 --way now
 """
