@@ -121,8 +121,8 @@ def _chunk(loss: LossFn, sample: Any, run: tuple[TrainState, PyTree], runs: int)
         return 1
     memory = CACHE_BYTES
     if jax.default_backend() != "cpu":
-        memory = int(MEMORY_FRACTION * (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0))
-        if not memory:  # some backends do not tell it
+        memory = int(MEMORY_FRACTION * _memory())
+        if not memory:
             return runs
     state, setting = run
     batch = sample.batch if isinstance(sample, Batches) else lambda key, step: sample(key, setting)
@@ -134,6 +134,11 @@ def _chunk(loss: LossFn, sample: Any, run: tuple[TrainState, PyTree], runs: int)
     kept = jax.tree.leaves(jax.eval_shape(backward, state.params, state.key))
     most = memory // max(1, sum(leaf.size * leaf.dtype.itemsize for leaf in kept))
     return max(count for count in range(1, runs + 1) if runs % count == 0 and count <= max(1, most))
+
+
+def _memory() -> int:
+    """Bytes of a device; 0 if it does not tell them."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 0)
 
 
 def shard(tree: PyTree, runs: int) -> PyTree:
