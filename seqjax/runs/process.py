@@ -381,10 +381,12 @@ def exit_code(run: Callable[[], None]) -> int:
             return _fail(ENVIRONMENT, f"{str(error).splitlines()[0]}\nanother process of this job has ended; {AGAIN}")
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        return _fail(
-            ENVIRONMENT, f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        )
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return _fail(ENVIRONMENT, f"out of memory: {said}; {LESS_MEMORY}")
     return 0
+
+
+LESS_MEMORY = "--share 2, 4, … trains fewer runs at a time (sweep.sweep: chunk), a smaller --batch-size smaller ones"
 
 
 OUT_OF_MEMORY = re.compile(

@@ -246,8 +246,8 @@ def test_nothing_is_left_by_the_test_for_writing(tmp_path):
         (process.Busy("in use"), 3, "error: in use"),
         (process.Diverged("seed 1"), 4, "error: diverged: seed 1"),
         (PermissionError(13, "Permission denied", "there"), 5, "error: [Errno 13] Permission denied: 'there'"),
-        (MemoryError("2 GB"), 5, "error: out of memory: 2 GB"),
-        (RuntimeError("RESOURCE_EXHAUSTED: 2 GB"), 5, "error: out of memory: RESOURCE_EXHAUSTED: 2 GB"),
+        (MemoryError("2 GB"), 5, f"error: out of memory: 2 GB; {process.LESS_MEMORY}"),
+        (RuntimeError("OOM: 2 GB"), 5, f"error: out of memory: OOM: 2 GB; {process.LESS_MEMORY}"),
     ],
 )
 def test_each_fault_has_its_code_and_one_line(error, code, message, capsys):
