@@ -24,21 +24,27 @@ from seqjax.models.decoders import (
     RecurrentDecoder,
     TransformerDecoder,
 )
+from seqjax.models.delta_rule import delta_rule, linear_attention
 from seqjax.models.diagonal_rnn import DiagonalRNN, reciprocal
 from seqjax.models.dilated import LinearDilatedCNN
 from seqjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderRegressor
+from seqjax.models.gated_delta_net import GatedDeltaNet
 from seqjax.models.heads import Classifier, Regressor
 from seqjax.models.language_model import LanguageModel
 from seqjax.models.low_rank_attention import LowRankAttention, Pointwise, SingleHeadTransformer
 from seqjax.models.lru import LRU
+from seqjax.models.min_rnn import MinGRU, MinLSTM
 from seqjax.models.module import Module
 from seqjax.models.pooling import AttentionPooling, ends, last, maximum, mean
 from seqjax.models.positions import ALiBi, Learned, Positions, RelativeBias, Rotary, Sinusoidal
 from seqjax.models.recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
+from seqjax.models.rg_lru import RGLRU
+from seqjax.models.selective_ssm import SelectiveSSM
 from seqjax.models.tagger import CharacterCNN, Tagger, Window
 from seqjax.models.tcn import TCN
 from seqjax.models.token_embedding import TokenEmbedding
 from seqjax.models.transformer import Transformer
+from seqjax.models.xlstm import MLSTM, SLSTM
 
 __all__ = [
     "CNN",
@@ -46,7 +52,10 @@ __all__ = [
     "GRU",
     "LRU",
     "LSTM",
+    "MLSTM",
+    "RGLRU",
     "RNN",
+    "SLSTM",
     "TCN",
     "ALiBi",
     "AdditiveAttention",
@@ -68,6 +77,7 @@ __all__ = [
     "EncoderDecoder",
     "EncoderDecoderRegressor",
     "GRUCell",
+    "GatedDeltaNet",
     "GeneralAttention",
     "ImageClassifier",
     "LSTMCell",
@@ -79,6 +89,8 @@ __all__ = [
     "LowRankBridge",
     "LuongDecoder",
     "Memory",
+    "MinGRU",
+    "MinLSTM",
     "Module",
     "MultiHeadAttention",
     "OneWordCaptioner",
@@ -90,6 +102,7 @@ __all__ = [
     "Regressor",
     "RelativeBias",
     "Rotary",
+    "SelectiveSSM",
     "SingleHeadTransformer",
     "Sinusoidal",
     "Tagger",
@@ -98,9 +111,11 @@ __all__ = [
     "TransformerDecoder",
     "Transitions",
     "Window",
+    "delta_rule",
     "dot_attention",
     "ends",
     "last",
+    "linear_attention",
     "maximum",
     "mean",
     "reciprocal",
