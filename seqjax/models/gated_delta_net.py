@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from seqjax.models.delta_rule import Memory, matrix_memory
-from seqjax.models.module import Features, Mask, widened
+from seqjax.models.module import Features, Inputs, Mask, widened
 from seqjax.models.recurrent_blocks import Mixer, Past, RecurrentBlocks, check_heads, in_heads, in_one_row, initial_step
 from seqjax.types import InputError
 
@@ -80,7 +80,7 @@ class GatedDeltaNetMixer(Mixer):
         return past, jnp.zeros((batch, self.heads, width, width))
 
     @nn.compact
-    def __call__(self, state: State, x: Features, mask: Mask) -> tuple[State, Features]:
+    def __call__(self, state: State, x: Inputs, mask: Mask) -> tuple[State, Features]:
         (past, memory), n, width = state, self.householders, self.features // self.heads
         past, z = self._convolve(past, self._dense(x, (1 + 2 * n) * self.features, "q_k_v", bias=False), mask)
         z = widened(z if self.bare else nn.silu(z))
@@ -94,7 +94,7 @@ class GatedDeltaNetMixer(Mixer):
         gate = nn.silu(self._dense(x, self.features, "gate", bias=False))
         return (past, memory), self._dense(y.astype(gate.dtype) * gate, self.features, "out", bias=False)
 
-    def _log_alpha(self, x: Features) -> Array:
+    def _log_alpha(self, x: Inputs) -> Array:
         if not self.gate:
             return jnp.zeros((*x.shape[:2], self.heads))
         rate = self.param("log_rate", _initial_rate, (self.heads,))
@@ -102,7 +102,7 @@ class GatedDeltaNetMixer(Mixer):
         bias = self.param("step_bias", initial_step, (self.heads,))
         return -jnp.exp(widened(rate))[None, None] * nn.softplus(widened(step) + widened(bias)[None, None])
 
-    def _beta(self, x: Features) -> Array | None:
+    def _beta(self, x: Inputs) -> Array | None:
         if not self.delta:
             return None
         beta = nn.sigmoid(widened(self._dense(x, self.householders * self.heads, "beta", bias=False)))

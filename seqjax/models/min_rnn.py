@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from seqjax.models.linear_recurrence import linear_recurrence
-from seqjax.models.module import Features, Mask, widened
+from seqjax.models.module import Features, Inputs, Mask, widened
 from seqjax.models.recurrent_blocks import Mixer, Past, RecurrentBlocks
 
 State = tuple[Past, Float[Array, "batch features"]]
@@ -60,14 +60,14 @@ class MinGRUMixer(Mixer):
         return self._past(batch, self.features), jnp.zeros((batch, self.features))
 
     @nn.compact
-    def __call__(self, state: State, x: Features, mask: Mask) -> tuple[State, Features]:
+    def __call__(self, state: State, x: Inputs, mask: Mask) -> tuple[State, Features]:
         past, h = state
         past, x = self._convolve(past, x, mask)
         keep, add, candidate = self._gates(x)
         h, y = linear_recurrence(keep, h, add * self.activation(candidate), mask)
         return (past, h), y
 
-    def _gates(self, x: Features) -> tuple[Array, Array, Array]:
+    def _gates(self, x: Inputs) -> tuple[Array, Array, Array]:
         """The factors of state and candidate, and the candidate."""
         update, candidate = jnp.split(widened(self._dense(x, 2 * self.features, "gate_candidate")), 2, axis=-1)
         z = nn.sigmoid(update)
@@ -77,7 +77,7 @@ class MinGRUMixer(Mixer):
 class MinLSTMMixer(MinGRUMixer):
     """As `MinGRUMixer`, with two gates."""
 
-    def _gates(self, x: Features) -> tuple[Array, Array, Array]:
+    def _gates(self, x: Inputs) -> tuple[Array, Array, Array]:
         gates = widened(self._dense(x, 3 * self.features, "gates_candidate"))
         forget, enter, candidate = jnp.split(gates, 3, axis=-1)
         # The logarithm of f / i: both may be too small for a quotient.

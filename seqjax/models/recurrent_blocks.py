@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from seqjax._checks import integers
 from seqjax.models.backbone import Causal
 from seqjax.models.causal_conv import DepthwiseConv
-from seqjax.models.module import Features, Mask, Module, widened, zero_padding
+from seqjax.models.module import Features, Inputs, Mask, Module, widened, zero_padding
 from seqjax.types import InputError
 
 State = Any
@@ -39,7 +39,7 @@ class Mixer(Module):
         """The state of a sequence that begins."""
         raise NotImplementedError
 
-    def __call__(self, state: State, x: Features, mask: Mask) -> tuple[State, Features]:
+    def __call__(self, state: State, x: Inputs, mask: Mask) -> tuple[State, Features]:
         """Read further steps; outputs in the padding may be any finite numbers."""
         raise NotImplementedError
 
@@ -141,7 +141,7 @@ class Block(Module):
         return state, x + drop(dense(nn.silu(gate) * value, features, "mlp_out", self.dtype, bias=False))
 
 
-def dense(x: Features, features: int, name: str, dtype: DTypeLike | None, *, bias: bool = True) -> Features:
+def dense(x: Inputs, features: int, name: str, dtype: DTypeLike | None, *, bias: bool = True) -> Array:
     """`nn.Dense`, as part of the module that calls it, of all steps of all rows as one matrix.
 
     With two axes in place of its first, the gradient of the kernel takes a transposed copy of the wider side on CPU.

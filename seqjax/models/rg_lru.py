@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from seqjax.models.linear_recurrence import linear_recurrence
-from seqjax.models.module import Features, Mask, widened
+from seqjax.models.module import Features, Inputs, Mask, widened
 from seqjax.models.recurrent_blocks import Mixer, Past, RecurrentBlocks
 
 State = tuple[Past, Float[Array, "batch features"]]
@@ -45,7 +45,7 @@ class RGLRUMixer(Mixer):
         return self._past(batch, self.features), jnp.zeros((batch, self.features))
 
     @nn.compact
-    def __call__(self, state: State, x: Features, mask: Mask) -> tuple[State, Features]:
+    def __call__(self, state: State, x: Inputs, mask: Mask) -> tuple[State, Features]:
         past, h = state
         past, u = self._convolve(past, self._dense(x, self.features, "in"), mask)
         r, i = jnp.split(nn.sigmoid(widened(self._dense(u, 2 * self.features, "gates"))), 2, axis=-1)

@@ -7,10 +7,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from seqjax.models.linear_recurrence import linear_recurrence
-from seqjax.models.module import Features, Mask, widened
+from seqjax.models.module import Features, Inputs, Mask, widened
 from seqjax.models.recurrent_blocks import Mixer, Past, RecurrentBlocks, initial_step
 
-State = tuple[Past, Float[Array, "batch channels order"]]
+State = tuple[Past, Float[Array, "batch order channels"]]
 
 
 class SelectiveSSM(RecurrentBlocks):
@@ -54,10 +54,10 @@ class SelectiveSSMMixer(Mixer):
         return self.features if self.bare else 2 * self.features
 
     def empty(self, batch: int) -> State:
-        return self._past(batch, self.channels), jnp.zeros((batch, self.channels, self.order))
+        return self._past(batch, self.channels), jnp.zeros((batch, self.order, self.channels))
 
     @nn.compact
-    def __call__(self, state: State, x: Features, mask: Mask) -> tuple[State, Features]:
+    def __call__(self, state: State, x: Inputs, mask: Mask) -> tuple[State, Features]:
         past, h = state
         u, gate = self._dense(x, self.channels, "in", bias=False), None
         if not self.bare:
@@ -75,16 +75,17 @@ class SelectiveSSMMixer(Mixer):
         low, b, c = jnp.split(narrow, [rank, rank + self.order], axis=-1)
         bias = self.param("step_bias", initial_step, (channels,))
         step = nn.softplus(widened(self._dense(low, channels, "step", bias=False)) + widened(bias)[None, None])
-        a = -jnp.exp(widened(self.param("log_a", _initial_a, (channels, self.order))))
+        a = -jnp.exp(widened(self.param("log_a", _initial_a, (self.order, channels))))
         skip = widened(self.param("skip", nn.initializers.ones_init(), (channels,)))
         u, b, c = widened(u), widened(b), widened(c)
-        factor = jnp.exp(step[..., None] * a[None, None])
+        factor = jnp.exp(step[:, :, None] * a[None, None])
         if self.signed:
             factor = 2 * factor - 1
-        h, states = linear_recurrence(factor, h, (step * u)[..., None] * b[:, :, None], mask)
-        return h, jnp.einsum("btco,bto->btc", states, c) + skip[None, None] * u
+        h, states = linear_recurrence(factor, h, (step * u)[:, :, None] * b[..., None], mask)
+        # Not a product of matrices: a small one for each step of each row would take most of the time on CPU.
+        return h, jnp.sum(states * c[..., None], axis=2) + skip[None, None] * u
 
 
 def _initial_a(_: Array, shape: tuple[int, int]) -> Array:
     """A = -1, -2, …, -order in each channel ("S4D-Real", sec. 3.6 of the paper)."""
-    return jnp.broadcast_to(jnp.log(jnp.arange(1.0, shape[1] + 1))[None], shape)
+    return jnp.broadcast_to(jnp.log(jnp.arange(1.0, shape[0] + 1))[:, None], shape)

@@ -9,7 +9,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from seqjax.models.delta_rule import matrix_memory
-from seqjax.models.module import Features, Mask, widened
+from seqjax.models.module import Features, Inputs, Mask, widened
 from seqjax.models.recurrent_blocks import Mixer, Past, RecurrentBlocks, check_heads, in_heads, in_one_row
 
 
@@ -89,7 +89,7 @@ class MLSTMMixer(Mixer):
         return MatrixState(self._past(batch, self.width), memory, jnp.zeros((batch, self.heads)))
 
     @nn.compact
-    def __call__(self, state: MatrixState, x: Features, mask: Mask) -> tuple[MatrixState, Features]:
+    def __call__(self, state: MatrixState, x: Inputs, mask: Mask) -> tuple[MatrixState, Features]:
         up = self._dense(x, self.width, "in", bias=False)
         past, convolved = self._convolve(state.past, up, mask)
         if not self.bare:
@@ -175,7 +175,7 @@ class SLSTMMixer(Mixer):
         return ScalarState(self._past(batch, self.features), zero, zero, zero, zero)
 
     @nn.compact
-    def __call__(self, state: ScalarState, x: Features, mask: Mask) -> tuple[ScalarState, Features]:
+    def __call__(self, state: ScalarState, x: Inputs, mask: Mask) -> tuple[ScalarState, Features]:
         width = self.features // self.heads
         past, convolved = self._convolve(state.past, x, mask)
         if not self.bare:
