@@ -27,6 +27,7 @@ CAUSAL = [
     pytest.param(Transformer(4, 2, layers=1, positions=Positions()), id="no positions"),
     pytest.param(Transformer(4, 2, layers=1, positions=ALiBi()), id="ALiBi"),
     pytest.param(Transformer(4, 2, layers=2, positions=BUCKETS), id="relative bias, two layers"),
+    pytest.param(Transformer(4, 2, layers=2, positions=Rotary(), window=3), id="rotary, window, two layers"),
 ]
 BOTH_WAYS = [
     pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="both ways"),
