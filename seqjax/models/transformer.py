@@ -222,7 +222,7 @@ class Transformer(Backbone):
         x, keys, values, weights = self._stack(cache, None, x, attend, index, train, cross_attentions)
         last = (count + jnp.arange(past)[None])[:, None, :, None]
         keys, values = (tuple(jnp.take_along_axis(line, last, axis=2) for line in lines) for lines in (keys, values))
-        return WindowCache(keys, values, cache.read + count[:, 0]), zero_padding(x, mask), weights
+        return WindowCache(keys, values, cache.read + count[:, 0].astype(jnp.int32)), zero_padding(x, mask), weights
 
     def _attend_to_window(
         self, query: Array, keys: Array, values: Array, *, real: Array, index: Array, places: Array, size: int

@@ -15,28 +15,30 @@ from seqjax.models.xlstm import MatrixState, exponential_memory
 from seqjax.types import InputError
 from tests import contracts
 
-MODELS: dict[str, Any] = {
-    "MinGRU": models.MinGRU(4, layers=1),
+BARE: dict[str, Any] = {
     "MinLSTM": models.MinLSTM(4, layers=1, bare=True),
-    "SelectiveSSM": models.SelectiveSSM(4, layers=1, order=2),
-    "GatedDeltaNet": models.GatedDeltaNet(4, layers=1, heads=2, expansion=0, chunk=2),
+    "SelectiveSSM": models.SelectiveSSM(4, layers=1, order=2, bare=True),
+    "GatedDeltaNet": models.GatedDeltaNet(4, layers=1, heads=2, chunk=2, bare=True),
     "RGLRU": models.RGLRU(4, layers=1, bare=True),
-    "MLSTM": models.MLSTM(4, layers=1, heads=2, chunk=2),
-    "SLSTM": models.SLSTM(4, layers=1, heads=2, expansion=0),
+    "MLSTM": models.MLSTM(4, layers=1, heads=2, chunk=2, bare=True),
+    "SLSTM": models.SLSTM(4, layers=1, heads=2, bare=True),
 }
 SLOWER: dict[str, Any] = {
-    "MinLSTM": models.MinLSTM(4, layers=1),
-    "RGLRU": models.RGLRU(4, layers=1),
+    **{name: model.clone(bare=False) for name, model in BARE.items()},
     "DeltaProduct": models.GatedDeltaNet(4, layers=1, heads=2, householders=2, negative_eigenvalues=True, chunk=2),
     "linear attention": models.GatedDeltaNet(4, layers=1, heads=2, gate=False, delta=False, bare=True),
-    "bare MLSTM": models.MLSTM(4, layers=1, heads=2, bare=True),
-    "bare SLSTM": models.SLSTM(4, layers=1, heads=2, bare=True),
-    "bare SelectiveSSM": models.SelectiveSSM(4, layers=2, bare=True, signed=True),
+    "signed": models.SelectiveSSM(4, layers=2, bare=True, signed=True),
+    "bare MinGRU": models.MinGRU(4, layers=2, bare=True),
 }
 
 
 @pytest.mark.parametrize(
-    "model", [*MODELS.values(), *(pytest.param(m, marks=pytest.mark.slow, id=name) for name, m in SLOWER.items())]
+    "model",
+    [
+        pytest.param(models.MinGRU(4, layers=1), id="MinGRU"),
+        *(pytest.param(model, id=f"bare {name}") for name, model in BARE.items()),
+        *(pytest.param(model, id=name, marks=pytest.mark.slow) for name, model in SLOWER.items()),
+    ],
 )
 def test_contract(model, key):
     contracts.backbone(model, key)
@@ -228,7 +230,12 @@ def test_equations_in_float64(name, key):
                     gate, value = np.split(dense(rms(y, block["mlp_norm"]["scale"]), block["mlp_in"]), 2, axis=-1)
                     y = y + dense(silu(gate) * value, block["mlp_out"])
             expected.append(rms(y, p["final_norm"]["scale"]))
-        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+        carry, pieces, extend = model.start(2, 2, 10), [], jax.jit(partial(model.apply, method="extend"))
+        for half in (rows[:, :5], rows[:, 5:]):
+            carry, y = extend(params, carry, jnp.asarray(half))
+            pieces.append(y)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), expected, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize(("constant", "order"), [(True, ()), (False, (3,))])
