@@ -123,8 +123,8 @@ def matrix_memory(
     count = -(-time // chunk)
     steps = -(-time // count)
     q, log_alpha = (_split(x, count, steps) for x in (q, log_alpha))
-    k, v, beta = (None if x is None else _split(x, count, steps * writes // time) for x in (k, v, beta))
-    chunks = _prepare(q, k, v, log_alpha, beta)
+    k, v = (_split(x, count, steps * writes // time) for x in (k, v))
+    chunks = _prepare(q, k, v, log_alpha, None if beta is None else _split(beta, count, steps * writes // time))
 
     def read(state: Array, now: Chunks) -> tuple[Array, Array]:
         written = now.writes

@@ -54,9 +54,13 @@ def _tangents(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array,
 
 def by_steps(factor: Array, state: Array, driven: Array) -> Array:
     """One step after the other."""
-    if factor.ndim < driven.ndim:
-        return jax.lax.scan(lambda h, b: (_next(factor[None], h, b),) * 2, state, driven)[1]
-    return jax.lax.scan(lambda h, ab: (_next(ab[0], h, ab[1]),) * 2, state, (factor, driven))[1]
+
+    def step(h: Array, now: tuple[Array | None, Array]) -> tuple[Array, Array]:
+        changing, driven = now
+        h = (factor[None] if changing is None else changing) * h + driven
+        return h, h
+
+    return jax.lax.scan(step, state, (factor if factor.ndim == driven.ndim else None, driven))[1]
 
 
 def in_parallel(factor: Array, state: Array, driven: Array) -> Array:
@@ -65,10 +69,6 @@ def in_parallel(factor: Array, state: Array, driven: Array) -> Array:
         factor = jnp.broadcast_to(factor[None, None], (len(driven), 1, *factor.shape))
     driven = driven.at[0].add(factor[0] * state)
     return jax.lax.associative_scan(_compose, (factor, driven))[1]
-
-
-def _next(factor: Array, h: Array, driven: Array) -> Array:
-    return factor * h + driven
 
 
 def _full(factor: Array, driven: Array) -> Array:

@@ -49,7 +49,7 @@ class Mixer(Module):
 
     def _convolve(self, past: Past, x: Features, mask: Mask) -> tuple[Past, Features]:
         """A short causal convolution of each channel, if there is one."""
-        return self._convolution(name="convolution")(past, x, mask) if self._convolves() else (None, x)
+        return (None, x) if past is None else self._convolution(name="convolution")(past, x, mask)
 
     def _convolves(self) -> bool:
         return self.kernel_size > 1 and not self.bare

@@ -258,13 +258,13 @@ def test_both_forms_of_the_linear_recurrence(constant, order):
 
         return states
 
-    def ours(*arrays):
-        return linear_recurrence(*arrays, None)[1]
+    def ours(*arrays: Any):
+        return linear_recurrence(*arrays, mask=None)[1]
 
     @jax.jit
-    def everything(*arrays):
-        def derivatives(states):
-            def total(*arrays):
+    def everything(*arrays: Any):
+        def derivatives(states: Any):
+            def total(*arrays: Any):
                 return jnp.sum(jnp.sin(states(*arrays)))
 
             slope = jax.grad(total, argnums=(0, 1, 2))
@@ -272,7 +272,7 @@ def test_both_forms_of_the_linear_recurrence(constant, order):
 
         forward = [jax.jvp(f, arrays, arrays)[1] for f in (ours, by_form(by_steps))]
         forms = by_form(by_steps), by_form(in_parallel)
-        values = linear_recurrence(*arrays, mask), [form(*arrays) for form in forms]
+        values = linear_recurrence(*arrays, mask=mask), [form(*arrays) for form in forms]
         return values, forward, [derivatives(f) for f in (ours, *forms)]
 
     with jax.enable_x64(True):
@@ -302,7 +302,7 @@ def test_delta_rule_by_chunks(time, writes, chunk):
     for row, length in enumerate(lengths):
         for h in range(3):
             real = [x[row, : length * (len(x[row]) // time), h] for x in (q, k, v, alpha, beta)]
-            last, expected = delta_steps(*real, start[row, h])
+            last, expected = delta_steps(*real, state=start[row, h])
             np.testing.assert_allclose(y[row, :length, h], expected, rtol=1e-9, atol=1e-11)
             np.testing.assert_allclose(state[row, h], last, rtol=1e-9, atol=1e-11)
 
@@ -367,7 +367,7 @@ def test_mlstm_is_its_stabilised_quadratic_form(size):
     @contracts.compiled
     @partial(jax.value_and_grad, argnums=range(5), has_aux=True)
     def read(*arrays):
-        y = exponential_memory(state, *arrays, None, 4)[1]
+        y = exponential_memory(state, *arrays, mask=None, chunk=4)[1]
         return jnp.sum(y), y
 
     (_, y), slopes = read(*(jnp.asarray(x, jnp.float32) for x in (q, k, v, log_i, log_f)))
@@ -403,6 +403,7 @@ def test_numbers_carried(name):
     assert sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)) == model.layers * expected
 
 
+THREE = jnp.ones((1, 3, 1, 2))
 REFUSED = {
     "order must be >= 1, got 0": lambda: models.SelectiveSSM(4, order=0),
     "heads must divide features, got 3 heads and 4 features": lambda: models.GatedDeltaNet(4, heads=3),
@@ -418,7 +419,7 @@ REFUSED = {
     "window must be >= 1, got 0": lambda: models.Transformer(4, window=0),
     "only a causal Transformer has a window, got window=2": lambda: models.Transformer(4, causal=False, window=2),
     "there must be a multiple of 2 writes, one or more a step, got 3": lambda: models.delta_rule(
-        jnp.ones((1, 2, 1, 2)), *[jnp.ones((1, 3, 1, 2))] * 2, jnp.ones((1, 2, 1)), jnp.ones((1, 3, 1))
+        jnp.ones((1, 2, 1, 2)), THREE, THREE, jnp.ones((1, 2, 1)), THREE[..., 0]
     ),
 }
 
