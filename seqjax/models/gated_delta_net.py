@@ -107,7 +107,7 @@ class GatedDeltaNetMixer(Mixer):
             return None
         beta = nn.sigmoid(widened(self._dense(x, self.householders * self.heads, "beta", bias=False)))
         beta = 2 * beta if self.negative_eigenvalues else beta
-        return beta.reshape(len(x), -1, self.heads)
+        return beta.reshape(x.shape[0], x.shape[1] * self.householders, self.heads)
 
 
 def _unit(x: Array) -> Array:

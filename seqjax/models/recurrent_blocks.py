@@ -160,12 +160,12 @@ def check_heads(heads: int, **widths: int) -> None:
 
 def in_heads(x: Array, heads: int, parts: int = 1) -> Array:
     """(batch, time, parts * heads * width) -> (batch, time * parts, heads, width)."""
-    return x.reshape(len(x), x.shape[1] * parts, heads, -1)
+    return x.reshape(x.shape[0], x.shape[1] * parts, heads, x.shape[-1] // (parts * heads))
 
 
 def in_one_row(x: Array) -> Array:
     """(batch, time, heads, width) -> (batch, time, heads * width)."""
-    return x.reshape(*x.shape[:2], -1)
+    return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
 def initial_step(key: Array, shape: tuple[int, ...]) -> Array:
