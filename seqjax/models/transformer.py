@@ -73,7 +73,8 @@ class Transformer(Backbone):
         causal: whether a step attends only to itself and the past; otherwise to all steps, without streaming.
         pre_norm: normalise before each sublayer and once at the end (Xiong et al. 2020, arXiv:2002.04745), otherwise
             after each residual sum, as in the paper.
-        positions: `Sinusoidal()`, `Learned(length)`, `Rotary()`, `ALiBi()`, `RelativeBias()`; `Positions()`: none (NoPE).
+        positions: `Sinusoidal()`, `Learned(length)`, `Rotary()`, `ALiBi()`, `RelativeBias()`; `Positions()`: none,
+            known as NoPE.
         activation: of the feed-forward layer.
         dropout: fraction of each sublayer's output dropped in training.
         dtype: of the computation, such as `jnp.bfloat16`; None: that of inputs and parameters. Parameters, norms'
