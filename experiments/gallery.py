@@ -10,8 +10,8 @@ numbers:
 
 A folder may hold two hand-written texts, which its README begins and ends with: `_intro.md`, whose first line is the
 title, and `_notes.md`. A line `{table NAME COLUMN ...}` in them becomes a table of the numbers of an experiment, with
-COLUMN=VALUE only of the rows with that value, and a line `{rows}` the table of `rows.toml` beside it: what is asked
-for, where it is and which test proves it.
+COLUMN=VALUE only of the rows with that value, a line `{architectures}` the table of all causal backbones, and a line
+`{rows}` the table of `rows.toml` beside it: what is asked for, where it is and which test proves it.
 The top README's entries, between the lines `<!-- gallery NAME ... -->` and `<!-- end -->`, are written as well.
 
 Run       python experiments/gallery.py
@@ -28,6 +28,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import _architectures
 import _rows
 import tyro
 
@@ -259,6 +260,7 @@ def fragment(path: Path, by_name: dict[str, Experiment]) -> str:
 
     text = re.sub(r"^\{table ([\w .=]+)\}$", table, path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     listed = partial(_rows.table, path.parent / "rows.toml", FOLDER.parent)
+    text = re.sub(r"^\{architectures\}$", lambda _: _architectures.table(), text, flags=re.MULTILINE)
     return re.sub(r"^\{rows\}$", lambda _: listed(), text, flags=re.MULTILINE)
 
 

@@ -14,12 +14,25 @@ from seqjax.types import InputError
 Numbers = Sequence[float | int] | np.ndarray
 
 STYLE: dict[str, dict[str, Any]] = {
-    # Linear recurrences and fits are blue, recurrent networks warm, convolutions green, attention purple.
+    # Linear recurrences and fits are blue, recurrent networks warm, convolutions green, attention and matrices purple.
     "linear": {"label": "linear RNN", "color": "#0072b2", "marker": "o", "linestyle": "-"},
     "lru": {"label": "LRU", "color": "#56b4e9", "marker": "X", "linestyle": (0, (8, 2))},
     "rnn": {"label": "RNN", "color": "#d55e00", "marker": "s", "linestyle": "--"},
     "gru": {"label": "GRU", "color": "#e69f00", "marker": "P", "linestyle": (0, (1, 1))},
     "lstm": {"label": "LSTM", "color": "#56380d", "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
+    "mingru": {"label": "MinGRU", "color": "#a8843c", "marker": "*", "linestyle": (0, (1, 2))},
+    "minlstm": {"label": "MinLSTM", "color": "#8c3b00", "marker": "x", "linestyle": (0, (5, 2, 1, 2))},
+    "slstm": {"label": "sLSTM", "color": "#b2182b", "marker": (3, 1, 0), "linestyle": (0, (4, 1, 1, 1))},
+    "rglru": {"label": "RG-LRU", "color": "#6f86d6", "marker": (4, 1, 0), "linestyle": (0, (8, 1, 1, 1))},
+    "selective_ssm": {"label": "selective SSM", "color": "#00366b", "marker": "H", "linestyle": (0, (12, 2))},
+    "gated_deltanet": {
+        "label": "Gated DeltaNet",
+        "color": "#6a3d9a",
+        "marker": (5, 1, 36),
+        "linestyle": (0, (3, 2, 1, 2)),
+    },
+    "mlstm": {"label": "mLSTM", "color": "#330066", "marker": (6, 1, 0), "linestyle": (0, (2, 1, 2, 3))},
+    "window": {"label": "Transformer, window", "color": "#a0529c", "marker": (4, 1, 45), "linestyle": (0, (1, 3))},
     "tcn": {"label": "TCN", "color": "#009e73", "marker": "^", "linestyle": "-."},
     "cnn": {"label": "CNN", "color": "#93a829", "marker": "<", "linestyle": (0, (6, 1, 2, 1))},
     "transformer": {"label": "Transformer", "color": "#cc79a7", "marker": "D", "linestyle": ":"},

@@ -457,6 +457,11 @@ SLOWER = {
     "TCN": (models.Regressor(models.TCN(4)), [NUMBERS]),
     "Transformer": (models.Regressor(models.Transformer(4)), [NUMBERS]),
     "LRU": (models.Regressor(models.LRU(4)), [NUMBERS]),
+    "SelectiveSSM": (models.Regressor(models.SelectiveSSM(4)), [NUMBERS]),
+    "GatedDeltaNet": (models.Regressor(models.GatedDeltaNet(4)), [NUMBERS]),
+    "MLSTM": (models.Regressor(models.MLSTM(4)), [NUMBERS]),
+    "SLSTM": (models.Regressor(models.SLSTM(4)), [NUMBERS]),
+    "window": (models.Regressor(models.Transformer(4, window=2)), [NUMBERS]),
 }
 
 

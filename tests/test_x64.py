@@ -27,10 +27,21 @@ CAUSAL: dict[str, Any] = {
     "DiagonalRNN": models.DiagonalRNN(4, 3),
     "LinearDilatedCNN": models.LinearDilatedCNN(3, 2, features=4),
     "Transformer": models.Transformer(4, 2, layers=1, positions=models.Rotary()),
+    "window": models.Transformer(4, 2, layers=1, positions=models.ALiBi(), window=2),
     "GRU in half precision": models.GRU(4, dtype=jnp.bfloat16),
     "TCN in half precision": models.TCN(4, dilations=(1, 2), dtype=jnp.float16),
     "Transformer in half precision": models.Transformer(4, layers=1, dtype=jnp.bfloat16),
 }
+SLOWER: dict[str, Any] = {
+    "MinGRU": models.MinGRU(4, layers=1),
+    "MinLSTM in half precision": models.MinLSTM(4, layers=1, dtype=jnp.bfloat16),
+    "SelectiveSSM": models.SelectiveSSM(4, layers=1),
+    "GatedDeltaNet": models.GatedDeltaNet(4, layers=1),
+    "RGLRU": models.RGLRU(4, layers=1),
+    "MLSTM": models.MLSTM(4, layers=1),
+    "SLSTM": models.SLSTM(4, layers=1),
+}
+NAMES = [*CAUSAL, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOWER)]
 DECODERS: list[Any] = [
     models.RecurrentDecoder(4, models.LSTMCell()),
     models.LuongDecoder(4, input_feeding=True),
@@ -49,9 +60,9 @@ def shapes(model, dtype, *inputs, **options) -> Any:
 
 @pytest.mark.parametrize("dtype", WIDTHS)
 @pytest.mark.parametrize("wide", [True, False])
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", NAMES)
 def test_carries_keep_their_types(name, wide, dtype):
-    model = CAUSAL[name]
+    model = (CAUSAL | SLOWER)[name]
 
     def streamed(params, x):
         def step(carry, now):
@@ -65,9 +76,9 @@ def test_carries_keep_their_types(name, wide, dtype):
             jax.eval_shape(streamed, params, jax.ShapeDtypeStruct((3, 2, size, 3), dtype))
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", NAMES)
 def test_language_models_are_decoded(name):
-    model = models.LanguageModel(CAUSAL[name], 9, 4)
+    model = models.LanguageModel((CAUSAL | SLOWER)[name], 9, 4)
 
     def searches(params, key, ids):
         step, reread = (partial(model.apply, params, method=method) for method in ("step", "reread"))

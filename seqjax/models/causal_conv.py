@@ -1,4 +1,4 @@
-"""The dilated causal convolution, over whole sequences and step by step."""
+"""Causal convolutions, over whole sequences and step by step: dilated ones, and short ones of single channels."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from flax.linen.dtypes import promote_dtype
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from seqjax.models.module import Mask, Module
+from seqjax.models.module import Features, Mask, Module
 
 
 class Taps(NamedTuple):
@@ -119,3 +119,40 @@ class CausalConv(Module):
             newest = jnp.where(mask, newest, taps.values[rows, taps.oldest])
         moved = 1 if mask is None else mask[:, 0].astype(jnp.int32)
         return Taps(taps.values.at[rows, taps.oldest].set(newest), (taps.oldest + moved) % self.reach), window
+
+
+class DepthwiseConv(Module):
+    """Causal convolution of each channel by itself, y[t] = bias + sum_j kernel[j] x[t - j], zeros before the start.
+
+    Attributes:
+        kernel_size: taps, few of them: the past is a copy of the last inputs, not a ring.
+        dtype: of the computation and of the stored inputs; None: that of inputs and parameters.
+    """
+
+    kernel_size: int
+    dtype: DTypeLike | None = None
+
+    def empty(self, batch: int, features: int) -> Float[Array, "batch reach features"]:
+        """The past of a sequence that begins: zeros."""
+        return jnp.zeros((batch, self.kernel_size - 1, features), self.dtype)
+
+    @nn.compact
+    def __call__(
+        self, past: Float[Array, "batch reach features"], x: Features, mask: Mask
+    ) -> tuple[Float[Array, "batch reach features"], Features]:
+        """Convolve further steps: the last `kernel_size - 1` real inputs, and the outputs."""
+        time, features = x.shape[1:]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=0), (self.kernel_size, features))
+        bias = self.param("bias", nn.initializers.zeros_init(), (features,))
+        new, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        reach = self.kernel_size - 1
+        line = jnp.concatenate([past.astype(new.dtype), new], axis=1)
+        y = bias[None, None]
+        for tap in range(self.kernel_size):
+            y += kernel[tap][None, None] * line[:, reach - tap : reach - tap + time]
+        if mask is None:
+            kept = line[:, time:]
+        else:
+            last = mask.sum(axis=1)[:, None] + jnp.arange(reach)[None, :]
+            kept = jnp.take_along_axis(line, last[..., None], axis=1)
+        return kept.astype(past.dtype), y

@@ -44,6 +44,19 @@ class Cache(NamedTuple):
         return self.real.shape[1] - (int(self.used) if known(self.used) else 0)
 
 
+class WindowCache(NamedTuple):
+    """The carry of a Transformer with a window.
+
+    Attributes:
+        keys, values: one array a layer: the last real steps of each row, the newest one last.
+        read: number of real steps of each row until now.
+    """
+
+    keys: tuple[Float[Array, "batch heads slots head_dim"], ...]
+    values: tuple[Float[Array, "batch heads slots head_dim"], ...]
+    read: Int[Array, " batch"]
+
+
 class Transformer(Backbone):
     """Stack of self-attention and feed-forward blocks (Vaswani et al. 2017, arXiv:1706.03762).
 
@@ -60,11 +73,15 @@ class Transformer(Backbone):
         causal: whether a step attends only to itself and the past; otherwise to all steps, without streaming.
         pre_norm: normalise before each sublayer and once at the end (Xiong et al. 2020, arXiv:2002.04745), otherwise
             after each residual sum, as in the paper.
-        positions: `Sinusoidal()`, `Learned(length)`, `Rotary()`, `ALiBi()`, `RelativeBias()`; `Positions()`: none.
+        positions: `Sinusoidal()`, `Learned(length)`, `Rotary()`, `ALiBi()`, `RelativeBias()`; `Positions()`: none,
+            known as NoPE.
         activation: of the feed-forward layer.
         dropout: fraction of each sublayer's output dropped in training.
         dtype: of the computation, such as `jnp.bfloat16`; None: that of inputs and parameters. Parameters, norms'
             statistics, sums of attention weights and the output always have single precision or more.
+        window: if causal, a step attends to the last `window` steps, itself included (Beltagy et al. 2020,
+            arXiv:2004.05150); the carry holds the `window - 1` before it, which come first in the attention weights.
+            None: to the whole past.
     """
 
     _parts: ClassVar = {"positions": (Positions, "Sinusoidal()")}
@@ -79,14 +96,22 @@ class Transformer(Backbone):
     activation: Callable[[Array], Array] = nn.gelu
     dropout: float = 0.0
     dtype: DTypeLike | None = None
+    window: int | None = None
 
     def __post_init__(self):
+        if self.window is not None and not self.causal:
+            raise InputError(f"only a causal Transformer has a window, got window={self.window} with causal=False")
         if self.heads < 1 or self.features % self.heads:
             raise InputError(f"heads must divide features, got {self.heads} heads and {self.features} features")
         super().__post_init__()
 
-    def start(self, batch: int, inputs: int, length: int) -> Cache:
-        """An empty cache of `length` slots.
+    @property
+    def receptive_field(self) -> int | None:
+        """Number of steps that reach one output, 1 + layers (window - 1); None: all."""
+        return None if self.window is None else 1 + self.layers * (self.window - 1)
+
+    def start(self, batch: int, inputs: int, length: int) -> Cache | WindowCache:
+        """An empty cache of `length` slots, or of `window - 1`.
 
         Raises:
             InputError: the model is not causal.
@@ -94,12 +119,17 @@ class Transformer(Backbone):
         check_causal(self, "Transformer.start")
         return self._empty(batch, length)
 
-    def _empty(self, batch: int, length: int) -> Cache:
+    def _empty(self, batch: int, length: int) -> Cache | WindowCache:
+        length = length if self.window is None else self.window - 1
         shape = (batch, self.heads, length, self.features // self.heads)
         empty = tuple(jnp.zeros(shape, self.dtype) for _ in range(self.layers))
+        if self.window is not None:
+            return WindowCache(empty, empty, jnp.zeros((batch,), jnp.int32))
         return Cache(empty, empty, jnp.zeros((batch, length), bool), jnp.zeros((), jnp.int32))
 
-    def extend(self, carry: Cache, x: Inputs, *, mask: Mask = None, train: bool = False) -> tuple[Cache, Features]:
+    def extend(
+        self, carry: Cache | WindowCache, x: Inputs, *, mask: Mask = None, train: bool = False
+    ) -> tuple[Cache | WindowCache, Features]:
         """Read further steps, any number of them.
 
         Raises:
@@ -112,13 +142,13 @@ class Transformer(Backbone):
 
     def extend_attending(
         self,
-        carry: Cache,
+        carry: Cache | WindowCache,
         x: Inputs,
         cross_attentions: Sequence[CrossAttention],
         *,
         mask: Bool[Array, "batch time"],
         train: bool = False,
-    ) -> tuple[Cache, Features, Float[Array, "batch heads time source"]]:
+    ) -> tuple[Cache | WindowCache, Features, Float[Array, "batch heads time source"]]:
         """`extend` with a cross-attention in each block, and their weights, one layer's heads after the other's."""
         check_causal(self, "Transformer.extend_attending")
         _check_room(carry, x.shape[1])
@@ -130,8 +160,15 @@ class Transformer(Backbone):
 
     @nn.compact
     def _blocks(
-        self, cache: Cache, x: Array, mask: Array | None, train: bool, cross_attentions: Sequence[CrossAttention] | None
-    ) -> tuple[Cache, Array, list[Array]]:
+        self,
+        cache: Cache | WindowCache,
+        x: Array,
+        mask: Array | None,
+        train: bool,
+        cross_attentions: Sequence[CrossAttention] | None,
+    ) -> tuple[Cache | WindowCache, Array, list[Array]]:
+        if isinstance(cache, WindowCache):
+            return self._windowed(cache, x, mask, train, cross_attentions)
         batch, time, _ = x.shape
         length = cache.real.shape[1]
         real_now = jnp.ones((batch, time), bool) if mask is None else mask
@@ -160,11 +197,83 @@ class Transformer(Backbone):
                 seen = seen & real[:, :, None]
             attend = partial(dot_attention, mask=seen, bias=bias)
 
+        x, keys, values, weights = self._stack(cache, cache.used, x, attend, index, train, cross_attentions)
+        x = jnp.where(cache.used + time > length, jnp.nan, x)
+        return Cache(keys, values, real, cache.used + time), zero_padding(x, mask), weights
+
+    def _windowed(
+        self,
+        cache: WindowCache,
+        x: Array,
+        mask: Array | None,
+        train: bool,
+        cross_attentions: Sequence[CrossAttention] | None,
+    ) -> tuple[WindowCache, Array, list[Array]]:
+        """`_blocks` where the steps of the cache and the new ones form one line, of which the last steps are kept."""
+        batch, time, _ = x.shape
+        past = cache.keys[0].shape[2]
+        real = jnp.ones((batch, time), bool) if mask is None else mask
+        count = real.sum(axis=1)[:, None]
+        index = jnp.where(real, cache.read[:, None] + jnp.arange(time)[None], 0)
+        # Real steps are next to each other: those of the cache are its last ones, the new ones are the first.
+        held = jnp.arange(past)[None] >= past - cache.read[:, None]
+        places = jnp.maximum(cache.read[:, None] - past + jnp.arange(past + time)[None], 0)
+        size = max(64, past)
+        size = time if time <= 2 * size or self.is_mutable_collection("intermediates") else size
+        attend = partial(
+            self._attend_to_window, real=jnp.concatenate([held, real], axis=1), index=index, places=places, size=size
+        )
+        x, keys, values, weights = self._stack(cache, None, x, attend, index, train, cross_attentions)
+        last = (count + jnp.arange(past)[None])[:, None, :, None]
+        keys, values = (tuple(jnp.take_along_axis(line, last, axis=2) for line in lines) for lines in (keys, values))
+        return WindowCache(keys, values, cache.read + count[:, 0].astype(jnp.int32)), zero_padding(x, mask), weights
+
+    def _attend_to_window(
+        self, query: Array, keys: Array, values: Array, *, real: Array, index: Array, places: Array, size: int
+    ) -> tuple[Array, Array]:
+        """Attention by blocks of `size` targets, each with the steps of the line that any of them attends to.
+
+        Args:
+            real: which steps of the line there are.
+            index: positions of the targets.
+            places: positions of the steps of the line.
+        """
+        batch, time = index.shape
+        past = keys.shape[1] - time
+        count = -(-time // size)
+
+        def targets(y: Array) -> Array:
+            return _padded(y, count * size).reshape(batch * count, size, *y.shape[2:])
+
+        def sources(y: Array) -> Array:
+            if count == 1:
+                return y
+            y = _padded(y, (count + 1) * size)
+            pair = [part.reshape(batch * count, size, *y.shape[2:]) for part in (y[:, :-size], y[:, size:])]
+            return jnp.concatenate(pair, axis=1)
+
+        distance = past + jnp.arange(size)[:, None] - jnp.arange(sources(real).shape[1])[None]
+        seen = sources(real)[:, None] & ((distance >= 0) & (distance <= past))[None]
+        bias = self.positions.bias(self.heads, targets(index), sources(places), causal=True)
+        y, weights = dot_attention(targets(query), sources(keys), sources(values), mask=seen, bias=bias)
+        return y.reshape(batch, count * size, *y.shape[2:])[:, :time], weights
+
+    def _stack(
+        self,
+        cache: Cache | WindowCache,
+        used: Array | None,
+        x: Array,
+        attend: SelfAttention,
+        index: Array,
+        train: bool,
+        cross_attentions: Sequence[CrossAttention] | None,
+    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...], list[Array]]:
+        """Embedding, blocks and last norm: the output, each block's keys and values, and weights of cross-attention."""
         x = self.positions.embed(nn.Dense(self.features, dtype=self.dtype, name="embed")(x), index)
         shape = self.heads, self.expansion, self.pre_norm, self.activation, self.dropout, self.dtype
         keys, values, weights = [], [], []
         for layer in range(self.layers):
-            old = cache.keys[layer], cache.values[layer], cache.used
+            old = cache.keys[layer], cache.values[layer], used
             inputs = old, x, attend, self.positions, index
             if cross_attentions is None:
                 (key, value), x = Block(*shape, name=f"Block_{layer}")(*inputs, train=train)
@@ -176,8 +285,7 @@ class Transformer(Backbone):
             values.append(value)
         if self.pre_norm:
             x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
-        x = jnp.where(cache.used + time > length, jnp.nan, widened(x))
-        return Cache(tuple(keys), tuple(values), real, cache.used + time), zero_padding(x, mask), weights
+        return widened(x), tuple(keys), tuple(values), weights
 
 
 class Sublayers(Module):
@@ -212,7 +320,7 @@ class Sublayers(Module):
 
     def _self_attention(
         self,
-        old: tuple[Array, Array, Array],
+        old: tuple[Array, Array, Array | None],
         x: Array,
         attend: SelfAttention,
         positions: Positions,
@@ -257,7 +365,7 @@ class Block(Sublayers):
     @nn.compact
     def __call__(
         self,
-        old: tuple[Array, Array, Array],
+        old: tuple[Array, Array, Array | None],
         x: Features,
         attend: SelfAttention,
         positions: Positions,
@@ -276,7 +384,7 @@ class CrossBlock(Sublayers):
     @nn.compact
     def __call__(
         self,
-        old: tuple[Array, Array, Array],
+        old: tuple[Array, Array, Array | None],
         x: Features,
         attend: SelfAttention,
         positions: Positions,
@@ -298,14 +406,24 @@ def _without_weights(
     return self_attention(query, keys, values, mask=mask, causal=causal, bias=bias), None
 
 
-def _write(slots: Array, new: Array, used: Array, *, axis: int) -> Array:
-    """`new` in the slots from `used` on; all of them at once where it fills the cache, as in a whole-sequence call."""
+def _padded(y: Array, time: int) -> Array:
+    """With zeros after the last step."""
+    return jnp.pad(y, ((0, 0), (0, time - y.shape[1]), *((0, 0),) * (y.ndim - 2)))
+
+
+def _write(slots: Array, new: Array, used: Array | None, *, axis: int) -> Array:
+    """`new` in the slots from `used` on; all of them at once where it fills the cache, as in a whole-sequence call.
+
+    After the last slot where `used` is None.
+    """
+    if used is None:
+        return jnp.concatenate([slots, new.astype(slots.dtype)], axis=axis)
     if new.shape[axis] == slots.shape[axis]:
         return new
     return jax.lax.dynamic_update_slice_in_dim(slots, new.astype(slots.dtype), used, axis=axis)
 
 
-def _check_room(cache: Cache, steps: int) -> None:
-    if steps > cache.room:
+def _check_room(cache: Cache | WindowCache, steps: int) -> None:
+    if isinstance(cache, Cache) and steps > cache.room:
         length = cache.real.shape[1]
         raise InputError(f"the cache holds {length} steps: {length - cache.room} are used and {steps} more were given")

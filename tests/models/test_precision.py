@@ -19,11 +19,25 @@ MODELS: dict[str, Any] = {
     "TCN": models.TCN(6, 2, (1, 2), weight_norm=True),
     "Transformer": models.Transformer(6, 3, layers=1),
     "rotary, post-norm": models.Transformer(6, 3, layers=1, pre_norm=False, positions=models.Rotary()),
+    "MinGRU": models.MinGRU(6, layers=1),
+    "SelectiveSSM": models.SelectiveSSM(6, layers=1, bare=True),
+    "GatedDeltaNet": models.GatedDeltaNet(6, layers=1, heads=2, bare=True),
+    "RGLRU": models.RGLRU(6, layers=1),
+    "MLSTM": models.MLSTM(6, layers=1, heads=2, bare=True),
+    "SLSTM": models.SLSTM(6, layers=1, heads=2),
+    "window": models.Transformer(6, 3, layers=1, positions=models.ALiBi(), window=3),
     "learned, both ways": models.Transformer(6, 3, layers=1, causal=False, positions=models.Learned()),
 }
+MEMORY = dict.fromkeys(
+    ("RNN", "GRU", "LSTM", "SelectiveSSM", "GatedDeltaNet", "MLSTM"), (jnp.float32,)
+) | dict.fromkeys(("MinGRU", "RGLRU", "SLSTM"), (HALF, jnp.float32))
+"""Those that hold more than what is only read again; the second ones have a short convolution as well."""
+SLOW = ("SelectiveSSM", "RGLRU", "MLSTM", "SLSTM", "window")
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MODELS]
+CAUSAL = [name for name in NAMES if "both ways" not in str(name.values[0])]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_half_precision(name, key):
     """Outputs and gradients as in single precision but for rounding, which is there; all of them in single precision.
 
@@ -44,7 +58,7 @@ def test_half_precision(name, key):
     close(graded(half), graded(single), least=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "both ways" not in name])
+@pytest.mark.parametrize("name", CAUSAL)
 def test_streaming_in_half_precision(name, key):
     """The memory keeps its types, as a scan demands, and steps say what the whole sequence does.
 
@@ -53,7 +67,7 @@ def test_streaming_in_half_precision(name, key):
     model = MODELS[name].clone(dtype=HALF)
     params, x = contracts.parameters(model, key), contracts.inputs(key, 7)
     memory = {leaf.dtype for leaf in jax.tree.leaves(model.start(1, 2, 7)) if jnp.issubdtype(leaf.dtype, jnp.floating)}
-    assert memory == {jnp.dtype(jnp.float32 if name in ("RNN", "GRU", "LSTM") else HALF)}
+    assert memory == {jnp.dtype(kind) for kind in MEMORY.get(name, (HALF,))}
 
     @contracts.compiled
     def one_by_one(x):
@@ -66,7 +80,7 @@ def test_streaming_in_half_precision(name, key):
     close(one_by_one(x), contracts.forward(model)(params, x))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_double_precision(name, key):
     """Without a choice, all is as wide as inputs and parameters; states may be wider than both."""
     model = MODELS[name]

@@ -20,6 +20,13 @@ BACKBONES: dict[str, Any] = {
     "both ways": models.Bidirectional(4),
     "LRU": models.LRU(4, layers=1),
     "DiagonalRNN": models.DiagonalRNN(4, 4),
+    "MinGRU": models.MinGRU(4, layers=1),
+    "MinLSTM": models.MinLSTM(4, layers=1, bare=True),
+    "SelectiveSSM": models.SelectiveSSM(4, layers=1, order=4, bare=True),
+    "GatedDeltaNet": models.GatedDeltaNet(4, layers=1, heads=2, negative_eigenvalues=True, bare=True),
+    "RGLRU": models.RGLRU(4, layers=1, bare=True),
+    "MLSTM": models.MLSTM(4, layers=1, heads=2, bare=True),
+    "SLSTM": models.SLSTM(4, layers=1, heads=2, bare=True),
 }
 
 

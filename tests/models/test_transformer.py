@@ -27,6 +27,7 @@ CAUSAL = [
     pytest.param(Transformer(4, 2, layers=1, positions=Positions()), id="no positions"),
     pytest.param(Transformer(4, 2, layers=1, positions=ALiBi()), id="ALiBi"),
     pytest.param(Transformer(4, 2, layers=2, positions=BUCKETS), id="relative bias, two layers"),
+    pytest.param(Transformer(4, 2, layers=2, positions=Rotary(), window=3), id="rotary, window, two layers"),
 ]
 BOTH_WAYS = [
     pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="both ways"),
@@ -210,6 +211,23 @@ def test_positions_tell_orders_apart_only_where_there_are_some(key):
         y, z = (contracts.forward(model)(params, order)[:, 4] for order in (x, turned))
         same = np.allclose(y, z, atol=1e-5)
         assert same == (name == "none"), name
+
+
+@pytest.mark.parametrize("encoding", [Rotary(), ALiBi()], ids=["rotary", "ALiBi"])
+def test_a_window_is_the_whole_past_of_its_steps(encoding, key):
+    """With positions that are distances and one layer, each output is that of the window's steps alone, in any form."""
+    model = Transformer(4, heads=2, layers=1, positions=encoding, window=5)
+    params, x = contracts.parameters(model, key), contracts.inputs(key, 140, rows=2)  # three blocks of 64 targets
+    windows = jnp.stack([x[:, t - 4 : t + 1] for t in range(4, 140)], axis=1).reshape(-1, 5, 2)
+    alone = contracts.forward(model.clone(window=None))(params, windows)[:, -1].reshape(2, -1, 4)
+    whole = contracts.forward(model)(params, x)
+    np.testing.assert_allclose(whole[:, 4:], alone, rtol=1e-4, atol=1e-5)
+    y, kept = jax.jit(functools.partial(model.apply, mutable="intermediates"))(params, x)
+    np.testing.assert_allclose(y, whole, rtol=1e-4, atol=1e-5)
+    (weights,) = kept["intermediates"]["Block_0"]["attention"]
+    distance = 4 + np.arange(140)[:, None] - np.arange(144)[None]  # four empty slots come first
+    seen = (distance >= 0) & (distance < 5) & (np.arange(144) >= 4)[None]
+    np.testing.assert_array_equal(np.asarray(weights) > 0, np.broadcast_to(seen, weights.shape))
 
 
 def test_more_steps_than_the_cache_holds(key):
