@@ -160,10 +160,7 @@ def _prepare(q: Array, k: Array, v: Array, log_alpha: Array, beta: Array | None)
     if beta is not None:
         system = jnp.einsum("cbhik,cbhjk->cbhij", k, k) * decay * beta[..., None]
         sides = jnp.concatenate([v, since[..., None] * k], axis=-1) * beta[..., None]
-        if writes > 1:
-            solve = jax.lax.linalg.triangular_solve
-            sides = solve(system, sides, left_side=True, lower=True, unit_diagonal=True)
-        v, taken = jnp.split(sides, [v.shape[-1]], axis=-1)
+        v, taken = jnp.split(_solve(system, sides), [v.shape[-1]], axis=-1)
     return Chunks(
         reads=q * since[..., at_read, None],
         within=jnp.einsum("cbhsk,cbhwk->cbhsw", q, k) * decay[..., at_read, :],
@@ -172,3 +169,19 @@ def _prepare(q: Array, k: Array, v: Array, log_alpha: Array, beta: Array | None)
         taken=taken,
         kept=since[..., -1],
     )
+
+
+def _solve(
+    system: Float[Array, "*batch writes writes"], sides: Float[Array, "*batch writes columns"]
+) -> Float[Array, "*batch writes columns"]:
+    """Forward substitution by halves, for a lower triangular system whose diagonal is taken as 1.
+
+    Not by `jax.lax.linalg.triangular_solve`: on CPU, `lapack_strsm_ffi` of jaxlib 0.10.2 waits in a thread of XLA's
+    pool for other threads of that pool, and two such calls at once stop a machine of two cores for good.
+    """
+    if (size := sides.shape[-2]) == 1:
+        return sides
+    half = size // 2
+    first = _solve(system[..., :half, :half], sides[..., :half, :])
+    second = sides[..., half:, :] - system[..., half:, :half] @ first
+    return jnp.concatenate([first, _solve(system[..., half:, half:], second)], axis=-2)

@@ -307,6 +307,17 @@ def test_delta_rule_by_chunks(time, writes, chunk):
             np.testing.assert_allclose(state[row, h], last, rtol=1e-9, atol=1e-11)
 
 
+def test_no_chunk_is_solved_by_lapack():
+    """Whose calls wait for each other for good where there are as many at once as threads."""
+
+    def total(k):
+        return models.delta_rule(k, k, k, jnp.ones((1, 5, 1)), jnp.ones((1, 5, 1)))[1].sum()
+
+    program = str(jax.make_jaxpr(jax.value_and_grad(total))(jnp.ones((1, 5, 1, 2))))
+    assert "dot_general" in program
+    assert "triangular_solve" not in program
+
+
 def test_linear_attention_is_a_sum_over_the_past():
     rng = np.random.default_rng(0)
     q, k, v = rng.normal(size=(3, 2, 9, 2, 3))
