@@ -43,10 +43,10 @@ CONTRACTS = [
     ("transformer", "luong", True),
     ("tcn", "input feeding", False),
     ("both ways", "bahdanau", True),
-    ("tcn", "transformer", False),
+    pytest.param("tcn", "transformer", False, marks=pytest.mark.slow),
     ("lru", "from a state", False),
     ("dilated", "from a copied state", True),
-    ("both ways", "from a real state", False),
+    pytest.param("both ways", "from a real state", False, marks=pytest.mark.slow),
 ]
 
 

@@ -17,7 +17,11 @@ def identity(x):
 
 
 CELLS = {"rnn": RNNCell(), "relu": RNNCell(nn.relu), "linear": RNNCell(identity), "gru": GRUCell(), "lstm": LSTMCell()}
-STACKS = [pytest.param(Recurrent(4, cell, layers=2), id=name) for name, cell in CELLS.items()]
+SLOW = ("relu", "linear")
+STACKS = [
+    pytest.param(Recurrent(4, cell, layers=2), id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name, cell in CELLS.items()
+]
 BOTH_WAYS = [
     pytest.param(Bidirectional(4, GRUCell(), layers=2), id="gru both ways"),
     pytest.param(Bidirectional(4, LSTMCell()), id="lstm both ways"),

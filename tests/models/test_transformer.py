@@ -24,15 +24,21 @@ CAUSAL = [
     pytest.param(Transformer(4, 2, layers=1), id="sinusoid, pre-norm"),
     pytest.param(Transformer(4, 2, layers=1, pre_norm=False, positions=POSITIONS["learned"]), id="learned, post-norm"),
     pytest.param(Transformer(4, 2, layers=2, positions=Rotary()), id="rotary, pre-norm, two layers"),
-    pytest.param(Transformer(4, 2, layers=1, positions=Positions()), id="no positions"),
-    pytest.param(Transformer(4, 2, layers=1, positions=ALiBi()), id="ALiBi"),
-    pytest.param(Transformer(4, 2, layers=2, positions=BUCKETS), id="relative bias, two layers"),
+    pytest.param(Transformer(4, 2, layers=1, positions=Positions()), id="no positions", marks=pytest.mark.slow),
+    pytest.param(Transformer(4, 2, layers=1, positions=ALiBi()), id="ALiBi", marks=pytest.mark.slow),
+    pytest.param(
+        Transformer(4, 2, layers=2, positions=BUCKETS), id="relative bias, two layers", marks=pytest.mark.slow
+    ),
     pytest.param(Transformer(4, 2, layers=2, positions=Rotary(), window=3), id="rotary, window, two layers"),
 ]
 BOTH_WAYS = [
     pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="both ways"),
     pytest.param(Transformer(4, heads=1, layers=1, causal=False, pre_norm=False, positions=Rotary()), id="post-norm"),
-    pytest.param(Transformer(4, heads=2, layers=1, causal=False, positions=BUCKETS), id="relative bias, both ways"),
+    pytest.param(
+        Transformer(4, heads=2, layers=1, causal=False, positions=BUCKETS),
+        id="relative bias, both ways",
+        marks=pytest.mark.slow,
+    ),
 ]
 
 

@@ -487,8 +487,8 @@ def test_a_run_keeps_its_best_parameters_and_not_the_last(here, tmp_path, monkey
     state, advance = program(configs)
     kernels = [np.array(now.params["params"]["kernel"]) for now, _ in train.run(advance, state, 20)]
 
-    def remembering(group):
-        return early_stopping.keep_best(*program(group), nearness)
+    def remembering(group, rows=None):
+        return early_stopping.keep_best(*program(group, rows), nearness)
 
     monkeypatch.setattr(regression, "program", remembering)
     home = tmp_path / "results" / "regression"

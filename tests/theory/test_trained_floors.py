@@ -14,8 +14,10 @@ RUNS, STEPS, SEQUENCES = 8, 400, 4096
     [
         (1, 1, 3),
         (2, 4, 16),
-        (6, 5, 11),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, 0, 1), (1, 4, 9), (4, 4, 9), (4, 8, 32)]),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(1, 0, 1), (6, 5, 11), (1, 4, 9), (4, 4, 9), (4, 8, 32)]
+        ),
     ],
 )
 def test_no_run_ends_below_the_floor(key, order, delay, length):
