@@ -28,20 +28,27 @@ def join(timeout: int = 300) -> None:
         timeout: seconds after which JAX ends the process, with exit code 134, if not all have come.
 
     Raises:
-        InputError: the coordinator's address has no port, or number or count of the processes is not given with it.
+        InputError: the coordinator's address has no port; number or count of the processes is not given with it, or
+            without it; or the number is not below the count.
         TimeoutError: the coordinator with the given address does not answer.
+        OSError: another program has the port of process 0.
     """
     address = os.environ.get("JAX_COORDINATOR_ADDRESS")
     count, number = (os.environ.get(f"JAX_{name}") for name in ("NUM_PROCESSES", "PROCESS_ID"))
-    if address and not re.fullmatch(r".+:\d+", address):
+    if address and not (re.fullmatch(r".+:\d+", address) and 0 < int(address.rpartition(":")[2]) < 2**16):
         raise InputError(f"JAX_COORDINATOR_ADDRESS must be host:port, got {address!r}")
+    for name, value in (("NUM_PROCESSES", count), ("PROCESS_ID", number)):
+        if value and not re.fullmatch(r"\d+", value):
+            raise InputError(f"JAX_{name} must be a whole number, got {value!r}")
+    if count and number and int(number) >= int(count):
+        raise InputError(f"JAX_PROCESS_ID must lie in [0, {count}), the number of processes, got {number}")
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
     # A shell in an allocation of several tasks has JAX's marks of a Slurm step, and is alone in it.
     alone = tasks == 1 and "SLURM_JOB_ID" in os.environ and not address
     if alone or jax.distributed.is_initialized():
         return
-    if address and number not in (None, "0"):
-        _await(address, timeout)
+    if address and number:
+        _require_free(address) if int(number) == 0 else _await(address, timeout)
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM for itself, and knows no SIGINT
     try:
         jax.distributed.initialize(
@@ -53,9 +60,19 @@ def join(timeout: int = 300) -> None:
     except ValueError as error:  # JAX finds no launcher, or not all of the three
         if address:
             raise InputError(f"JAX_NUM_PROCESSES and JAX_PROCESS_ID must tell who this process is: {error}") from error
+        if count and int(count) > 1:  # it would train all of it alone, as the others would
+            raise InputError(f"JAX_NUM_PROCESSES must be given with JAX_COORDINATOR_ADDRESS, got {count}") from error
     except RuntimeError:  # devices are in use already, as in a notebook, which is alone
         if address or tasks > 1 or jax.default_backend() == "tpu":
             raise
+
+
+def _require_free(address: str) -> None:
+    """Refuse a port that is in use: JAX would end this process with a segmentation fault."""
+    try:
+        socket.create_server(("", int(address.rpartition(":")[2]))).close()
+    except OSError as error:
+        raise OSError(f"process 0 cannot use the port of the coordinator {address}: {error}") from error
 
 
 def _await(address: str, timeout: int) -> None:

@@ -102,7 +102,7 @@ def chunked_cross_entropy(
     of_one = jax.eval_shape(readout, jax.ShapeDtypeStruct((batch, 1, features.shape[-1]), features.dtype))
     check_ids("targets", targets, of_one.shape[-1], mask)
     dtype = jnp.promote_types(of_one.dtype, jnp.float32)
-    chunk = max(1, CHUNK_BYTES // (of_one.size * dtype.itemsize)) if chunk is None else chunk
+    chunk = max(1, CHUNK_BYTES // max(1, of_one.size * dtype.itemsize)) if chunk is None else chunk
     integers(1, chunk=chunk)
     chunk = min(chunk, max(1, time))
     mask = jnp.ones(targets.shape, bool) if mask is None else mask
@@ -111,7 +111,7 @@ def chunked_cross_entropy(
     def split(x: Array) -> Array:
         x = jnp.pad(x, ((0, 0), (0, -time % chunk), *[(0, 0)] * (x.ndim - 2)))
         # Steps are split, and not the batch, which may be split among devices.
-        return jnp.moveaxis(x.reshape(batch, -1, chunk, *x.shape[2:]), 1, 0)
+        return jnp.moveaxis(x.reshape(batch, x.shape[1] // chunk, chunk, *x.shape[2:]), 1, 0)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def add(total: Array, some: tuple[Array, Array, Array]) -> tuple[Array, None]:

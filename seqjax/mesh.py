@@ -4,6 +4,7 @@ Nothing here trains. A batch whose rows are spread over devices makes XLA split 
 (data parallelism); a state that is spread over them is gathered where it is used (FSDP: Rajbhandari et al. 2020,
 arXiv:1910.02054; Xu et al. 2021, arXiv:2105.04663). Numbers differ from one device's by rounding alone:
 
+    mesh.join()  # the processes that a launcher started, if any, before anything else is asked of JAX
     grid = mesh.grid()
     state = mesh.sharded(train.init(params, optimizer, key), grid)
     advance = train.scan(loss, optimizer, sample, steps=100, rows=grid)
@@ -18,9 +19,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from seqjax._checks import integers
 from seqjax._joining import HEARTBEAT, agreed, first, greatest, join
 from seqjax._placing import as_key, place, whole
 from seqjax.types import InputError
@@ -38,9 +41,10 @@ def grid(rows: int | None = None, model: int = 1, devices: Sequence[Any] | None 
     """A grid of devices, by default all of all processes along `rows`.
 
     Raises:
-        InputError: rows * model is not the number of devices.
+        InputError: rows < 1, model < 1, or rows * model is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
+    integers(1, model=model, **({} if rows is None else {"rows": rows}))
     rows = len(devices) // model if rows is None else rows
     if rows * model != len(devices):
         raise InputError(f"rows * model must be the number of devices, {len(devices)}, got {rows} * {model}")
@@ -59,7 +63,7 @@ def by_rows(sample: Callable[..., Any], grid: Mesh, parts: int = 1) -> Callable[
     share = NamedSharding(grid, PartitionSpec(ROWS))
 
     def split(leaf: Any) -> Any:
-        if leaf.ndim == 0:
+        if np.ndim(leaf) == 0:
             return leaf
         if leaf.shape[0] % (grid.shape[ROWS] * parts):
             of = f" and {parts} parts" if parts > 1 else ""
@@ -81,9 +85,10 @@ def sharded(state: PyTree, grid: Mesh) -> PyTree:
     """Each array split by its longest axis that the devices divide: of parameters and optimiser each holds a part."""
 
     def split(leaf: Any) -> Any:
-        axes = [axis for axis, size in enumerate(leaf.shape) if size and size % grid.size == 0]
-        longest = max(axes, key=lambda axis: leaf.shape[axis], default=None)
-        spec = [(ROWS, MODEL) if axis == longest else None for axis in range(leaf.ndim)]
+        shape = np.shape(leaf)
+        axes = [axis for axis, size in enumerate(shape) if size and size % grid.size == 0]
+        longest = max(axes, key=lambda axis: shape[axis], default=None)
+        spec = [(ROWS, MODEL) if axis == longest else None for axis in range(len(shape))]
         return place(leaf, NamedSharding(grid, PartitionSpec(*spec)))
 
     return jax.tree.map(split, state)

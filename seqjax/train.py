@@ -381,23 +381,27 @@ def _mean_over_parts(
 ) -> Any:
     """The mean, over parts of a batch, of `of` of the loss and its metrics as a function of the parameters."""
 
-    def part(leaf: Any) -> Any:
+    def split(leaf: Any) -> Any:
+        if np.ndim(leaf) == 0:
+            return leaf
         if len(leaf) % parts:
             raise InputError(f"accumulate must divide the rows of a batch, {len(leaf)}, got {parts}")
         # Rows number i, i + parts, …: where devices share the rows, each has as many of every part.
         return jnp.moveaxis(leaf.reshape(-1, parts, *leaf.shape[1:]), 1, 0)
 
-    def one(number: Any, rows: Any) -> Any:
+    batches = jax.tree.map(split, batch)
+
+    def one(number: Any) -> Any:
+        rows = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) == 0 else leaf[number], batches)
         objective = partial(value_and_metrics, loss, batch=rows, key=jax.random.fold_in(key, number))
         return of(objective)(params)
 
-    def add(total: Any, numbered: tuple[Any, Any]) -> tuple[Any, None]:
-        return jax.tree.map(lambda sum, now: sum + now / parts, total, one(*numbered)), None
+    def add(total: Any, number: Any) -> tuple[Any, None]:
+        return jax.tree.map(lambda sum, now: sum + now / parts, total, one(number)), None
 
-    split = jnp.arange(parts), jax.tree.map(part, batch)
-    shapes = jax.eval_shape(one, *jax.tree.map(lambda leaf: leaf[0], split))
+    shapes = jax.eval_shape(one, 0)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), shapes)
-    total, _ = jax.lax.scan(add, zeros, split)
+    total, _ = jax.lax.scan(add, zeros, jnp.arange(parts))
     return jax.tree.map(
         lambda sum, like: sum.astype(like.dtype) if jnp.issubdtype(like.dtype, jnp.inexact) else sum, total, shapes
     )

@@ -123,6 +123,12 @@ def test_cross_entropy_in_chunks_is_that_of_all_logits(chunk, smoothing, x64):
         losses.chunked_cross_entropy(lambda x: x @ kernel, features, wrong, mask)
 
 
+@pytest.mark.parametrize(("batch", "time", "chunk"), [(0, 5, None), (0, 5, 2), (3, 0, None), (3, 0, 2)])
+def test_cross_entropy_in_chunks_of_no_token_is_zero(batch, time, chunk):
+    features, targets = jnp.zeros((batch, time, 3)), jnp.zeros((batch, time), jnp.int32)
+    assert losses.chunked_cross_entropy(lambda x: x @ jnp.ones((3, 7)), features, targets, chunk=chunk) == 0
+
+
 def test_the_loss_over_a_large_vocabulary_needs_the_memory_of_a_chunk():
     """64 x 256 tokens, 32,000 of a tied vocabulary: all logits are 2.1 GB, by XLA's count."""
     features = jax.ShapeDtypeStruct((64, 256, 64), jnp.float32)

@@ -107,6 +107,14 @@ def test_a_grid_has_all_devices():
     assert dict(mesh.grid(model=2).shape) == {"rows": 1, "model": 2}
     with pytest.raises(InputError, match=r"rows \* model must be the number of devices, 2, got 3 \* 1"):
         mesh.grid(3)
+    for sizes, rule in (({"model": 0}, "model must be >= 1, got 0"), ({"rows": -2, "model": -1}, "model must be >= 1")):
+        with pytest.raises(InputError, match=rule):
+            mesh.grid(**sizes)
+
+
+def test_counters_that_are_python_numbers_are_placed():
+    for place in (mesh.replicated, mesh.sharded):
+        assert {"step": int(place({"step": 3}, mesh.grid())["step"])} == {"step": 3}
 
 
 def test_no_launcher_is_no_job(monkeypatch):
@@ -131,9 +139,41 @@ def test_a_coordinator_needs_to_know_who_asks(monkeypatch):
 
     monkeypatch.setattr(mesh.jax.distributed, "initialize", refuse)
     mesh.join()
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+    with pytest.raises(InputError, match="JAX_NUM_PROCESSES must be given with JAX_COORDINATOR_ADDRESS, got 2"):
+        mesh.join()  # each would train all of it alone
+    monkeypatch.delenv("JAX_NUM_PROCESSES")
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
     with pytest.raises(InputError, match=r"JAX_NUM_PROCESSES and JAX_PROCESS_ID must tell .* must be defined"):
         mesh.join()
+
+
+@pytest.mark.parametrize(
+    ("variables", "rule"),
+    [
+        ({"COORDINATOR_ADDRESS": "here"}, "JAX_COORDINATOR_ADDRESS must be host:port, got 'here'"),
+        ({"COORDINATOR_ADDRESS": "here:99999"}, "JAX_COORDINATOR_ADDRESS must be host:port, got 'here:99999'"),
+        ({"NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES must be a whole number, got 'two'"),
+        ({"PROCESS_ID": "-1"}, "JAX_PROCESS_ID must be a whole number, got '-1'"),
+        ({"PROCESS_ID": "2"}, r"JAX_PROCESS_ID must lie in \[0, 2\), the number of processes, got 2"),
+    ],
+)
+def test_who_a_process_is_must_be_possible(monkeypatch, variables, rule):
+    """At once, and not after it has waited for others."""
+    job = {"COORDINATOR_ADDRESS": "127.0.0.1:1", "NUM_PROCESSES": "2", "PROCESS_ID": "1"} | variables
+    for name, value in job.items():
+        monkeypatch.setenv(f"JAX_{name}", value)
+    with pytest.raises(InputError, match=rule):
+        mesh.join(1)
+
+
+def test_a_port_in_use_is_refused(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        for name, value in (("COORDINATOR_ADDRESS", address), ("NUM_PROCESSES", "2"), ("PROCESS_ID", "0")):
+            monkeypatch.setenv(f"JAX_{name}", value)
+        with pytest.raises(OSError, match=f"process 0 cannot use the port of the coordinator {address}: .*in use"):
+            mesh.join(1)
 
 
 def test_one_process_agrees_with_itself():

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from seqjax import checkpoint, train
+from seqjax import checkpoint, mesh, train
 from seqjax.data import Epochs
 from tests.refusals import refuses
 from tests.regressions import (
@@ -97,6 +97,23 @@ def test_parts_of_a_batch_give_the_update_of_the_whole(state):
         train.scan(loss, ADAM, sample, 1, accumulate=3)(state)
     with pytest.raises(ValueError, match="accumulate must be >= 1, got 0"):
         train.make_step(loss, ADAM, accumulate=0)
+
+
+def test_every_part_of_a_batch_has_its_scalars(state):
+    """Such as a temperature that all rows share: an array, or a Python number."""
+
+    def scaled(params, batch, key):
+        rows, scale, number = batch
+        assert number == 3
+        return scale * jnp.mean((rows.inputs @ params["kernel"] - rows.targets) ** 2)
+
+    def with_scalars(key):
+        return sample(key), jnp.float32(2), 3
+
+    for rows in (None, mesh.grid()):
+        first = state if rows is None else mesh.replicated(state, rows)
+        parts, whole = (train.scan(scaled, ADAM, with_scalars, 2, accumulate=n, rows=rows)(first)[0] for n in (2, 1))
+        assert_close(parts[:3], whole[:3])
 
 
 def test_randomness_of_a_step_is_its_own(state):

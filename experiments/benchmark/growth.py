@@ -37,6 +37,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import plot, runs
+from seqjax.types import InputError
 
 What = Literal["attention", "vocabulary", "data", "runs", "pairs", "paper"]
 Way = Literal["before", "now", "bfloat16", "host", "hosts", "pod"]
@@ -88,6 +89,10 @@ class Config:
     size: int = 1024
     way: Way = runs.traced("now")  # noqa: RUF009 (a field)
     repeats: int = 3
+
+    def __post_init__(self) -> None:
+        if self.way not in ways(self.what):
+            raise InputError(f"way must be {', '.join(ways(self.what))} for what={self.what}, got {self.way}")
 
 
 def configs(scale: runs.Scale) -> list[Config]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Key, UInt32
 
-from seqjax._checks import at_least
+from seqjax._checks import at_least, integers
 from seqjax.types import EOS, PAD, UNK, Batches, InputError, Seq2SeqBatch
 
 Step = Int[Array, ""] | int
@@ -52,7 +52,7 @@ class Rows:
         ids, lengths = array("i"), array("i")
         for row in rows:
             try:
-                ids.extend(row)
+                ids.extend(iter(row))  # of an array of 64 bits too
             except OverflowError:
                 raise InputError(f"ids must have 32 bits, got {max(row, key=abs)} in row {len(lengths)}") from None
             lengths.append(len(row))
@@ -77,6 +77,8 @@ def pad(
         length: of the result, at least that of the longest row, which is the default.
         end: whether EOS is appended to each row.
     """
+    if length is not None:
+        integers(0, length=length)
     rows = Rows.of(rows)
     lengths = rows.lengths + end
     longest = int(lengths.max(initial=0))

@@ -95,7 +95,7 @@ def _in_parts(
     causal: bool,
     size: int,
     part: int,
-    bias: Float[Array, "1 heads 1 distances"] | None,
+    bias: Float[Array, "#batch heads 1 distances"] | None,
 ) -> Array:
     """As `_by_blocks`, but the scores of a block are there for `part` targets at a time, and not kept for the gradient.
 
@@ -126,18 +126,18 @@ def _in_parts(
 
 
 def _pairs(
-    by_distance: Float[Array, "1 heads 1 distances"], first: Int[Array, ""] | int, targets: int, sources: int
-) -> Float[Array, "1 heads targets sources"]:
+    by_distance: Float[Array, "#batch heads 1 distances"], first: Int[Array, ""] | int, targets: int, sources: int
+) -> Float[Array, "#batch heads targets sources"]:
     """The biases of some targets and the first sources: each row is that before it, moved by one.
 
     By copies alone, as the gradient of an index would add up numbers one at a time.
     """
-    _, heads, _, distances = by_distance.shape
+    batch, heads, _, distances = by_distance.shape
     padded = jnp.pad(by_distance[:, :, 0], ((0, 0), (0, 0), (targets, 0)))
     width = targets + sources - 1
     row = jax.lax.dynamic_slice_in_dim(padded, (distances + 1) // 2 - first, width, axis=2)
-    rows = jnp.broadcast_to(jnp.pad(row, ((0, 0), (0, 0), (0, 1)))[:, :, None], (1, heads, targets, width + 1))
-    moved = rows.reshape(1, heads, -1)[:, :, : targets * width].reshape(1, heads, targets, width)
+    rows = jnp.broadcast_to(jnp.pad(row, ((0, 0), (0, 0), (0, 1)))[:, :, None], (batch, heads, targets, width + 1))
+    moved = rows.reshape(batch, heads, -1)[:, :, : targets * width].reshape(batch, heads, targets, width)
     return moved[..., targets - 1 :]
 
 

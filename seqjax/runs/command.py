@@ -116,6 +116,7 @@ def _act(
     script = Path(sys.argv[0])
     asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
     require_used(options, uses, [name for name, _ in asked], config_type)
+    sharing = process.sharing(options.share, options.devices == "rows")
     given = {name: setting_values(name, use, config_type, options, changes) for name, use in asked}
     taken = {key for _, use in asked for key in settings(use, config_type, fields=True)}
     changes = {key: values for key, values in changes.items() if key not in taken}
@@ -151,7 +152,6 @@ def _act(
     if options.tensorboard:
         require_tensorboard()
     if not options.draw:
-        sharing = process.sharing(options.share, options.devices == "rows")
         _train(records, measure, options, sharing)
         left = sum(not record.complete for record in records)
         if left and sharing.processes > 1:

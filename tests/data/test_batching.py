@@ -1,4 +1,5 @@
 import itertools
+from array import array
 from collections import Counter
 from functools import partial
 
@@ -111,8 +112,12 @@ def test_rows_are_padded_on_the_right():
     assert (ids.dtype, mask.dtype) == (np.int32, np.bool_)
     assert pad([[5]], 3)[0].tolist() == [[5, PAD, PAD]]
     assert pad([])[0].shape == (0, 0)
+    for wide in (array("q", [5, 6]), (5, 6)):
+        assert pad([wide, [7]])[0].tolist() == [[5, 6], [7, PAD]]
     with pytest.raises(ValueError, match="rows must have at most 2 tokens, got 3 in row 1"):
         pad([[5], [5, 6, 7]], 2)
+    with pytest.raises(ValueError, match="length must be >= 0, got -1"):
+        pad([], -1)
 
 
 def test_a_target_ends_and_the_decoder_reads_it_one_step_late():

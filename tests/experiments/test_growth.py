@@ -41,6 +41,14 @@ def test_the_loss_is_the_same_in_both_ways(script):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_a_way_that_was_never_taken_is_refused(script):
+    """And is not measured as another, or a KeyError."""
+    with pytest.raises(ValueError, match="way must be host, hosts, pod for what=paper, got now"):
+        script("growth").Config(what="paper")
+    with pytest.raises(ValueError, match="way must be before, now for what=data, got bfloat16"):
+        script("growth").Config(what="data", way="bfloat16")
+
+
 def test_scaling_by_hand(script):
     """10 M parameters: 2.485 ms of arithmetic; seven eighths of 40 MB twice over NVLink, a half of 5 MB over NDR."""
     paper = script("_on_paper")

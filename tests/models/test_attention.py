@@ -161,7 +161,7 @@ def short_is_long(monkeypatch):
 def test_self_attention_in_parts(causal, biased, short_is_long):
     """As the whole in double precision: five parts of 64 targets, two to a block where causal; the last has 44.
 
-    The bias by distance is compared with that of each pair, looked up.
+    The bias by distance is compared with that of each pair, looked up; not causal, each row has its own.
     """
     time, rng = 300, np.random.default_rng(4)
     mask = contracts.upto((300, 129, 0), time)
@@ -182,7 +182,7 @@ def test_self_attention_in_parts(causal, biased, short_is_long):
         return averages, *pull(weight)
 
     with jax.enable_x64(True):
-        shapes = [(3, time, 2, 4)] * 4 + [(1, 2, 1, 2 * time - 1)]
+        shapes = [(3, time, 2, 4)] * 4 + [(1 if causal else 3, 2, 1, 2 * time - 1)]
         parts = [jnp.asarray(rng.normal(size=shape)) for shape in shapes]
         found, expected = (contracts.compiled(partial(with_gradients, way))(*parts) for way in (ours, whole))
     for name, mine, other in zip(("averages", "query", "keys", "values", "bias"), found, expected, strict=True):

@@ -186,6 +186,7 @@ def test_the_parts_of_a_process_by_number(here):
 def test_a_share_is_a_number_of_processes(here, text):
     code, _, err = here("--scale", "smoke", "--share", text)
     assert (code, err) == (2, f"error: --share must be N or K/N with 1 <= K <= N, got {text!r}\n")
+    assert here("--scale", "smoke", "--share", text, "--draw")[::2] == (code, err)
 
 
 def test_shared_runs_are_not_overwritten(here):
