@@ -107,9 +107,9 @@ def test_a_grid_has_all_devices():
     assert dict(mesh.grid(model=2).shape) == {"rows": 1, "model": 2}
     with pytest.raises(InputError, match=r"rows \* model must be the number of devices, 2, got 3 \* 1"):
         mesh.grid(3)
-    for sizes, rule in (({"model": 0}, "model must be >= 1, got 0"), ({"rows": -2, "model": -1}, "model must be >= 1")):
-        with pytest.raises(InputError, match=rule):
-            mesh.grid(**sizes)
+    for rows, model in ((None, 0), (-2, -1)):
+        with pytest.raises(InputError, match=f"model must be >= 1, got {model}"):
+            mesh.grid(rows, model)
 
 
 def test_counters_that_are_python_numbers_are_placed():
