@@ -14,6 +14,7 @@ os.environ["XLA_FLAGS"] = f"""{os.environ.get("XLA_FLAGS", "")}
     {"--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else ""}
     --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level=0"""
 
+import hypothesis
 import jax  # XLA reads its flags when it is loaded
 import jaxtyping
 import pytest
@@ -23,6 +24,8 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 install_import_hook("seqjax", "beartype.beartype")
+hypothesis.settings.register_profile("untimed", deadline=None)  # a machine may have other work
+hypothesis.settings.load_profile("untimed")
 gc.set_threshold(100_000, 20, 100)
 gc.disable()  # until all tests are collected: what is imported stays
 

@@ -54,7 +54,7 @@ def advance_scripted(state):
 LOSSES = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.inf, np.nan]), min_size=REPORTS, max_size=REPORTS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.tuples(LOSSES, LOSSES))
 def test_the_first_of_the_smallest_validation_losses_is_remembered(losses):
     """For each run its own; a loss that is NaN or infinite never wins, and one that is never finite is an error."""

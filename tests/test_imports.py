@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "metrics": "types _checks",
     "_placing": "",
     "_joining": "types _placing",
-    "mesh": "types _placing _joining",
+    "mesh": "types _checks _placing _joining",
     "theory": "types _checks theory",
     # floor 2: tasks and models do not know each other
     "tasks": "types _checks data theory tasks",

@@ -252,7 +252,7 @@ def cost(buckets, batch_size):
     return sum(len(bucket) * sum(map(max, zip(*bucket, strict=True))) for bucket in buckets)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(1, 7), st.integers(1, 7)), min_size=3, max_size=12)
     | st.lists(st.tuples(st.sampled_from([2, 3, 9, 60])), min_size=3, max_size=12),
@@ -317,7 +317,7 @@ def test_a_batch_may_be_all_rows():
     assert len(bucketed(LENGTHS, batch_size=13, count=4).parts) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 2), min_size=6, max_size=6))
 def test_close_up(values):
     expected = [value for value in values if value] + [0] * values.count(0)

@@ -252,7 +252,7 @@ def test_dangerous_and_damaged_archives_are_refused(name, tmp_path):
     assert os.listdir(tmp_path) == ["archive"]
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_only_data_errors_escape_from_altered_archives(tmp_path, data):
     altered = bytearray(gzip.decompress(WHOLE))

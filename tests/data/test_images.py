@@ -128,7 +128,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @given(content=st.one_of(st.binary(max_size=40), st.binary(max_size=30).map(lambda rest: IMAGES[:4] + rest)))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_only_our_error_escapes_from_any_bytes(content, tmp_path):
     for name, bytes_ in (("a", content), ("b.gz", content), ("c.gz", gzip.compress(content))):
         (tmp_path / name).write_bytes(bytes_)
@@ -416,7 +416,7 @@ def test_the_split_is_the_same_on_every_machine():
 @given(
     counts=st.lists(st.integers(8, 40), min_size=2, max_size=5), fraction=st.floats(0.1, 0.4), seed=st.integers(0, 5)
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_each_class_has_its_fraction_of_each_part(counts, fraction, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     rows = len(labels)

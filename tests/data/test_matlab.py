@@ -18,7 +18,7 @@ DTYPES = st.sampled_from(("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", 
 MATRICES = arrays(DTYPES, array_shapes(min_dims=2, max_dims=2, min_side=0))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(MATRICES, max_size=4), compress=st.booleans())
 def test_cells_are_read_as_scipy_reads_them(pieces, compress, tmp_path):
     path = tmp_path / "scipy.mat"

@@ -84,7 +84,7 @@ def test_all_faults_are_told_at_once(tmp_path):
     assert ([*map(len, found.train)], [*map(len, found.validation)], found.skipped) == ([3], [2], 2)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_holds_piano_rolls(data, whole, tmp_path):
     """Cut anywhere, any byte changed: it ends in a DataError or in pieces as they should be, never in anything else."""

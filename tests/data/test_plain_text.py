@@ -46,7 +46,7 @@ def test_bad_lines_are_skipped_and_counted_where_that_is_asked_for(tmp_path):
         assert failure(read, path, skip_bad=True) == [f"{path}: expected text, found none"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60))
 def test_any_bytes_are_a_text_or_a_fault(content, tmp_path):
     path = written(tmp_path, "text.txt", content)

@@ -74,7 +74,7 @@ def test_sentences_with_a_fault_can_be_left_out(tmp_path):
     assert "expected sentences, found none" in failure(conllu, empty, skip_bad=True)[0]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200) | st.text("12-.#\t\n_aX", max_size=200).map(str.encode))
 def test_no_other_error_escapes(tmp_path, content):
     for skip_bad in (False, True):

@@ -29,7 +29,8 @@ QUICK = {"audit", "perturbation", "recurrent_width", "sentiment"}
 
 DRAWN = {
     "architecture_chart", "attention_rank", "audit", "benchmark", "convolution_memory", "delay_limit", "forecast",
-    "growth", "parameterisation", "recurrent_width", "reordering", "reversal", "shift_memory", "shipped_language_models",
+    "growth", "parameterisation", "recurrent_width", "reordering", "reversal", "shift_memory",
+    "shipped_language_models",
 }  # fmt: skip
 """Experiments whose committed figure can be drawn without runs: from the numbers alone, or with committed arrays."""
 

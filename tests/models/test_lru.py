@@ -56,7 +56,7 @@ def test_blocks_as_in_the_paper(key):
 NUMBERS = st.floats(-1e4, 1e4, width=32)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(NUMBERS, NUMBERS)
 def test_no_parameters_lead_outside_the_unit_circle(nu, theta):
     value = np.asarray(eigenvalues(jnp.array([nu], jnp.float32), jnp.array([min(theta, 80.0)], jnp.float32)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from seqjax.tasks import Agreement
@@ -71,7 +71,6 @@ def test_who_sees_all_words_knows_all_tags():
     assert len(known) == 2**3 * 2**3
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 5), st.floats(0, 1), st.integers(1, 4))
 def test_the_ceiling_lies_between_guessing_and_knowing(distance, clauses, repeat, fillers):
     task = Agreement(distance, clauses, repeat, fillers)

@@ -17,7 +17,7 @@ from tests.refusals import refuses
 sequences = st.sampled_from([1, 5]).flatmap(
     lambda length: st.lists(st.integers(-1000, 1000), min_size=length, max_size=length)
 )
-properties = settings(max_examples=30, deadline=None)
+properties = settings(max_examples=30)
 
 
 def row(values) -> jax.Array:

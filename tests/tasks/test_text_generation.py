@@ -65,7 +65,7 @@ def test_windows_to_learn_from(key):
     assert found == {tuple(ids[start : start + 5]) for start in range(len(ids) - 4)}, "all places, and no others"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_every_token_is_judged_once(length, stride):
     task = of_text(length)

@@ -9,7 +9,7 @@ from seqjax.theory.naive_bayes import NaiveBayes
 WORDS = st.lists(st.sampled_from("abc"), max_size=5).map(" ".join)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=6), WORDS, st.sampled_from([1, 2]))
 def test_naive_bayes_is_bayes_rule(drawn, asked, words):
     """P(class) times, over the distinct n-grams, their fraction of all of the class (smoothed), compared by hand."""

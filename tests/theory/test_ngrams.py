@@ -15,7 +15,7 @@ from tests.refusals import refuses
 TEXTS = st.lists(st.integers(0, 3), min_size=3, max_size=40).map(lambda text: np.array(text, np.int32))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 3))
 def test_floor_is_the_entropy_of_the_counts(tokens, order):
     contexts = [tuple(tokens[max(0, t - order + 1) : t]) for t in range(len(tokens))]
@@ -24,7 +24,7 @@ def test_floor_is_the_entropy_of_the_counts(tokens, order):
     np.testing.assert_allclose(plug_in_entropy(tokens, order), expected / len(tokens), atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 3), st.integers(0, 1000))
 def test_no_model_of_that_order_is_below_the_floor(tokens, order, seed):
     """Neither one of random numbers, nor one that was fitted to the very text."""
@@ -69,7 +69,7 @@ def by_definition(text, vocab, history, token):
     return p
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXTS, st.integers(1, 3))
 def test_smoothing_by_its_definition_and_sums(tokens, order):
     """For every context, seen or not."""

@@ -13,7 +13,7 @@ RATES = np.geomspace(1e-3, 2.0, 7)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 7), st.integers(0, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_amplitudes_are_scipy_s_nonnegative_least_squares(seed, units, more):
     """Of rates on both sides of 1, so that powers of either sign meet a kernel of either sign."""
     rng = np.random.default_rng(seed)
