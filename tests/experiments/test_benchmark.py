@@ -245,7 +245,7 @@ BIASES = {("gru", "nnx"), ("rnn", "torch"), ("gru", "torch"), ("lstm", "torch"),
 # The slow ones need the extra `benchmark`; Diffrax brings Equinox.
 @pytest.mark.parametrize(
     "library",
-    ["linen", "nnx", "equinox", *(pytest.param(name, marks=pytest.mark.slow) for name in ("haiku", "torch"))],
+    ["nnx", "equinox", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linen", "haiku", "torch"))],
 )
 def test_libraries_start_from_our_weights(benchmark, quick_compiling, library: str):
     train_step = importlib.import_module("workloads.train_step")

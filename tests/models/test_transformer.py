@@ -23,7 +23,7 @@ POSITIONS = {
 CAUSAL = [
     pytest.param(Transformer(4, 2, layers=1), id="sinusoid, pre-norm"),
     pytest.param(Transformer(4, 2, layers=1, pre_norm=False, positions=POSITIONS["learned"]), id="learned, post-norm"),
-    pytest.param(Transformer(4, 2, layers=2, positions=Rotary()), id="rotary, pre-norm, two layers"),
+    pytest.param(Transformer(4, 2, layers=2, positions=Rotary()), id="rotary, two layers", marks=pytest.mark.slow),
     pytest.param(Transformer(4, 2, layers=1, positions=Positions()), id="no positions", marks=pytest.mark.slow),
     pytest.param(Transformer(4, 2, layers=1, positions=ALiBi()), id="ALiBi", marks=pytest.mark.slow),
     pytest.param(
