@@ -242,7 +242,7 @@ BIASES = {("gru", "nnx"), ("rnn", "torch"), ("gru", "torch"), ("lstm", "torch"),
 """Models of which a library has more biases, or fewer."""
 
 
-# The slow ones need the extra `benchmark`; Diffrax brings Equinox.
+# Haiku and PyTorch come with the extra `benchmark`; Diffrax brings Equinox.
 @pytest.mark.parametrize(
     "library",
     ["nnx", "equinox", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linen", "haiku", "torch"))],
