@@ -1,7 +1,7 @@
 """Attention: scaled dot products over heads, and the scores with which recurrent decoders attend to a source."""
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def self_attention(
     check_mask(mask, (batch, time))
     by_distance = bias is None or bias.shape[2:] == (1, 2 * time - 1)
     if is_long(batch, heads, time) and by_distance:
-        part = min(time, max(64, PART_BYTES // (4 * batch * heads * time)))
+        part = min(time, max(64, PART_BYTES // (4 * _rows(batch) * heads * time)))
         whole = partial(_in_parts, causal=causal, size=time, part=part, bias=bias)
         blocks = partial(_in_parts, causal=causal, size=-(-time // 4), part=part, bias=bias)
     else:
@@ -83,7 +83,12 @@ def self_attention(
 
 def is_long(batch: int, heads: int, time: int) -> bool:
     """Whether `self_attention` computes a part of the scores at a time."""
-    return 4 * batch * heads * time**2 >= SCORES_BYTES
+    return 4 * _rows(batch) * heads * time**2 >= SCORES_BYTES
+
+
+def _rows(batch: Any) -> int:
+    """The size of a batch; 1 in a program that is exported for batches of any size, which only one row bounds."""
+    return batch if isinstance(batch, int) else 1
 
 
 def _in_parts(
