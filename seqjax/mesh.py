@@ -96,5 +96,4 @@ def sharded(state: PyTree, grid: Mesh) -> PyTree:
 
 def local(tree: PyTree) -> PyTree:
     """All of every array on one device of this process; all processes must ask for it."""
-
     return jax.tree.map(lambda leaf: as_key(jnp.asarray(whole(leaf)), leaf), tree)

@@ -10,7 +10,7 @@ from seqjax._checks import integers
 from seqjax.models.module import Mask, widened
 from seqjax.types import InputError
 
-Memory = Float[Array, "batch heads values keys"]
+Matrix = Float[Array, "batch heads values keys"]
 
 
 def delta_rule(
@@ -20,10 +20,10 @@ def delta_rule(
     alpha: Float[Array, "batch time heads"],
     beta: Float[Array, "batch writes heads"],
     *,
-    state: Memory | None = None,
+    state: Matrix | None = None,
     mask: Mask = None,
     chunk: int = 16,
-) -> tuple[Memory, Float[Array, "batch time heads values"]]:
+) -> tuple[Matrix, Float[Array, "batch time heads values"]]:
     """The gated delta rule, S[t] = alpha S[t-1] (I - beta k k') + beta v k', y[t] = S[t] q.
 
     Yang, Kautz & Hatamizadeh 2024, arXiv:2412.06464, eq. 10; with alpha = 1 the delta rule of Schlag et al. 2021,
@@ -56,10 +56,10 @@ def linear_attention(
     v: Float[Array, "batch time heads values"],
     alpha: Float[Array, "batch time heads"] | None = None,
     *,
-    state: Memory | None = None,
+    state: Matrix | None = None,
     mask: Mask = None,
     chunk: int = 16,
-) -> tuple[Memory, Float[Array, "batch time heads values"]]:
+) -> tuple[Matrix, Float[Array, "batch time heads values"]]:
     """Gated linear attention, S[t] = alpha S[t-1] + v k', y[t] = S[t] q; alpha None: 1.
 
     Katharopoulos et al. 2020, arXiv:2006.16236, without its normaliser; with a scalar gate for each head as in Mamba-2
@@ -100,10 +100,10 @@ def matrix_memory(
     log_alpha: Float[Array, "batch time heads"],
     beta: Float[Array, "batch writes heads"] | None,
     *,
-    state: Memory | None,
+    state: Matrix | None,
     mask: Mask,
     chunk: int,
-) -> tuple[Memory, Float[Array, "batch time heads values"]]:
+) -> tuple[Matrix, Float[Array, "batch time heads values"]]:
     """`delta_rule` with the logarithm of alpha; `beta` None: `linear_attention`."""
     integers(1, chunk=chunk)
     (batch, time, heads, width), writes = q.shape, k.shape[1]

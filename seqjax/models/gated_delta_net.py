@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from seqjax.models.delta_rule import Memory, matrix_memory
+from seqjax.models.delta_rule import Matrix, matrix_memory
 from seqjax.models.module import Features, Inputs, Mask, widened
 from seqjax.models.recurrent_blocks import Mixer, Past, RecurrentBlocks, check_heads, in_heads, in_one_row, initial_step
 from seqjax.types import InputError
 
-State = tuple[Past, Memory]
+State = tuple[Past, Matrix]
 
 
 class GatedDeltaNet(RecurrentBlocks):

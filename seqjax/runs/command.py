@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seqjax import mesh
 from seqjax.runs import figures, process
@@ -63,7 +63,7 @@ def main(
             takes the value that is given for the field, which then selects no runs. After runs on files of the user's
             the last one is proposed.
     """
-    process.leave(lambda: _run(config_type, configs, measure, draw, expect, uses))
+    process.leave(lambda: _run(_Experiment(config_type, configs, measure, draw, expect, uses)))
 
 
 def traced(default: Any) -> Any:
@@ -88,31 +88,26 @@ def settle_own(config: Any, public: str, own: str) -> None:
         raise InputError(f"{own} must name a file for {public} own, got none")
 
 
-def _run(
-    config_type: type,
-    configs: Callable,
-    measure: Callable,
-    draw: Callable,
-    expect: Callable | None,
-    uses: dict[str, Callable],
-) -> None:
+class _Experiment(NamedTuple):
+    """The arguments of `main`."""
+
+    config_type: type
+    configs: Callable
+    measure: Callable
+    draw: Callable
+    expect: Callable | None
+    uses: dict[str, Callable]
+
+
+def _run(experiment: _Experiment) -> None:
     header = read_header(Path(sys.argv[0]))
-    options, changes = parse(config_type, header, uses)
+    options, changes = parse(experiment.config_type, header, experiment.uses)
     with process.joined(options):
-        _act(config_type, configs, measure, draw, expect, uses, header, options, changes)
+        _act(experiment, header, options, changes)
 
 
-def _act(
-    config_type: type,
-    configs: Callable,
-    measure: Callable,
-    draw: Callable,
-    expect: Callable | None,
-    uses: dict[str, Callable],
-    header: dict[str, str],
-    options: Any,
-    changes: dict[str, tuple],
-) -> None:
+def _act(experiment: _Experiment, header: dict[str, str], options: Any, changes: dict[str, tuple]) -> None:
+    config_type, configs, measure, draw, expect, uses = experiment
     script = Path(sys.argv[0])
     asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
     require_used(options, uses, [name for name, _ in asked], config_type)
