@@ -41,9 +41,8 @@ from typing import Any, Literal, NamedTuple, assert_never, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _seq2seq import attention_map, draw_attention_map, draw_heads, figure_above_heads, head_maps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from _seq2seq import attention_map, draw_attention_map
+from _translation_figure import FEW, draw, with_attention
 
 from seqjax import decode, early_stopping, evaluate, losses, metrics, models, plot, runs, tasks, train
 from seqjax.data import Buckets, corpora, files, own
@@ -56,8 +55,6 @@ from seqjax.types import SOS, UNK, InputError, Params
 Model = Literal["lstm", "attention", "transformer"]
 Corpus = Literal["spa-eng", "de-en", "en-de", "own"]
 
-LABEL = {"lstm": "LSTM, context vector", "attention": "GRU, attention", "transformer": "Transformer"}
-
 LEARNING_RATE = {"lstm": 2e-3, "attention": 2e-3, "transformer": 1e-3}
 
 TUTORIAL_SENTENCES = {
@@ -67,12 +64,8 @@ TUTORIAL_SENTENCES = {
 }
 """The tutorial's three examples and their references; the second is not in the corpus at all."""
 
-FEW = 2_000
-"""Training pairs, so few that models over-fit."""
-
 WEIGHT_DECAY = 0.3
-"""In the ablation with few pairs: of .1, .3 and 1, the one with the fewest wrong tokens on validation pairs (44.87,
-44.83 and 44.98 %, where 44.68 % are wrong without)."""
+"""In the ablation with few pairs: of .1, .3 and 1, the one with the fewest wrong tokens on validation pairs."""
 
 LENGTHS = ((1, 3), (4, 5), (6, 7), (8, 10), (11, 15), (16, 40))
 """Groups of source sentences by length, in words."""
@@ -392,95 +385,6 @@ def translate(records: list[runs.Record], sentence: str) -> None:
         path = record.folder.parent / "translate.png"
         figure.savefig(path, dpi=160)
         print(f"attention map: {path}")
-
-
-def with_attention(records: list[runs.Record]) -> list[runs.Record]:
-    """Those whose model has an attention map."""
-    return [record for record in records if record.config.model != "lstm"]
-
-
-def draw(records: list[runs.Record]) -> Figure:
-    """BLEU of every model, scores by length, over-fitting, attention maps, and those of each head of Transformers."""
-    transformers = [record for record in records if record.config.model == "transformer"][:1]
-    figure, top, below = figure_above_heads(17.5, 8.5, transformers)
-    axes = plot.subplots(top, 2, 4)
-    full = [r for r in records if r.config.pairs != FEW]
-
-    ax: Axes = axes[0, 0]
-    corpora = list(dict.fromkeys(record.config.corpus for record in full))
-    named = {r.config.corpus: Path(r.config.pairs_file).name or r.config.corpus for r in records}
-    for number, model in enumerate(get_args(Model)):
-        rows = [record for record in full if record.config.model == model]
-        places = [corpora.index(record.config.corpus) + 0.2 * (number - 1) for record in rows]
-        columns = [[record.result[name] for record in rows] for name in ("bleu", "low", "high")]
-        if rows:
-            label = f"{LABEL[model]} ({rows[0].result['parameters'] / 1e6:.1f} M)"
-            plot.points(ax, places, *columns, label=label, style=model)
-    ax.set_xticks(range(len(corpora)), [named[corpus] for corpus in corpora])
-    ax.set(ylabel="BLEU, 95 % interval", xlim=(-0.5, max(len(corpora), 1) - 0.5), ylim=(0, None))
-    ax.set_title("translations, one seed")
-    plot.legend(ax)
-
-    first = min(corpora, key=lambda corpus: corpus != "spa-eng") if corpora else ""
-    for ax, name, unit, ylabel in (
-        (axes[0, 1], "bleu", 1, "BLEU, 95 % interval"), (axes[0, 2], "exact", 100, "exact matches (%), 95 % interval"),
-    ):  # fmt: skip
-        for record in (record for record in full if record.config.corpus == first):
-            groups = record.result["by_length"]
-            middles = [sum(map(int, group.split("-"))) / 2 for group in groups]
-            bands = [[unit * x for x in group[name]] for group in groups.values()]
-            if bands:
-                model = record.config.model
-                plot.curve(ax, middles, *zip(*bands, strict=True), label=LABEL[model], style=model)
-        ax.set(xlabel="words of the source sentence", ylabel=ylabel, ylim=(0, None))
-        ax.set_title(f"{named.get(first, '')} by length")
-        plot.legend(ax)
-        if not ax.lines:
-            ax.clear()
-            ax.axis("off")
-            ax.set_title("by length: too few sentences", fontsize=10)
-
-    ax = axes[0, 3]
-    few = [record for record in records if record.config.pairs == FEW]
-    for number, record in enumerate(few or full):
-        steps, losses = record.curve("validation_loss")
-        epochs = np.array(steps) / steps[-1] * record.config.epochs
-        name = f"dropout {record.config.dropout:g}, smoothing {record.config.smoothing:g}"
-        name += f", weight decay {record.config.weight_decay:g}"
-        bleu = f"BLEU {record.result['last_bleu']:.1f}, with early stopping {record.result['bleu']:.1f}"
-        name = name if few else LABEL[record.config.model]
-        style = number if few else record.config.model
-        plot.curve(ax, epochs, *losses, label=f"{name}\n{bleu}", style=style, markers=False)
-    ax.locator_params(axis="x", integer=True)
-    ax.set(xlabel="epochs", ylabel="validation loss (nats a token)")
-    ax.set_title(f"{FEW:,} pairs, attention: over-fitting" if few else "over-fitting")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.9 * (high - low))  # room for the legend
-    plot.legend(ax, loc="upper right")
-
-    for ax in axes[1]:
-        ax.axis("off")
-    axes[1, 3].remove()
-    axes[1, 2].set_subplotspec(axes[1, 2].get_gridspec()[1, 2:])
-    spanish_first = sorted(with_attention(full), key=lambda r: (r.config.corpus != "spa-eng", r.config.model))
-    for ax, record in zip(axes[1], spanish_first[:2], strict=False):
-        ax.axis("on")
-        draw_attention_map(ax, record.arrays)
-        ax.set_title(f"attention weights: {LABEL[record.config.model]}, {named[record.config.corpus]}", fontsize=10)
-    ax = axes[1, 2]
-    shown: dict[tuple[str, str], list[str]] = {}
-    for record in full:
-        for one in json.loads(record.read("examples.json")) if record.config.corpus == first else ():
-            line = f"< {one['translation']}   ({record.config.model})"
-            shown.setdefault((one["source"], one["reference"]), []).append(line)
-    lines = [line for (source, right), found in shown.items() for line in (f"> {source}", f"= {right}", *found, "")]
-    ax.text(0, 1, "\n".join(lines), va="top", fontsize=9, family="monospace", transform=ax.transAxes)
-    ax.set_title("the tutorial's three sentences" if first == "spa-eng" else "test sentences")
-    for part, record in zip(below, transformers, strict=True):
-        source, target = (Language.from_json(record.read(f"{side}.json")).vocabulary for side in ("source", "target"))
-        draw_heads(part, head_maps(record, (source, target)), record.arrays)
-        part.suptitle(f"attention weights: {record.config.model}, {named[record.config.corpus]}")
-    return figure
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:
