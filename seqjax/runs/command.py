@@ -107,28 +107,20 @@ def _run(experiment: _Experiment) -> None:
 
 
 def _act(experiment: _Experiment, header: dict[str, str], options: Any, changes: dict[str, tuple]) -> None:
-    config_type, configs, measure, draw, expect, uses = experiment
-    script = Path(sys.argv[0])
+    config_type, uses = experiment.config_type, experiment.uses
     asked = [(name, use) for name, use in uses.items() if getattr(options, name) not in (None, False)]
     require_used(options, uses, [name for name, _ in asked], config_type)
     sharing = process.sharing(options.share, options.devices == "rows")
     given = {name: setting_values(name, use, config_type, options, changes) for name, use in asked}
     taken = {key for _, use in asked for key in settings(use, config_type, fields=True)}
     changes = {key: values for key, values in changes.items() if key not in taken}
-    more = {"own": True} if names_own_data(config_type, changes) else {}
-    chosen = selected(configs(options.scale, **more), options.only, changes)
-    validate(chosen, config_type, configs)
-    home = options.out / script.stem
-    records = [Record(config, home / run_name(config, config_type())) for config in chosen]
-    for record in records:
-        record.recover()
-    spoilt = [] if options.overwrite else damaged(records)
-    kept = [record not in spoilt for record in records]
-    if options.devices == "rows":
-        kept = process.told(kept)
-        if not mesh.first() and (asked or options.draw):
-            return
-    records = [record for record, intact in zip(records, kept, strict=True) if intact]
+    own = names_own_data(config_type, changes)
+    whole = not changes and not options.only and options.scale != "smoke"
+    home = options.out / Path(sys.argv[0]).stem
+    records = _intact(_chosen(experiment, options, changes, own, home), options)
+    joins_in = options.devices == "rows" and not mesh.first()  # trains with the process that writes and draws
+    if joins_in and (asked or options.draw):
+        return
     if asked:
         process.require_writable(home)
         process.prepare_process()
@@ -138,50 +130,95 @@ def _act(experiment: _Experiment, header: dict[str, str], options: Any, changes:
                 found = _others(home, config_type)
             _use(name, partial(use, **given[name]), getattr(options, name), found, home)
         return
-    whole = not changes and not options.only and options.scale != "smoke"
-    committed = experiments_folder(script) / "figures"
-    target = committed if options.publish else options.out / "figures" if whole else home
-    if options.publish:
-        require_publishable(whole, options.scale)
-    process.require_replaceable(*(target / f"{script.stem}.{ending}" for ending in ("png", "json")))
+    target = _target(options, whole, home)
     if options.tensorboard:
         require_tensorboard()
     if not options.draw:
-        _train(records, measure, options, sharing)
+        _train(records, experiment.measure, options, sharing)
         left = sum(not record.complete for record in records)
         if left and sharing.processes > 1:
             said = f"{left} of {len(records)} runs are left to the other processes"
             print(f"{said}; the one that finishes the last of them draws", file=sys.stderr)
             return
-    if options.devices == "rows" and not mesh.first():
+    if joins_in:
         return
+    _draw(experiment, records, options, whole, target)
+    command = ["python", typed_path(Path(sys.argv[0])), *sys.argv[1:]]
+    print(f"\nWhat to try next\n  {shlex.join([*command, f'--{[*uses][-1]}', 'TEXT']) if own else header['Next']}")
+
+
+def _chosen(experiment: _Experiment, options: Any, changes: dict[str, tuple], own: bool, home: Path) -> list[Record]:
+    """A record for each configuration that the options name, with what an interrupted move left behind put right."""
+    config_type, configs = experiment.config_type, experiment.configs
+    of_scale = configs(options.scale, own=True) if own else configs(options.scale)
+    chosen = selected(of_scale, options.only, changes)
+    validate(chosen, config_type, configs)
+    records = [Record(config, home / run_name(config, config_type())) for config in chosen]
+    for record in records:
+        record.recover()
+    return records
+
+
+def _intact(records: list[Record], options: Any) -> list[Record]:
+    """Those that are not damaged, or are to be overwritten; processes that train together agree on them."""
+    spoilt = [] if options.overwrite else damaged(records)
+    kept = [record not in spoilt for record in records]
+    if options.devices == "rows":
+        kept = process.told(kept)
+    return [record for record, intact in zip(records, kept, strict=True) if intact]
+
+
+def _committed() -> Path:
+    """Where the figures of the repository lie."""
+    return experiments_folder(Path(sys.argv[0])) / "figures"
+
+
+def _target(options: Any, whole: bool, home: Path) -> Path:
+    """Where figure and numbers go, tried before anything is trained.
+
+    Raises:
+        InputError: `--publish` of a part, or of code that is not committed.
+    """
+    if options.publish:
+        require_publishable(whole, options.scale)
+    target = _committed() if options.publish else options.out / "figures" if whole else home
+    process.require_replaceable(*(target / f"{home.name}.{ending}" for ending in ("png", "json")))
+    return target
+
+
+def _draw(experiment: _Experiment, records: list[Record], options: Any, whole: bool, target: Path) -> None:
+    """Figure, numbers, and what the header expects; without runs the figure from the committed numbers.
+
+    Raises:
+        InputError: nothing is finished.
+        Diverged: some runs did, once the others are drawn.
+    """
+    home = options.out / Path(sys.argv[0]).stem
     spoilt = damaged(records) if options.overwrite else []  # those that another process was to repeat
     complete = [record for record in records if record.complete and record not in spoilt]
     diverged = [record for record in complete if "diverged" in record.result]
     drawn = [record for record in complete if record not in diverged]
     if not drawn and whole and options.draw:
-        published = figures.published(committed / script.stem, config_type)
+        published = figures.published(_committed() / home.name, experiment.config_type)
         if published:
-            figures.save_picture(draw(published), target / f"{script.stem}.png")
-            print(f"figure {target / script.stem}.png, drawn from what is committed beside it")
+            figures.save_picture(experiment.draw(published), target / f"{home.name}.png")
+            print(f"figure {target / home.name}.png, drawn from what is committed beside it")
             return
     if drawn:
         if options.publish:
             _require_clean(drawn)
-        figures.save(script.stem, options.scale, drawn, draw, target, arrays=options.publish)
+        figures.save(home.name, options.scale, drawn, experiment.draw, target, arrays=options.publish)
         figures.print_numbers(drawn, {record.config: _told(record.result["diverged"]) for record in diverged})
-        if expect and whole:
-            print_checks(expect(figures.rows_of(drawn)))
-        print(f"\nfigure {target / script.stem}.png, numbers beside it in {script.stem}.json, runs in {home}")
+        if experiment.expect and whole:
+            print_checks(experiment.expect(figures.rows_of(drawn)))
+        print(f"\nfigure {target / home.name}.png, numbers beside it in {home.name}.json, runs in {home}")
     elif not diverged:
         raise InputError("nothing to draw: no run of this configuration is finished; without --draw they are trained")
-    if options.publish and (gallery := committed.parent / "gallery.py").exists():
+    if options.publish and (gallery := _committed().parent / "gallery.py").exists():
         subprocess.run([sys.executable, str(gallery)], check=False)
     if diverged:
         told = "\n  ".join(f"{record.folder.name}: {_told(record.result['diverged'])}" for record in diverged)
         raise process.Diverged(f"{len(diverged)} of {len(complete)} runs, which are not drawn:\n  {told}")
-    after = shlex.join(["python", typed_path(script), *sys.argv[1:], f"--{[*uses][-1]}", "TEXT"]) if more else None
-    print(f"\nWhat to try next\n  {after or header['Next']}")
 
 
 def _told(diverged: Sequence[dict[str, int]]) -> str:
