@@ -155,7 +155,7 @@ def measure(records: list[runs.Record]) -> None:
         of_rows = np.average(squared, axis=2, weights=np.asarray(test.weight)[0])  # the same washout in every row
         mean, standard_error = bounds.mean_and_error(of_rows)
         bounds.require_above(floor.error, mean, np.hypot(standard_error, floor.standard_error))
-        shown = {"targets": np.asarray(test.targets[:4]), "predictions": predictions[0][:4]}
+        shown = {"truth": np.asarray(test.targets[0, :, 0]), "prediction": predictions[0][0, :, 0]}
         record.finish(row, test_r2=np.array(scores), **shown)
 
 
@@ -226,17 +226,17 @@ def draw(records: list[runs.Record]) -> Figure:
 
     hardest = [record for record in records if (record.config.K, record.config.amplitude) == systems[-1]]
     learning_curves(middle, hardest, networks)
-    truth = hardest[0].arrays["targets"][0, :, 0]
+    truth = hardest[0].arrays["truth"]
     time, washout = [0.1 * (step + 1) for step in range(len(truth))], 32
     right.plot(time, truth, color="black", linewidth=2.2, label="truth")
     for record in hardest:
         if record.config.model in ("gru", "tcn"):
-            model, y = record.config.model, record.arrays["predictions"][0, :, 0]
+            model, y = record.config.model, record.arrays["prediction"]
             plot.curve(right, time, y, label=plot.STYLE[model]["label"], style=model, markers=False)
     for record in hardest:
         if record.config.model == "fir_32":
             # Only once the filter is full: on smooth input its taps are in the thousands, and cancel only together.
-            linear = record.arrays["predictions"][0, washout:, 0]
+            linear = record.arrays["prediction"][washout:]
             right.plot(
                 time[washout:], linear, color="0.5", linestyle="--", linewidth=1.2, label="linear filter, 32 taps"
             )
