@@ -85,6 +85,8 @@ class Experiment(NamedTuple):
         """As measured; if it was not, as the header states it."""
         cost = self.numbers.get("cost")
         measured = f"{duration(cost['seconds'])}, {', '.join(listed(cost['device']))}" if cost else self.header["Cost"]
+        if cost and "cpu_seconds" in cost:  # what counts where others used the machine too
+            measured = f"{duration(cost['cpu_seconds'])} of CPU time; {measured}"
         return measured + (", data" if "Data" in self.header else "")
 
     @property

@@ -98,7 +98,7 @@ def test_placeholder_that_is_not_one_number_is_refused(gallery, placeholder: str
 
 
 def test_a_new_chapter_needs_no_edit_and_is_listed_once_it_has_numbers(lab, gallery, capsys):
-    lab.add("fresh", "shift", rows=ROWS, cost={"seconds": 240.0, "device": "2 CPU cores"})
+    lab.add("fresh", "shift", rows=ROWS, cost={"seconds": 240.0, "cpu_seconds": 90.0, "device": "2 CPU cores"})
     lab.add("fresh", "new")
     (lab.folder / "fresh" / "_shared.py").write_text('"""Shared.\n\nQuestion  no\n"""')
     (lab.folder / "gallery.py").write_text('"""A tool."""')
@@ -108,11 +108,11 @@ def test_a_new_chapter_needs_no_edit_and_is_listed_once_it_has_numbers(lab, gall
     assert page.startswith("# Fresh\n\n## shift\n\nHow far?\n\nIs a \\* b \\< c?\n\n")
     assert "**Answer.** The LSTM has 1.2e-03 of 0.75." in page
     assert "\npython experiments/fresh/shift.py\n" in page
-    assert "\n4 min, 2 CPU cores; " in page
+    assert "\n2 min of CPU time; 4 min, 2 CPU cores; " in page
     assert "new" not in page
     listed = (lab.folder / "README.md").read_text()
     assert "## [Fresh](fresh/README.md)" in listed
-    assert "| [shift](fresh/shift.py) | How far? |  | 4 min, 2 CPU cores |" in listed
+    assert "| [shift](fresh/shift.py) | How far? |  | 2 min of CPU time; 4 min, 2 CPU cores |" in listed
     assert gallery.update(gallery.Options(check=True)) == 0
 
 
