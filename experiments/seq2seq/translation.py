@@ -6,11 +6,11 @@ Figure    experiments/figures/translation.png
 Question  Spanish to English as in the tutorial, and descriptions of images (Multi30k): what does attention add to a
           context vector, does it add more on longer sentences, and is over-fitting a problem, as the tutorial suspects?
 Expect    Spanish to English, up to 10 words, 50,000 pairs: BLEU >= 46 and a quarter of the sentences (>= 25 %) exact
-          with attention, >= 36 without, and a Transformer between the two. Multi30k, German to English, public validation set: BLEU >= 25 with attention.
-          With 2,000 pairs the validation loss of a model without dropout and label smoothing turns upwards; the two
-          together prevent that and add a third (>= 33 %) to BLEU, while early stopping lowers BLEU a little. Weight
-          decay helps less than either: in networks too small to over-fit it only slows training. Exact matches fall
-          with the length of the source, with attention too.
+          with attention, >= 36 without, and a Transformer between the two. Multi30k, German to English, public
+          validation set: BLEU >= 25 with attention. With 2,000 pairs the validation loss of a model without dropout and
+          label smoothing turns upwards; the two together prevent that and add a third (>= 33 %) to BLEU, while early
+          stopping lowers BLEU a little. Weight decay helps less than either: in networks too small to over-fit it only
+          slows training. Exact matches fall with the length of the source, with attention too.
 Answer    Spanish to English: BLEU {bleu corpus=spa-eng model=attention pairs=50000:.1f} with attention,
           {bleu corpus=spa-eng model=lstm:.1f} without, {bleu corpus=spa-eng model=transformer:.1f} from a Transformer;
           German to English (Multi30k): {bleu corpus=de-en model=attention:.1f} with attention. With 2,000 pairs:
