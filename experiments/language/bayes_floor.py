@@ -54,7 +54,7 @@ TITLE: dict[SourceName, str] = {
 ENUMERATED: dict[SourceName, int] = {"even": 64, "mess3": 10, "random": 9}
 """Length of the words from which the entropy rate is known (`Source.entropy_rate`)."""
 
-LEARNING_RATE = {"tcn": 1e-2, "window": 1e-2, "gru": 1e-2, "mingru": 1e-2, "lru": 1e-2, "transformer": 1e-2}
+LEARNING_RATE = {"tcn": 1e-2, "window": 1e-2, "gru": 1e-2, "mingru": 1e-2, "lru": 1e-2, "transformer": 3e-3}
 
 TAPS: dict[int, tuple[int, tuple[int, ...]]] = {1: (1, (1,)), 3: (2, (1,)), 5: (2, (1, 1)), 9: (2, (1, 1, 2))}
 """Kernel sizes and dilations of TCNs by the number of tokens that they see."""
