@@ -28,8 +28,8 @@ QUICK = {"audit", "perturbation", "sentiment"}
 """Experiments whose smoke run is part of the default tests; all others, new ones too, run with `-m slow`."""
 
 DRAWN = {
-    "architecture_chart", "attention_rank", "audit", "benchmark", "convolution_memory", "delay_limit", "forecast",
-    "growth", "parameterisation", "recurrent_width", "reordering", "reversal", "shift_memory",
+    "architecture_chart", "attention_rank", "audit", "bayes_floor", "benchmark", "convolution_memory", "delay_limit",
+    "forecast", "growth", "in_context", "parameterisation", "recurrent_width", "reordering", "reversal", "shift_memory",
     "shipped_language_models",
 }  # fmt: skip
 """Experiments whose committed figure can be drawn without runs: from the numbers alone, or with committed arrays."""
