@@ -5,8 +5,8 @@ Figure    experiments/figures/length_generalisation.png
 Question  Tasks from three levels of the Chomsky hierarchy, trained on words of up to 40 symbols: how accurate are the
           answers to words of 41 to 500?
 Expect    What the paper's abstract says: recurrent networks solve regular tasks, .9 or more on longer words, here the
-          GRU on even pairs and cycle navigation; recurrent networks and Transformers solve none above them, less than .9
-          on reverse string and missing duplicate. DeltaNet with beta in (0, 2) solves even pairs, .9 or more.
+          GRU on even pairs and cycle navigation; recurrent networks and Transformers solve none above them, less than
+          .9 on reverse string and missing duplicate. DeltaNet with beta in (0, 2) solves even pairs, .9 or more.
 Answer    Accuracy on words of 41 to 500 symbols, GRU, Transformer and DeltaNet: even pairs
           {accuracy task=even_pairs model=gru:.2f}, {accuracy task=even_pairs model=transformer:.2f},
           {accuracy task=even_pairs model=signed_deltanet:.2f}; cycle navigation
@@ -16,9 +16,9 @@ Answer    Accuracy on words of 41 to 500 symbols, GRU, Transformer and DeltaNet:
           {accuracy task=reverse_string model=signed_deltanet:.2f}; missing duplicate
           {accuracy task=missing_duplicate model=gru:.2f}, {accuracy task=missing_duplicate model=transformer:.2f},
           {accuracy task=missing_duplicate model=signed_deltanet:.2f}.
-Fair      Width 64, equal steps and batches, fresh words, one learning rate for each architecture, not searched. The mean
-          is over all lengths with equal weight, and over random seeds; no seed, step or setting is chosen by the test,
-          where the paper reports the best of its seeds and settings. An accuracy is a mean over a word's answers.
+Fair      Width 64, equal steps and batches, fresh words, one learning rate for each architecture, not searched. The
+          mean is over all lengths with equal weight, and over random seeds; no seed, step or setting is chosen by the
+          test, where the paper reports the best of its seeds and settings. An accuracy is a mean over a word's answers.
 Differs   from the paper: steps, width and one position encoding, ALiBi, instead of five; attention is causal; GRU for
           the plain RNN; medians and bands instead of maxima. Networks with a stack or a tape, which solve the tasks
           above the regular ones there, are not in seqjax. The paper's numbers are not repeated here.
@@ -27,6 +27,7 @@ Run       python experiments/memory/length_generalisation.py
 Next      python experiments/memory/length_generalisation.py --task odds_first --model lstm --steps 10000
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never, get_args
 
@@ -201,7 +202,7 @@ def accuracy(logits: jax.Array, batch: Labelled) -> jax.Array:
 def longer(task: ChomskyTask) -> list[ChomskyTask]:
     """The same task on words longer than in training, up to 500 symbols, in ranges of equally many lengths."""
     ends = np.linspace(task.length, LONGEST, BINS + 1).round().astype(int).tolist()
-    return [replace(task, shortest=low + 1, length=high) for low, high in zip(ends[:-1], ends[1:], strict=True)]
+    return [replace(task, shortest=low + 1, length=high) for low, high in itertools.pairwise(ends)]
 
 
 def draw(records: list[runs.Record]) -> Figure:
