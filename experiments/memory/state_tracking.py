@@ -380,7 +380,7 @@ def _draw_lengths(ax: Axes, records: list[runs.Record]) -> None:
     each = np.unique(np.round(places * config.length).astype(int))
     ceilings = [ceiling(task, int(length)) for length in each]
     chances = [at(task.chance, int(length)) for length in each]
-    plot.baseline(ax, each / config.length, ceilings, label="ceiling of models that count tokens")
+    plot.baseline(ax, each / config.length, ceilings, label="ceiling: counts of the tokens, and the last")
     ax.plot(
         each / config.length, chances, color="black", linewidth=0.9, linestyle=":", label="chance: the length alone"
     )
@@ -420,7 +420,7 @@ def _draw_words(ax: Axes, records: list[runs.Record]) -> None:
     line = [record for record in records if record.result["words"] is not None]
     config: Config = records[0].config
     longest = config.longest_word
-    ax.set(xscale="log", xlim=(0.8, 40 * longest), ylim=(len(line) - 0.4, -0.6), xlabel="length of a word of one token")
+    ax.set(xscale="log", xlim=(0.8, 30 * longest), ylim=(len(line) - 0.4, -0.6), xlabel="length of a word of one token")
     for place, record in enumerate(line):
         look = plot.look(**look_of(record.config.model))
         times = record.arrays["times"]
@@ -431,15 +431,15 @@ def _draw_words(ax: Axes, records: list[runs.Record]) -> None:
                 ax.plot(time, y, **look | {"linestyle": "", "markersize": 5.5})
             else:
                 ax.plot([1, longest], [y, y], color=look["color"], linewidth=0.9, linestyle=(0, (1, 3)))
-        ax.text(1.5 * longest, place, f"{record.result['words']:.3g} right", fontsize=9, va="center")
-    ax.set_yticks(range(len(line)), [LABEL[record.config.model].replace(", ", "\n") for record in line], fontsize=8)
+        ax.text(1.5 * longest, place, f"{record.result['words']:.3g}", fontsize=9, va="center")
+    ax.set_yticks(range(len(line)), [LABEL[record.config.model].replace(", ", "\n", 1) for record in line], fontsize=8)
     ax.set_xticks([10**power for power in range(round(math.log10(longest)) + 1)])
     ax.minorticks_off()
     ax.grid(False, axis="y")
     ax.set_title(
-        f"{TITLE[config.group]}, a line a seed; mark: T0, from which on there is one answer;\n"
-        f"dots: it goes on changing; right: of words of {longest // 2:,} to {longest:,} tokens",
-        fontsize=9,
+        f"{TITLE[config.group]}: a line a seed; mark: T0, one answer from there on;\n"
+        f"dots: none; accuracy on words of {longest // 2:,} to {longest:,} tokens",
+        fontsize=8.5,
     )
 
 
