@@ -234,7 +234,7 @@ def _draw_task(ax: Axes, records: list[runs.Record]) -> None:
         label = LABEL[record.config.model]
         plot.curve(ax, [config.length / 2, *middles], *np.quantile(found, (0.5, 0, 1), axis=0), label=label, **look)
     ax.plot(middles, records[0].arrays["chance"], color="black", linewidth=0.9, linestyle=":", label="chance")
-    ax.axvspan(0, config.length, color="0.9", linewidth=0)
+    ax.axvspan(0, config.length, color="0.9", linewidth=0, zorder=0)
     seeds = plot.over_seeds(record.config.seeds for record in records)
     title = config.task.replace("_", " ")
     ax.set_title(f"{title} ({TASKS[config.task][1]})\nshaded: training lengths; {seeds}", fontsize=9)
