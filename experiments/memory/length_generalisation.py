@@ -141,9 +141,7 @@ def backbone(config: Config) -> models.Module:
         case "lstm":
             return models.LSTM(config.features)
         case "signed_deltanet":
-            # Steps one by one: gradients of the triangular systems of longer chunks, many at a time, hang in XLA
-            # (jaxlib 0.10.2) on a CPU of two cores.
-            return models.GatedDeltaNet(config.features, gate=False, negative_eigenvalues=True, chunk=1)
+            return models.GatedDeltaNet(config.features, gate=False, negative_eigenvalues=True)
         case "transformer":
             return models.Transformer(config.features, positions=models.ALiBi())
         case _:

@@ -176,10 +176,8 @@ def backbone(config: Config) -> models.Module:
         case "selective_ssm" | "signed_selective_ssm":
             return models.SelectiveSSM(FEATURES, signed=config.model != "selective_ssm")
         case "deltanet" | "signed_deltanet":
-            # Steps one by one: gradients of the triangular systems of longer chunks, many at a time, hang in XLA
-            # (jaxlib 0.10.2) on a CPU of two cores.
             signed = config.model != "deltanet"
-            return models.GatedDeltaNet(FEATURES, layers=1, gate=False, negative_eigenvalues=signed, chunk=1)
+            return models.GatedDeltaNet(FEATURES, layers=1, gate=False, negative_eigenvalues=signed)
         case "transformer":
             return models.Transformer(FEATURES, heads=2, layers=2, positions=models.Rotary())
         case "counts":
