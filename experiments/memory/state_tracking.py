@@ -47,7 +47,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqjax import evaluate, losses, models, plot, runs, tasks
-from seqjax.models.delta_rule import delta_rule
 from seqjax.theory import bounds, groups
 from seqjax.types import InputError
 
@@ -278,7 +277,9 @@ def constructed(group: GroupName, tokens: Int[jax.Array, "words time"]) -> Int[n
     q = jnp.broadcast_to(jnp.eye(width), (*tokens.shape, width, width))
     start = jnp.broadcast_to(jnp.eye(width), (len(tokens), width, width, width))
     alpha = jnp.ones((*tokens.shape, width))
-    _, columns = jax.jit(lambda q, k, beta: delta_rule(q, k, jnp.zeros_like(k), alpha, beta, state=start))(q, k, beta)
+    _, columns = jax.jit(lambda q, k, beta: models.delta_rule(q, k, jnp.zeros_like(k), alpha, beta, state=start))(
+        q, k, beta
+    )
     return np.asarray(jnp.einsum("bthv,gvh->btg", columns, found.readout[elements]).argmax(axis=-1))
 
 
