@@ -22,7 +22,7 @@ Fair      Width 24, equal batches, fresh sequences, one learning rate for each a
           predictor's probabilities: the mean over the next token is exact, that over the past is sampled. Positions
           from 24 on, where the Bayes predictor has settled: earlier ones have lower floors. Parameters are those of the
           least regret on 256 other sequences, looked at 20 times.
-Cost      15 min on two CPU cores
+Cost      26 min of CPU time, 46 min on two cores that others used too
 Run       python experiments/language/bayes_floor.py
 Next      python experiments/language/bayes_floor.py --model transformer --positions sinusoids --steps 5000
 """

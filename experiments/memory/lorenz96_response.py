@@ -18,7 +18,7 @@ Fair      Equal parameters (within 5 %), steps and data; one learning rate per a
           1e-2 instead of 3e-2 in the long runs of that system (HARDEST_RATE).
 Differs   from the tutorial: integrated by a solver of order 5 with the forcing's jumps on its steps, fresh initial
           states, fixed scales, a washout, and linear filters as baselines (eps .5, burn-in 20 time units, washout 32).
-Cost      43 min on two CPU cores
+Cost      28 min of CPU time, on two cores that others used too
 Run       python experiments/memory/lorenz96_response.py
 Next      python experiments/memory/lorenz96_response.py --K 8 --amplitude 4 --model gru --steps 8000
 """

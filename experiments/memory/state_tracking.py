@@ -30,7 +30,7 @@ Fair      Width 32, equal batches and steps within a group, fresh words, one lea
           a T0 is a theorem, of positive diagonals in finite precision (Krohn & Rhodes) and of idealised numbers for the
           delta rule (theorem 1 of Grazzi et al.); which T0 it is, is measured.
 Differs   from the papers: T = 24, two generators as tokens instead of all elements, and no curriculum.
-Cost      15 min on two CPU cores
+Cost      29 min of CPU time, 44 min on two cores that others used too
 Run       python experiments/memory/state_tracking.py
 Next      python experiments/memory/state_tracking.py --group A5 --model signed_deltanet --steps 20000
 """

@@ -23,7 +23,7 @@ Fair      Same pairs, same epochs; learning rates of each architecture not searc
 Differs   from the tutorial: held-out sentences share neither side with any training pair, several references, the
           parameters with the fewest wrong tokens on validation pairs (and BLEU with the last ones for comparison), beam
           search. Its three sentences are not trained on, nor is any pair that shares their translations.
-Cost      90 min on one CPU core
+Cost      162 min of CPU time, 233 min on two cores that others used too
 Data      tatoeba multi30k
 Run       python experiments/seq2seq/translation.py
 Next      python experiments/seq2seq/translation.py --translate "estoy muy emocionada"

@@ -23,7 +23,7 @@ Fair      Fresh sequences at every step; learning rates not searched. Nats and d
           convolution, gate or MLP, with which the bound does not hold; its error is that of the best one plus the
           difference on the same draws.
 Differs   from the papers: the small chain of 3 symbols; x on a sphere.
-Cost      18 min on two CPU cores
+Cost      37 min of CPU time, 59 min on two cores that others used too
 Run       python experiments/theory/in_context.py
 Next      python experiments/theory/in_context.py --task chain --model transformer --layers 3 --steps 1500
 """
