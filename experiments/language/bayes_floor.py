@@ -374,7 +374,7 @@ def _draw_training(ax: Axes, records: list[runs.Record], source: SourceName, cho
     tokens = [10**power * first for power in range(4, 10) for first in (1, 3)]
     ax.set_xticks(tokens, [f"{count:,}" for count in tokens])
     ax.minorticks_off()
-    ax.set_xlim(ends)
+    ax.set_xlim(*ends)
     seeds = plot.over_seeds((record.config.seeds for record in line), len(line))
     ax.set_title(f"{TITLE[source]}, during training\n{seeds}", fontsize=10)
     plot.legend(ax, loc="lower left")

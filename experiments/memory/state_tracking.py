@@ -148,9 +148,10 @@ def configs(scale: runs.Scale) -> list[Config]:
         short = Config(length=12, longest_word=100, steps=20, batch_size=8, seeds=2)
         return [replace(short, model=model) for model in ("constructed", "gru", "signed_deltanet", "counts")]
     longer, seeds = {"laptop": (1, 3), "gpu": (20, 5)}[scale]
+    steps: dict[GroupName, int] = {"Z2": 600, "S3": 600, "A5": 1_500}
     return [
-        Config(group, model, steps=longer * steps, seeds=seeds)
-        for group, steps in (("Z2", 600), ("S3", 600), ("A5", 1_500))
+        Config(group, model, steps=longer * steps[group], seeds=seeds)
+        for group in get_args(GroupName)
         for model in get_args(Model)
     ]
 
