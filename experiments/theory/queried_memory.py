@@ -200,7 +200,7 @@ def judge(record: runs.Record, rho: np.ndarray, mse: np.ndarray, by_height: np.n
     memory = np.asarray(by_height, np.float64).max(axis=1)
     size = np.abs(rho).max()
     learned = mse < LEARNED
-    places, peaks = memory.argmax(axis=1), memory.max(axis=1)
+    places, peaks = memory.argmax(axis=1).astype(float), memory.max(axis=1)
     spread = np.ptp(by_height, axis=1).max(axis=1) / size
     row = runs.scores(record, "distance", np.abs(memory - np.abs(rho)[None]).max(axis=1) / size) | {
         "mse": metrics.band(mse).median,
