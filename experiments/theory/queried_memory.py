@@ -22,7 +22,7 @@ Fair      Equal parameters (within 5 %; the linear RNN: 305), steps and batches.
 Differs   from the papers: time is discrete; the answer to x = 0 is subtracted, and |x| >= .5, since the definition
           amplifies a network's own drift as x -> 0. No sentiment networks: training them takes as long as all of these
           (experiments/language/sentiment.py).
-Cost      10 min on one CPU core
+Cost      10 min of CPU time
 Run       python experiments/theory/queried_memory.py
 Next      python experiments/theory/queried_memory.py --model gru mingru --target shift --steps 10000 --out results/mine
 """

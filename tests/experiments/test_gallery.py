@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from seqjax import runs
+
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = '''"""How far?
@@ -218,3 +220,12 @@ def test_links_and_commands_name_files_that_exist():
 
     for page in (ROOT / "experiments").rglob("README.md"):
         assert not missing_files(page), page
+
+
+def test_the_table_of_the_theory_chapter_has_every_paper():
+    """Those that its scripts name in the field Paper, by their arXiv number."""
+    chapter = ROOT / "experiments" / "theory"
+    headers = [runs.read_header(script) for script in runs.find_experiments(chapter)]
+    named = {number for header in headers for number in re.findall(r"arXiv:([\d.]+\d)", header["Paper"])}
+    assert len(named) > 5
+    assert named <= set(re.findall(r"arXiv:([\d.]+\d)", (chapter / "_notes.md").read_text()))
