@@ -116,8 +116,9 @@ class Config:
 
     Attributes:
         group: whose elements are multiplied.
-        model: architecture; signed: eigenvalues may be negative; constructed: reflections as the weights of a delta
-            rule; counts: one layer of attention without positions.
+        model: architecture.
+            signed: eigenvalues may be negative; constructed: reflections as the weights of a delta rule; counts: one
+            layer of attention without positions.
         length: T, tokens of a training sequence.
         longest_word: tokens of the longest word of one token, read step by step.
         steps: training updates.
