@@ -13,6 +13,7 @@ from seqjax.theory import (
     perturbation,
     plateau,
     population,
+    queried_memory,
     recall,
     sources,
     targets,
@@ -20,5 +21,5 @@ from seqjax.theory import (
 
 __all__ = [
     "bounds", "censored", "coding", "dilated", "fits", "groups", "in_context", "lyapunov", "ngrams", "perturbation",
-    "plateau", "population", "recall", "sources", "targets",
+    "plateau", "population", "queried_memory", "recall", "sources", "targets",
 ]  # fmt: skip
