@@ -6,8 +6,9 @@ Question  M(t), the largest |y_t - y_{t-1}| / |x| over steps of height x, is |rh
           y_t = sum_s rho(s) x_{t-s}. Networks of every kind are trained on white noise, where rho is a delay of 8,
           an exponential or a power law. Is their memory that of the target, at every height?
 Expect    The delay: every network that learned it (error < .01) has its peak at lag 8, within .05 of the height 1. A
-          linear RNN is within .05 of every kernel, and has the same memory at all heights. Others need not: they
-          were trained on noise, whose sums are much smaller than those of a constant input.
+          linear RNN is within .05 of every kernel, and has the same memory at all heights. A GRU has not: a constant
+          input sums up to more than noise ever does, and at larger heights memory that fades ends sooner (heights
+          differ by more than .1 of the largest value).
 Answer    On the delay, {learned model=gru target=shift} of {seeds model=gru target=shift} GRUs have learned it, with
           peaks of {peak model=gru target=shift:.2f} at lag {place model=gru target=shift:.0f} (medians); the memory of
           a TCN is {distance model=tcn target=shift:.2f} from the exact one, as a fraction of its largest value. On the
@@ -45,6 +46,8 @@ Model = Literal[
     "linear", "rnn", "gru", "lstm", "lru", "mingru", "selective_ssm", "gated_deltanet", "tcn", "transformer"
 ]
 Target = Literal["shift", "exponential", "power law"]
+
+NAME = {"shift": "a delay of 8", "exponential": "an exponential", "power law": "a power law"}
 
 LEARNING_RATE = {
     "linear": 0.03, "rnn": 0.01, "gru": 0.03, "lstm": 0.1, "lru": 0.01, "mingru": 0.01, "selective_ssm": 0.01,
@@ -216,35 +219,43 @@ def judge(record: runs.Record, rho: np.ndarray, mse: np.ndarray, by_height: np.n
 def draw(records: list[runs.Record]) -> Figure:
     """A row for each target: the memory of the networks beside the exact one, and that of one network by height."""
     shown = [target for target in get_args(Target) if any(record.config.target == target for record in records)]
-    figure, axes = plot.figure(len(shown), len(GROUPS) + 1, width=17.0, height=0.5 + 3.3 * len(shown))
+    present = {record.config.model for record in records}
+    groups = [group for group in GROUPS if present & set(group)]
+    across = len(groups) + (BY_HEIGHT in present)
+    figure, axes = plot.figure(len(shown), across, width=4.3 * across, height=0.5 + 3.3 * len(shown))
+    seeds = plot.over_seeds(record.config.seeds for record in records)
     for row, target in zip(axes, shown, strict=True):
         mine = {record.config.model: record for record in records if record.config.target == target}
-        *panels, last = row
-        for ax, group in zip(panels, GROUPS, strict=True):
-            ax.set_visible(bool(mine.keys() & set(group)))
+        for ax, group in zip(row, groups, strict=False):
             for model in group:
                 if model in mine:
+                    label = f"{plot.STYLE[model]['label']} (error {mine[model].result['mse']:.0e})"
                     memory = mine[model].arrays["memory"].max(axis=1)
-                    columns = [line.clip(LEAST) for line in np.quantile(memory, (0.5, 0, 1), axis=0)]
-                    label = f"{plot.STYLE[model]['label']}, error {mine[model].result['mse']:.0e}"
-                    plot.curve(ax, range(LENGTH), *columns, label=label, style=model, markers=False)
-            finish(ax, target, plot.over_seeds(record.config.seeds for record in mine.values()))
-        last.set_visible(BY_HEIGHT in mine)
+                    draw_memory(ax, *np.quantile(memory, (0.5, 0, 1), axis=0), label=label, style=model)
+            finish(ax, target, seeds)
         if BY_HEIGHT in mine:
             heights = np.median(mine[BY_HEIGHT].arrays["memory"], axis=0)
             for style, (height, memory) in enumerate(zip(HEIGHTS, heights, strict=True)):
-                plot.curve(last, range(LENGTH), memory.clip(LEAST), label=f"x = {height:g}", style=style, markers=False)
-            finish(last, target, f"{plot.STYLE[BY_HEIGHT]['label']} by the height of the step, medians")
+                draw_memory(row[-1], memory, label=f"x = {height:g}", style=style)
+            finish(row[-1], target, f"{plot.STYLE[BY_HEIGHT]['label']} by height of the step; medians")
     return figure
 
 
+def draw_memory(ax: Axes, *columns: np.ndarray, label: str, style: str | int) -> None:
+    """Of one network: the median, with or without the range over seeds."""
+    plot.curve(ax, range(LENGTH), *[line.clip(LEAST) for line in columns], label=label, style=style, markers=False)
+
+
 def finish(ax: Axes, target: Target, title: str) -> None:
-    """The exact memory, axes and legend."""
-    plot.baseline(ax, range(LENGTH), np.abs(kernel(target)).clip(LEAST), label="exact, |rho(t)|")
-    ax.set(yscale="log", ylim=(LEAST / 1.5, 8.0), xlabel="lag t (time steps)")
-    ax.set_ylabel(f"{target}: memory M(t)")
+    """The exact memory, axes and legend: a logarithmic axis for memory that fades, and a linear one for one lag."""
+    plot.baseline(ax, range(LENGTH), np.abs(kernel(target)), label="exact, |rho(t)|")
+    ax.set(xlabel="lag t (time steps)", ylabel=f"memory M(t) of {NAME[target]}")
+    if target == "shift":
+        ax.set_ylim(0, None)
+    else:
+        ax.set(yscale="log", ylim=(LEAST / 1.5, 3.0))
     ax.set_title(title, fontsize=10)
-    plot.legend(ax, loc="lower left", fontsize=7)
+    plot.legend(ax, loc="upper right" if target == "shift" else "lower left")
 
 
 def expect(rows: list[runs.Row]) -> list[runs.Check]:
@@ -254,11 +265,13 @@ def expect(rows: list[runs.Row]) -> list[runs.Check]:
         [row[f"learned_{name}_{end}"] for row in learned for end in ("low", "high")] for name in ("place", "peak")
     )
     linear = runs.select(rows, model="linear")
+    fading = runs.select(rows, model="gru", target=("exponential", "power law"))
     return [
         runs.every("the delay, learned: the peak is at lag 8", [place == DELAY for place in places]),
         runs.check("the delay, learned: |height of the peak - 1|", [abs(peak - 1) for peak in peaks], "<= .05"),
         runs.check("linear RNN: distance from the exact memory", runs.values(linear, "distance"), "< .05"),
         runs.check("linear RNN: difference between heights", runs.values(linear, "spread"), "< 1e-3"),
+        runs.check("GRU, memory that fades: difference between heights", runs.values(fading, "spread"), "> .1"),
     ]
 
 

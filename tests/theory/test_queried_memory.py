@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from seqjax import models
 from seqjax.theory import fits, targets
 from seqjax.theory.queried_memory import by_height
+from seqjax.types import InputError
 from tests.refusals import refuses
 
 HEIGHTS = jnp.array([[-2.0], [-0.5], [0.5], [1.0], [3.0]])
@@ -61,5 +63,9 @@ test_inputs = refuses(
     ([[1.0]], 0, "length must be >= 1, got 0"),
     ([[1.0], [0.0]], 4, r"heights must not be 0, got \[0"),
     ([[jnp.nan]], 4, r"heights must hold one number or more, all finite, got \[\[nan"),
-    ([1.0], 4, r"heights must have the axes \(heights, inputs\), got shape \(1,\)"),
 )
+
+
+def test_heights_have_two_axes(unchecked):
+    with pytest.raises(InputError, match=r"heights must have the axes \(heights, inputs\), got shape \(2,\)"):
+        by_height(lambda x: x, jnp.array([0.5, 1.0]), 4)
