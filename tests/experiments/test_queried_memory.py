@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqjax import models, tasks
+from seqjax import models, runs, tasks
 from seqjax.runs.scripts import import_script
 from seqjax.theory import fits
 
@@ -15,17 +15,11 @@ SCRIPT = import_script(Path(__file__).parents[2] / "experiments" / "theory" / "q
 SHIFT = SCRIPT.kernel("shift")
 
 
-class Record:
-    learning_rate, parameters = 0.01, 7
-
-    def __init__(self, **config):
-        self.config = SCRIPT.Config(**config)
-
-
 def judged(mse, memory) -> dict:
     """The row of a network with this memory at every height."""
     by_height = np.repeat(np.asarray(memory)[:, None], len(SCRIPT.HEIGHTS), axis=1)
-    return {"model": "gru", "target": "shift"} | SCRIPT.judge(Record(), SHIFT, np.asarray(mse), by_height)
+    record = runs.Record(SCRIPT.Config(), Path("nowhere"))
+    return {"model": "gru", "target": "shift"} | SCRIPT.judge(record, SHIFT, np.asarray(mse), by_height)
 
 
 def test_the_delay_is_the_task_shift(key):
