@@ -42,7 +42,7 @@ def test_constructed_weights_are_right_on_permutations(name):
 
 def test_the_ceiling_of_attention_is_that_of_all_words(monkeypatch):
     """The best answer from the tokens before the last, without their order, and the last."""
-    monkeypatch.setattr(SCRIPT, "LAST", 2)
+    monkeypatch.setitem(SCRIPT.at.__globals__, "LAST", 2)
     task = SCRIPT.task_of(SCRIPT.Config(), 24)
     found = []
     for length in (5, 6):
