@@ -29,8 +29,8 @@ QUICK = {"audit", "perturbation", "sentiment"}
 
 DRAWN = {
     "architecture_chart", "attention_rank", "audit", "bayes_floor", "benchmark", "convolution_memory", "delay_limit",
-    "forecast", "growth", "in_context", "parameterisation", "queried_memory", "recurrent_width", "reordering",
-    "reversal", "shift_memory", "shipped_language_models", "state_tracking",
+    "forecast", "growth", "in_context", "length_generalisation", "parameterisation", "queried_memory",
+    "recurrent_width", "reordering", "reversal", "shift_memory", "shipped_language_models", "state_tracking",
 }  # fmt: skip
 """Experiments whose committed figure can be drawn without runs: from the numbers alone, or with committed arrays."""
 
