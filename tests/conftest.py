@@ -9,6 +9,11 @@ import gc
 import os
 from importlib.metadata import version
 
+# A core for each worker: the threads that XLA makes for every core would wait for those of the others.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 # XLA ends the process on a flag that it does not know: the emitters have none after jaxlib 0.10.
 os.environ["XLA_FLAGS"] = f"""{os.environ.get("XLA_FLAGS", "")}
     {"--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else ""}

@@ -162,7 +162,7 @@ def test_tasks(task):
     jax.eval_shape(lambda key: task.sample(key, 3), KEY)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(jnp.float32, marks=pytest.mark.slow), jnp.float64])
 def test_training(dtype):
     """Of one run, of a sweep that keeps its best parameters, and on a formula."""
     task, model = tasks.Shift(2, 8), models.Regressor(models.GRU(4))

@@ -245,7 +245,7 @@ BIASES = {("gru", "nnx"), ("rnn", "torch"), ("gru", "torch"), ("lstm", "torch"),
 # Haiku and PyTorch come with the extra `benchmark`; Diffrax brings Equinox.
 @pytest.mark.parametrize(
     "library",
-    ["nnx", "equinox", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linen", "haiku", "torch"))],
+    ["equinox", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linen", "nnx", "haiku", "torch"))],
 )
 def test_libraries_start_from_our_weights(benchmark, quick_compiling, library: str):
     train_step = importlib.import_module("workloads.train_step")

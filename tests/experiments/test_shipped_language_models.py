@@ -22,8 +22,13 @@ ROUND_OFF = 1e-4
 """Of a mean over 10,000 tokens and more, relative."""
 
 
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow if "words" in name else []) for name in get_args(pretrained.TextName)
+]
+
+
 @needs_data
-@pytest.mark.parametrize("name", get_args(pretrained.TextName))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_language_model_needs_the_recorded_bits(name):
     recorded = json.loads((pretrained.FOLDER / f"{name}.json").read_text())["result"]
     model, params, language, window = pretrained.load(name)

@@ -20,7 +20,12 @@ ROUND_OFF = 1e-3
 """Of an error, relative. Predictions are accurate to about 1e-6, and errors are 1e-3 to 1e-2 of them."""
 
 
-@pytest.mark.parametrize("name", get_args(pretrained.Name))
+QUICK = ("shift_rnn_8_32", "shift_tcn_32_128", "lorenz_tcn_1_10_128", "lorenz_transformer_1_10_128")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in get_args(pretrained.Name)]
+)
 def test_a_pretrained_model_has_the_recorded_error(name):
     recorded = json.loads((pretrained.FOLDER / f"{name}.json").read_text())
     model, params, task = pretrained.load(name)

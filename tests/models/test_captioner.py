@@ -38,7 +38,10 @@ def pictures(key, *shape):
     return jax.random.uniform(key, (3, *shape))
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    "decoder",
+    ["luong", "transformer", *(pytest.param(name, marks=pytest.mark.slow) for name in ("context", "bahdanau"))],
+)
 def test_a_caption_is_written_step_by_step_as_it_is_learned_at_once(decoder, key):
     whole, images = model(decoder), pictures(key, 6, 8, 2)
     params = parameters(whole, images, key)

@@ -168,7 +168,10 @@ LEARN = {
 }
 
 
-@pytest.mark.parametrize("name", LEARN)
+SLOW = ("context", "luong")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in LEARN])
 def test_learns(name, key):
     encoder, decoder = LEARN[name]
     model = models.EncoderDecoder(encoder, decoder, 8, 8, embedding=8, tied=name != "context")

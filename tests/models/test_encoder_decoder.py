@@ -41,10 +41,10 @@ BRIDGED: dict[str, Any] = {name: {"bridge": models.Bridge()} for name in ("conte
 CONTRACTS = [
     ("lstm", "context", True),
     ("transformer", "luong", True),
-    ("tcn", "input feeding", False),
+    pytest.param("tcn", "input feeding", False, marks=pytest.mark.slow),
     ("both ways", "bahdanau", True),
     pytest.param("tcn", "transformer", False, marks=pytest.mark.slow),
-    ("lru", "from a state", False),
+    pytest.param("lru", "from a state", False, marks=pytest.mark.slow),
     ("dilated", "from a copied state", True),
     pytest.param("both ways", "from a real state", False, marks=pytest.mark.slow),
 ]

@@ -32,7 +32,7 @@ MEMORY = dict.fromkeys(
     ("RNN", "GRU", "LSTM", "SelectiveSSM", "GatedDeltaNet", "MLSTM"), (jnp.float32,)
 ) | dict.fromkeys(("MinGRU", "RGLRU", "SLSTM"), (HALF, jnp.float32))
 """Those that hold more than what is only read again; the second ones have a short convolution as well."""
-SLOW = ("SelectiveSSM", "RGLRU", "MLSTM", "SLSTM", "window")
+SLOW = ("rotary, post-norm", "SelectiveSSM", "RGLRU", "MLSTM", "SLSTM", "window", "learned, both ways")
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in MODELS]
 CAUSAL = [name for name in NAMES if "both ways" not in str(name.values[0])]
 

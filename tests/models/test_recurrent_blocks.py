@@ -23,6 +23,8 @@ BARE: dict[str, Any] = {
     "MLSTM": models.MLSTM(4, layers=1, heads=2, chunk=2, bare=True),
     "SLSTM": models.SLSTM(4, layers=1, heads=2, bare=True),
 }
+LIKE_OTHERS = ("MinLSTM", "RGLRU")
+"""They share the recurrence of MinGRU."""
 SLOWER: dict[str, Any] = {
     **{name: model.clone(bare=False) for name, model in BARE.items()},
     "DeltaProduct": models.GatedDeltaNet(4, layers=1, heads=2, householders=2, negative_eigenvalues=True, chunk=2),
@@ -36,7 +38,10 @@ SLOWER: dict[str, Any] = {
     "model",
     [
         pytest.param(models.MinGRU(4, layers=1), id="MinGRU"),
-        *(pytest.param(model, id=f"bare {name}") for name, model in BARE.items()),
+        *(
+            pytest.param(model, id=f"bare {name}", marks=pytest.mark.slow if name in LIKE_OTHERS else [])
+            for name, model in BARE.items()
+        ),
         *(pytest.param(model, id=name, marks=pytest.mark.slow) for name, model in SLOWER.items()),
     ],
 )

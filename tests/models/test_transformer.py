@@ -293,8 +293,15 @@ def test_padding_after_a_full_learned_table_harms_no_gradient(key):
         assert jnp.isfinite(leaf).all()
 
 
-@pytest.mark.parametrize("bias", [ALiBi(), BUCKETS], ids=["ALiBi", "relative bias"])
-@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    ("causal", "bias"),
+    [
+        pytest.param(True, ALiBi(), id="ALiBi"),
+        pytest.param(False, BUCKETS, id="relative bias, both ways"),
+        pytest.param(False, ALiBi(), id="ALiBi, both ways", marks=pytest.mark.slow),
+        pytest.param(True, BUCKETS, id="relative bias", marks=pytest.mark.slow),
+    ],
+)
 def test_long_sequences_are_read_as_short_ones(causal, bias, key, monkeypatch):
     """Outputs and gradients in double precision, where attention is computed in parts, with biases by distance."""
     model = Transformer(4, 2, layers=1, causal=causal, positions=bias)
