@@ -170,7 +170,7 @@ def measure(records: list[runs.Record]) -> None:
         for side, rounds in found.items():
             if rounds and "unmeasured" in rounds[0]:
                 continue
-            if side.endswith(AVX512) and (reason := needless(side, found)):
+            if not number and side.endswith(AVX512) and (reason := needless(side, found)):
                 rounds.append({"unmeasured": reason})
                 continue
             began = time.monotonic()

@@ -143,6 +143,23 @@ def test_a_slow_mkl_is_measured_again_on_its_other_path(
         assert f"torch_avx512 is unmeasured: {'PyTorch' if compiler else 'it needs'}" in capsys.readouterr().out
 
 
+def test_the_first_round_decides_whether_the_other_path_is_measured(benchmark, tmp_path, monkeypatch):
+    """Also where a product near the limit is on its other side in the next round."""
+    products = iter((89.0, 99.0, 99.0))
+
+    def time_side(_, name):
+        return side(1.0, product=next(products) if name == "torch" else 100.0)
+
+    processor = benchmark.machine()._replace(instruction_set="AVX-512")
+    monkeypatch.setattr(benchmark, "machine", lambda: processor)
+    monkeypatch.setattr(benchmark, "time_side", time_side)
+    monkeypatch.setattr(benchmark.mkl, "compiler", lambda: "cc")
+    peers = ("torch", "torch_avx512")
+    records = begun(tmp_path, *(benchmark.Config("train_step.rnn", peer, rounds=3) for peer in peers))
+    benchmark.measure(records)
+    assert [record.result["mkl"] for record in records] == ["fast", "fast"]
+
+
 @pytest.mark.slow  # it needs a C compiler
 def test_mkl_is_told_so_in_the_process_of_the_peer_alone(benchmark, tmp_path, monkeypatch):
     assert ctypes.CDLL(str(benchmark.mkl.build(tmp_path))).mkl_serv_intel_cpu_true() == 1
