@@ -13,18 +13,20 @@ Answer    A training step runs at {median ratio workload=train_step.lstm peer=to
           and beam search at {median ratio workload=decoding.beam peer=torch:.2f} times.
 Fair      Each side runs in a process of its own, one at a time, in turn; a ratio is of the medians of one round, and
           low and high are those of all rounds. On one core (`cores` is one) it is the processor's time that counts, on
-          all cores the wall's. The same weights, data, precision, allocator setting and optimiser on both sides; the
-          number of parameters and the loss (or another result) are compared before a ratio counts. PyTorch has its
-          fused Adam; compiled, where that is a peer of its own. Each process measures a large matrix product too: where
-          PyTorch's reaches less than .9 of XLA's, its MKL is on its slow path (`mkl`), as on AMD's processors, and it
-          is measured again with MKL's AVX-512 path (`torch_avx512`). Rows of two machines are never in one figure.
+          all cores the wall's. Sweeps are measured on both, since they are what uses several cores, tutorials and
+          start-up on all, the rest on one; `--cores all` measures any row. The same weights, data, precision, allocator
+          setting and optimiser on both sides; the number of parameters and the loss (or another result) are compared
+          before a ratio counts. PyTorch has its fused Adam; compiled, where that is a peer of its own. Each process
+          measures a large matrix product too: where PyTorch's reaches less than .9 of XLA's, its MKL is on its slow
+          path (`mkl`), as on AMD's processors, and it is measured again with MKL's AVX-512 path (`torch_avx512`). Rows
+          of two machines are never in one figure.
 Differs   Where one side does more, a row says what it costs: `guard_off` is seqjax without the finite guard, which no
           peer has, `step_by_step` with one compiled call for each step, as the peers have it, `default_allocator`
           without the setting that scripts make, `uncached` without the compilation cache, `sweep.rnn_8_fixed_data` a
           sweep without new random numbers. On all cores, sweeps are given a device for each core
           (JAX_NUM_CPU_DEVICES), but for `one_device`. PyTorch has two biases a layer, NNX's GRU one; Haiku's RNN has
           relu and its GRU another reset gate: their losses are not compared.
-Cost      3 h on two CPU cores, with nothing else running
+Cost      80 min on two CPU cores, with nothing else running
 Run       python experiments/benchmark/benchmark.py
 Next      python experiments/benchmark/benchmark.py --workload train_step.lstm --peer torch --rounds 9
 """
@@ -119,10 +121,9 @@ def configs(scale: runs.Scale) -> list[Config]:
     return [
         Config(workload, peer, cores, machine=here)
         for workload, row in ROWS.items()
-        for cores in row.cores
+        for cores in (row.cores if scale == "laptop" and MEASURES_ONE_CORE else ("all",))
         for peer in row.peers
         if (cores, peer) != ("one", "one_device")
-        and (cores == "all" or (scale == "laptop" and MEASURES_ONE_CORE))
         and (scale == "laptop" or not peer.endswith((AVX512, "allocator", "device")))
     ]
 
