@@ -85,6 +85,7 @@ def test_a_batch_that_devices_do_not_divide_is_refused(eight):
     assert eight["refused"] == message
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_the_first_alone_writes(tmp_path):
     address = f"127.0.0.1:{free_port()}"
     job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": 2}

@@ -104,7 +104,9 @@ def decoder(model: models.EncoderDecoder, length: int) -> Any:
     return greedy
 
 
-@pytest.mark.parametrize("name", PRINTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "translation" else []) for name in PRINTED]
+)
 def test_says_what_the_tutorials_module_says(name: str):
     printed = PRINTED[name]
     like, sizes = shapes(printed)

@@ -53,7 +53,8 @@ def test_the_example_with_own_pairs_and_an_own_loop_translates(workplace: Path):
     assert (best.log_probability[:, 0] >= best.log_probability[:, -1]).all()
 
 
-@pytest.mark.parametrize("word", ["data.Epochs", pytest.param("train.make_step", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["data.Epochs", "train.make_step"])
 def test_the_examples_with_own_arrays_learn(word: str, workplace: Path):
     names = run(word, EXPERIMENTS)
     assert names["metrics"]["loss"] < 0.2 * names["targets"].var()

@@ -24,7 +24,7 @@ SCRIPTS = runs.find_experiments(ROOT / "experiments")
 EXPERIMENTS = [script for script in SCRIPTS if "runs.main(" in script.read_text()]
 """The scripts with the command line of `runs.main`."""
 
-QUICK = {"audit", "perturbation", "sentiment"}
+QUICK = {"audit", "perturbation"}
 """Experiments whose smoke run is part of the default tests; all others, new ones too, run with `-m slow`."""
 
 DRAWN = {

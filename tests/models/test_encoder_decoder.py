@@ -260,7 +260,9 @@ def test_no_gradient_flows_through_guesses(plain, key):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), actual, expected)
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("both ways", "bahdanau"), ("lstm", "transformer")])
+@pytest.mark.parametrize(
+    ("encoder", "decoder"), [("both ways", "bahdanau"), pytest.param("lstm", "transformer", marks=pytest.mark.slow)]
+)
 def test_all_that_can_be_said(encoder, decoder, key):
     """Three symbols, up to three tokens: 13 sentences that end and 27 beginnings of longer ones share all the mass."""
     small = model(encoder, decoder, True, source_vocab=7, target_vocab=6)

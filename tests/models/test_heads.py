@@ -21,7 +21,9 @@ def name(model):
     return type(model).__name__
 
 
-@pytest.mark.parametrize("backbone", [CAUSAL[0], CAUSAL[2], BOTH_WAYS[0]], ids=name)
+@pytest.mark.parametrize(
+    "backbone", [CAUSAL[0], pytest.param(CAUSAL[2], marks=pytest.mark.slow), BOTH_WAYS[0]], ids=name
+)
 def test_contract(backbone, key):
     """Carries that are of one size, and that are as long as they are asked to be; none where it is not causal."""
     model = models.Regressor(backbone, targets=3)

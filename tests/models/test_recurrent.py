@@ -24,7 +24,7 @@ STACKS = [
 ]
 BOTH_WAYS = [
     pytest.param(Bidirectional(4, GRUCell(), layers=2), id="gru both ways"),
-    pytest.param(Bidirectional(4, LSTMCell()), id="lstm both ways"),
+    pytest.param(Bidirectional(4, LSTMCell()), id="lstm both ways", marks=pytest.mark.slow),
 ]
 
 

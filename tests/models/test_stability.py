@@ -30,7 +30,12 @@ BACKBONES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+QUICK = ("LSTM", "both ways", "LRU", "GatedDeltaNet")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in BACKBONES]
+)
 def test_long_sequences(name, key):
     """The last of 10,000 outputs, and its gradients by all parameters and inputs."""
     model, x = BACKBONES[name], contracts.inputs(key, STEPS, rows=1)

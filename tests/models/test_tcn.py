@@ -16,7 +16,7 @@ TAPS_AND_DILATIONS = [(1, (1, 2)), (2, (1, 2)), (3, (1, 1)), (3, (4, 1, 2)), (4,
     [
         pytest.param(TCN(4, kernel_size=2, dilations=(1, 2)), id="2 taps"),
         pytest.param(TCN(4, kernel_size=3, dilations=(1,), weight_norm=True), id="weight norm"),
-        pytest.param(TCN(4, kernel_size=1, dilations=(1,)), id="1 tap"),
+        pytest.param(TCN(4, kernel_size=1, dilations=(1,)), id="1 tap", marks=pytest.mark.slow),
         pytest.param(TCN(2, kernel_size=2, dilations=(1,)), id="no projection"),
     ],
 )

@@ -32,7 +32,7 @@ CAUSAL = [
     pytest.param(Transformer(4, 2, layers=2, positions=Rotary(), window=3), id="rotary, window, two layers"),
 ]
 BOTH_WAYS = [
-    pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="both ways"),
+    pytest.param(Transformer(4, heads=2, layers=1, causal=False), id="both ways", marks=pytest.mark.slow),
     pytest.param(Transformer(4, heads=1, layers=1, causal=False, pre_norm=False, positions=Rotary()), id="post-norm"),
     pytest.param(
         Transformer(4, heads=2, layers=1, causal=False, positions=BUCKETS),
