@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from seqjax.runs.folder import Record, run_name
@@ -308,3 +309,15 @@ assert len(os.sched_getaffinity(0)) == (1 if sys.argv[-1] == "one" else before)
 def test_start_up_times_a_script_that_exists(benchmark):
     startup = importlib.import_module("workloads.startup")
     assert startup.SCRIPT.is_file()
+
+
+def test_products_are_counted_once_on_the_platform_that_computes_them(benchmark):
+    matmul_flops = importlib.import_module("workloads.work").matmul_flops
+
+    def product(x):
+        ways = {"cpu": lambda x: x @ x, "cuda": lambda x: x @ x @ x, "default": lambda x: x @ x @ x @ x}
+        return jax.lax.platform_dependent(x, **ways)
+
+    x = jnp.ones((3, 3))
+    assert matmul_flops(product, x) == 2 * 3**3
+    assert matmul_flops(lambda x: jax.lax.fori_loop(0, 5, lambda _, x: product(x), x), x) == 5 * 2 * 3**3

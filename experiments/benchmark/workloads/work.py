@@ -160,9 +160,14 @@ def unguarded_training(params: Any, loss: Any, optimizer: Any, steps: int) -> Ca
 
 
 def matmul_flops(function: Callable, *arguments: Any) -> float:
-    """Floating-point operations of a function's matrix products, with those in loops counted at each iteration."""
+    """Floating-point operations of a function's matrix products, with those in loops counted at each iteration.
+
+    Of what differs by platform, only this one's is counted.
+    """
     import jax
     from jax.extend.core import jaxprs_in_params
+
+    here = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
 
     def count(jaxpr: Any) -> float:
         total = 0.0
@@ -171,8 +176,10 @@ def matmul_flops(function: Callable, *arguments: Any) -> float:
                 (contracted, _), _ = equation.params["dimension_numbers"]
                 left = equation.invars[0].aval.shape
                 total += 2.0 * equation.outvars[0].aval.size * float(np.prod([left[axis] for axis in contracted]))
-            inner = sum(count(sub) for sub in jaxprs_in_params(equation.params))
-            total += inner * equation.params.get("length", 1)  # of a scan
+            parts = list(jaxprs_in_params(equation.params))
+            if platforms := equation.params.get("branches_platforms"):
+                parts = [next(part for part, names in zip(parts, platforms, strict=True) if not names or here in names)]
+            total += sum(map(count, parts)) * equation.params.get("length", 1)  # of a scan
         return total
 
     return count(jax.make_jaxpr(function)(*arguments).jaxpr)
