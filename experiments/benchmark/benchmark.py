@@ -16,10 +16,10 @@ Fair      Each side runs in a process of its own, one at a time, in turn; a rati
           all cores the wall's. Sweeps are measured on both, since they are what uses several cores, tutorials and
           start-up on all, the rest on one; `--cores all` measures any row. The same weights, data, precision, allocator
           setting and optimiser on both sides; the number of parameters and the loss (or another result) are compared
-          before a ratio counts. PyTorch has its fused Adam; compiled, where that is a peer of its own. Each process
-          measures a large matrix product too: where PyTorch's reaches less than .9 of XLA's, its MKL is on its slow
-          path (`mkl`), as on AMD's processors, and it is measured again with MKL's AVX-512 path (`torch_avx512`). Rows
-          of two machines are never in one figure.
+          before a ratio counts; where the sides draw their own weights and data, losses must be finite. PyTorch has its
+          fused Adam; compiled, where that is a peer of its own. Each process measures a large matrix product too: where
+          PyTorch's reaches less than .9 of XLA's, its MKL is on its slow path (`mkl`), as on AMD's processors, and it
+          is measured again with MKL's AVX-512 path (`torch_avx512`). Rows of two machines are never in one figure.
 Differs   Where one side does more, a row says what it costs: `guard_off` is seqjax without the finite guard, which no
           peer has, `step_by_step` with one compiled call for each step, as the peers have it, `default_allocator`
           without the setting that scripts make, `uncached` without the compilation cache, `sweep.rnn_8_fixed_data` a
@@ -37,7 +37,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -50,6 +50,7 @@ from _comparisons import (
     LIBRARIES,
     OTHER_FUNCTIONS,
     OURSELVES,
+    PARAMETERS_TOLERANCE,
     ROWS,
     SCIPY,
     SETTINGS,
@@ -59,7 +60,7 @@ from _comparisons import (
 )
 from _speed_figure import draw
 from workloads import mkl
-from workloads.machine import MEASURES_ONE_CORE, Machine, machine
+from workloads.machine import MEASURES_ONE_CORE, Machine, machine, usable_threads
 
 from seqjax import runs
 from seqjax.types import InputError
@@ -138,7 +139,7 @@ def time_side(config: Config, side: str) -> dict[str, Any]:
     # As in scripts: compiled programs are cached between rounds.
     environment = {"JAX_COMPILATION_CACHE_DIR": str(Path.home() / ".cache" / "seqjax")} | os.environ
     sweeps_on_all = side == "seqjax" and config.workload.startswith("sweep.") and config.cores == "all"
-    environment["JAX_NUM_CPU_DEVICES"] = str(os.cpu_count()) if sweeps_on_all else "1"
+    environment["JAX_NUM_CPU_DEVICES"] = str(len(usable_threads())) if sweeps_on_all else "1"
     if config.cores == "one":
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with TemporaryDirectory() as folder:
@@ -171,7 +172,7 @@ def measure(records: list[runs.Record]) -> None:
         for side, rounds in found.items():
             if rounds and "unmeasured" in rounds[0]:
                 continue
-            if not number and side.endswith(AVX512) and (reason := needless(side, found)):
+            if not number and side.endswith(AVX512) and (reason := needless(side, found, records)):
                 rounds.append({"unmeasured": reason})
                 continue
             began = time.monotonic()
@@ -188,19 +189,27 @@ def measure(records: list[runs.Record]) -> None:
         record.finish(compare(config, found["seqjax"], theirs))
 
 
-def needless(side: str, found: dict[str, list[dict[str, Any]]]) -> str | None:
+def needless(side: str, found: dict[str, list[dict[str, Any]]], records: list[runs.Record]) -> str | None:
     """Why MKL's AVX-512 path is not measured after PyTorch as installed, if it is not."""
     if machine().instruction_set != "AVX-512":
         return "the processor has no AVX-512"
     if mkl.compiler() is None:
         return f"it needs a C compiler, one of {', '.join(mkl.COMPILERS)}"
-    installed = found.get(side.removesuffix(AVX512))
-    if not installed:  # it alone was asked for
-        return None
-    if "unmeasured" in installed[0]:
+    base = side.removesuffix(AVX512)
+    installed = found.get(base)
+    if installed and "unmeasured" in installed[0]:
         return installed[0]["unmeasured"]
-    fast = mkl_path(side, found["seqjax"], installed) == "fast"
-    return "PyTorch's MKL is on its fast path as installed" if fast else None
+    path = mkl_path(side, found["seqjax"], installed) if installed else path_before(records[0], base)
+    return "PyTorch's MKL is on its fast path as installed" if path == "fast" else None
+
+
+def path_before(record: runs.Record, peer: str) -> str:
+    """The `mkl` of this peer's row, if it was finished before; empty where it was not asked for."""
+    try:
+        row = runs.finished(record.folder.parent, **asdict(record.config) | {"peer": peer})
+    except FileNotFoundError:
+        return ""
+    return runs.load(row[0]).result["mkl"]
 
 
 def mkl_path(peer: str, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
@@ -218,13 +227,15 @@ def compare(config: Config, ours: list[dict[str, Any]], theirs: list[dict[str, A
     implementation can be faster than that.
 
     Raises:
-        RuntimeError: initial losses or results differ by more than the tolerance.
+        RuntimeError: parameters, initial losses or results differ by more than the tolerance, or are not finite.
     """
-    tolerance = ROWS[config.workload].tolerance
-    alike = not config.smoke and (config.workload, config.peer) not in OTHER_FUNCTIONS
-    for what, allowed in (("start", START_TOLERANCE), ("value", tolerance)):
+    row = ROWS[config.workload]
+    compared = [("parameters", PARAMETERS_TOLERANCE)]
+    if (config.workload, config.peer) not in OTHER_FUNCTIONS:
+        compared += [("start", START_TOLERANCE), ("value", row.tolerance)]
+    for what, allowed in [] if config.smoke else compared:
         mine, other = ours[0][what], theirs[0][what]
-        if abs(mine - other) > allowed * max(abs(mine), abs(other)) and alike:
+        if not abs(mine - other) <= allowed * max(abs(mine), abs(other)):
             raise RuntimeError(f"{config.workload}: {what} must agree within {allowed:g}, got {mine} and {other}")
 
     def unit(side: dict[str, Any]) -> float:

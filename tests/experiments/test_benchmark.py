@@ -44,6 +44,20 @@ def test_a_row_is_the_median_of_rounds_each_of_medians(benchmark):
     assert (row["gflops"], row["page_faults"], row["goal"]) == (2.0, 3.0, 1.05)
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"parameters": 8}, "parameters must agree within 0.05, got 7 and 8"),
+        ({"start": 1.1}, "start must agree within 0.0001, got 1.0 and 1.1"),
+        ({"value": 0.6}, "value must agree within 0.02, got 0.5 and 0.6"),
+        ({"value": float("nan")}, "value must agree within 0.02, got 0.5 and nan"),
+    ],
+)
+def test_other_results_are_no_row(benchmark, other, message):
+    with pytest.raises(RuntimeError, match=f"train_step.rnn: {message}"):
+        benchmark.compare(benchmark.Config("train_step.rnn", "torch"), [side(1.0)], [side(1.0, **other)])
+
+
 def test_units_of_the_two_sides_may_differ(benchmark):
     row = benchmark.compare(benchmark.Config("lorenz96.k1_j10", "scipy"), [side(1.0)], [side(3.0, units=0.5)])
     assert row["ratio"] == 12.0
@@ -159,6 +173,18 @@ def test_the_first_round_decides_whether_the_other_path_is_measured(benchmark, t
     records = begun(tmp_path, *(benchmark.Config("train_step.rnn", peer, rounds=3) for peer in peers))
     benchmark.measure(records)
     assert [record.result["mkl"] for record in records] == ["fast", "fast"]
+
+
+def test_what_was_needless_is_so_when_the_command_is_repeated(benchmark, tmp_path, monkeypatch):
+    """PyTorch's own row is finished by then, and not measured again."""
+    monkeypatch.setattr(benchmark, "time_side", lambda _, name: side(1.0))
+    processor = benchmark.machine()._replace(instruction_set="AVX-512")
+    monkeypatch.setattr(benchmark, "machine", lambda: processor)
+    monkeypatch.setattr(benchmark.mkl, "compiler", lambda: "cc")
+    peers = ("torch", "torch_avx512")
+    for record in begun(tmp_path, *(benchmark.Config("train_step.rnn", peer, rounds=1) for peer in peers)):
+        benchmark.measure([record])
+        assert record.complete == (record.config.peer == "torch")
 
 
 @pytest.mark.slow  # it needs a C compiler

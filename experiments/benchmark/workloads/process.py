@@ -36,7 +36,7 @@ class Arguments:
 
 
 def measure(given: Arguments) -> dict:
-    """Prepare, run once (which compiles), once more, then repeat with a clock: at least three times.
+    """Prepare, run once (which compiles), once more, then repeat with a clock: at least three times, or not at all.
 
     On one core the clock is that of the processor, which other processes hardly change; on all it is the wall's.
     """
@@ -48,6 +48,8 @@ def measure(given: Arguments) -> dict:
     work = getattr(import_module(f"workloads.{module}"), given.side)(name, given.smoke)
     value = work.run()
     first = time.perf_counter() - began
+    if not given.repeats:
+        return {"first_seconds": first}
     work.run()
     before, seconds = resource.getrusage(resource.RUSAGE_SELF), []
     while len(seconds) < given.repeats and (len(seconds) < 3 or sum(seconds) < given.seconds):

@@ -36,7 +36,7 @@ def _command(name: str, side: str, smoke: bool) -> list[str]:
     if name == "help":
         return [sys.executable, str(SCRIPT), "--help"]
     size = ["--smoke"] if smoke else []
-    return [sys.executable, str(HERE / "process.py"), f"train_step.{name}", side, "--repeats", "1", *size]
+    return [sys.executable, str(HERE / "process.py"), f"train_step.{name}", side, "--repeats", "0", *size]
 
 
 def _process(command: list[str], environment: dict[str, str]) -> Work:
