@@ -8,14 +8,14 @@ Expect    What the paper's abstract says: recurrent networks solve regular tasks
           GRU on even pairs and cycle navigation; recurrent networks and Transformers solve none above them, less than
           .9 on reverse string and missing duplicate. DeltaNet with beta in (0, 2) solves even pairs, .9 or more.
 Answer    Accuracy on words of 41 to 500 symbols, GRU, Transformer and DeltaNet: even pairs
-          {accuracy task=even_pairs model=gru:.2f}, {accuracy task=even_pairs model=transformer:.2f},
-          {accuracy task=even_pairs model=signed_deltanet:.2f}; cycle navigation
-          {accuracy task=cycle_navigation model=gru:.2f}, {accuracy task=cycle_navigation model=transformer:.2f},
-          {accuracy task=cycle_navigation model=signed_deltanet:.2f}; reverse string
-          {accuracy task=reverse_string model=gru:.2f}, {accuracy task=reverse_string model=transformer:.2f},
-          {accuracy task=reverse_string model=signed_deltanet:.2f}; missing duplicate
-          {accuracy task=missing_duplicate model=gru:.2f}, {accuracy task=missing_duplicate model=transformer:.2f},
-          {accuracy task=missing_duplicate model=signed_deltanet:.2f}. The steps do not suffice for cycle navigation,
+          {mean task=even_pairs model=gru:.2f}, {mean task=even_pairs model=transformer:.2f},
+          {mean task=even_pairs model=signed_deltanet:.2f}; cycle navigation
+          {mean task=cycle_navigation model=gru:.2f}, {mean task=cycle_navigation model=transformer:.2f},
+          {mean task=cycle_navigation model=signed_deltanet:.2f}; reverse string
+          {mean task=reverse_string model=gru:.2f}, {mean task=reverse_string model=transformer:.2f},
+          {mean task=reverse_string model=signed_deltanet:.2f}; missing duplicate
+          {mean task=missing_duplicate model=gru:.2f}, {mean task=missing_duplicate model=transformer:.2f},
+          {mean task=missing_duplicate model=signed_deltanet:.2f}. The steps do not suffice for cycle navigation,
           where the GRU has {inside task=cycle_navigation model=gru:.2f} at the training lengths; in the paper, RNNs of
           the best seed and setting solve it.
 Fair      Width 64, equal steps and batches, fresh words, one learning rate for each architecture, not searched. The

@@ -273,7 +273,8 @@ def _train(records: list[Record], measure: Callable, options: Any, sharing: proc
     """Train what is missing, part by part; runs that another process trains are left to it, and taken if it ends.
 
     Raises:
-        Busy: every missing run is held by another process, and this one is not of those that share them.
+        Busy: every missing run is held by another process, and this one is not of those that share them; or some are,
+            and the figure is to be published.
         InputError: runs that several processes share are to be overwritten: each would do so.
     """
     if options.overwrite and sharing.processes > 1:
@@ -295,26 +296,41 @@ def _train(records: list[Record], measure: Callable, options: Any, sharing: proc
     trained, overwrite, holders = 0, options.overwrite, []
     with process.signals_into(session.signals, lambda: session.unsaved), session.report:
         while waiting:
-            held, holders = [], []
-            for part in waiting:
-                with process.claim(part) as (claimed, others):
-                    free = session.told([[part.index(record), overwrite or not record.complete] for record in claimed])
-                    holders += session.told(others)
-                    for group in _begun([part[number] for number, needed in free if needed], options, session):
-                        _train_part(group, measure, session)
-                        trained += len(group)
-                held.append([record for number, record in enumerate(part) if number not in dict(free)])
+            done = [_train_free(part, measure, options, session, overwrite=overwrite) for part in waiting]
+            trained += sum(part.trained for part in done)
+            holders = [holder for part in done for holder in part.holders]
+            before = sum(map(len, waiting))
             # The others have had time to finish, or to end without it.
-            waiting, before, overwrite = [part for part in held if part], waiting, False
-            if sum(map(len, waiting)) == sum(map(len, before)):
+            waiting, overwrite = [part.held for part in done if part.held], False
+            if sum(map(len, waiting)) == before:
                 break
-    left = [record for part in waiting for record in part if not record.complete]
+    left = [record for part in waiting for record in part if options.overwrite or not record.complete]
     if not left or sharing.processes > 1:
         return
-    if not trained:
+    if not trained or options.publish:
         raise process.Busy("; ".join(dict.fromkeys(holders)))
     said = f"{len(left)} of {len(records)} runs are left to other processes: {holders[0]}"
     print(f"{said}; when they are finished, --draw draws all", file=sys.stderr)
+
+
+class _Part(NamedTuple):
+    """What became of a part: how many runs were trained, which others hold, and who they are."""
+
+    trained: int
+    held: list[Record]
+    holders: list[str]
+
+
+def _train_free(part: list[Record], measure: Callable, options: Any, session: Session, *, overwrite: bool) -> _Part:
+    """Train those runs of a part that no other process holds."""
+    trained = 0
+    with process.claim(part) as (claimed, others):
+        free = session.told([[part.index(record), overwrite or not record.complete] for record in claimed])
+        holders = session.told(others)
+        for group in _begun([part[number] for number, needed in free if needed], options, session):
+            _train_part(group, measure, session)
+            trained += len(group)
+    return _Part(trained, [record for number, record in enumerate(part) if number not in dict(free)], holders)
 
 
 def _begun(records: list[Record], options: Any, session: Session) -> list[list[Record]]:

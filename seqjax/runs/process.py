@@ -39,6 +39,9 @@ AGAIN = "the same command goes on from the last saved state"
 SAVED = "stopped; the state is saved: the same command goes on from it"
 SHOW_CURSOR = "\x1b[?25h"
 
+TOGETHER = 0.5
+"""Seconds between two signals that count as one."""
+
 CACHE_BYTES = 2 * 10**9
 """The most that compiled programs may take on the disk; the oldest are deleted at the start of a script."""
 
@@ -219,21 +222,29 @@ def _holder(file: IO[str]) -> str:
 @contextmanager
 def _lock_by_name(path: Path, me: str, why: OSError) -> Iterator[None]:
     print(f"warning: {path.parent} has no file locks ({why.strerror}): using {path.name} instead", file=sys.stderr)
-    for _ in range(2):
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(me)
+    while True:
+        with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(me)
             break
-        except FileExistsError:
+        with suppress(FileNotFoundError):  # it has just ended
             holder = path.read_text(encoding="utf-8").strip() or "another process"
             if not _dead(holder):
-                cure = f"; if it has ended, delete {path}"
-                raise Busy(f"{path.stem} is in use by {holder}{cure}") from None
-            path.unlink(missing_ok=True)
+                raise Busy(f"{path.stem} is in use by {holder}; if it has ended, delete {path}")
+            _remove_lock_of(holder, path)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _remove_lock_of(holder: str, path: Path) -> None:
+    """Of a process that has ended. Where another process has done so, and made its own, that one is put back."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    path.rename(aside)
+    if aside.read_text(encoding="utf-8").strip() != holder:
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink()
 
 
 def _dead(holder: str) -> bool:
@@ -254,15 +265,23 @@ def _dead(holder: str) -> bool:
 def signals_into(received: list[int], unsaved: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Note the first signal, so that the step can be finished and saved; leave at once at the second.
 
+    Two within `TOGETHER` count as one: the command `timeout` signals a process and then the group that it is in.
+
     Args:
         unsaved: whether there is anything to save. If not, as while a program compiles, the first signal ends the
             process: the interpreter would only see it when the compiler returns.
     """
 
+    noted = 0.0
+
     def note(signum: int, _: Any) -> None:
+        nonlocal noted
+        if received and time.monotonic() - noted < TOGETHER:
+            return
         if received:
             os._exit(128 + signum)
         received.append(signum)
+        noted = time.monotonic()
         if unsaved():
             _tell("\nfinishing the current steps and saving; press Ctrl-C again to quit immediately")
 
@@ -315,9 +334,13 @@ def _cache_folder() -> Path | None:
     try:
         cache = cache_folder()
         require_writable(cache)
-        files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in cache.iterdir() if path.is_file())
+        files = []
+        for path in cache.iterdir():
+            if path.is_file():
+                with suppress(FileNotFoundError):  # another process deletes old ones too
+                    files.append((path.stat().st_mtime, path.stat().st_size, path))
         excess = sum(size for _, size, _ in files) - CACHE_BYTES
-        for _, size, path in files:
+        for _, size, path in sorted(files):
             if excess <= 0:
                 break
             path.unlink(missing_ok=True)

@@ -252,11 +252,11 @@ class StackManipulation(ChomskyTask):
 
     def chance(self, length: int) -> float:
         """Accuracy of the more probable of END and a bit at each place of the answer: bits are known with 1/2."""
-        sizes = np.zeros(length + 1)
+        sizes, empty = np.zeros(length + 1), np.eye(length + 1)[0]
         for start in range(1, length + 1):
             p: Float64[np.ndarray, " sizes"] = np.eye(length + 1)[start] / length
             for _ in range(length - start):
-                p = (np.append(p[1:], 0) + np.eye(length + 1)[0] * p[0] + 2 * np.append(0, p[:-1])) / 3
+                p = (np.append(p[1:], 0) + empty * p[0] + 2 * np.append(0, p[:-1])) / 3
             sizes += p
         reached = sizes[::-1].cumsum()[::-1]
         return float(np.maximum(sizes, (reached - sizes) / 2).sum() / reached.sum())

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -74,6 +75,9 @@ def test_processes_share_the_runs_of_an_experiment(lab, here):
     assert code == 0, err
     assert f"1 of 2 runs are left to other processes: {names(lab)[0]} is in use by pid {os.getpid()}" in err
     assert [run.name for run in lab.finished()] == [names(lab)[1]]
+    with process.lock(lab.home / "locks" / names(lab)[0]), process.lock(lab.home / "locks" / names(lab)[1]):
+        code, _, err = here("--scale", "smoke", "--overwrite")
+    assert (code, "is in use by pid" in err) == (process.BUSY, True)
     code, out, err = here("--scale", "smoke")
     assert code == 0, err
     assert [line.split()[0] for line in out.splitlines()[1:3]] == ["0.05", "0.2"]
@@ -98,6 +102,16 @@ def test_a_file_system_without_locks_gets_a_file_with_the_process_number(tmp_pat
     (tmp_path / "run.pid").write_text("pid 1 on elsewhere")
     with pytest.raises(process.Busy, match="pid 1 on elsewhere; if it has ended, delete"), process.lock(path):
         pass
+
+
+def test_the_file_of_an_ended_process_goes_and_that_of_another_comes_back(tmp_path):
+    """Also where another process has replaced it in the meantime."""
+    path = tmp_path / "run.pid"
+    for content, left in (("ended", []), ("another", ["run.pid"])):
+        path.write_text(content)
+        process._remove_lock_of("ended", path)
+        assert [file.name for file in tmp_path.iterdir()] == left
+    assert path.read_text() == "another"
 
 
 def test_other_errors_of_a_lock_are_not_taken_for_another_process(tmp_path, monkeypatch):
@@ -195,6 +209,8 @@ def test_second_signal_exits_at_once(signum):
     assert waiting.stderr.readline() == "\n"
     expected = "finishing the current steps and saving; press Ctrl-C again to quit immediately\n"
     assert waiting.stderr.readline() == expected
+    waiting.send_signal(signum)  # as if by `timeout`, which signals the process and then its group
+    time.sleep(process.TOGETHER + 0.1)
     assert waiting.poll() is None
     waiting.send_signal(signum)
     waiting.communicate(timeout=10)
