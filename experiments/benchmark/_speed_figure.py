@@ -67,9 +67,11 @@ def _alone(record: Any) -> bool:
 
 
 def _line(record: Any) -> str:
-    """What the line of a row is called: `train_step.rnn` is "train step: RNN"."""
+    """What the line of a row is called: `train_step.rnn` is "train step: RNN", `sweep.rnn_8` is "sweep: 8 RNNs"."""
     kind, what = record.config.workload.split(".")
     words = [plot.STYLE[word]["label"] if word in plot.STYLE else word for word in what.split("_")]
+    if kind == "sweep":
+        words[:2] = [words[1], words[0] if words[1] == "1" else f"{words[0]}s"]
     name = f"{kind.replace('_', ' ')}: {' '.join(words)}"
     return f"{name}, {record.config.peer.replace('_', ' ')}" if _alone(record) else name
 

@@ -9,8 +9,8 @@ Expect    Training steps: at least as fast as every other library of JAX (>= 1),
           everything that goes step by step in Python: several times (>= 2) faster.
 Answer    A training step runs at {median ratio workload=train_step.lstm peer=torch:.2f} times PyTorch's speed with an
           LSTM and at {median ratio workload=train_step.transformer peer=torch:.2f} times with a Transformer, a sweep of
-          RNNs of width 8 at {median ratio workload=sweep.rnn_8 peer=torch_loop:.1f} times that of a loop over models,
-          and beam search at {median ratio workload=decoding.beam peer=torch:.2f} times.
+          8 RNNs at {median ratio workload=sweep.rnn_8 peer=torch_loop:.1f} times that of a loop over models, and beam
+          search at {median ratio workload=decoding.beam peer=torch:.2f} times.
 Fair      Each side runs in a process of its own, one at a time, in turn; a ratio is of the medians of one round, and
           low and high are those of all rounds. On one core (`cores` is one) it is the processor's time that counts, on
           all cores the wall's. Sweeps are measured on both, since they are what uses several cores, tutorials and
@@ -292,7 +292,7 @@ def expect(rows: list[runs.Row]) -> list[runs.Check]:
         *([] if rows and "cores" not in rows[0] else [against_libraries]),
         runs.check("training steps against PyTorch, times as fast", pytorch, ".8 to 1.2"),
         runs.less(
-            "PyTorch's matrix products are nearer to the peak",
+            "PyTorch's matrix products are nearer to the peak, GFLOP/s",
             runs.values(product, "gflops"),
             runs.values(product, "peer_gflops"),
         ),

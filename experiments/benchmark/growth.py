@@ -11,10 +11,11 @@ Expect    The gradient of a Transformer at 16,384 steps takes <= 450 MiB, in bfl
           <= 1145 MiB (1.2 GB) for 16,384 tokens, and its value differs by <= 1e-6. With a data set of 128 MiB, a
           compiled program has <= .1 MiB. 1,000 runs take <= 100 MiB. A million sentence pairs take <= 30 s in all,
           <= 3 s of it for batching, whose own memory is <= 2 times the ids.
-Answer    {memory what=attention size=16384 way=now:,.0f} MiB in place of
-          {memory what=attention size=16384 way=before:,.0f} for 16,384 steps, {memory what=vocabulary size=32000
-          way=now:,.0f} MiB in place of {memory what=vocabulary size=32000 way=before:,.0f} for a vocabulary of 32,000;
-          a million sentence pairs take {seconds what=pairs size=1000000 way=now:.0f} s.
+Answer    The gradient of a Transformer over 16,384 steps takes {memory what=attention size=16384 way=now:,.0f} MiB in
+          place of {memory what=attention size=16384 way=before:,.0f}, the loss over a vocabulary of 32,000
+          {memory what=vocabulary size=32000 way=now:,.0f} MiB in place of
+          {memory what=vocabulary size=32000 way=before:,.0f}; a million sentence pairs take
+          {seconds what=pairs size=1000000 way=now:.0f} s.
 Fair      Both ways of a row are compiled in one process and run in turn; the time is the processor's, the best of
           three. Programs are only compiled where running them would take long: there, the time is missing. The memory
           is what XLA plans on a CPU, where products of bfloat16 are computed in float32. The memory of batching is what

@@ -3,8 +3,8 @@
 Paper     Schuster & Paliwal 1997 (bidirectional networks); Linzen, Dupoux & Goldberg 2016, arXiv:1611.01368
           (subject-verb agreement, which they use in the other direction)
 Figure    experiments/figures/agreement.png
-Question  A noun with one form for singular and plural has the number of a verb some words later. How often do causal
-          models tag it correctly, and how often do bidirectional ones?
+Question  Only the verb, some words later, tells whether a noun such as "sheep" is singular or plural. How often do
+          causal models tag such nouns correctly, and how often do bidirectional ones?
 Expect    Bidirectional: >= 99.9 % of the nouns at every distance. Causal: 72.5 %, the most that any causal tagger can
           reach: half of the first nouns, and 80 % of the later ones, whose number the clause before predicts.
 Answer    With the verb {distance model=transformer distance=16} words later, a forward GRU tags

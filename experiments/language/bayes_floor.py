@@ -2,8 +2,9 @@
 
 Paper     Shai et al. 2024, arXiv:2405.15943 (mess3); Weiss 1973 (the even process); Cover & Thomas 2006, theorem 4.5.1
 Figure    experiments/figures/bayes_floor.png
-Question  Three hidden Markov sources whose entropy rate h is known: is the regret, nats a token above the Bayes
-          predictor, of a model that sees R tokens H(X_{R+1} | X_1 … X_R) - h, and where do models stop that see all?
+Question  The entropy rate h of three hidden Markov sources is known. Regret is how many nats a token a model is above
+          the Bayes predictor; with R tokens in view, no model has less than H(X_{R+1} | X_1 … X_R) - h. Does training
+          reach this floor, and where do models stop that see all tokens?
 Expect    h: (2/3) ln 2 = .462098 for the even process, .79346 for mess3, 1.26048 to 1.26069 for the random source.
           Floors of the even process .0719, .0360, .0090 at R = 3, 5, 9, of mess3 .0643, .0199, .0047, .0013 at R = 1 to
           4. TCNs on the even process reach theirs within 2 % or 4 standard errors, and no model is more than 4 below.
@@ -311,7 +312,7 @@ def _draw_reaches(ax: Axes, records: list[runs.Record], source: SourceName) -> N
     reaches = range(LONGEST[source] + 1)
     unlimited = [record for record in records if not record.config.reach]
     lowest = 1e-5 if source == "even" else 1e-4
-    ax.set(yscale="log", ylim=(lowest, 0.5), ylabel="regret (nats a token above Bayes)")
+    ax.set(yscale="log", ylim=(lowest, 5), ylabel="regret (nats a token above Bayes)")
     setting = source_of(source)
     floors = [setting.window_floor(reach, ENUMERATED[source]) for reach in reaches]
     plot.floor(ax, reaches, np.maximum(floors, lowest / 10), label="out of reach of R tokens", style="any")

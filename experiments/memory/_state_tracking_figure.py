@@ -138,8 +138,14 @@ def _draw_training(ax: Axes, records: list[runs.Record]) -> None:
         plot.curve(ax, steps, *lines, label=LABEL[record.config.model], **look_of(record.config.model))
     commutators = len(groups.named(config.group).commutator_subgroup)
     if commutators > 1:
-        ax.axhline(1 / commutators, color="black", linewidth=1.1, linestyle=(0, (6, 2, 1, 2)), label="1 / |[G, G]|")
-        ax.text(steps[0], 1 / commutators, f"1/{commutators} ", fontsize=9, va="bottom", ha="left")
+        ax.axhline(
+            1 / commutators,
+            color="black",
+            linewidth=1.1,
+            linestyle=(0, (6, 2, 1, 2)),
+            label="most that counts of tokens tell of a long word",
+        )
+        ax.text(steps[-1], 1 / commutators, f"1/{commutators}", fontsize=9, va="bottom", ha="right")
     if config.group == "A5":
         ax.set(yscale="log", ylim=(0.01, 1.3))
     else:

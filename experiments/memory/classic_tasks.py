@@ -10,12 +10,12 @@ Expect    Adding, T = 200 (trivial: MSE 1/6): GRU 1e-4, LSTM and TCN 9e-4. Copy 
           whatever the model; the RNN, with the most features, is best. Parity: ln 2 = .693 for every model without a
           recurrent state; recurrent networks learn it (less than .5 of the trivial error). Delayed XOR: TCN and LRU
           learn it, the others do not.
-Answer    Adding over {length task=adding model=gru} steps: GRU {loss task=adding model=gru:.0e}, TCN
+Answer    Adding over {length task=adding model=gru} steps, squared error: GRU {loss task=adding model=gru:.0e}, TCN
           {loss task=adding model=tcn:.0e} (a constant: {trivial task=adding model=gru:.2f}). Copy memory over
-          {length task=copy model=tcn} blanks: TCN {loss task=copy model=tcn:.0e}, GRU {loss task=copy model=gru:.3f},
-          LSTM {loss task=copy model=lstm:.3f} (guessing: {trivial task=copy model=tcn:.3f}). Parity: GRU
-          {loss task=parity model=gru:.0e}, TCN {loss task=parity model=tcn:.2f} (guessing:
-          {trivial task=parity model=tcn:.2f}).
+          {length task=copy model=tcn} blanks, nats: TCN {loss task=copy model=tcn:.0e}, GRU
+          {loss task=copy model=gru:.3f}, LSTM {loss task=copy model=lstm:.3f} (guessing:
+          {trivial task=copy model=tcn:.3f}). Parity, nats: GRU {loss task=parity model=gru:.0e}, TCN
+          {loss task=parity model=tcn:.2f} (guessing: {trivial task=parity model=tcn:.2f}).
 Fair      Equal parameters (within 5 %), steps and batches. Learning rates are in the script; only those of the TCN on
           adding and copy memory come from short probes, the others are not searched. The two long tasks have one seed,
           and at laptop scale three models.

@@ -2,14 +2,14 @@
 
 Paper     Lorenz 1996, Predictability: a problem partly solved; tutorial `approximation`
 Figure    experiments/figures/lorenz96_response.png
-Question  From the forcing F_k(t) alone, predict the slow variables y_k(t) of two-level Lorenz96, whose fast variables
+Question  From the forcing F_k(t) alone, predict the K slow variables y_k(t) of two-level Lorenz96, whose fast variables
           are hidden. Does a network predict better than the best linear filter, and is there a plateau before it does?
-Expect    K = 1: the map is linear up to the spread of the fast variables, and a filter of 64 taps explains all but
-          1e-4 of the variance: no network is needed. K = 4, amplitude 4: linear filters stop near R2 .55, while GRU
-          and LSTM pass .88 and every network .8. What came before the window is unknown, and there it is not
-          forgotten: two solutions under one forcing do not converge, so that 5 to 7 % of the variance is irreducible
-          for every model (hatched up to four standard errors below the estimate). Only the plain RNN has a plateau in
-          training, near .3, from step 200 to 800.
+Expect    K = 1: the map is linear up to the spread of the fast variables, and a filter of 64 taps explains all but 1e-4
+          of the variance: no network is needed. K = 4, amplitude 4: linear filters stop near R2 .55, while GRU and LSTM
+          pass .88 and every network .8. The state before the window is unknown, and there its effect never fades: two
+          solutions under one forcing do not converge, so that 5 to 7 % of the variance is irreducible for every model
+          (hatched up to four standard errors below the estimate). Only the plain RNN has a plateau in training, near
+          .3, from step 200 to 800.
 Answer    At K = 1 a linear filter of 64 taps has R2 = {r2 model=fir_64 K=1:.4f}; at K = 4 and amplitude 4 it has
           {r2 model=fir_64 K=4 amplitude=4:.2f} and a GRU {r2 model=gru K=4 amplitude=4:.2f}, where about
           {ceiling model=gru K=4 amplitude=4:.2f} is the most that the forcing determines.

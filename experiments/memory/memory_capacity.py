@@ -5,9 +5,10 @@ Figure    experiments/figures/memory_capacity.png
 Question  A linear map reads all of the last 32 inputs, white noise, from a state of 16 numbers. R² summed over the
           delays is at most 16, whatever computes the state: which models come near that bound, and which delays do they
           remember?
-Expect    The linear RNN and the LRU, trained, reach 16.0 and 15.9 of 16: as much as a delay line, but not its last 16
-          inputs; R² falls slowly with the delay. GRU 14.8, RNN 14.7, LSTM 14.5, TCN 14, Transformer 6 after so few
-          steps. Random tanh RNNs 14.6, 7.7 and 3.7 with input scales .01, .3 and 1: nonlinearity costs memory.
+Expect    The linear RNN and the LRU, trained, reach 16.0 and 15.9 of 16: as much as a delay line, which holds just the
+          last 16 inputs, but spread over more: R² falls slowly with the delay. GRU 14.8, RNN 14.7, LSTM 14.5, TCN 14,
+          Transformer 6 after so few steps. Random tanh RNNs 14.6, 7.7 and 3.7 with input scales .01, .3 and 1:
+          nonlinearity costs memory.
 Answer    Of {bound model=GRU}, the upper bound for 16 numbers, a trained linear RNN holds
           {capacity model="linear RNN":.1f}, an LRU {capacity model=LRU:.1f}, a GRU {capacity model=GRU:.1f}, a TCN
           {capacity model=TCN:.1f}, a Transformer {capacity model=Transformer:.1f}, and a random tanh RNN with input

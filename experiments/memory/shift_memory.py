@@ -141,8 +141,8 @@ def draw(records: list[runs.Record]) -> Figure:
             continue
         linear = "floor" in line[0]
         columns = [[max(row[column], SMALLEST_DRAWN) for row in line] for column in ("delay", "mse", "low", "high")]
-        if not linear:  # side by side: bands would hide each other
-            columns[0] = [delay * 1.05 ** (number - 4) for delay in columns[0]]
+        # Side by side: bands would hide each other, and errors near zero too.
+        columns[0] = [delay * 1.05 ** (number - (0.5 if linear else 4)) for delay in columns[0]]
         look = {"style": "linear" if linear else model, "variant": int(model == "linear_16")}
         name = model.replace("linear_", "linear RNN of order ") if linear else plot.STYLE[model]["label"]
         plot.points(ax, *columns, label=f"{name} ({line[0]['parameters']:,} parameters)", **look)
@@ -155,7 +155,8 @@ def draw(records: list[runs.Record]) -> Figure:
             plot.curve(ax, *columns[:2], label=f"_{name}", markers=False, **look)
     zero = [tasks.Shift(delay, Config(delay=delay).length).zero_loss() for delay in every]
     plot.baseline(ax, every, zero, label="zero predictor")
-    ax.set_title(plot.over_seeds(record.config.seeds for record in records), fontsize=10)
+    seeds = plot.over_seeds(record.config.seeds for record in records)
+    ax.set_title(f"{seeds}; marks of one delay side by side", fontsize=10)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 

@@ -13,9 +13,9 @@ Expect    Spanish to English, up to 10 words, 50,000 pairs: BLEU >= 46 and a qua
           slows training. Exact matches fall with the length of the source, with attention too.
 Answer    Spanish to English: BLEU {bleu corpus=spa-eng model=attention pairs=50000:.1f} with attention,
           {bleu corpus=spa-eng model=lstm:.1f} without, {bleu corpus=spa-eng model=transformer:.1f} from a Transformer;
-          German to English (Multi30k): {bleu corpus=de-en model=attention:.1f} with attention. With 2,000 pairs:
-          {bleu pairs=2000 dropout=0 smoothing=0 weight_decay=0:.1f} without dropout, label smoothing and weight decay,
-          {bleu pairs=2000 dropout=0.3 smoothing=0.1 weight_decay=0:.1f} with the first two, and
+          German to English (Multi30k): {bleu corpus=de-en model=attention:.1f} with attention. With 2,000 pairs and
+          early stopping: {bleu pairs=2000 dropout=0 smoothing=0 weight_decay=0:.1f} without dropout, label smoothing
+          and weight decay, {bleu pairs=2000 dropout=0.3 smoothing=0.1 weight_decay=0:.1f} with the first two, and
           {bleu pairs=2000 dropout=0 smoothing=0 weight_decay=0.3:.1f} with weight decay alone.
 Fair      Same pairs, same epochs; learning rates of each architecture not searched. Parameters are shown. One random
           seed; intervals are over sentences. Choosing parameters by wrong tokens and forbidding <unk> was decided after

@@ -129,7 +129,7 @@ def _draw_distances(ax: Axes, records: list[runs.Record]) -> None:
     for level in UNIGRAM.values():
         ax.axhline(level, color="0.5", linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="step", ylabel="distance (nats a token)")
-    ax.set_title("Transformers of 2 layers; unigram phase: dotted < .04, solid > .12", fontsize=10)
+    ax.set_title("Transformers of 2 layers; unigram phase: dotted below .04, solid above .12 (grey lines)", fontsize=10)
     plot.legend(ax, loc="lower left")
 
 

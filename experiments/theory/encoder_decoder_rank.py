@@ -11,8 +11,8 @@ Expect    Linear: the sum of sigma_n^2 beyond N, over that of all, and never les
           Adam does not stay at SVD weights: round-off is enough to drive it up to 1.9 times the floor, and it comes
           back as its rate falls to 0. On n^-1/8 GRUs, for which that floor does not hold, end 1, 8 and 12 % below it (N
           = 1, 2, 4); with attention .027, .016 and .010 are left, 30 to 44 times below it (medians).
-Answer    With a code of 4 numbers and singular values n^-1/8, no linear model has an error below
-          {floor model=linear target="n^-1/8 to 8" code=4:.3f}; a trained linear model has
+Answer    With a code of 4 numbers and a target of singular values n^(-1/8), n = 1 to 8, no linear model has an error
+          below {floor model=linear target="n^-1/8 to 8" code=4:.3f}; a trained linear model has
           {error model=linear target="n^-1/8 to 8" code=4:.3f}, a GRU {error model=gru target="n^-1/8 to 8" code=4:.3f},
           and one with attention {error model=attention target="n^-1/8 to 8" code=4:.3f}.
 Fair      Both sides have 32 states; Adam at 1e-2 (3e-3 was tried, and is worse for GRUs and wide codes). Linear: the

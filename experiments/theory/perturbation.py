@@ -12,8 +12,8 @@ Answer    A power law fitted by 8 states to {fit target="power law" weights=dire
           if the rates are weights themselves, {E(0.016) target="power law" weights=exp states=8 slowest=0:.0e} if they
           are exp of weights, and {E(0.016) target="power law" weights=best states=8 slowest=0:.0e} if they are 1/(w^2 +
           .1).
-Fair      All is float64 and closed form: non-negative least squares for log-spaced rates. Of the slowest rate the best
-          of 30 for each m. Bands: 30 random directions, as in the paper; lines: the worse of all weights up and down.
+Fair      All is float64 and closed form: non-negative least squares for log-spaced rates. For each m, the slowest rate
+          is the best of 30. Bands: 30 random directions, as in the paper; lines: the worse of all weights up and down.
 Differs   from the paper: nothing is trained. Beta ends at .256: from .32 on 1/(w^2 + .1), and from log 2 on exp, turn a
           rate of 1 into one of 2, where Euler's step itself is unstable.
 Cost      8 s on one CPU core

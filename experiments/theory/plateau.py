@@ -2,19 +2,21 @@
 
 Paper     Li, Han, E & Li 2021, arXiv:2009.07799 (JMLR 23, 2022)
 Figure    experiments/figures/plateau.png
-Question  Exponentials are trained on e^-t + e^-(t - memory)^2/2. They learn the first term and stay at a loss of
-          sqrt(pi). How long is the plateau, as a function of memory, and is it due to the target or to the optimiser?
+Question  A sum of exponentials is fitted to e^(-t) + e^(-(t - memory)^2/2). It learns the first term and stays at a
+          loss of sqrt(pi). How long is the plateau, as a function of memory, and is it due to the target or to the
+          optimiser?
 Expect    Exponential in memory, but by no single rate: gradient flow escapes at e^(2 memory), since all units meet at
           rate 1; gradient descent on 8 units with an exponent that rises from .5 to more than 1; Adam with about .25
           while the gradient is above its epsilon. One unit never escapes from memory 10 on. Slow units at the start
           escape at once. A second plateau follows, 1.30/memory lower, if the step is small enough for a slow unit:
           descent at rate .02 is unstable there, and from memory 12 on ends on the first plateau (1.77) again.
-Answer    From memory 6 to 12 the median wait of gradient descent grows from
+Answer    From memory 6 to 12 the median time on the plateau grows, for gradient descent from
           {escape optimizer=descent memory=6 start=random:,.0f} to
-          {escape optimizer=descent memory=12 start=random:,.0f} steps and that of Adam from
+          {escape optimizer=descent memory=12 start=random:,.0f} steps, for Adam from
           {escape optimizer=adam memory=6 epsilon=1e-8 noise=0:,.0f} to
-          {escape optimizer=adam memory=12 epsilon=1e-8 noise=0:,.0f}; from log-spaced rates descent waits
-          {escape memory=6 start=log-spaced:.0f} and {escape memory=12 start=log-spaced:.0f} steps.
+          {escape optimizer=adam memory=12 epsilon=1e-8 noise=0:,.0f}; if the decay rates start log-spaced, gradient
+          descent leaves it after {escape memory=6 start=log-spaced:.0f} and {escape memory=12 start=log-spaced:.0f}
+          steps.
 Fair      Same 8 initial states for each memory and optimiser. All is float64 and the exact population loss: no data.
 Differs   from the paper: its widths and learning rates are not known; an escape is a drop of 5 %.
 Cost      40 s on one CPU core

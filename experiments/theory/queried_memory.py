@@ -257,6 +257,7 @@ def finish(ax: Axes, target: Target, title: str) -> None:
         ax.set_ylim(0, None)
     else:
         ax.set(yscale="log", ylim=(LEAST / 1.5, 3.0))
+        ax.set_ylabel(f"memory M(t) of {NAME[target]}\n(less is drawn at {LEAST:g})")
     ax.set_title(title, fontsize=10)
     plot.legend(ax, loc="upper right" if target == "shift" else "lower left")
 

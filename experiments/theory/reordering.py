@@ -14,10 +14,12 @@ Answer    When inputs are exchanged, no causal model has an error below
           {causal_floor task=exchanged model=rnn inputs=raw:.3f} and no causal linear RNN below
           {linear_floor task=exchanged model=rnn inputs=raw:.3f}: the linear RNN ends at
           {mse task=exchanged model=rnn inputs=raw:.3f}, a bidirectional one at
-          {mse task=exchanged model=both_ways inputs=raw:.3f} and an attention head at
+          {mse task=exchanged model=both_ways inputs=raw:.3f} and a Transformer at
           {mse task=exchanged model=one_head inputs=raw:.3f}.
 Fair      Same steps, batches and test sequences; a learning rate for each model, as usual. The Transformer has one head
-          and position features. The bidirectional linear RNN has as many states, half of them in each direction.
+          and position features. Parameters are not equal: 16,769 (RNN), 8,577 (bidirectional), 45,857 (Transformer).
+          Floors are exact and errors are of 4,000 sequences, so that .0525 is the floor of .0526 within their noise.
+          The bidirectional linear RNN has as many states, half of them in each direction.
 Differs   from the paper: 2,000 steps; all sequences are fresh; 5 random filters and kernels, not many.
 Cost      24 min on one CPU core
 Run       python experiments/theory/reordering.py
@@ -230,7 +232,9 @@ def draw(records: list[runs.Record]) -> Figure:
         ax.set_xticks(range(len(tasks)), [LABEL[task] for task in tasks], fontsize=8)
         ax.set_ylabel("mean squared error")
     names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(
+        *names, loc="outside lower center", ncols=4, frameon=False, fontsize=9, title="parameters in brackets"
+    )
     return figure
 
 

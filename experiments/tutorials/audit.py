@@ -102,7 +102,7 @@ TUTORIAL, CODE = "approximation", "approximation's public code"
 CLAIMS: dict[Row, Claim] = {
     "D1": Claim("shift 8/32 is hard for an RNN, as memory is long", f"{TUTORIAL}; recorded run, train loss",
         approximation_batch_axis.on_shift_8, 400, 0.01812),
-    "D1b": Claim("the same, shift 32/128 (its RNN recurs over the batch)", CODE,
+    "D1b": Claim("the same, shift 32/128", CODE,
         approximation_batch_axis.on_shift_32, 200),
     "D1c": Claim("the same, Lorenz96 (its RNN recurs over the batch)", CODE,
         approximation_lorenz96.over_the_batch, 600),
@@ -134,7 +134,7 @@ CLAIMS: dict[Row, Claim] = {
         approximation_batch_axis.looks_like_zero, 400),
     "C6": Claim("on Lorenz96 a CNN of 40K beats an RNN of 791K", f"{TUTORIAL}; recorded .0061 and 2.7e-5",
         approximation_lorenz96.equal_parameters, 800, 0.0061 / 2.7e-5),
-    "C6b": Claim("the same with 47,851 against 791,809 parameters; it is smoother", f"{TUTORIAL}, around 40K and 791K",
+    "C6b": Claim("the same at 47,851 parameters; it is smoother", f"{TUTORIAL}, around 40K and 791K",
         approximation_lorenz96.own_sizes, 600, 0.0061 / 2.7e-5),
     "C7": Claim("a simple RNN nearly learns Lorenz96's basic pattern", f"{TUTORIAL}; recorded error .0061",
         approximation_lorenz96.plain_rnn, number=0.0061),
@@ -160,7 +160,7 @@ CLAIMS: dict[Row, Claim] = {
     "AU10": Claim("a power law needs error^(-1/exponent) states", "a rate of approximation theory; exponent 1.1",
         approximation_memory.needs_few_states, number=1.1),
     # These need the Spanish pairs and come last: without them all others are finished before the audit stops.
-    "C11b": Claim("the same, on Spanish pairs (a relu after the embedding)", "translation",
+    "C11b": Claim("the same, on Spanish pairs (a relu)", "translation",
         translation.relu_on_spanish, 800),
     "C12b": Claim("the same, on Spanish pairs (not too long)", "translation",
         translation.falls_with_length_on_spanish, 1_200),
@@ -228,7 +228,7 @@ def draw(records: list[runs.Record]) -> Figure:
         for place, record in enumerate(rows):
             _write(ax, place, record.config.row, record.result)
             _mark(ax, place, record.result)
-    axes[-1, 0].set_xlabel("number of the quantity in grey", fontsize=10)
+    axes[-1, 0].set_xlabel("number of the quantity in grey (beyond the axis: drawn at its end)", fontsize=10)
     named = {name: mark for ax in axes[:, 0] for mark, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=4, frameon=False, fontsize=10)
     return figure
