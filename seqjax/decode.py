@@ -111,7 +111,8 @@ def sample(
         Sentences, with their log-probability under the model itself, at temperature 1 and without truncation.
 
     Raises:
-        InputError: a number outside its range.
+        InputError: length or top_k < 1, temperature negative or not finite, top_p outside (0, 1], min_p outside
+            [0, 1), or a carry with room for fewer than `length` steps.
     """
     _require(temperature, "temperature must be finite and >= 0", lambda t: 0 <= t < math.inf)
     if top_k is not None:
@@ -182,8 +183,8 @@ def beam(
 
     score = log p(y) / ((5 + |y|) / 6) ** length_penalty (Wu et al. 2016, arXiv:1609.08144, eq. 14, without coverage),
     where |y| counts EOS. A sentence that ends among the `width` likeliest candidates of its step is set aside, and the
-    search continues at full width until no live sentence can beat the worst of `width` finished ones; the best
-    truncated ones fill up. Width 1 without length penalty is thus `greedy`.
+    search continues at full width until no live sentence can beat the worst of `width` finished ones; remaining
+    places go to the best truncated ones. Width 1 without length penalty is thus `greedy`.
 
     Args:
         length_penalty: 0 scores by log-probability, which favours short sentences; 0.6 to 1 are usual.
@@ -409,5 +410,5 @@ def _check_room(carry: Carry, length: int) -> None:
         if length > getattr(part, "room", length):
             raise InputError(
                 f"length must be at most {part.room}, the steps that the carry still holds, got {length}: "
-                "begin with a longer one"
+                "give `begin` or `start` a larger length"
             )

@@ -97,7 +97,7 @@ class Quantiser:
     Integers, such as positions, and scalars are left as they are.
 
         quantiser = evaluate.Quantiser.fit(calibration, 2)
-        carry = quantiser(model.extend(start, pairs)[0])        # quantiser.bits of it reach the questions
+        carry = quantiser(model.apply(params, start, pairs, method="extend")[0])    # keeps at most quantiser.bits bits
         bounds.require_below(recall.accuracy(quantiser.bits, items, symbols), accuracy, standard_error)
 
     Attributes:

@@ -80,10 +80,10 @@ def chunked_cross_entropy(
     smoothing: float = 0.0,
     chunk: int | None = None,
 ) -> Scalar:
-    """`cross_entropy(readout(features), targets, mask)`, of which the logits of all steps are never there together.
+    """`cross_entropy(readout(features), targets, mask)`, without the logits of all steps in memory at once.
 
-    For large vocabularies. Logits are computed for some steps at a time, and again for the gradient, a third more work
-    in the readout. Padding may hold anything that `readout` maps to finite numbers.
+    For large vocabularies. Logits are computed for some steps at a time, and once more for the gradient: a third more
+    work in the readout. Padding may hold anything that `readout` maps to finite numbers.
 
         features = model.apply(params, tokens, train=True, rngs={"dropout": key}, method="features")
         readout = partial(model.apply, params, method="logits")

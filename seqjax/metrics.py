@@ -42,7 +42,7 @@ def r2(predictions: Values, targets: Values, weight: Weight = None) -> float:
     # Not whether the spread is above 0: the mean of equal numbers need not be equal to them.
     rounding = 8 * np.finfo(np.float64).eps * np.abs(targets).max(axis=0)
     if not (np.ptp(targets, axis=0) > rounding).any() or not np.isfinite(spread).all():
-        raise InputError("r2 needs finite targets that vary")
+        raise InputError(f"r2 needs finite targets that vary, got {targets.min()} to {targets.max()}")
     return float(1 - (weight @ (predictions - targets) ** 2).sum() / spread.sum())
 
 
@@ -64,7 +64,7 @@ def roughness(predictions: Values, targets: Values) -> float:
         )
     found, true = (float(np.square(np.diff(part, 2, axis=1)).mean()) for part in (predictions, targets))
     if not true > 0:
-        raise InputError("roughness needs targets that are no straight lines")
+        raise InputError("roughness needs targets that are not straight lines in time")
     return found / true
 
 
@@ -242,7 +242,8 @@ def calibration(
         bins: on [0, 1]; a bin includes its lower end, the last one both.
 
     Raises:
-        InputError: no bins, not equally many labels and probabilities, none, or one that is neither.
+        InputError: bins < 1, labels and probabilities of different shapes, empty or not one-dimensional, a label other
+            than 0 and 1, or a probability outside [0, 1].
     """
     labels, probability = np.asarray(labels), np.asarray(probability, np.float64)
     integers(1, bins=bins)
@@ -271,7 +272,7 @@ def confusion(
         weight: how often each row counts, such as a mask; rows of weight 0 may hold anything. None: once.
 
     Raises:
-        InputError: shapes that differ, a negative weight, numbers that are no integers, or a label or guess outside
+        InputError: shapes that differ, a negative weight, numbers that are not integers, or a label or guess outside
             [0, classes).
     """
     integers(1, classes=classes)
@@ -313,7 +314,7 @@ class Translation(NamedTuple):
 
 
 def require_sacrebleu() -> None:
-    """Before hours of training for `translation`: find out whether it can score them.
+    """Check that sacrebleu is installed, as before a long training run whose translations it will score.
 
     Raises:
         ImportError: sacrebleu is not installed.
@@ -333,8 +334,8 @@ def translation(
 ) -> Translation:
     """BLEU, chrF and exact matches of sentences with one or more references each; intervals by resampling (Koehn 2004).
 
-    BLEU takes the n-grams up to 4 that the hypotheses are long enough for (sacrebleu's `effective_order`), so that
-    right sentences of three words have 100, not 0. Where all have four words the number is the usual one.
+    BLEU counts n-grams up to 4, or to the longest that any hypothesis has (sacrebleu's `effective_order`), so that
+    correct sentences of three words score 100, not 0. With one hypothesis of four words or more it is the usual BLEU.
 
     Args:
         tokenize: sacrebleu's name of a tokenizer. The usual "13a" splits words at spaces; a language written without

@@ -55,9 +55,9 @@ def sweep(
             process's devices share the runs.
 
     Returns:
-        The state and the function. Devices train equal shards of the runs, as many devices as make the shards small;
-        where they do not divide the runs, some are trained twice and dropped, and between two calls of the function
-        each device holds the states of all.
+        The state and the function. The runs are divided evenly among the fewest devices that leave each the smallest
+        number. If that number of devices does not divide the runs, some runs are trained twice and the copies dropped,
+        and between two calls of the function each device holds the states of all runs.
 
     Raises:
         InputError: chunk < 1; or, when traced, devices do not divide the `rows` of a batch.

@@ -19,7 +19,7 @@ from seqjax._placing import layout, place, spans, stay
 from seqjax.types import Batches, Bucketed, InputError, LossFn, Metrics, Params
 
 SampleFn = Callable[[Key[Array, ""]], Any]
-"""`key -> batch`: a task that makes its own data. `scan` gives each step its own key, the same whenever it is done."""
+"""`key -> batch`: a task that makes its own data. `scan` gives each step a key that depends on run and step alone."""
 
 CALL_SECONDS = 2.0
 """How long `run` lets one compiled call last, so that a signal is answered and a state can be saved soon."""
@@ -50,7 +50,7 @@ def init(params: Params, optimizer: optax.GradientTransformation, key: Key[Array
 
 
 class Totals(NamedTuple):
-    """Metrics since the last report: sums over the updates since then, of `skipped` the largest, and their number."""
+    """Sums of the metrics since the last report (the largest value for `skipped`), and the number of updates summed."""
 
     sums: Metrics
     steps: Int[Array, "*runs"]
@@ -91,16 +91,16 @@ def make_step(
     the metric `skipped` counts the updates skipped in a row (0 after a good one). A parameter that would overflow keeps
     its value.
 
-    The optimiser is told the loss of the batch as `value`, its gradient as `grad`, and the loss as a function of the
-    parameters as `value_fn`: optax's names for what schedules that watch the loss, Polyak step sizes and line searches
-    ask for. The rate can thus fall when the mean loss of 100 batches has not improved ten times in a row:
+    The optimiser receives optax's extra arguments, which line searches, Polyak step sizes and loss-based schedules
+    need: `value`, the loss of the batch, `grad`, its gradient, and `value_fn`, the loss as a function of the
+    parameters. For example, to lower the rate when the mean loss of 100 batches has not improved ten times in a row:
 
         optax.chain(optax.adam(1e-3), optax.contrib.reduce_on_plateau(patience=10, accumulation_size=100))
 
     Args:
-        accumulate: parts of a batch that pass through the model one after the other, in so much less memory, before
-            their mean gradient is used: that of the whole batch for a loss that is a mean over rows. Each part has
-            its own key.
+        accumulate: number of parts into which each batch is split, to save memory: they pass through the model one
+            after the other, and their mean gradient is used. That is the whole batch's if the loss is a mean over rows.
+            Each part has its own key.
 
     Raises:
         InputError: accumulate < 1, or, when traced, it does not divide the rows of a batch.
@@ -174,8 +174,8 @@ def scan(
 
     Raises:
         TypeError: `batches` is neither.
-        InputError: steps < 1; or accumulate < 1; or, when traced, the rows of a batch are no multiple of parts and
-            devices.
+        InputError: steps < 1; or accumulate < 1; or, when traced, a batch whose number of rows is not a multiple of
+            `accumulate` times the number of devices.
     """
     at_least(1, steps=steps)
     step = make_step(loss, optimizer, accumulate=accumulate)
@@ -321,7 +321,7 @@ def descend(
         The parameters after the last step, and what was recorded after `times` steps.
 
     Raises:
-        InputError: times that do not increase from 0 or more.
+        InputError: no times, a negative one, or times that do not increase.
     """
     if not len(times) or times[0] < 0 or not (np.diff(times) > 0).all():
         raise InputError(f"times must increase from 0 or more, got {times}")
@@ -349,13 +349,16 @@ def descend(
 
 
 def adam(learning_rate: Scalar | float, steps: int, *, weight_decay: float = 0.0) -> optax.GradientTransformation:
-    """Adam as all experiments here use it: norms clipped at 1, linear warm-up over 5 % of `steps`, half a cosine to 0.
+    """Adam with the gradient's norm clipped at 1, linear warm-up over 5 % of `steps`, and cosine decay to 0.
 
     Args:
         learning_rate: at its peak; may be traced, so that a sweep can hold several.
         steps: at least 1. A single one has no warm-up, in which it would not move.
         weight_decay: times the learning rate, the fraction of each parameter subtracted per step, decoupled from the
             gradient (AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101).
+
+    Raises:
+        InputError: steps < 1, or weight_decay negative or not finite.
     """
     integers(1, steps=steps)
     at_least(0, weight_decay=weight_decay)

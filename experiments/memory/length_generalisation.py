@@ -199,6 +199,7 @@ def measure(records: list[runs.Record]) -> None:
 
 def accuracy(logits: jax.Array, batch: Labelled) -> jax.Array:
     """Of each row, the fraction of its scored answers that are right."""
+    assert batch.scored is not None
     right = (logits.argmax(axis=-1) == batch.labels) & batch.scored
     return right.sum(axis=1) / batch.scored.sum(axis=1)
 

@@ -6,12 +6,12 @@ Published models that have no file of their own, and what is nearest to them her
     DeltaProduct        `GatedDeltaNet(gate=False, householders=n)`; with the gate, Gated DeltaProduct
     linear attention    `GatedDeltaNet(gate=False, delta=False)`, `linear_attention`; no feature map, no normaliser
     Mamba-2             `GatedDeltaNet(delta=False)`; there, the step that decays the state also scales what is added
-    RetNet              `GatedDeltaNet(delta=False)`; there, each head's decay is a constant, and keys are rotated
+    RetNet              `GatedDeltaNet(delta=False)`; there, decays are constants, and queries and keys are rotated
     GLA                 `GatedDeltaNet(delta=False)`; there, each number of a key has its own decay
     RWKV-7              `GatedDeltaNet()`; there, each number of a key has its own decay, and its own part in what is
                         replaced
     H3                  `GatedDeltaNet(delta=False)`; there, decays are constants, one for each number of the state
-    Hyena               as H3, with the filter of a network in place of the decay: the whole past is carried
+    Hyena               as H3, with a filter that a network computes in place of the decay: its carry is the whole past
     S4, S4D, S5         `LRU`; there, the eigenvalues start elsewhere, and a step in time is learned with them
     Griffin             `RGLRU` and `Transformer(window=w)`, in turns; `RGLRU` alone is Hawk
     Longformer, Mistral `Transformer(window=w)`

@@ -37,7 +37,7 @@ class CausalConv(Module):
         kernel_size: taps.
         dilation: steps between taps.
         weight_norm: learn direction and length of each output channel's kernel separately, w = g v / |v|
-            (Salimans & Kingma 2016, arXiv:1602.07868); g starts as |v|, so that w starts the same without it.
+            (Salimans & Kingma 2016, arXiv:1602.07868); g starts as |v|, so that w starts as v.
         use_bias: whether to add a bias.
         dtype: of the computation and of the stored inputs; None: that of inputs and parameters.
     """

@@ -32,7 +32,7 @@ class CNN(Module):
 
     def __post_init__(self):
         if not all(isinstance(c, int) and c >= 1 for c in self.channels):
-            raise InputError(f"channels must be numbers >= 1, got {self.channels}")
+            raise InputError(f"channels must be integers >= 1, got {self.channels}")
         if self.norm is not None:
             check_part("norm", self.norm, nn.Module, "nn.LayerNorm()")
         super().__post_init__()

@@ -43,7 +43,7 @@ class DecoderOutput(NamedTuple):
     Attributes:
         carry: the decoder's carry after them.
         features: inputs of the readout.
-        weights: of the attention to the source; no heads without attention.
+        weights: of the attention to the source; zero heads without attention.
     """
 
     carry: Any

@@ -45,7 +45,7 @@ def delta_rule(
         S after the last real step, and what was read.
 
     Raises:
-        InputError: `writes` is no multiple of `time`, or `chunk` is below 1.
+        InputError: `writes` is not a multiple of `time`, or `chunk` is below 1.
     """
     return matrix_memory(q, k, v, _log(alpha), beta, state=state, mask=mask, chunk=chunk)
 

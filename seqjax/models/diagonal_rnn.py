@@ -16,9 +16,9 @@ from seqjax.types import InputError
 class DiagonalRNN(Causal):
     """Real states that decay independently: h[t] = h[t-1] + step (U x[t] - f(w) h[t-1]), y[t] = C h[t], without biases.
 
-    Euler's steps of the linear RNN h' = -f(w) h + U x. Which f makes a rate of the weight w decides what training can
-    do to it (Wang & Li 2023, arXiv:2311.14495): with w itself a small update can make a state unstable, with `jnp.exp`,
-    `nn.softplus` or `reciprocal` it cannot.
+    Euler's steps of the linear RNN h' = -f(w) h + U x. f maps a weight w to a rate of decay, and decides what training
+    can do to it (Wang & Li 2023, arXiv:2311.14495): with w itself, a small update of a slow state can make its rate
+    negative, so that the state grows; with `jnp.exp`, `nn.softplus` or `reciprocal`, rates stay positive.
 
     Attributes:
         features: width of the output.

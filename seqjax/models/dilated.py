@@ -15,8 +15,8 @@ class LinearDilatedCNN(Causal):
 
     Jiang, Li & Li 2021, arXiv:2107.09355, but each convolution mixes all channels.
 
-    Its filter has base^layers lags, and as a base x ... x base tensor the ranks of a tensor train of that many
-    `channels`, so that `theory.bounds.tensor_train` is its floor; `theory.fits.tensor_train` gives weights near it.
+    Its filter has base^layers lags; as a base x ... x base tensor it has tensor-train ranks of at most `channels`, so
+    that `theory.bounds.tensor_train` is a lower bound on its error; `theory.fits.tensor_train` gives weights near it.
 
     Attributes:
         channels: between the layers.

@@ -34,8 +34,8 @@ class GatedDeltaNet(RecurrentBlocks):
         gate: whether S decays; without, alpha = 1: DeltaNet (Yang et al. 2024, arXiv:2406.06484).
         delta: whether a value replaces what S holds for its key; without, S[t] = alpha S[t-1] + v k' with k / sqrt(d)
             in place of k / |k|, and q as it is: gated linear attention, or linear attention where `gate` is off, too.
-        negative_eigenvalues: whether beta is 2 sigmoid(u x), so that I - beta k k' has eigenvalues in (-1, 1), which
-            tracking of states needs (Grazzi et al. 2024, arXiv:2411.12537).
+        negative_eigenvalues: whether beta is 2 sigmoid(u x), so that the eigenvalue 1 - beta of I - beta k k' lies in
+            (-1, 1) instead of (0, 1): state tracking needs negative ones (Grazzi et al. 2024, arXiv:2411.12537).
         householders: keys, values and betas of a step, written one after the other: DeltaProduct (Siems et al. 2025,
             arXiv:2502.10297).
         chunk: steps computed at a time, see `delta_rule`.

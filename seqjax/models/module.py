@@ -34,7 +34,7 @@ _STATELESS = (
 
 
 class Module(nn.Module):
-    """A Flax module whose `init` and `apply` do not state their types, where Flax's are unions of all that can be.
+    """A Flax module whose `init` and `apply` are typed as `Any`, where Flax declares unions that callers must narrow.
 
     Fields of the type `int` are sizes, and must be at least 1; `dropout` is a fraction. Parts are modules without
     state: batch statistics and the like are refused.

@@ -14,7 +14,7 @@ Scores = Float[Array, "batch heads target source"]
 
 
 class Positions(Module):
-    """No position encoding, and the base of those that there are."""
+    """No position encoding; the base class of all others."""
 
     def embed(self, x: Features, index: Int[Array, "batch time"]) -> Array:
         """The embedded input with its positions."""

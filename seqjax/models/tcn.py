@@ -24,7 +24,7 @@ class TCN(Causal):
         kernel_size: taps per convolution.
         dilations: one block per entry; doubling makes the receptive field exponential in their number.
         dropout: fraction of activations dropped in training.
-        weight_norm: as in the paper; see `CausalConv`.
+        weight_norm: whether kernels are weight-normalised, as in the paper; see `CausalConv`.
         dtype: of the computation, as in `Transformer`.
     """
 
@@ -37,7 +37,7 @@ class TCN(Causal):
 
     def __post_init__(self):
         if not self.dilations or not all(isinstance(d, int) and d >= 1 for d in self.dilations):
-            raise InputError(f"dilations must be one or more numbers >= 1, got {self.dilations}")
+            raise InputError(f"dilations must be one or more integers >= 1, got {self.dilations}")
         super().__post_init__()
 
     @property

@@ -1,4 +1,4 @@
-"""xLSTM: memories with exponential gates, a matrix (mLSTM) or numbers that mix (sLSTM)."""
+"""xLSTM: exponential gates with a matrix memory (mLSTM), or with a scalar memory and memory mixing (sLSTM)."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -44,10 +44,11 @@ class MLSTM(RecurrentBlocks):
 
         C[t] = f C[t-1] + i v k', n[t] = f n[t-1] + i k, y = C q / max(|n' q|, 1), f = sigmoid(…), i = exp(…),
 
-    computed with both divided by exp(m), m[t] = max(log f + m[t-1], log i). Without the nonlinearity in time it is
-    gated linear attention, by chunks of the sequence. Blocks (fig. 11) project to 2 features first: q and k are
-    projections of a short convolution, v, of what it reads, and the output is a projection of norm(y) * silu(U x),
-    where each head has a norm of its own. There is no MLP by default, as in the paper.
+    computed with both divided by exp(m), m[t] = max(log f + m[t-1], log i). As no gate reads the state, this is gated
+    linear attention, computed by chunks of the sequence. Blocks (fig. 11) first project to width 2 `features`: q and k
+    are projections of u, the silu of a short convolution, v is one of the convolution's input, and the output is a
+    projection of (norm(y) + s * u) * silu(U x), where each head has a norm of its own. There is no MLP by default, as
+    in the paper.
 
     Differs from the paper: q, k and v mix all numbers of a head instead of four.
 

@@ -65,7 +65,7 @@ class Agreement:
     def ceiling(self) -> float:
         """Fraction of nouns that the best causal tagger gets right.
 
-        Half of the first nouns, and max(repeat, 1 - repeat) of the later ones, after the verb before:
+        Half of the first nouns, and max(repeat, 1 - repeat) of the later ones, each of which follows a verb.
         """
         return (0.5 + (self.clauses - 1) * max(self.repeat, 1 - self.repeat)) / self.clauses
 

@@ -38,7 +38,7 @@ class Captioning:
 
     Attributes:
         images: bytes are pixels, and become numbers from 0 to 1; all others are features, and stay what they are.
-        image: the number of each row's image.
+        image: index of each row's image in `images`.
         target: the ids of its caption's words, followed by EOS.
         language: tokenizer and vocabulary of the captions.
         references: the captions of each image, as the tokenizer sees them: what BLEU compares with.

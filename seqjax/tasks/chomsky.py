@@ -1,7 +1,7 @@
 """Tasks of the Chomsky hierarchy, for length generalisation (Deletang et al. 2023, arXiv:2207.02098, table 1).
 
 A word is read, and then as many blanks as the answer has symbols; the answer is given at the blanks. Words are random,
-and so is their length, of every row for itself: train on short ones, and test with
+and each row has a random length of its own: train on short ones, and test with
 `dataclasses.replace(task, shortest=n, length=n)`.
 """
 

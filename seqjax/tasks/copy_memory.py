@@ -15,8 +15,8 @@ from seqjax.types import Labelled
 class CopyMemory:
     """Repeat symbols after `blanks` steps, in the form of Bai, Kolter & Koltun 2018, arXiv:1803.01271, sec. 5.1.
 
-    `recalled` symbols of 1 … 8, blanks (0), a delimiter (9) and as many 9s as symbols are to be recalled; the target
-    is 0 up to the delimiter followed by the symbols in order.
+    `recalled` symbols of 1 … 8, `blanks` - 1 blanks (0), a delimiter (9) and as many 9s as symbols are to be recalled;
+    the target is 0 up to the delimiter followed by the symbols in order.
 
     Example: blanks 3, recalled 2, 5 8 0 0 9 9 9 -> 0 0 0 0 0 5 8.
 
@@ -53,5 +53,5 @@ class CopyMemory:
         return Labelled(inputs, labels=jnp.pad(said, ((0, 0), (self.length - self.recalled, 0))))
 
     def memoryless_loss(self) -> float:
-        """Cross-entropy in nats, averaged over all steps, of a model without memory: 10 ln 8 / (T + 20)."""
+        """Cross-entropy in nats, averaged over all steps, of a model without memory: `recalled` ln 8 / `length`."""
         return self.recalled * math.log(self.symbols) / self.length

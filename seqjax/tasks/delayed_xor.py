@@ -17,7 +17,7 @@ class DelayedXor:
 
     Memory alone is not enough: the product is uncorrelated with every linear function of the inputs.
 
-    Example: delays 1 and 2, + - - + -  ->  (-) (-) - + -; targets before step 2 do not count.
+    Example: delays 1 and 2, + - - + -  ->  (0) (0) - + -; targets before step 2 do not count.
 
     Attributes:
         first, second: the delays in steps, >= 0 and different.

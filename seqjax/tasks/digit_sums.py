@@ -29,7 +29,7 @@ class DigitSums:
     to 2 `digits` + 2 and `digits` + 2 tokens.
 
     Every pair below 10^digits is equally likely (not in flax's `examples/seq2seq`, whose task is easier). A pair is
-    held out exactly if its difference leaves 5 or 6 when divided by 11: 12+7 is (5), 7+12 is (-5 = 6 - 11), 123+45 is
+    held out exactly when its difference leaves 5 or 6 when divided by 11: 12+7 is (5), 7+12 is (-5 = 6 - 11), 123+45 is
     not (78 = 7 * 11 + 1). Both orders of a pair are on the same side, and every sum occurs in training.
 
     Attributes:

@@ -19,7 +19,7 @@ class ImageClassification:
     """Name the class of an image out of a data set.
 
         images = data.mnist(folder)
-        rows = data.split(len(images.labels), validation=5_000, test=10_000, seed=0, labels=images.labels)
+        rows = data.images.split(len(images.labels), validation=5_000, test=10_000, seed=0, labels=images.labels)
         task = ImageClassification(images, rows)
         task.batches(128).batch(key, step).inputs   # (128, 28, 28, 1): pixels of training images, standardised
         task.standardise(task.rows.test).labels       # (10_000,)
@@ -58,7 +58,7 @@ class ImageClassification:
 
     @cached_property
     def scale(self) -> "Scale":
-        """That of `standardise`."""
+        """The scale that `standardise` uses."""
         pixels = self.images.pixels[self.rows.train[:1000]].astype(np.float32)
         mean, deviation = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
         return Scale(tuple(mean.tolist()), tuple(np.where(deviation > 0, deviation, 1).tolist()))

@@ -95,7 +95,7 @@ class ContextRegression:
     Inputs are d + 1 numbers a step: x, and then y of an example or 0 of a question. x lies on the sphere of radius
     sqrt(d), or is normal. The target is y, counted at questions only.
 
-    Example, d = 2, two examples a and b and the questions, at whose step so many examples were seen:
+    Example, d = 2, two examples a and b, and x = c, which is only asked for:
 
         every     (a, 0) (a, y_a) (b, 0) (b, y_b) (c, 0)      questions after 0, 1 and 2 examples
         not       (a, y_a) (b, y_b) (c, 0)                    one question after both
@@ -149,5 +149,5 @@ class ContextRegression:
         return 1.0
 
     def floor(self, examples: int) -> float:
-        """Least squared error of any model after so many examples: 1 - n/d (`in_context.ridge`)."""
+        """Least squared error of any model after so many examples: max(0, 1 - n/d) (`in_context.ridge`)."""
         return in_context.ridge(examples, self.inputs)

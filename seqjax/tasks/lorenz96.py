@@ -80,7 +80,7 @@ class Lorenz96:
 
         task = Lorenz96(K=4, amplitude=4.0).calibrated(jax.random.key(0))
         batch = task.sample(jax.random.key(1), 32)      # inputs, targets: (32, 128, 4); weight 0 for t < 32
-        data = task.draw(jax.random.key(2), 4096)       # the same, many rows, every one finite
+        data = task.draw(jax.random.key(2), 4096).batch    # the same, many rows, every one finite
 
     Fixed steps divide the sample step, so none straddles a jump of the forcing and rows do not influence each other.
 
@@ -284,7 +284,7 @@ class Lorenz96:
         )
 
     def draw(self, key: Key[Array, ""], rows: int, *, attempts: int = 3, chunk: int = 256) -> Drawn:
-        """Make a data set on the host, `chunk` rows at a time, and draw rows that blew up again.
+        """Make a data set on the host, `chunk` rows at a time; rows that blew up are drawn again.
 
         Piece i of attempt a has the key fold_in(fold_in(key, a), i). Redrawing biases the data towards forcings that
         the solver survives: a count far above zero asks for more substeps.
@@ -319,7 +319,7 @@ class Lorenz96:
         return dataclasses.replace(self, target_scale=float(batch.targets[:, self.washout :].std()))
 
     def irreducible(self, key: Key[Array, ""], rows: int = 1024, *, chunk: int = 256) -> Irreducible:
-        """Squared error, after the washout and in units of the targets, of the best of all models of the forcing.
+        """Least squared error of any model that reads the forcing, after the washout and in units of the targets.
 
         Two solutions under the same forcing, whose pasts before the first sample are drawn independently given that
         forcing, differ by what no model can know: half their mean squared distance is the variance of y given the whole

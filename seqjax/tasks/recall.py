@@ -44,7 +44,7 @@ class Recall(RecallTask):
     al. 2023, arXiv:2312.04927).
 
     Keys are different, drawn from 0 … `keys` - 1, and every one is asked for once, in random order. Value v has the id
-    `keys` + v. Only questions are scored.
+    `keys` + v. Only these queries are scored.
 
     Example, two pairs of 4 keys and 3 values:
 
@@ -59,9 +59,9 @@ class Recall(RecallTask):
         keys: K, at least as many.
         symbols: V, values.
         forced: whether the right answer follows each question in the inputs (teacher forcing).
-        length: T, steps of a sequence. None: questions follow each other at once. Otherwise they are spread as in
-            zoology: of the S = (T - 2D)/2 slots of two steps after the pairs, each pair draws one that is still free,
-            slot g = 1 … S with a weight of g^(a - 1), a = .01, and the rest are blanks, of the id K + V.
+        length: T, steps of a sequence. None: queries follow each other at once. Otherwise they are spread as in
+            zoology: the steps after the pairs are S = (T - 2D)/2 slots of two, each pair's query takes a free slot
+            g = 1 … S, drawn with weight g^(a - 1), a = .01, and the rest are blanks, of the id K + V.
     """
 
     items: int = 8

@@ -23,7 +23,7 @@ class Reversal:
     are 6 4 7 20 2 and 20 7 4 6 2, with PAD (0) up to `longest` + 1 tokens.
 
     Lengths are uniform, and so are the sequences of each length. A sequence of at least `HELD_OUT_FROM` symbols is held
-    out exactly if its sum is divisible by the number of symbols: 3 1 4 17 is (25 = 1 * 25), 3 1 4 18 is for training.
+    out exactly when its sum is divisible by the number of symbols: 3 1 4 17 is (25 = 1 * 25), 3 1 4 18 is for training.
     That is one in `symbols` at every length. The sum does not see the order, so no sequence held out is a permutation
     of one for training.
 

@@ -90,14 +90,14 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenes:
-    """Pictures of 32 x 32 pixels with one object (in one of four) or two, and a true caption of each.
+    """Pictures of 32 x 32 pixels with one object (a quarter of them) or two, and a true caption of each.
 
     Example: a small red circle at the top left, a big blue square at the bottom right -> "a small red circle left of
     a big blue square", or "… above …", or "a big blue square right of …", or "… below …", drawn at random. A single
     object is named: "a big blue square". `judge` compares the meaning of a caption with the scene.
 
     An object has one of 2 sizes, 6 colours and 4 shapes and its own of 4 x 4 places; white noise is added. With the
-    number 24 size + 4 colour + shape of each object, a scene is held out exactly if the sum is divisible by 7: no
+    number 24 size + 4 colour + shape of each object, a scene is held out exactly when the sum is divisible by 7: no
     object or pair of objects that is tested occurs in training, at any place.
 
     Tokens are words, ids from 4 on; EOS (2) ends a caption, PAD (0) fills it up to `LENGTH`.

@@ -70,11 +70,11 @@ class Tagging:
         train, test = (treebank.conllu(path).sentences for path in paths)
         task = Tagging.of(train, test, held_out=500, seed=0, least=2)
         task.encode(task.test).inputs.ids        # (rows, longest): ids of words, followed by PAD
-        task.encode(task.test).labels            # the place of each word's tag in UPOS
+        task.encode(task.test).labels            # the index of each word's tag in UPOS
 
     Attributes:
         speller: its vocabularies are counted on the training sentences alone.
-        validation: sentences held out of training, for all that is to be chosen.
+        validation: sentences held out of training, for model selection.
         test: sentences for the reported number.
         left_out, cut: how many sentences were too long; see `of`.
     """
@@ -101,7 +101,7 @@ class Tagging:
         """Hold sentences out of training and count the vocabularies of the others.
 
         Args:
-            held_out: sentences of `train` to choose by; which ones is a function of the seed.
+            held_out: sentences of `train` set aside for validation; which ones is a function of the seed.
             least: smallest count in training of a word with an id of its own.
             longest, truncate: sentences of more words are left out, or cut, as by `batching.bounded`; 0: none.
 

@@ -50,7 +50,7 @@ class Windows(NamedTuple):
 class TextGeneration:
     """Predict the next token of a running text.
 
-        parts = plain_text.split("to be or not to be, that is", held_out=4)
+        parts = plain_text.split("to be or not to be, that is", held_out=5)
         task = TextGeneration.of_text(parts, Characters(), length=5)
         task.sample(key, 1).inputs      # the ids of " or n", say
         task.sample(key, 1).labels      # those of "or no"

@@ -22,7 +22,7 @@ class Translation:
     Attributes:
         source, target: the two languages; their vocabularies are counted on the training pairs alone.
         pairs: sentences, as the tokenizers see them.
-        known: some pairs whose ids are known, and those.
+        known: pairs that are tokenised already, with their source ids and target ids; None: none.
     """
 
     source: Language

@@ -17,7 +17,7 @@ class WordProblem:
 
     Example, Z3: 1 2 2 0 1 -> 1 0 2 2 0. On Z2 it is parity.
 
-    Inputs are numbers of tokens, 0 … len(tokens) - 1; labels are elements of the group, as in its table.
+    Inputs are token ids, 0 … `vocab` - 1; labels are elements of the group, as in its table.
 
     Attributes:
         group: `theory.groups` has cyclic, symmetric and alternating ones, and any by its table.
@@ -68,7 +68,7 @@ class WordProblem:
         return Labelled(tokens, products.T)
 
     def chance(self, length: int | None = None) -> float:
-        """Accuracy of the best answer after so many tokens, None: all, that looks at none of them (`groups.chance`)."""
+        """Accuracy of the best constant answer after `length` tokens; None: after all (`groups.chance`)."""
         return groups.chance(self.group, self.elements, self.length if length is None else length)
 
     def commutative_ceiling(self, length: int | None = None) -> float:
