@@ -371,5 +371,5 @@ test_what_has_no_roughness_is_refused = unchecked_refuses(
     lambda predictions, targets: metrics.roughness(np.array(predictions, float), np.array(targets, float)),
     ([[[0], [1], [2]]], [[[0], [1]]], "one shape and at least 3 steps"),
     ([[[0], [1]]], [[[0], [1]]], "one shape and at least 3 steps"),
-    ([[[0], [1], [5]]], [[[0], [1], [2]]], "no straight lines"),
+    ([[[0], [1], [5]]], [[[0], [1], [2]]], "not straight lines in time"),
 )
