@@ -119,7 +119,7 @@ ROWS: dict[str, Row] = {
 
 SCIPY = 1000.0
 
-PARAMETERS_TOLERANCE = 0.05
+PARAMETERS_TOLERANCE = 0.03
 """Relative difference allowed between the numbers of parameters: PyTorch's RNN has a second bias."""
 
 START_TOLERANCE = 1e-4

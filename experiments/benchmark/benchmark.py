@@ -26,7 +26,7 @@ Differs   Where one side does more, a row says what it costs: `guard_off` is seq
           sweep without new random numbers. On all cores, sweeps are given a device for each core
           (JAX_NUM_CPU_DEVICES), but for `one_device`. PyTorch has two biases a layer, NNX's GRU one; Haiku's RNN has
           relu and its GRU another reset gate: their losses are not compared.
-Cost      80 min on two CPU cores, with nothing else running
+Cost      90 min on two CPU cores, with nothing else running
 Run       python experiments/benchmark/benchmark.py
 Next      python experiments/benchmark/benchmark.py --workload train_step.lstm --peer torch --rounds 9
 """
@@ -172,7 +172,7 @@ def measure(records: list[runs.Record]) -> None:
         for side, rounds in found.items():
             if rounds and "unmeasured" in rounds[0]:
                 continue
-            if not number and side.endswith(AVX512) and (reason := needless(side, found, records)):
+            if not number and side.endswith(AVX512) and (reason := needless(side, found, records[0])):
                 rounds.append({"unmeasured": reason})
                 continue
             began = time.monotonic()
@@ -189,7 +189,7 @@ def measure(records: list[runs.Record]) -> None:
         record.finish(compare(config, found["seqjax"], theirs))
 
 
-def needless(side: str, found: dict[str, list[dict[str, Any]]], records: list[runs.Record]) -> str | None:
+def needless(side: str, found: dict[str, list[dict[str, Any]]], record: runs.Record) -> str | None:
     """Why MKL's AVX-512 path is not measured after PyTorch as installed, if it is not."""
     if machine().instruction_set != "AVX-512":
         return "the processor has no AVX-512"
@@ -199,7 +199,7 @@ def needless(side: str, found: dict[str, list[dict[str, Any]]], records: list[ru
     installed = found.get(base)
     if installed and "unmeasured" in installed[0]:
         return installed[0]["unmeasured"]
-    path = mkl_path(side, found["seqjax"], installed) if installed else path_before(records[0], base)
+    path = mkl_path(side, found["seqjax"], installed) if installed else path_before(record, base)
     return "PyTorch's MKL is on its fast path as installed" if path == "fast" else None
 
 
