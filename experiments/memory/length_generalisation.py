@@ -192,7 +192,7 @@ def measure(records: list[runs.Record]) -> None:
         records, runs.by_record(records, inside), runs.by_record(records, beyond), strict=True
     ):
         each = several.mean(axis=1)
-        row = runs.scores(record, "accuracy", each) | {"mean": float(each.mean()), "best": float(each.max())}
+        row = runs.scores(record, "accuracy", each) | {"mean": float(each.mean())}
         row |= {"inside": float(np.median(one)), "chance": float(np.mean(chance)), "level": TASKS[config.task][1]}
         record.finish(row, inside=one, beyond=several, chance=np.array(chance))
 
