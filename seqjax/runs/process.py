@@ -241,9 +241,9 @@ def _remove_lock_of(holder: str, path: Path) -> None:
     """Of a process that has ended. Where another process has done so, and made its own, that one is put back."""
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     path.rename(aside)
-    if aside.read_text(encoding="utf-8").strip() != holder:
-        with suppress(FileExistsError):
-            os.link(aside, path)
+    if (found := aside.read_text(encoding="utf-8")).strip() != holder:
+        with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(found)
     aside.unlink()
 
 

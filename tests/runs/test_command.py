@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from seqjax import early_stopping, runs, train, types
-from seqjax.runs import command, figures, folder, manifest, options, provenance, training
-from seqjax.runs.folder import write_json
+from seqjax.runs import command, figures, folder, manifest, options, process, provenance, training
+from seqjax.runs.folder import run_name, write_json
 from seqjax.runs.progress import Report
 from tests.runs import regression
 from tests.runs.conftest import ROOT, Lab, program
@@ -140,12 +140,26 @@ def test_finished_runs_are_skipped_overwritten_or_only_drawn(here, tmp_path, mon
     code, drawn, err = here(*smoke, "--draw")
     assert (code, drawn, err) == (0, first, "")
     assert (tmp_path / "results" / "regression" / "regression.png").exists()
-    assert not (tmp_path / "figures").exists()  # a smoke test is no figure to commit
+    assert not (tmp_path / "figures" / "regression.png").exists()  # a smoke test is no figure to commit
 
     code, redone, err = here(*smoke, "--overwrite")
     assert (code, redone) == (0, first)
     assert "finished before" not in err
     assert all(path.stat().st_mtime_ns > before for path, before in dated.items())
+
+
+def test_a_part_is_not_published_where_another_process_has_the_rest(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(regression, "configs", lambda scale: [Config(steps=20), Config(steps=21)])
+    for clean in (command, provenance):
+        monkeypatch.setattr(clean, "commit", lambda: "0123456789ab")
+    name = run_name(Config(steps=21), Config())
+    with process.lock(tmp_path / "results" / "regression" / "locks" / name):
+        code, _, err = here("--publish")
+    assert code == process.BUSY
+    assert f"{name} is in use by pid" in err
+    assert not (tmp_path / "figures" / "regression.png").exists()
+    assert here("--publish")[0] == 0
+    assert (tmp_path / "figures" / "regression.png").exists()
 
 
 def test_a_published_figure_updates_the_gallery(here, tmp_path, monkeypatch):
@@ -252,7 +266,7 @@ def test_a_field_named_holds_for_every_run_and_duplicates_collapse(here, tmp_pat
     assert len(list((tmp_path / "elsewhere").rglob("result.json"))) == 2
     assert "elsewhere/regression/regression.png" in out
     assert not (tmp_path / "results").exists()
-    assert not (tmp_path / "figures").exists()  # not what the figure to commit shows
+    assert not (tmp_path / "figures" / "regression.png").exists()  # not what the figure to commit shows
 
 
 @pytest.mark.parametrize(("flag", "resumed"), [((), True), (("--no-resume",), False)])
@@ -565,7 +579,7 @@ def test_what_else_can_be_done_neither_trains_nor_draws(using, tmp_path, monkeyp
     assert run.name in err
     assert here("--tell", "x", "--scale", "smoke", "--learning-rate", "0.3")[0] == 2
     assert everything_in(tmp_path / "results") == files
-    assert not (tmp_path / "figures").exists()
+    assert not (tmp_path / "figures" / "regression.png").exists()
 
     # A damaged run is no run to be used.
     (run / "result.json").write_text("")
